@@ -1,0 +1,5 @@
+"""Moves the submissions of the Rogo assessment system to the new marking platform."""
+
+from typing import Final
+
+__version__: Final = "0.1.0"
