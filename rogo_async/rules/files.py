@@ -1,0 +1,97 @@
+"""Which files a row has, and what they are called in the target (SPEC §2, §3 rule 14)."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from rogo_async.errors import FailureCode, RowFault
+from rogo_async.model import FileKind, FileRef, SourceRow
+from rogo_async.rules.media import content_type
+from rogo_async.rules.urls import (
+    UNNAMED_FILE,
+    AllowList,
+    name_in_url,
+    split_names,
+    split_urls,
+)
+
+__all__ = ["blob_name", "content_type", "plan_files", "size_text"]
+
+FEEDBACK_EXTENSION: Final = "docx"
+FOLDERS: Final = {FileKind.SUBMISSION: "LTI_Uploads", FileKind.FEEDBACK: "Marker_files"}
+
+_LONGEST_SAFE_NAME: Final = 200
+_BYTES_PER_MB: Final = 1_048_576
+_EXTENSION: Final = re.compile(r"\.([A-Za-z0-9]{1,10})")
+_UNSAFE_IN_PERSON: Final = re.compile(r"[^A-Za-z0-9_-]")
+_UNSAFE_IN_BLOB: Final = re.compile(r"[^A-Za-z0-9._-]")
+_POINTS: Final = re.compile(r"\.{2,}")
+
+
+def plan_files(row: SourceRow, assessment_code: str, allow: AllowList) -> tuple[FileRef, ...]:
+    """Name the files of a row: learner files first, then feedback, upload_order from 1.
+
+    Raises RowFault files_missing or source_not_allowed (SPEC §3 rule 14).
+    """
+    learner, marker = split_urls(row.learner_urls), split_urls(row.marker_urls)
+    if not learner and not marker:
+        raise RowFault(FailureCode.FILES_MISSING, "the row has neither learner nor marker files")
+    for url in (*learner, *marker):
+        allow.permit(url)
+    named = [
+        *((FileKind.SUBMISSION, name) for name in split_names(row.learner_file_names, learner)),
+        *((FileKind.FEEDBACK, name) for name in _feedback_names(row, assessment_code, marker)),
+    ]
+    return tuple(
+        FileRef(
+            kind=kind,
+            order=order,
+            name=name,
+            extension=_extension(name),
+            content_type=content_type(_extension(name)),
+            url=url,
+        )
+        for order, ((kind, name), url) in enumerate(
+            zip(named, (*learner, *marker), strict=True), start=1
+        )
+    )
+
+
+def blob_name(attempt: int, submission_id: str, ref: FileRef) -> str:
+    """Give a file's name in the destination container (SPEC §2).
+
+    Whatever the file is called, the name is ASCII, free of ``..``, backslashes and control
+    characters, and far shorter than the 1,024 characters that the store allows.
+    """
+    folder = FOLDERS[ref.kind]
+    return f"{folder}/rogo_{attempt}/{submission_id}/{ref.order}_{_safe(ref.name, ref.extension)}"
+
+
+def size_text(size_bytes: int) -> str:
+    """Give a size as the platform words it: ``1.2 MB`` (SPEC §3, derived values)."""
+    return f"{size_bytes / _BYTES_PER_MB:.1f} MB"
+
+
+def _feedback_names(row: SourceRow, assessment_code: str, urls: Sequence[str]) -> list[str]:
+    person = "-".join(_UNSAFE_IN_PERSON.sub("_", name) for name in (row.first_name, row.surname))
+    stem = f"{row.assessment_id or assessment_code}_{person}_feedback"
+    return [
+        f"{stem}{f'_{number}' if len(urls) > 1 else ''}."
+        f"{_extension(name_in_url(url)) or FEEDBACK_EXTENSION}"
+        for number, url in enumerate(urls, start=1)
+    ]
+
+
+def _extension(name: str) -> str:
+    """Give a name's extension in lower case, empty when it has none that looks like one."""
+    match = _EXTENSION.fullmatch(name, max(name.rfind("."), 0))
+    return match[1].lower() if match else ""
+
+
+def _safe(name: str, extension: str) -> str:
+    tail = f".{extension}" if _EXTENSION.fullmatch(f".{extension}") else ""
+    safe = _POINTS.sub(".", _UNSAFE_IN_BLOB.sub("_", name)).strip(".")
+    if tail and safe.lower().endswith(tail.lower()):
+        safe = safe[: -len(tail)]
+    stem = safe[: _LONGEST_SAFE_NAME - len(tail)].strip(".") or UNNAMED_FILE
+    return f"{stem}{tail.lower()}"

@@ -1,0 +1,90 @@
+"""The final grade, malpractice, and which enforcement row stands (SPEC §3 rules 12 and 13)."""
+
+import re
+from typing import Final
+
+from rogo_async.errors import FailureCode, RowFault
+from rogo_async.model import EnforcementRank, Malpractice, MalpracticeLevel
+from rogo_async.rules.matching import Reference
+from rogo_async.rules.wording import listed, quoted
+
+REFER: Final = "Refer"
+
+_GRADE_MISSED: Final = "grade missed"
+_MALPRACTICE: Final = "malpractice"
+_MODERATE_LIMIT: Final = 3
+_REFERRED: Final = {"refer/fail": REFER, "refer": REFER, "fail": REFER}
+_GRADES_BY_LEVEL: Final = {
+    "3": _REFERRED,
+    "4": _REFERRED,
+    "5": _REFERRED,
+    "7": {**_REFERRED, "pass": "Low Pass", "merit": "Pass", "distinction": "High Pass"},
+}
+_WORD: Final = re.compile(r"[^\W_]+")
+
+
+def final_grade(grade: str, assessment_code: str) -> str:
+    """Give the grade of the new platform (SPEC §3 rule 12); one that stays is only trimmed.
+
+    Raises RowFault grade_missed.
+    """
+    found = grade.strip()
+    folded = found.casefold()
+    if folded == _GRADE_MISSED:
+        raise RowFault(FailureCode.GRADE_MISSED, f"Grade is {quoted(found)}")
+    grades = _GRADES_BY_LEVEL.get(assessment_code.strip()[:1], {})
+    return grades.get(folded, found)
+
+
+def malpractice(grade: str, attempt_number: int, reference: Reference) -> Malpractice | None:
+    """Read a finding of malpractice from the grade (SPEC §3 rule 13); None when there is none.
+
+    With a finding the final grade is REFER, whatever rule 12 says.
+
+    Raises RowFault malpractice_level_missing.
+    """
+    found = grade.strip()
+    folded = found.casefold()
+    if not folded.startswith(_MALPRACTICE):
+        return None
+    words = _WORD.findall(folded)
+    named = words[1] if len(words) > 1 else None
+    for level in reference.levels:
+        if named is not None and level.level_text.strip().casefold() == named:
+            return Malpractice(level, _limit(level, attempt_number), notes=found)
+    known = listed(level.level_text.strip() for level in reference.levels) or "none"
+    raise RowFault(
+        FailureCode.MALPRACTICE_LEVEL_MISSING,
+        f"Grade {quoted(found)} names no active malpractice level (known: {known})",
+    )
+
+
+def outranks(challenger: EnforcementRank, standing: EnforcementRank) -> bool:
+    """Tell whether the challenger's enforcement row replaces the standing one (SPEC §3 rule 13).
+
+    A strict total order on distinct ranks, so the row that stands in the end does not depend on
+    the order of arrival. Where all else is equal a row of the platform's own (without an
+    attempt) ranks above any of ours: it says the same thing, so there is nothing to replace,
+    and that has to hold whichever of the two was there first.
+    """
+    return _strength(challenger) > _strength(standing)
+
+
+def _strength(rank: EnforcementRank) -> tuple[tuple[bool, int], tuple[bool, int], tuple[bool, int]]:
+    number, limit, attempt = rank.attempt_number, rank.max_attempts, rank.attempt
+    return (
+        (False, 0) if number is None else (True, number),
+        (False, 0) if limit is None else (True, -limit),
+        (True, 0) if attempt is None else (False, -attempt),
+    )
+
+
+def _limit(level: MalpracticeLevel, attempt_number: int) -> int | None:
+    text = level.level_text.casefold()
+    if "moderate" in text:
+        return _MODERATE_LIMIT
+    if "considerable" in text:
+        return attempt_number + 1
+    if "severe" in text:
+        return attempt_number
+    return None

@@ -1,0 +1,82 @@
+"""Who a submission is: attempt id, launch id and the row ids made from them (SPEC §2, §3)."""
+
+import hashlib
+import re
+from typing import Final
+from uuid import UUID, uuid5
+
+from rogo_async.errors import FailureCode, RowFault
+from rogo_async.model import Identity
+from rogo_async.rules.wording import quoted
+
+SQL_INT_MAX: Final = 2_147_483_647
+
+_SUFFIX_LENGTH: Final = 16
+_NAMESPACE: Final = UUID("6f1d3a52-9c0e-5b7e-8d41-2b7c54a0e9f3")
+_DIGITS: Final = re.compile(r"[0-9]+")
+_LAUNCH_ID: Final = re.compile(r"rogo_([0-9]+)_")
+
+
+def sql_int(digits: str) -> int | None:
+    """Read ASCII digits as an integer; None when it is beyond SQL int, however long it is."""
+    significant = digits.lstrip("0")
+    # int() refuses strings of several thousand digits with an error of its own.
+    if len(significant) > len(str(SQL_INT_MAX)):
+        return None
+    value = int(significant or "0")
+    return value if value <= SQL_INT_MAX else None
+
+
+def parse_attempt_id(text: str) -> int:
+    """Read an Attempt ID (SPEC §3 rule 1): ASCII digits and nothing else; ``007`` is 7.
+
+    Raises RowFault attempt_id_missing or attempt_id_invalid.
+    """
+    trimmed = text.strip()
+    if not trimmed:
+        raise RowFault(FailureCode.ATTEMPT_ID_MISSING, "Attempt ID is empty")
+    value = sql_int(trimmed) if _DIGITS.fullmatch(trimmed) else None
+    if not value:
+        raise RowFault(
+            FailureCode.ATTEMPT_ID_INVALID,
+            f"Attempt ID {quoted(trimmed)} is not a whole number from 1 to {SQL_INT_MAX}",
+        )
+    return value
+
+
+def launch_id(attempt: int, instance_id: str) -> str:
+    """Give the launch id that this tool derives from an attempt (SPEC §2, DESIGN decision 2).
+
+    The form is fixed for ever: with another one, every attempt would migrate a second time.
+    """
+    # The attempt is digits only and ends at the NUL, so no two pairs share an encoding.
+    encoded = b"rogo-launch-id/1\0%d\0" % attempt + instance_id.encode()
+    return f"rogo_{attempt}_{hashlib.sha256(encoded).hexdigest()[:_SUFFIX_LENGTH]}"
+
+
+def attempt_of_launch_id(launch_id: str) -> int | None:
+    """Give the attempt that a launch id marks as migrated, whoever wrote it (SPEC §2).
+
+    None when it is not of the form ``rogo_{digits}_{anything}`` or beyond SQL int.
+    """
+    match = _LAUNCH_ID.match(launch_id)
+    return sql_int(match[1]) if match else None
+
+
+def submission_id(run_id: str, attempt: int) -> str:
+    """Give the id of an attempt's submission in a run: the same one each time it is asked for."""
+    return str(uuid5(_NAMESPACE, f"submission/{attempt}/{run_id}"))
+
+
+def child_id(submission_id: str, kind: str, index: int = 0) -> str:
+    """Give the id of a row that belongs to a submission: its ``index``-th of that kind."""
+    return str(uuid5(UUID(submission_id), f"{index}/{kind}"))
+
+
+def identify(attempt: int, run_id: str, instance_id: str) -> Identity:
+    """Give the ids under which a run writes an attempt."""
+    return Identity(
+        attempt=attempt,
+        launch_id=launch_id(attempt, instance_id),
+        submission_id=submission_id(run_id, attempt),
+    )

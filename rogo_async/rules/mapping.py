@@ -1,0 +1,63 @@
+"""What the row and its mapping must hold before the warehouse is asked (SPEC §3 rules 4 to 7)."""
+
+import re
+from typing import Final
+
+from rogo_async.errors import FailureCode, RowFault, RowSkip, SkipCode
+from rogo_async.model import MappingRow, SourceRow
+from rogo_async.rules.identity import SQL_INT_MAX, sql_int
+from rogo_async.rules.wording import quoted
+
+_ATTEMPT: Final = re.compile("attempt", re.IGNORECASE)
+# A sign belongs to the number only when it stands apart from what is before it and close to the
+# digits: `Attempt -2` is minus two, `Attempt-2` and `Attempt - 2` are two.
+_INTEGER: Final = re.compile(r"(?P<minus>(?<=\s)[-\N{MINUS SIGN}])?(?P<digits>\d+)")
+
+
+def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int:
+    """Give the attempt number (SPEC §3 rules 4, 5, 6).
+
+    Raises RowFault mapping_missing, version_missing, submission_text_missing or
+    attempt_number_missing, and RowSkip version_excluded.
+    """
+    if mapping is None:
+        raise RowFault(FailureCode.MAPPING_MISSING, "no line in the mapping has this Attempt ID")
+    version, submission = mapping.version.strip(), mapping.submission.strip()
+    if not version:
+        raise RowFault(FailureCode.VERSION_MISSING, "the mapping's Unit Code Version is empty")
+    if not submission:
+        raise RowFault(FailureCode.SUBMISSION_TEXT_MISSING, "the mapping's Submission is empty")
+    if not version.startswith(prefixes):
+        raise RowSkip(
+            SkipCode.VERSION_EXCLUDED,
+            f"version {quoted(version)} begins with none of {', '.join(prefixes)}",
+        )
+    number = _number_after_attempt(submission)
+    if not number:
+        raise RowFault(
+            FailureCode.ATTEMPT_NUMBER_MISSING,
+            f"Submission {quoted(submission)} has no number from 1 to {SQL_INT_MAX} "
+            "after the word Attempt",
+        )
+    return number
+
+
+def require_email(row: SourceRow) -> None:
+    """Hold SPEC §3 rule 7. Raises RowFault email_missing."""
+    if not row.email.strip():
+        raise RowFault(FailureCode.EMAIL_MISSING, "Learner Email is empty")
+
+
+def _number_after_attempt(submission: str) -> int | None:
+    """Read the first integer after the first whole word Attempt; None when it is no SQL int."""
+    for word in _ATTEMPT.finditer(submission):
+        start, end = word.span()
+        if submission[start - 1 : start].isalpha() or submission[end : end + 1].isalpha():
+            continue
+        integer = _INTEGER.search(submission, end)
+        # Digits of other scripts count as an integer that is not ours to read, rather than
+        # being passed over for a later number that means something else.
+        if integer is None or integer["minus"] or not integer["digits"].isascii():
+            return None
+        return sql_int(integer["digits"])
+    return None

@@ -1,0 +1,159 @@
+"""Which assessment and which of its sections are meant (SPEC §3 rules 10 and 11)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+from rogo_async.errors import FailureCode, RowFault
+from rogo_async.model import Assessment, MalpracticeLevel, Score, Section, SectionMark
+from rogo_async.rules.wording import listed, quoted
+
+_REMEMBERED_ASSESSMENTS: Final = 4_096
+_REMEMBERED_LABELS: Final = 32_768
+
+
+class Reference:
+    """The target's reference data (SPEC §1), indexed for the rules.
+
+    ``levels`` keep the order in which they are given. Answers are remembered, within bounds: of
+    a text longer than any that could match nothing is kept, so hostile rows fill no memory.
+    """
+
+    def __init__(
+        self,
+        assessments: Iterable[Assessment],
+        sections: Iterable[Section],
+        levels: Iterable[MalpracticeLevel],
+    ) -> None:
+        self.assessments: Final = tuple(assessments)
+        self.sections: Final = tuple(sections)
+        self.levels: Final = tuple(levels)
+        self._names = [(_collapsed(each.name), each) for each in self.assessments]
+        self._by_name: defaultdict[str, list[Assessment]] = defaultdict(list)
+        for name, assessment in self._names:
+            self._by_name[name].append(assessment)
+        self._longest_name = max((len(name) for name, _ in self._names), default=0)
+        self._texts: defaultdict[str, list[tuple[str, Section]]] = defaultdict(list)
+        for section in self.sections:
+            self._texts[section.assessment_id].append((_folded(section.question_text), section))
+        self._longest_text = max(
+            (len(text) for texts in self._texts.values() for text, _ in texts), default=0
+        )
+        self._remembered_named = lru_cache(_REMEMBERED_ASSESSMENTS)(self._named)
+        self._remembered_labelled = lru_cache(_REMEMBERED_LABELS)(self._labelled)
+
+    def named(self, prefix: str, suffix: str) -> tuple[Assessment, ...]:
+        """Give the assessments that rule 10 finds, before activity decides between several."""
+        if len(prefix) + len(suffix) > self._longest_name:
+            return ()
+        return self._remembered_named(prefix, suffix)
+
+    def labelled(self, assessment_id: str, label: str) -> tuple[Section, ...]:
+        """Give the sections of an assessment that rule 11 finds for a label, inactive ones too."""
+        folded = _folded(label)
+        if not folded or len(folded) > self._longest_text:
+            return ()
+        return self._remembered_labelled(assessment_id, folded)
+
+    def _named(self, prefix: str, suffix: str) -> tuple[Assessment, ...]:
+        exact = self._by_name.get(f"{prefix} {suffix}")
+        if exact:
+            return tuple(exact)
+        return tuple(each for name, each in self._names if _spans(name, prefix, suffix))
+
+    def _labelled(self, assessment_id: str, folded: str) -> tuple[Section, ...]:
+        texts = self._texts.get(assessment_id, [])
+        equal = tuple(section for text, section in texts if text == folded)
+        if equal:
+            return equal
+        return tuple(section for text, section in texts if _begins(text, folded))
+
+
+def match_assessment(exercise: str, version: str, reference: Reference) -> Assessment:
+    """Give the assessment of an Exercise and a version (SPEC §3 rule 10).
+
+    Raises RowFault exercise_invalid, assessment_missing or assessment_ambiguous.
+    """
+    words = exercise.split()
+    if len(words) < 2:
+        raise RowFault(
+            FailureCode.EXERCISE_INVALID, f"Exercise {quoted(exercise)} has fewer than two words"
+        )
+    prefix, suffix = " ".join(words[:2]), _collapsed(version)
+    found = reference.named(prefix, suffix)
+    if not found:
+        raise RowFault(
+            FailureCode.ASSESSMENT_MISSING,
+            f"no assessment is named {quoted(f'{prefix} {suffix}')}, nor begins with "
+            f"{quoted(prefix)} and ends with {quoted(suffix)}",
+        )
+    candidates = found if len(found) == 1 else tuple(each for each in found if each.is_active)
+    if len(candidates) != 1:
+        raise RowFault(
+            FailureCode.ASSESSMENT_AMBIGUOUS,
+            f"{len(found)} assessments match {quoted(f'{prefix} {suffix}')} and "
+            f"{len(candidates)} of them are active: {listed(sorted(each.code for each in found))}",
+        )
+    return candidates[0]
+
+
+def match_sections(
+    scores: Sequence[Score], assessment: Assessment, reference: Reference
+) -> tuple[SectionMark, ...]:
+    """Give each score its section of the assessment, in the order of the scores (rule 11).
+
+    Raises RowFault section_missing (first) or section_ambiguous; each lists all such labels.
+    """
+    labels = [(score.label or "").strip() for score in scores]
+    found = [reference.labelled(assessment.id, label) for label in labels]
+    missing = [label for label, sections in zip(labels, found, strict=True) if not sections]
+    if missing:
+        raise RowFault(
+            FailureCode.SECTION_MISSING,
+            f"no section of {assessment.code} for {listed(missing)}",
+        )
+    uses = Counter(sections[0].id for sections in found if len(sections) == 1)
+    ambiguous = [
+        label
+        for label, sections in zip(labels, found, strict=True)
+        if len(sections) > 1 or uses[sections[0].id] > 1
+    ]
+    if ambiguous:
+        raise RowFault(
+            FailureCode.SECTION_AMBIGUOUS,
+            f"not one section of {assessment.code} for each of {listed(ambiguous)}",
+        )
+    return tuple(
+        SectionMark(section_id=sections[0].id, score=score)
+        for score, sections in zip(scores, found, strict=True)
+    )
+
+
+def _collapsed(name: str) -> str:
+    return " ".join(name.split())
+
+
+def _folded(text: str) -> str:
+    return text.strip().casefold()
+
+
+def _spans(name: str, prefix: str, suffix: str) -> bool:
+    """Tell whether a name begins with the prefix as a word and, after that, ends with the suffix.
+
+    The suffix is sought in what follows the prefix: the two must not share characters.
+    """
+    rest = name[len(prefix) :]
+    return (
+        name.startswith(prefix) and rest != "" and not rest[0].isalnum() and rest.endswith(suffix)
+    )
+
+
+def _begins(text: str, label: str) -> bool:
+    """Tell whether a text begins with a label that ends there: not inside 10 and not before .1."""
+    if not text.startswith(label):
+        return False
+    following = text[len(label) : len(label) + 2]
+    if following[:1].isalnum():
+        return False
+    return not (following[:1] == "." and following[1:].isdigit())
