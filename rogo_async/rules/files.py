@@ -90,8 +90,8 @@ def _extension(name: str) -> str:
 
 def _safe(name: str, extension: str) -> str:
     tail = f".{extension}" if _EXTENSION.fullmatch(f".{extension}") else ""
-    safe = _POINTS.sub(".", _UNSAFE_IN_BLOB.sub("_", name)).strip(".")
+    safe = _POINTS.sub(".", _UNSAFE_IN_BLOB.sub("_", name))
     if tail and safe.lower().endswith(tail.lower()):
         safe = safe[: -len(tail)]
-    stem = safe[: _LONGEST_SAFE_NAME - len(tail)].strip(".") or UNNAMED_FILE
+    stem = safe.strip(".")[: _LONGEST_SAFE_NAME - len(tail)].rstrip(".") or UNNAMED_FILE
     return f"{stem}{tail.lower()}"

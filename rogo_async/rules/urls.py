@@ -83,7 +83,7 @@ class AllowList:
             scheme, host, port = found
             raise RowFault(
                 FailureCode.SOURCE_NOT_ALLOWED,
-                f"{quoted(f'{scheme}://{host}:{port}')} is not on the allow-list",
+                f"{quoted(f'{scheme}://{_in_url(host)}:{port}')} is not on the allow-list",
             )
         return parsed
 
@@ -123,7 +123,7 @@ def _parse(text: str) -> URL:
         query = _encoded(_UNSAFE_IN_QUERY, address["query"] or "")
     except UnicodeEncodeError:
         raise ValueError("the address is not valid Unicode") from None
-    authority = f"[{host}]" if ":" in host else host
+    authority = _in_url(host)
     if port != _DEFAULT_PORTS[scheme]:
         authority = f"{authority}:{port}"
     tail = f"?{query}" if query else ""
@@ -177,6 +177,10 @@ def _ascii_host(host: str) -> str:
     if len(host) > _LONGEST_HOST or not _HOST.fullmatch(host):
         raise ValueError("the address has no valid host")
     return host
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _encoded(unsafe: re.Pattern[str], text: str) -> str:
