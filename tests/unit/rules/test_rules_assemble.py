@@ -247,7 +247,7 @@ def test_uploaded_by_is_the_user_else_the_email() -> None:
 
 
 def test_constants_are_those_of_the_specification() -> None:
-    assert assemble.NEVER_EXPIRES == datetime(2099, 12, 31, tzinfo=UTC)
+    assert datetime(2099, 12, 31, tzinfo=UTC) == assemble.NEVER_EXPIRES
     assert (
         assemble.ROLE,
         assemble.CONTEXT_TYPE,

@@ -81,8 +81,11 @@ def test_a_single_feedback_is_named_without_a_number(changes: dict[str, str], na
     assert feedback_names(1, **changes) == [name]
 
 
-def test_several_feedbacks_are_numbered_from_one() -> None:
-    assert feedback_names(3) == [f"A1_Ada-Lovelace_feedback_{number}.docx" for number in (1, 2, 3)]
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_several_feedbacks_are_numbered_from_one(count: int) -> None:
+    assert feedback_names(count) == [
+        f"A1_Ada-Lovelace_feedback_{number}.docx" for number in range(1, count + 1)
+    ]
 
 
 @pytest.mark.parametrize(

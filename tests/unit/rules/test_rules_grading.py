@@ -175,6 +175,7 @@ def rank(number: int | None, limit: int | None, attempt: int | None) -> Enforcem
         (rank(1, None, 12), rank(1, None, 100)),
         # of the platform's own: stands on a complete tie, else like any other
         (rank(1, 3, None), rank(1, 3, 1)),
+        (rank(1, 3, None), rank(1, 3, 0)),
         (rank(1, 2, 5), rank(1, 3, None)),
         (rank(2, 3, 5), rank(1, 3, None)),
         (rank(2, None, None), rank(1, 3, 5)),

@@ -68,7 +68,11 @@ def test_an_assessment_is_missing(name: str) -> None:
 def test_prefix_and_suffix_share_no_characters() -> None:
     # The name begins with "24 01" and ends with "24 01": once, not twice.
     fault(FailureCode.ASSESSMENT_MISSING, lambda: matched("24 01", "24 01", an_assessment("24 01")))
-    fault(FailureCode.ASSESSMENT_MISSING, lambda: matched("A 24", "4 x", an_assessment("A 24 x")))
+    long = an_assessment("Another one, of a long name", "3B")
+    fault(
+        FailureCode.ASSESSMENT_MISSING,
+        lambda: matched("A 24", "4 x", an_assessment("A 24 x"), long),
+    )
 
 
 def test_the_exact_name_wins_even_when_inactive() -> None:
@@ -199,6 +203,8 @@ def test_a_section_is_found(label: str, text: str) -> None:
         ("Question 1", "Question"),
         ("Question 1", "Question  1"),
         ("Question 1", ""),
+        ("", ""),
+        (" ", "(a) anything"),
         ("Question 1 ", "Question 2"),
     ],
 )
