@@ -7,6 +7,7 @@
     ├── RowSkip          this row is not to be migrated, with a stable code
     ├── SetupError       found wrong at start, and certain: exit 2
     ├── LockHeld         another run owns the target or the data directory: exit 4
+    ├── InputChanged     an input file changed while it was read: exit 3
     ├── RunStopped       the run is ending; the row in hand is not reached
     └── DependencyFault  a server's answer, or its silence
         ├── TransientFault   the same call may succeed in a moment: retry with backoff
@@ -18,6 +19,7 @@ own a library turn its exceptions into these and nobody above them sees the libr
 """
 
 from enum import StrEnum
+from pathlib import Path
 
 
 class Dependency(StrEnum):
@@ -109,6 +111,13 @@ class LockHeld(RogoError):
     """Another run holds the lock. The text says which lock and since when."""
 
 
+class InputChanged(RogoError):
+    """An input file is no longer the one that the run began with."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} changed while it was read. Let its export finish, then run again")
+
+
 class RunStopped(RogoError):
     """The run is ending: whoever waits gives up, the row in hand counts as not reached."""
 
@@ -121,6 +130,15 @@ class DependencyFault(RogoError):
         self.dependency = dependency
         self.operation = operation
         self.reason = reason
+
+
+class SourceForbidden(RowFault):
+    """A source refused access (401, 403). Ten in a row from one origin are systemic."""
+
+    def __init__(self, origin: str, address: str, status: int) -> None:
+        super().__init__(FailureCode.SOURCE_FORBIDDEN, f"{origin} answered {status}")
+        self.origin = origin
+        self.address = address
 
 
 class TransientFault(DependencyFault):

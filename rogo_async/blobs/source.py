@@ -1,0 +1,283 @@
+"""Source files over HTTP: permitted hosts only, resumed where a connection breaks (SPEC §1, §3.14)."""
+
+import asyncio
+import base64
+import binascii
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from rogo_async import classify
+from rogo_async.blobs.account import seconds_of
+from rogo_async.blobs.budget import BLOCK_BYTES
+from rogo_async.errors import (
+    Dependency,
+    FailureCode,
+    RowFault,
+    SourceForbidden,
+    SystemicFault,
+    TransientFault,
+)
+from rogo_async.resilience import Gate
+from rogo_async.rules.urls import AllowList, Origin, origin
+
+BLOCK_S: Final = 120.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
+_MAX_REDIRECTS: Final = 3
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_FORBIDDEN: Final = frozenset({401, 403})
+_LIBRARY_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the source says of a file before its bytes come; None where it says nothing."""
+
+    size_bytes: int | None = None
+    md5: bytes | None = None
+    etag: str | None = None
+
+
+class Restart(Exception):
+    """A broken transfer cannot be taken up where it ended: the file has to be read anew."""
+
+
+class Sources:
+    """All hosts of the allow-list, each behind a gate of its own."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        allow: AllowList,
+        tokens: Mapping[Origin, str],
+        gate_for: Callable[[str], Gate],
+    ) -> None:
+        self._session = session
+        self._allow = allow
+        self._tokens = tokens
+        self._gates = {place: gate_for(name_of(place)) for place in allow.origins}
+        self.successes: Counter[str] = Counter()
+        """Files read to their end, by origin."""
+
+    def file(self, address: str) -> "SourceFile":
+        """A file to be read. Raises RowFault source_not_allowed; nothing is asked yet."""
+        url = self._allow.permit(address)
+        return SourceFile(self, url, self._gates[origin(url)])
+
+    async def aclose(self) -> None:
+        """End the gates' probing tasks. The HTTP session belongs to its maker."""
+        for gate in self._gates.values():
+            await gate.aclose()
+
+    def suspect(self, address: str) -> None:
+        """Close the way to this address's host until it lets this file be read again.
+
+        For a run of refusals that are not the rows' fault (SPEC §3 rule 14).
+        """
+        url = self._allow.permit(address)
+        self._gates[origin(url)].close(
+            SystemicFault(Dependency.SOURCE, "get", f"{_where(url)} refuses every file (401, 403)"),
+            lambda: self.probe(url, refused=_FORBIDDEN),
+        )
+
+    async def probe(self, url: URL, refused: frozenset[int] = frozenset()) -> None:
+        """Ask for a file's properties: most answers show that the host serves.
+
+        Raises TransientFault for a passing refusal and for the statuses ``refused``.
+        """
+        response = await self.request("HEAD", url, {})
+        response.release()
+        transient = classify.of_http(response.status) is classify.Verdict.TRANSIENT
+        if transient or response.status in refused:
+            raise TransientFault(Dependency.SOURCE, "probe", f"status {response.status}")
+
+    async def get(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """A GET that follows redirects within the host; the caller closes the response.
+
+        Raises RowFault for a definite refusal and a DependencyFault for a passing one.
+        """
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = await self.request("GET", url, headers)
+            if response.status in {200, 206}:
+                return response
+            response.close()
+            if response.status not in _REDIRECTS:
+                raise _refusal(url, response)
+            url = self._redirected(url, response)
+        raise RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} redirects without an end")
+
+    async def request(
+        self, method: str, url: URL, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """One request, signed with the host's own SAS. Raises a DependencyFault."""
+        try:
+            return await self._session.request(
+                method,
+                _signed(url, self._tokens.get(origin(url))),
+                headers=headers,
+                allow_redirects=False,
+                timeout=_TIMEOUT,
+            )
+        except aiohttp.ClientConnectorCertificateError:
+            raise SystemicFault(
+                Dependency.SOURCE, "get", f"the certificate of {_where(url)} is not trusted"
+            ) from None
+        except _LIBRARY_ERRORS as error:
+            raise _broken(error) from None
+
+    def _redirected(self, url: URL, response: aiohttp.ClientResponse) -> URL:
+        try:
+            target = self._allow.permit(str(url.join(URL(response.headers.get("Location", "")))))
+        except (RowFault, ValueError):
+            target = None
+        if target is None or origin(target) != origin(url):
+            raise RowFault(
+                FailureCode.SOURCE_REFUSED,
+                f"{_where(url)} answered {response.status}, a redirect to another host, "
+                "which is not followed",
+            )
+        return target
+
+
+class SourceFile:
+    """One file, read block by block. What was read stays read when the connection breaks.
+
+    ``begin`` comes first; its owner calls ``close``.
+    """
+
+    def __init__(self, sources: Sources, url: URL, gate: Gate) -> None:
+        self.url = url
+        self.stated = Stated()
+        self.ended = False
+        self._sources = sources
+        self._gate = gate
+        self._response: aiohttp.ClientResponse | None = None
+        self._offset = 0
+
+    async def begin(self) -> None:
+        """Ask for the file, so that ``stated`` is known.
+
+        Raises RowFault (source_file_missing, source_forbidden, source_refused), RunStopped, or
+        a DependencyFault when the host keeps failing for this file alone.
+        """
+        await self._gate.call("get", self._open, self._probe)
+
+    async def block(self) -> bytes:
+        """The next BLOCK_BYTES of the file, fewer at its end; then ``ended`` is true.
+
+        Raises as ``begin`` does, and Restart when what was read before is of no use any more.
+        """
+        return await self._gate.call("read", self._read, self._probe)
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def expected_bytes(self) -> int:
+        """How much memory the next block may need."""
+        if self.stated.size_bytes is None:
+            return BLOCK_BYTES
+        return min(BLOCK_BYTES, max(0, self.stated.size_bytes - self._offset))
+
+    async def _probe(self) -> None:
+        await self._sources.probe(self.url)
+
+    async def _open(self) -> None:
+        headers = {"Accept-Encoding": "identity"}
+        if self._offset:
+            if self.stated.etag is None:
+                raise Restart
+            headers["Range"] = f"bytes={self._offset}-"
+            headers["If-Match"] = self.stated.etag
+        response = await self._sources.get(self.url, headers)
+        if self._offset == 0:
+            self.stated = _stated(response)
+        elif response.status != 206:
+            response.close()
+            raise Restart
+        self._response = response
+
+    async def _read(self) -> bytes:
+        if self._response is None:
+            await self._open()
+        response = self._response
+        assert response is not None
+        parts: list[bytes] = []
+        size_bytes = 0
+        try:
+            async with asyncio.timeout(BLOCK_S):
+                while size_bytes < BLOCK_BYTES:
+                    part = await response.content.read(BLOCK_BYTES - size_bytes)
+                    if not part:
+                        break
+                    parts.append(part)
+                    size_bytes += len(part)
+        except _LIBRARY_ERRORS as error:
+            self.close()
+            raise _broken(error) from None
+        self._offset += size_bytes
+        self.ended = response.content.at_eof()
+        if self.ended:
+            self._sources.successes[_where(self.url)] += 1
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def name_of(place: Origin) -> str:
+    """An origin as text: ``https://host:443``."""
+    scheme, host, port = place
+    return f"{scheme}://{host}:{port}"
+
+
+def _where(url: URL) -> str:
+    return name_of(origin(url))
+
+
+def _broken(error: BaseException) -> TransientFault:
+    return TransientFault(
+        Dependency.SOURCE, "get", f"the connection failed ({type(error).__name__})"
+    )
+
+
+def _refusal(url: URL, response: aiohttp.ClientResponse) -> Exception:
+    """What a status that brings no file means (SPEC §3 rule 14)."""
+    status = response.status
+    if classify.of_http(status) is classify.Verdict.TRANSIENT:
+        return TransientFault(
+            Dependency.SOURCE,
+            "get",
+            f"{_where(url)} answered {status}",
+            seconds_of(response.headers.get("Retry-After")),
+        )
+    if status in _FORBIDDEN:
+        return SourceForbidden(_where(url), str(url.with_query(None)), status)
+    if status == 404:
+        return RowFault(FailureCode.SOURCE_FILE_MISSING, f"{_where(url)} answered 404")
+    if status == 412:
+        return Restart()
+    return RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
+
+
+def _stated(response: aiohttp.ClientResponse) -> Stated:
+    try:
+        md5 = base64.b64decode(response.headers.get("Content-MD5", ""), validate=True)
+    except binascii.Error:
+        md5 = b""
+    return Stated(
+        size_bytes=response.content_length,
+        md5=md5 if len(md5) == 16 else None,
+        etag=response.headers.get("ETag"),
+    )
+
+
+def _signed(url: URL, token: str | None) -> URL:
+    """The URL with its host's SAS; one that carries a signature of its own is left as it is."""
+    if token is None or "sig=" in url.raw_query_string:
+        return url
+    query = f"{url.raw_query_string}&{token}" if url.raw_query_string else token
+    return URL(f"{url.with_query(None)}?{query}", encoded=True)

@@ -1,0 +1,136 @@
+"""The bytes' way into the destination container, and out of it (DESIGN decision 5)."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobBlock, ContentSettings
+from yarl import URL
+
+from rogo_async.blobs.account import Account, fault_of_status
+from rogo_async.errors import Dependency, FailureCode, RowFault, TransientFault
+from rogo_async.resilience import Gate
+
+_API_VERSION: Final = "2021-12-02"
+_SLOWEST_BYTES_PER_S: Final = 64 * 1024
+_LEAST_S: Final = 60.0
+_DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob to be written: name, content type and metadata."""
+
+    name: str
+    content_type: str
+    metadata: Mapping[str, str]
+
+
+class Store:
+    """Writes and deletes blobs. Everything that a retry repeats has the same name and bytes."""
+
+    def __init__(self, account: Account, session: aiohttp.ClientSession, gate: Gate) -> None:
+        self._account = account
+        self._session = session
+        self._gate = gate
+
+    def url_of(self, blob_name: str) -> str:
+        """The blob's address without any SAS."""
+        return f"{self._account.container_url}/{blob_name}"
+
+    async def put(self, blob: Blob, data: bytes, md5: bytes) -> None:
+        """Write a whole blob in one request; the store checks length and MD5 as it takes it.
+
+        Raises RunStopped, or a DependencyFault when it keeps failing for this blob alone.
+        """
+        digest = base64.b64encode(md5).decode()
+        headers = {
+            "x-ms-version": _API_VERSION,
+            "x-ms-blob-type": "BlockBlob",
+            "Content-Type": blob.content_type,
+            "Content-MD5": digest,
+            "x-ms-blob-content-md5": digest,
+            **{f"x-ms-meta-{name}": value for name, value in blob.metadata.items()},
+        }
+        await self._gate.call("put", lambda: self._put(blob, data, headers, digest), self.probe)
+
+    async def stage(self, blob: Blob, number: int, data: bytes) -> str:
+        """Write a block of a large blob and return its id. Raises as ``put`` does."""
+        block_id = f"{number:08d}"
+        client = self._account.container.get_blob_client(blob.name)
+        await self._gate.call(
+            "stage",
+            lambda: self._account.call(
+                "stage", client.stage_block, block_id, data, len(data), validate_content=True
+            ),
+            self.probe,
+        )
+        return block_id
+
+    async def commit(self, blob: Blob, block_ids: list[str], size_bytes: int, md5: bytes) -> None:
+        """Make a blob of the blocks and look that it has the right length and MD5.
+
+        Raises as ``put`` does, and RowFault file_corrupt where the store has something else.
+        """
+        client = self._account.container.get_blob_client(blob.name)
+        blocks = [BlobBlock(block_id) for block_id in block_ids]
+        settings = ContentSettings(content_type=blob.content_type, content_md5=bytearray(md5))
+        await self._gate.call(
+            "commit",
+            lambda: self._account.call(
+                "commit",
+                client.commit_block_list,
+                blocks,
+                content_settings=settings,
+                metadata=dict(blob.metadata),
+            ),
+            self.probe,
+        )
+        found = await self._gate.call(
+            "properties",
+            lambda: self._account.call("properties", client.get_blob_properties),
+            self.probe,
+        )
+        if found.size != size_bytes or bytes(found.content_settings.content_md5 or b"") != md5:
+            raise RowFault(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
+
+    async def delete(self, blob_name: str) -> None:
+        """Delete a blob; one that is not there counts as deleted. Raises a DependencyFault."""
+        client = self._account.container.get_blob_client(blob_name)
+
+        async def gone() -> None:
+            try:
+                await client.delete_blob()
+            except ResourceNotFoundError:
+                return
+
+        await self._account.call("delete", gone)
+
+    async def probe(self) -> None:
+        """Whether the container answers. Raises a DependencyFault."""
+        await self._account.check()
+
+    async def _put(self, blob: Blob, data: bytes, headers: dict[str, str], digest: str) -> None:
+        url = URL(f"{self.url_of(blob.name)}?{await self._account.sas()}", encoded=True)
+        timeout = aiohttp.ClientTimeout(
+            total=_LEAST_S + len(data) / _SLOWEST_BYTES_PER_S, sock_connect=10
+        )
+        try:
+            async with self._session.put(
+                url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                status = response.status
+                stored = response.headers.get("Content-MD5", digest)
+                error_code = response.headers.get("x-ms-error-code", "")
+                retry_after = response.headers.get("Retry-After")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransientFault(
+                Dependency.STORE, "put", f"the connection failed ({type(error).__name__})"
+            ) from None
+        if error_code in _DIGEST_REFUSED or (status == 201 and stored != digest):
+            raise TransientFault(Dependency.STORE, "put", "the bytes arrived damaged")
+        if status != 201:
+            raise fault_of_status("put", status, retry_after)

@@ -1,0 +1,147 @@
+"""A submission's files from their sources into the destination (SPEC §3 rule 14)."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from rogo_async.blobs.budget import ByteBudget
+from rogo_async.blobs.source import Restart, SourceFile, Sources
+from rogo_async.blobs.store import Blob, Store
+from rogo_async.errors import (
+    Dependency,
+    DependencyFault,
+    FailureCode,
+    RowFault,
+    TransientFault,
+)
+from rogo_async.model import FileKind, FileRef, Identity, StoredFile
+from rogo_async.rules.files import blob_name
+
+_READS: Final = 3
+"""A file whose MD5 is not the stated one is read again: the damage may be the network's."""
+
+_HASH_IN_THREAD_BYTES: Final = 1024 * 1024
+log = structlog.get_logger()
+
+
+class Mover:
+    """Fetches, checks and stores files, those of one submission side by side."""
+
+    def __init__(
+        self, sources: Sources, store: Store, budget: ByteBudget, metadata: Mapping[str, str]
+    ) -> None:
+        self._sources = sources
+        self._store = store
+        self._budget = budget
+        self._metadata = metadata
+
+    async def move(self, refs: Sequence[FileRef], identity: Identity) -> list[StoredFile]:
+        """Move all files of a submission and give them in the order of ``refs``.
+
+        Where several fail, the first of them in that order decides, whichever was faster. Raises
+        RowFault (source_…, file_corrupt), RunStopped or a DependencyFault.
+        """
+        tasks = [
+            asyncio.create_task(
+                self._move(ref, identity), name=f"file-{identity.attempt}-{ref.order}"
+            )
+            for ref in refs
+        ]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        stored = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            stored.append(result)
+        return stored
+
+    async def discard(self, refs: Sequence[FileRef], identity: Identity) -> None:
+        """Delete what this very submission may have stored. Only for one that is certain to have
+        no row in the target and will not be tried again in this run.
+
+        What cannot be deleted stays as an orphan that sweep finds.
+        """
+        for ref in refs:
+            try:
+                await self._store.delete(blob_name(identity.attempt, identity.submission_id, ref))
+            except DependencyFault as fault:
+                log.warning("a blob was left behind", attempt=identity.attempt, reason=fault.reason)
+                return
+
+    async def _move(self, ref: FileRef, identity: Identity) -> StoredFile:
+        name = blob_name(identity.attempt, identity.submission_id, ref)
+        blob = Blob(name, ref.content_type, self._metadata_of(ref, identity))
+        tries = 1
+        while True:
+            file = self._sources.file(ref.url)
+            try:
+                await file.begin()
+                size_bytes, md5 = await self._copy(file, blob)
+            except (_Corrupt, Restart) as reason:
+                if tries == _READS:
+                    raise _given_up(ref, reason) from None
+                tries += 1
+            else:
+                return StoredFile(ref, name, self._store.url_of(name), size_bytes, md5)
+            finally:
+                file.close()
+
+    async def _copy(self, file: SourceFile, blob: Blob) -> tuple[int, bytes]:
+        """Size in bytes and MD5 of what was copied. Raises _Corrupt before a blob is made of it."""
+        async with self._budget.share(file.expected_bytes()):
+            block = await file.block()
+            digest = await _hashed(hashlib.md5(usedforsecurity=False), block)
+            if file.ended:
+                _check(file, len(block), digest.digest())
+                await self._store.put(blob, block, digest.digest())
+                return len(block), digest.digest()
+            block_ids = [await self._store.stage(blob, 0, block)]
+        size_bytes = len(block)
+        while not file.ended:
+            async with self._budget.share(file.expected_bytes()):
+                block = await file.block()
+                digest = await _hashed(digest, block)
+                size_bytes += len(block)
+                if block:
+                    block_ids.append(await self._store.stage(blob, len(block_ids), block))
+        _check(file, size_bytes, digest.digest())
+        await self._store.commit(blob, block_ids, size_bytes, digest.digest())
+        return size_bytes, digest.digest()
+
+    def _metadata_of(self, ref: FileRef, identity: Identity) -> dict[str, str]:
+        metadata = {"attemptId": str(identity.attempt), **self._metadata}
+        if ref.kind is FileKind.FEEDBACK:
+            metadata["fileType"] = "marker_feedback"
+        return metadata
+
+
+class _Corrupt(Exception):
+    """Bytes that are not the ones the source states."""
+
+
+def _check(file: SourceFile, size_bytes: int, md5: bytes) -> None:
+    stated = file.stated
+    if stated.size_bytes is not None and stated.size_bytes != size_bytes:
+        raise _Corrupt
+    if stated.md5 is not None and stated.md5 != md5:
+        raise _Corrupt
+
+
+async def _hashed(digest: "hashlib._Hash", block: bytes) -> "hashlib._Hash":
+    if len(block) > _HASH_IN_THREAD_BYTES:
+        await asyncio.to_thread(digest.update, block)
+    else:
+        digest.update(block)
+    return digest
+
+
+def _given_up(ref: FileRef, reason: Exception) -> Exception:
+    if isinstance(reason, Restart):
+        return TransientFault(Dependency.SOURCE, "read", "the transfer broke again and again")
+    return RowFault(
+        FailureCode.FILE_CORRUPT,
+        f"file {ref.order}: length or MD5 is not what the source states",
+    )

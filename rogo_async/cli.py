@@ -1,0 +1,31 @@
+"""The command line: ``python -m rogo_async [COMMAND]``; no command means ``run`` (SPEC §5)."""
+
+from typing import Final
+
+import click
+
+from rogo_async import __version__
+from rogo_async.commands.run import run
+
+_OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
+
+
+class _RunByDefault(click.Group):
+    """A group that takes what names no command for the arguments of ``run``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in _OWN_OPTIONS):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rogo_async")
+def main() -> None:
+    """Move the submissions of Rogo to the new marking platform.
+
+    Without a command the migration runs. Settings come from the environment and from .env.
+    """
+
+
+main.add_command(run)

@@ -1,0 +1,158 @@
+"""The fixed number of coroutines that migrate rows side by side."""
+
+import asyncio
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from rogo_async.blobs import Sources
+from rogo_async.control import Control
+from rogo_async.errors import DependencyFault, RunStopped
+from rogo_async.ledger import Ledger
+from rogo_async.migrate import Forbidden, Migrator, Work
+from rogo_async.model import Outcome, Status
+from rogo_async.refusals import RefusalWatch
+
+_CANCEL_S: Final = 10.0
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class ConsumerFigures:
+    """What one consumer has done so far. ``processed`` are the rows that it gave an outcome."""
+
+    id: int
+    processed: int = 0
+    migrated: int = 0
+    failed: int = 0
+
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes in."""
+        self.processed += len(outcomes)
+        self.migrated += sum(o.status is Status.MIGRATED for o in outcomes)
+        self.failed += sum(o.status is Status.FAILED for o in outcomes)
+
+
+class Consumers:
+    """Owner of the consumer tasks and of the rows that are held back or tried again."""
+
+    def __init__(
+        self,
+        count: int,
+        queue: "asyncio.Queue[Work | None]",
+        migrator: Migrator,
+        sources: Sources,
+        ledger: Ledger,
+        control: Control,
+    ) -> None:
+        self.figures = [ConsumerFigures(number) for number in range(1, count + 1)]
+        self.in_flight = 0
+        self._queue = queue
+        self._migrator = migrator
+        self._sources = sources
+        self._ledger = ledger
+        self._control = control
+        self._watch = RefusalWatch(sources.successes)
+        self._again: deque[Work] = deque()
+
+    async def end(self) -> None:
+        """Put one end mark for each consumer behind all work."""
+        for _ in self.figures:
+            await self._queue.put(None)
+
+    async def work(self, grace_s: float) -> None:
+        """Run until every consumer has met its end mark, or the run is told to stop.
+
+        In the latter case what is in flight has ``grace_s`` seconds to end; what has not ended by
+        then is cancelled and counts as not reached.
+        """
+        tasks = [
+            asyncio.create_task(self._consume(figures), name=f"consumer-{figures.id}")
+            for figures in self.figures
+        ]
+        stopped = asyncio.create_task(self._control.stopped(), name="consumers-stopped")
+        try:
+            await _until_all_or(tasks, stopped)
+            if self._control.stopping:
+                self._wake_idle()
+                await asyncio.wait(tasks, timeout=grace_s)
+            else:
+                await self._fail(self._watch.remaining(), self.figures[0])
+        finally:
+            stopped.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait([*tasks, stopped], timeout=_CANCEL_S)
+
+    async def _consume(self, figures: ConsumerFigures) -> None:
+        ended = False
+        while not self._control.stopping:
+            if self._again:
+                await self._one(self._again.popleft(), figures)
+            elif ended:
+                return
+            elif (work := await self._queue.get()) is None:
+                ended = True
+            else:
+                await self._one(work, figures)
+
+    async def _one(self, work: Work, figures: ConsumerFigures) -> None:
+        self.in_flight += 1
+        try:
+            result = await self._migrator.migrate(work)
+            await self._fail(self._watch.settled(), figures)
+            if isinstance(result, Forbidden):
+                self._hold(result)
+            else:
+                figures.count([result])
+                await self._ledger.record([result])
+        except RunStopped:
+            return
+        except DependencyFault as fault:
+            self._control.unresolved += 1
+            log.error("outcome unknown", attempt=work.attempt, reason=str(fault))
+        except Exception as error:
+            self._control.fault()
+            log.critical("a fault of this tool", attempt=work.attempt, **without_values(error))
+        finally:
+            self.in_flight -= 1
+
+    def _hold(self, forbidden: Forbidden) -> None:
+        again = self._watch.refused(forbidden)
+        if again:
+            self._sources.suspect(forbidden.address)
+            self._again.extend(each.work for each in again)
+
+    async def _fail(self, refused: Sequence[Forbidden], figures: ConsumerFigures) -> None:
+        for each in refused:
+            await self._migrator.discard(each)
+        outcomes = [each.outcome for each in refused]
+        figures.count(outcomes)
+        await self._ledger.record(outcomes)
+
+    def _wake_idle(self) -> None:
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        for _ in self.figures:
+            self._queue.put_nowait(None)
+
+
+async def _until_all_or(
+    tasks: Sequence["asyncio.Task[None]"], stopped: "asyncio.Task[None]"
+) -> None:
+    pending = set(tasks)
+    while pending and not stopped.done():
+        done, _ = await asyncio.wait({*pending, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        pending -= done
+
+
+def without_values(error: BaseException) -> dict[str, object]:
+    """Type and traceback of an exception for the log, without its text: that may quote a row."""
+    return {
+        "error": type(error).__name__,
+        "traceback": "".join(traceback.format_tb(error.__traceback__)),
+    }

@@ -1,0 +1,108 @@
+"""What ends a run before its work is done, and the exit code of each ending (SPEC §5)."""
+
+import asyncio
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from rogo_async.errors import RunStopped
+
+
+class ExitCode(IntEnum):
+    """The process's exit codes."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    SETUP = 2
+    STOPPED_EARLY = 3
+    LOCKED = 4
+    WINDOW_ENDED = 5
+    INTERNAL = 70
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class StopReason(StrEnum):
+    """Why a run stops taking new work."""
+
+    OUTAGE = "outage"
+    DISK = "disk"
+    LOCK_LOST = "lock_lost"
+    INPUT_CHANGED = "input_changed"
+    WINDOW = "window"
+    SIGINT = "sigint"
+    SIGTERM = "sigterm"
+    FAULT = "fault"
+
+
+_EXIT: Final = {
+    StopReason.FAULT: ExitCode.INTERNAL,
+    StopReason.SIGINT: ExitCode.INTERRUPTED,
+    StopReason.SIGTERM: ExitCode.TERMINATED,
+    StopReason.OUTAGE: ExitCode.STOPPED_EARLY,
+    StopReason.DISK: ExitCode.STOPPED_EARLY,
+    StopReason.LOCK_LOST: ExitCode.STOPPED_EARLY,
+    StopReason.INPUT_CHANGED: ExitCode.STOPPED_EARLY,
+    StopReason.WINDOW: ExitCode.WINDOW_ENDED,
+}
+_PRECEDENCE: Final = (
+    ExitCode.INTERNAL,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.STOPPED_EARLY,
+    ExitCode.WINDOW_ENDED,
+    ExitCode.SOME_FAILED,
+)
+
+
+class Control:
+    """The one place that a run is told to stop at, and asked whether it was."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[StopReason, str] = {}
+        self.unresolved = 0
+        """Rows whose outcome stayed unknown while their servers were up."""
+        self._faulty = False
+        self._stopping = asyncio.Event()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether new work is no longer taken."""
+        return self._stopping.is_set()
+
+    def stop(self, reason: StopReason, detail: str) -> None:
+        """Take no new work; whoever waits for a dependency gives up. The first detail counts."""
+        self.reasons.setdefault(reason, detail)
+        self._stopping.set()
+
+    def fault(self) -> None:
+        """Note a fault of this tool itself; the run goes on with the other rows."""
+        self._faulty = True
+
+    def check(self) -> None:
+        """Raise RunStopped when the run is stopping."""
+        if self.stopping:
+            raise RunStopped
+
+    async def stopped(self) -> None:
+        """Wait until the run is told to stop. Its owner bounds the wait."""
+        await self._stopping.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but raise RunStopped at once when the run is told to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise RunStopped
+
+    def exit_code(self, failed: int) -> ExitCode:
+        """The code of SPEC §5: 70, 130/143, then 3, 5, 1, 0."""
+        codes = [_EXIT[reason] for reason in self.reasons]
+        if self._faulty:
+            codes.append(ExitCode.INTERNAL)
+        if self.unresolved:
+            codes.append(ExitCode.STOPPED_EARLY)
+        if failed:
+            codes.append(ExitCode.SOME_FAILED)
+        return next((code for code in _PRECEDENCE if code in codes), ExitCode.DONE)

@@ -1,0 +1,175 @@
+"""The data directory: its lock, its files, and the runs that are kept (SPEC §2, §5)."""
+
+import asyncio
+import csv
+import fcntl
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import aiofiles
+import orjson
+
+from rogo_async.csvfile import MAX_CELL_CHARS
+from rogo_async.errors import LockHeld, RowFault, SetupError
+from rogo_async.inputs import ERROR_COLUMN
+from rogo_async.ledger import KnownFailures
+from rogo_async.rules.identity import parse_attempt_id
+
+SUBMISSIONS: Final = "submission_files.csv"
+MAPPING: Final = "attempt_number_mapping.csv"
+MIGRATED: Final = "migrated.csv"
+FAILED: Final = "submissions_failed_migration.csv"
+SUMMARY: Final = "run_summary.json"
+_LOCK: Final = ".rogo_async.lock"
+_LATEST_FULL: Final = "latest_full_run"
+_PRIVATE: Final = 0o600
+
+
+def new_run_id() -> str:
+    """A run's id: its time of start in UTC, which sorts, and something random."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+class DataDir:
+    """A directory that one run at a time works in. ``lock`` comes before whatever writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runs = path / "runs"
+        self._lock: int | None = None
+
+    def lock(self, run_id: str) -> None:
+        """Take the directory's lock or raise LockHeld at once. Raises SetupError when the
+        directory cannot be written."""
+        try:
+            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, _PRIVATE)
+        except OSError as error:
+            raise SetupError(
+                f"{self.path}: cannot be written ({error.strerror}). Mend its owner and mode, or "
+                "name another directory (--data-dir, ROGO_DATA_DIR)"
+            ) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+            os.close(descriptor)
+            raise LockHeld(f"another run works in {self.path}: {holder or 'unknown'}") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(
+            descriptor,
+            f"run {run_id} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(),
+            0,
+        )
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        """Let the lock go."""
+        if self._lock is not None:
+            os.ftruncate(self._lock, 0)
+            os.close(self._lock)
+            self._lock = None
+
+    def begin_full_run(self, run_id: str) -> None:
+        """Move the failed-rows file of the full run before to ``runs/`` and make this the latest.
+
+        Raises OSError.
+        """
+        current = self.path / FAILED
+        if current.exists():
+            before = self._latest_full() or f"before-{run_id}"
+            kept = self.runs / f"{before}.failed.csv"
+            if kept.exists():
+                kept = self.runs / f"{before}.failed.{run_id}.csv"
+            current.rename(kept)
+        write_private(self.runs / _LATEST_FULL, run_id.encode())
+
+    def failures_before(self) -> KnownFailures:
+        """The failed rows of the latest full run: call before that file is moved or replaced."""
+        known = KnownFailures()
+        try:
+            with (self.path / FAILED).open(newline="", encoding="utf-8") as file:
+                csv.field_size_limit(MAX_CELL_CHARS)
+                reader = csv.reader(file)
+                header = next(reader, [])
+                place = header.index("Attempt ID") if "Attempt ID" in header else 0
+                width = len(header) - (header[-1:] == [ERROR_COLUMN])
+                for cells in reader:
+                    if cells:
+                        known.add(_attempt(cells, place), cells[:width])
+        except (OSError, UnicodeDecodeError, csv.Error):
+            return known
+        return known
+
+    async def rebuild_migrated(
+        self, export: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
+    ) -> None:
+        """Replace migrated.csv by what ``export`` writes. Raises OSError and what it raises."""
+        draft = self.path / f"{MIGRATED}.new"
+        descriptor = await asyncio.to_thread(
+            os.open, draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE
+        )
+        async with aiofiles.open(descriptor, "wb") as file:
+
+            async def sink(data: bytes) -> None:
+                await file.write(data)
+
+            await export(sink)
+            await file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+        await asyncio.to_thread(_put_in_place, draft, self.path / MIGRATED)
+
+    def write_summary(self, run_id: str, summary: dict[str, Any]) -> None:
+        """Write run_summary.json and its copy in ``runs/``. Raises OSError."""
+        data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        write_private(self.runs / f"{run_id}.json", data)
+        write_private(self.path / SUMMARY, data)
+
+    def make_room_for_runs(self, keep: int) -> None:
+        """Make ``runs/`` and delete in it the files of all but the newest ``keep - 1`` runs, so
+        that with the run that begins there are ``keep``. Raises OSError."""
+        self.runs.mkdir(mode=0o700, exist_ok=True)
+        files: dict[str, list[Path]] = {}
+        for file in self.runs.iterdir():
+            run_id, point, _ = file.name.partition(".")
+            if point:
+                files.setdefault(run_id, []).append(file)
+        for run_id in sorted(files, reverse=True)[max(0, keep - 1) :]:
+            for file in files[run_id]:
+                file.unlink(missing_ok=True)
+
+    def _latest_full(self) -> str | None:
+        try:
+            return (self.runs / _LATEST_FULL).read_text().strip() or None
+        except OSError:
+            return None
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file at once and durably; only its owner may read it. Raises OSError."""
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _put_in_place(draft, path)
+
+
+def _put_in_place(draft: Path, path: Path) -> None:
+    draft.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _attempt(cells: list[str], place: int) -> int | None:
+    try:
+        return parse_attempt_id(cells[place]) if place < len(cells) else None
+    except RowFault:
+        return None

@@ -1,0 +1,130 @@
+"""Opening everything that a run needs, and closing it in reverse (SPEC §5, exit codes 2 to 4)."""
+
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from rogo_async.blobs import Account, Mover, Sources, Store
+from rogo_async.blobs.budget import ByteBudget
+from rogo_async.control import Control
+from rogo_async.errors import Dependency, SetupError, SystemicFault
+from rogo_async.measure import Measurements
+from rogo_async.resilience import Gate, until_up
+from rogo_async.settings import Settings
+from rogo_async.target import Connections, RunLock, TargetReference, Writer, read_reference
+from rogo_async.target.connections import Address
+from rogo_async.target.writer import Constants
+from rogo_async.warehouse import Warehouse
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The open dependencies of a run."""
+
+    warehouse: Warehouse
+    connections: Connections
+    reference: TargetReference
+    sources: Sources
+    mover: Mover
+    writer: Writer
+
+
+class Opening:
+    """Opens dependencies; what it opened is closed by the exit stack that it was given."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        run_id: str,
+        control: Control,
+        measurements: Measurements,
+        stack: AsyncExitStack,
+    ) -> None:
+        self._settings = settings
+        self._run_id = run_id
+        self._control = control
+        self._measurements = measurements
+        self._stack = stack
+
+    async def open(self) -> Servers:
+        """Open warehouse, target (its lock first) and stores.
+
+        Raises SetupError for what is certainly wrong, LockHeld, RunStopped, and the last
+        TransientFault of a server that stayed away for ROGO_OUTAGE_LIMIT.
+        """
+        settings = self._settings
+        address = Address(settings.target_dsn, settings.target_ssl)
+        warehouse = await self._warehouse()
+        lock = await self.patiently(lambda: RunLock.acquire(address, self._control))
+        self._stack.push_async_callback(lock.release)
+        connections = await self.patiently(lambda: Connections.open(address, settings.pg_pool_size))
+        self._stack.push_async_callback(connections.aclose)
+        reference = await self.patiently(
+            lambda: read_reference(connections, settings.rogo_migration_user_id)
+        )
+        sources, mover = await self._blobs()
+        constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
+        writer = Writer(connections, self._gate(Dependency.TARGET), constants)
+        return Servers(warehouse, connections, reference, sources, mover, writer)
+
+    async def patiently(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do something at start, waiting for a server that is away; a refusal is a SetupError."""
+        try:
+            return await until_up(what, self._control, self._settings.rogo_outage_limit)
+        except SystemicFault as fault:
+            raise SetupError(f"{fault.dependency.value}: {fault.reason}") from None
+
+    async def _warehouse(self) -> Warehouse:
+        settings = self._settings
+        dsn = settings.data_warehouse_connection_string.get_secret_value()
+        gate = self._gate(Dependency.WAREHOUSE)
+        warehouse = await self.patiently(
+            lambda: Warehouse.open(dsn, settings.warehouse_pool_size, gate)
+        )
+        self._stack.push_async_callback(warehouse.aclose)
+        return warehouse
+
+    async def _blobs(self) -> tuple[Sources, Mover]:
+        settings = self._settings
+        account = Account(settings)
+        self._stack.push_async_callback(account.aclose)
+        await self.patiently(account.check)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        self._stack.push_async_callback(session.close)
+        sources = Sources(
+            session,
+            settings.allow_list,
+            settings.source_sas,
+            lambda _: self._gate(Dependency.SOURCE),
+        )
+        self._stack.push_async_callback(sources.aclose)
+        store = Store(account, session, self._gate(Dependency.STORE))
+        metadata = {
+            "migratedFrom": "rogo_warehouse",
+            "runId": self._run_id,
+            "target": target_digest(settings.target_dsn),
+        }
+        return sources, Mover(sources, store, ByteBudget(), metadata)
+
+    def _gate(self, dependency: Dependency) -> Gate:
+        gate = Gate(dependency, self._control, self._measurements, self._settings.rogo_outage_limit)
+        self._stack.push_async_callback(gate.aclose)
+        return gate
+
+
+def target_digest(dsn: str) -> str:
+    """What tells one target's blobs from another's: a digest of host, port and database."""
+    parts = urlsplit(dsn)
+    text = f"{parts.hostname or ''}:{parts.port or 5432}{parts.path}"
+    return sha256(text.encode()).hexdigest()[:16]

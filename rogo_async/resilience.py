@@ -1,0 +1,228 @@
+"""Deadlines, retries and the outage gate (DESIGN decisions 6 to 8).
+
+Every call to a server goes through ``Gate.call``. A transient or ambiguous fault is retried with
+backoff and jitter (what may be ambiguous is written to be repeatable). When retries do not help,
+or the fault is systemic, the gate closes: everyone who wants this server waits, one task probes
+it, and the gate opens again. The outage is over when a real call succeeds. One that lasts longer
+than the limit ends the run.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from rogo_async.control import Control, StopReason
+from rogo_async.errors import (
+    AmbiguousFault,
+    Dependency,
+    DependencyFault,
+    RunStopped,
+    SystemicFault,
+    TransientFault,
+)
+from rogo_async.measure import Measurements, Outage
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to insist. All in seconds but ``tries``.
+
+    ``tries`` calls are made before the gate closes; ``deadline_s`` is what one operation may
+    spend in calls and backoff while its dependency is up, before its outcome counts as unknown.
+    """
+
+    first_s: float = 0.1
+    cap_s: float = 5.0
+    tries: int = 4
+    deadline_s: float = 60.0
+    probe_first_s: float = 0.25
+    probe_cap_s: float = 5.0
+
+    def backoff_s(self, attempt: int) -> float:
+        """Full jitter over an exponential: between a half and the whole of it."""
+        return min(self.cap_s, self.first_s * 2.0**attempt) * random.uniform(0.5, 1.0)
+
+
+DEFAULT_PATIENCE: Final = Patience()
+
+
+class Gate:
+    """The way to one dependency, closed while it is down. Owns the task that probes it."""
+
+    def __init__(
+        self,
+        dependency: Dependency,
+        control: Control,
+        measurements: Measurements,
+        limit_s: float,
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> None:
+        self.dependency = dependency
+        self._control = control
+        self._measurements = measurements
+        self._limit_s = limit_s
+        self._patience = patience
+        self._open = asyncio.Event()
+        self._open.set()
+        self._outage: Outage | None = None
+        self._last_success = -math.inf
+        self._probe_wait_s = patience.probe_first_s
+        self._prober: asyncio.Task[None] | None = None
+
+    async def call(
+        self,
+        operation: str,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        probe: Callable[[], Coroutine[Any, Any, object]],
+    ) -> T:
+        """Run ``work`` until it succeeds and return what it gives.
+
+        ``work`` keeps its own deadline and raises DependencyFaults. ``probe`` asks whether the
+        dependency serves at all. Raises what ``work`` raises beside those faults, RunStopped
+        when the run ends first, and the last fault when the operation's own time is used up
+        while the dependency is up for others: its outcome is unknown. A fault of one operation while
+        others succeed does not close the gate.
+        """
+        spent_s = 0.0
+        attempt = 0
+        first_failure = math.inf
+        while True:
+            await self._pass()
+            started = time.monotonic()
+            try:
+                result = await work()
+            except DependencyFault as fault:
+                self._measurements.retries[f"{self.dependency.value}.{operation}"] += 1
+                spent_s += time.monotonic() - started
+                if spent_s > self._patience.deadline_s:
+                    raise
+                first_failure = min(first_failure, time.monotonic())
+                if self._last_success < first_failure and self._is_down(fault, attempt):
+                    self.close(fault, probe)
+                else:
+                    spent_s += await self._back_off(fault, attempt)
+                attempt += 1
+            else:
+                self._measurements.observe(self.dependency, operation, time.monotonic() - started)
+                self.succeeded()
+                return result
+
+    def succeeded(self) -> None:
+        """A real call went through: an outage, if there was one, is over."""
+        self._last_success = time.monotonic()
+        if self._outage is None:
+            return
+        outage, self._outage = self._outage, None
+        outage.ended_s = time.monotonic()
+        self._probe_wait_s = self._patience.probe_first_s
+        log.warning(
+            "outage ended",
+            dependency=self.dependency.value,
+            seconds=round(outage.ended_s - outage.began_s, 1),
+        )
+
+    def close(
+        self, fault: DependencyFault, probe: Callable[[], Coroutine[Any, Any, object]]
+    ) -> None:
+        """Let nobody pass until ``probe`` succeeds."""
+        if self._outage is None:
+            self._outage = Outage(
+                self.dependency.value,
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                time.monotonic(),
+                fault.reason,
+            )
+            self._measurements.outages.append(self._outage)
+            log.warning("outage began", dependency=self.dependency.value, reason=fault.reason)
+        if self._open.is_set():
+            self._open.clear()
+            self._prober = asyncio.create_task(
+                self._probe_until_open(probe), name=f"probe-{self.dependency.value}"
+            )
+
+    async def aclose(self) -> None:
+        """End the probing task, if there is one."""
+        if self._prober is not None:
+            self._prober.cancel()
+            await asyncio.gather(self._prober, return_exceptions=True)
+
+    async def _pass(self) -> None:
+        if self._open.is_set():
+            return
+        stopped = asyncio.create_task(self._control.stopped(), name="gate-stopped")
+        opened = asyncio.create_task(self._open.wait(), name="gate-opened")
+        try:
+            await asyncio.wait({stopped, opened}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            opened.cancel()
+        if not self._open.is_set():
+            raise RunStopped
+
+    def _is_down(self, fault: DependencyFault, attempt: int) -> bool:
+        return isinstance(fault, SystemicFault) or attempt + 1 >= self._patience.tries
+
+    async def _back_off(self, fault: DependencyFault, attempt: int) -> float:
+        wait_s = self._patience.backoff_s(attempt)
+        if isinstance(fault, TransientFault):
+            wait_s = max(wait_s, min(fault.retry_after_s, self._limit_s))
+        await self._control.sleep(wait_s)
+        return wait_s
+
+    async def _probe_until_open(self, probe: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        outage = self._outage
+        reason = outage.reason if outage else ""
+        while outage is not None and self._outage is outage:
+            left_s = outage.began_s + self._limit_s - time.monotonic()
+            if left_s <= 0:
+                self._control.stop(
+                    StopReason.OUTAGE,
+                    f"{self.dependency.value} was down for {self._limit_s:g} s: {reason}",
+                )
+                return
+            await asyncio.sleep(min(left_s, self._probe_wait_s))
+            self._probe_wait_s = min(self._patience.probe_cap_s, self._probe_wait_s * 2)
+            try:
+                await probe()
+            except DependencyFault as fault:
+                reason = fault.reason
+            else:
+                break
+        self._open.set()
+
+
+async def until_up(
+    what: Callable[[], Coroutine[Any, Any, T]],
+    control: Control,
+    limit_s: float,
+    patience: Patience = DEFAULT_PATIENCE,
+) -> T:
+    """Open something at start, insisting through transient faults for ``limit_s`` seconds.
+
+    ``what`` keeps its own deadline. Raises the last TransientFault or AmbiguousFault after that, RunStopped when told to stop,
+    and whatever else ``what`` raises at once.
+    """
+    give_up = time.monotonic() + limit_s
+    attempt = 0
+    while True:
+        try:
+            return await what()
+        except (TransientFault, AmbiguousFault) as fault:
+            left_s = give_up - time.monotonic()
+            if left_s <= 0:
+                raise
+            if attempt == 0:
+                log.warning("waiting", dependency=fault.dependency.value, reason=fault.reason)
+            retry_after_s = fault.retry_after_s if isinstance(fault, TransientFault) else 0.0
+            await control.sleep(min(left_s, max(patience.backoff_s(attempt), retry_after_s)))
+            attempt += 1

@@ -1,0 +1,211 @@
+"""The environment (and a ``.env`` file) as one frozen record (SPEC §4)."""
+
+import ssl
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rogo_async.errors import SetupError
+from rogo_async.model import Lms
+from rogo_async.rules.urls import AllowList, Origin
+
+DEFAULT_CONCURRENCY = 64
+PG_POOL_CAP = 20
+WAREHOUSE_POOL_CAP = 4
+_LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
+
+_Required = Annotated[str, Field(min_length=1)]
+_Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600, allow_inf_nan=False)]
+_Words = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Every setting of SPEC §4, validated. Secrets are masked wherever this is printed."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
+    )
+
+    database_url: SecretStr
+    data_warehouse_connection_string: SecretStr
+    azure_storage_connection_string: SecretStr | None = None
+    azure_storage_account_key: SecretStr | None = None
+    azure_storage_account_name: Annotated[str | None, Field(validate_default=True)] = None
+    rogo_source_hosts: Annotated[_Words, Field(min_length=1)]
+    rogo_source_sas_token: SecretStr | None = None
+    rogo_container: _Required
+    rogo_instance_id: _Required
+    rogo_consumer_key: _Required
+    rogo_consumer_name: _Required
+    rogo_return_url_base: _Required
+    rogo_version_prefixes: Annotated[_Words, Field(min_length=1)] = ("24", "25")
+    rogo_migration_user_id: str | None = None
+    rogo_data_dir: Path = Path()
+    rogo_concurrency: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_CONCURRENCY
+    rogo_pg_pool_size: Annotated[int | None, Field(ge=1, le=500)] = None
+    rogo_warehouse_pool_size: Annotated[int | None, Field(ge=1, le=64)] = None
+    rogo_progress_interval: _Seconds = 10.0
+    rogo_write_interval: _Seconds = 5.0
+    rogo_outage_limit: _Seconds = 900.0
+    rogo_max_duration: _Seconds | None = None
+    rogo_keep_runs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    rogo_log_format: Literal["console", "json"] | None = None
+
+    @field_validator("rogo_source_hosts", "rogo_version_prefixes", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            usable = parts.port is None or parts.port > 0
+        except ValueError:
+            usable = False
+        if not usable or parts.scheme.partition("+")[0] not in {"postgres", "postgresql"}:
+            raise ValueError("is not of the form postgresql://user:password@host:5432/database")
+        return value
+
+    @field_validator("azure_storage_account_name")
+    @classmethod
+    def _check_account(cls, value: str | None, info: ValidationInfo) -> str | None:
+        given = info.data.get("azure_storage_connection_string")
+        if value is None and given is None:
+            raise ValueError(
+                "is missing, and so is AZURE_STORAGE_CONNECTION_STRING: "
+                "set one of them to name the destination account"
+            )
+        return value
+
+    @field_validator("rogo_source_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        AllowList.from_hosts(value)
+        return value
+
+    @field_validator("rogo_source_sas_token")
+    @classmethod
+    def _check_sas(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and "rogo_source_hosts" in info.data:
+            _parse_sas(value.get_secret_value(), info.data["rogo_source_hosts"])
+        return value
+
+    @cached_property
+    def allow_list(self) -> AllowList:
+        """The hosts that source files may be fetched from."""
+        return AllowList.from_hosts(self.rogo_source_hosts)
+
+    @cached_property
+    def source_sas(self) -> dict[Origin, str]:
+        """Query string without its question mark, for each source that has one."""
+        if self.rogo_source_sas_token is None:
+            return {}
+        return _parse_sas(self.rogo_source_sas_token.get_secret_value(), self.rogo_source_hosts)
+
+    @cached_property
+    def lms(self) -> Lms:
+        """The LMS's own constants."""
+        return Lms(
+            instance_id=self.rogo_instance_id,
+            consumer_key=self.rogo_consumer_key,
+            consumer_name=self.rogo_consumer_name,
+            return_url_base=self.rogo_return_url_base,
+        )
+
+    @property
+    def pg_pool_size(self) -> int:
+        """Connections to the target, the lock's own apart."""
+        return self.rogo_pg_pool_size or min(self.rogo_concurrency, PG_POOL_CAP)
+
+    @property
+    def warehouse_pool_size(self) -> int:
+        """Connections to the warehouse. The feeder alone uses them."""
+        return self.rogo_warehouse_pool_size or min(self.rogo_concurrency, WAREHOUSE_POOL_CAP)
+
+    @cached_property
+    def target_dsn(self) -> str:
+        """DATABASE_URL as asyncpg takes it (a ``+driver`` in its scheme is dropped)."""
+        scheme, colon, rest = self.database_url.get_secret_value().partition(":")
+        return f"{scheme.partition('+')[0]}{colon}{rest}"
+
+    @property
+    def target_ssl(self) -> ssl.SSLContext | None:
+        """The TLS context for the target, or None where the URL or the driver decides.
+
+        Without an sslmode of its own the server's certificate and name are checked against
+        the system's authorities, unless the host is this machine (SPEC §4).
+        """
+        parts = urlsplit(self.target_dsn)
+        query = parse_qs(parts.query)
+        mode = query.get("sslmode", [""])[0]
+        local = (parts.hostname or "") in _LOCAL_HOSTS and not query.get("host")
+        if "sslrootcert" in query or mode not in {"", "verify-full"} or (not mode and local):
+            return None
+        return ssl.create_default_context()
+
+
+def _parse_sas(text: str, hosts: tuple[str, ...]) -> dict[Origin, str]:
+    named = {f"{host}=": host for host in hosts}
+    tokens: dict[Origin, str] = {}
+    pieces = text.split()
+    for piece in pieces:
+        host = next((host for start, host in named.items() if piece.startswith(start)), None)
+        token = piece if host is None else piece[len(host) + 1 :]
+        if host is None:
+            if len(hosts) > 1 or len(pieces) > 1:
+                raise ValueError(
+                    "with several hosts every token needs its host in front, "
+                    "spelled as in ROGO_SOURCE_HOSTS: host=token host=token"
+                )
+            host = hosts[0]
+        token = token.lstrip("?")
+        if "=" not in token:
+            raise ValueError("holds a token that is no SAS (expected sv=…&sig=…)")
+        (origin,) = AllowList.from_hosts((host,)).origins
+        tokens[origin] = token
+    return tokens
+
+
+_REMEDIES = {
+    "missing": "is missing: set it in the environment or in .env",
+    "string_too_short": "is empty: set it in the environment or in .env",
+    "too_short": "is empty: name at least one",
+}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and validate the settings; ``overrides`` are fields that the command line gives.
+
+    Raises SetupError with one line for every fault found. No value is repeated in it.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SetupError(*(_explain(item) for item in error.errors(include_url=False))) from None
+    except (UnicodeDecodeError, OSError):
+        raise SetupError(
+            ".env: cannot be read: it must be a UTF-8 text of NAME=value lines"
+        ) from None
+
+
+def _explain(item: Any) -> str:
+    name = str(item["loc"][0]).upper() if item["loc"] else "settings"
+    remedy = _REMEDIES.get(item["type"])
+    if remedy is None:
+        remedy = item["msg"].removeprefix("Value error, ")
+        remedy = remedy[0].lower() + remedy[1:]
+    return f"{name}: {remedy}"

@@ -1,0 +1,19 @@
+"""The target: PostgreSQL through asyncpg. The platform owns its schema (SPEC §2)."""
+
+from rogo_async.target.connections import Connections
+from rogo_async.target.existing import Existing, export_migrated, read_existing
+from rogo_async.target.lock import RunLock
+from rogo_async.target.reference import TargetReference, read_reference
+from rogo_async.target.writer import Standing, Writer
+
+__all__ = [
+    "Connections",
+    "Existing",
+    "RunLock",
+    "Standing",
+    "TargetReference",
+    "Writer",
+    "export_migrated",
+    "read_existing",
+    "read_reference",
+]

@@ -1,0 +1,218 @@
+"""Connections to the target, their deadlines, and what their errors mean.
+
+asyncpg waits for ever for a cancelled statement on a dead socket, and its pool's release waits
+with it: a connection whose last statement did not end in an answer of the server is terminated
+before it is given back.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import asyncpg
+
+from rogo_async import classify
+from rogo_async.classify import Verdict
+from rogo_async.errors import (
+    AmbiguousFault,
+    Dependency,
+    FailureCode,
+    RowFault,
+    SystemicFault,
+    TransientFault,
+)
+from rogo_async.target.queries import query
+
+CONNECT_S: Final = 10.0
+STATEMENT_S: Final = 60.0
+CLOSE_S: Final = 5.0
+
+_MEANING: Final = {
+    "28P01": "the login was refused. Check user and password in DATABASE_URL",
+    "28000": "the login was refused. Check user and sslmode in DATABASE_URL",
+    "3D000": "there is no such database. Check its name in DATABASE_URL",
+    "42501": "a permission is missing. Grant this user its rights on the tables",
+    "42P01": "a table is missing. Check database and search path in DATABASE_URL",
+    "53100": "the server's disk is full",
+}
+
+
+class TableConflict(Exception):
+    """A unique or foreign key stands in the way. Only the table's name is kept."""
+
+    def __init__(self, table: str, constraint: str) -> None:
+        super().__init__(table)
+        self.table = table
+        self.constraint = constraint
+
+
+def fault_of(operation: str, error: BaseException, *, writing: bool = False) -> Exception:
+    """What an asyncpg error stands for; the server's own text, which may quote values, is not
+    repeated.
+
+    RowFault target_refused for refused content, TableConflict for a key in the way, else a
+    DependencyFault; while ``writing`` a lost reply is an AmbiguousFault.
+    """
+    if isinstance(error, ssl.SSLError):
+        return SystemicFault(
+            Dependency.TARGET,
+            operation,
+            "TLS failed: the server's certificate is not trusted, "
+            "or not for this name. Set sslmode and sslrootcert in DATABASE_URL",
+        )
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return SystemicFault(
+            Dependency.TARGET, operation, "DATABASE_URL holds a setting that cannot be used"
+        )
+    if isinstance(error, asyncpg.PostgresError):
+        return _of_sqlstate(operation, error, writing=writing)
+    reason = "no answer in time" if isinstance(error, TimeoutError) else "the connection broke"
+    if writing:
+        return AmbiguousFault(Dependency.TARGET, operation, reason)
+    return TransientFault(Dependency.TARGET, operation, reason)
+
+
+def _of_sqlstate(operation: str, error: asyncpg.PostgresError, *, writing: bool) -> Exception:
+    state = error.sqlstate or ""
+    reason = f"SQLSTATE {state}"
+    match classify.of_postgres(state or None):
+        case Verdict.CONTENT:
+            return RowFault(
+                FailureCode.TARGET_REFUSED,
+                f"the target refused the content ({reason}, {type(error).__name__})",
+            )
+        case Verdict.CONFLICT:
+            return TableConflict(error.table_name or "?", error.constraint_name or "?")
+        case Verdict.TRANSIENT:
+            if writing and (state.startswith("08") or state in {"57P01", "57P02", "57P03"}):
+                return AmbiguousFault(Dependency.TARGET, operation, reason)
+            return TransientFault(Dependency.TARGET, operation, reason)
+        case Verdict.SYSTEMIC:
+            meaning = _MEANING.get(state)
+            return SystemicFault(
+                Dependency.TARGET, operation, f"{reason}: {meaning}" if meaning else reason
+            )
+
+
+_LIBRARY_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the target is. ``tls`` None leaves the choice to the URL."""
+
+    dsn: str
+    tls: ssl.SSLContext | None
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of asyncpg's connect and create_pool."""
+        tls = {} if self.tls is None else {"ssl": self.tls}
+        return {
+            "dsn": self.dsn,
+            "timeout": CONNECT_S,
+            "command_timeout": STATEMENT_S,
+            "server_settings": {"application_name": "rogo_async", "TimeZone": "UTC"},
+            **tls,
+        }
+
+
+class Session:
+    """One connection for the length of a with block, speaking in named queries."""
+
+    def __init__(self, connection: Any) -> None:
+        self.raw = connection
+
+    async def row(self, name: str, values: Mapping[str, object]) -> Any:
+        """The first row of a named query, or None."""
+        statement = query(name)
+        return await self.raw.fetchrow(statement.sql, *statement.arguments(values))
+
+    async def rows(self, name: str, values: Mapping[str, object]) -> list[Any]:
+        """All rows of a named query."""
+        statement = query(name)
+        found: list[Any] = await self.raw.fetch(statement.sql, *statement.arguments(values))
+        return found
+
+
+class Connections:
+    """The pool of connections that a run shares. Made by ``open``; its owner calls ``aclose``."""
+
+    def __init__(self, address: Address, pool: Any) -> None:
+        self.address = address
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, address: Address, size: int) -> Self:
+        """Connect once to see that it works; the other connections are made when needed.
+
+        Raises TransientFault while the server is away and SystemicFault where it refuses.
+        """
+        pool: Any = asyncpg.create_pool(
+            min_size=1, max_size=size, init=_prepare, reset=_keep, **address.arguments()
+        )
+        try:
+            async with asyncio.timeout(2 * CONNECT_S):
+                await pool
+        except _LIBRARY_ERRORS as error:
+            pool.terminate()
+            raise fault_of("connect", error) from None
+        except ValueError:
+            raise SystemicFault(
+                Dependency.TARGET, "connect", "DATABASE_URL cannot be understood"
+            ) from None
+        return cls(address, pool)
+
+    async def aclose(self) -> None:
+        """Close the pool, by force where closing takes too long."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._pool.close()
+        except _LIBRARY_ERRORS:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def session(self, operation: str, *, writing: bool = False) -> AsyncIterator[Session]:
+        """A connection; whatever goes wrong on it leaves as a fault of this package.
+
+        Raises what ``fault_of`` gives.
+        """
+        try:
+            connection = await self._pool.acquire(timeout=CONNECT_S + STATEMENT_S)
+        except _LIBRARY_ERRORS as error:
+            raise fault_of(operation, error) from None
+        answered = False
+        try:
+            yield Session(connection)
+            answered = True
+        except asyncpg.PostgresError as error:
+            answered = not isinstance(error, asyncpg.PostgresConnectionError)
+            raise fault_of(operation, error, writing=writing) from None
+        except _LIBRARY_ERRORS as error:
+            raise fault_of(operation, error, writing=writing) from None
+        finally:
+            if not answered:
+                connection.terminate()
+            await self._pool.release(connection, timeout=CLOSE_S)
+
+    async def probe(self) -> None:
+        """Ask the server for one value on a connection. Raises a DependencyFault."""
+        async with self.session("probe") as session:
+            await session.raw.fetchval("SELECT 1", timeout=CONNECT_S)
+
+
+async def _prepare(connection: Any) -> None:
+    await connection.execute("SET jit = off")
+
+
+async def _keep(connection: Any) -> None:
+    """Nothing to reset: statements here leave no state, and a reset is a round trip each."""

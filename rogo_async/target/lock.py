@@ -1,0 +1,97 @@
+"""One run at a time for a target: an advisory lock on a connection of its own (SPEC §5)."""
+
+import asyncio
+from typing import Any, Final, Self
+
+import asyncpg
+
+from rogo_async.control import Control, StopReason
+from rogo_async.errors import LockHeld, SetupError
+from rogo_async.target.connections import _LIBRARY_ERRORS, CLOSE_S, Address, Session, fault_of
+
+_CLASS: Final = 0x526F676F
+_OBJECT: Final = 1
+_KEY: Final = {"class": _CLASS, "object": _OBJECT}
+HEARTBEAT_S: Final = 5.0
+
+
+class RunLock:
+    """Held from ``acquire`` to ``release``; losing it ends the run, for another may begin."""
+
+    def __init__(self, connection: Any, control: Control) -> None:
+        self._connection = connection
+        self._control = control
+        self._releasing = False
+        self._heart: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def acquire(cls, address: Address, control: Control) -> Self:
+        """Take the lock or raise LockHeld at once, telling since when another run has held it.
+
+        Raises SetupError behind a pooler that does not keep sessions, and a DependencyFault when
+        the target cannot be reached.
+        """
+        try:
+            connection = await asyncpg.connect(**address.arguments())
+        except _LIBRARY_ERRORS as error:
+            raise fault_of("lock", error) from None
+        lock = cls(connection, control)
+        try:
+            await lock._take()
+        except _LIBRARY_ERRORS as error:
+            connection.terminate()
+            raise fault_of("lock", error) from None
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.add_termination_listener(lock._on_termination)
+        lock._heart = asyncio.create_task(lock._beat(), name="run-lock")
+        return lock
+
+    async def release(self) -> None:
+        """Let the lock go by ending its session."""
+        self._releasing = True
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
+        try:
+            await self._connection.close(timeout=CLOSE_S)
+        except _LIBRARY_ERRORS:
+            self._connection.terminate()
+
+    async def _take(self) -> None:
+        session = Session(self._connection)
+        found = await session.row("try_lock", _KEY)
+        if found["pid"] != self._connection.get_server_pid():
+            raise SetupError(
+                "DATABASE_URL leads through a connection pooler, which does not keep the lock "
+                "that stops two runs at once: name the PostgreSQL server itself"
+            )
+        if not found["locked"]:
+            holder = await session.row("lock_holder", _KEY)
+            since = holder["since"] if holder is not None else None
+            when = f"since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "(start not visible here)"
+            raise LockHeld(f"another run has held this target's lock {when}")
+
+    async def _beat(self) -> None:
+        session = Session(self._connection)
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                async with asyncio.timeout(2 * HEARTBEAT_S):
+                    held = (await session.row("own_lock", _KEY))["held"]
+            except _LIBRARY_ERRORS:
+                held = 0
+            if not held:
+                self._lost()
+                self._connection.terminate()
+                return
+
+    def _on_termination(self, _connection: object) -> None:
+        self._lost()
+
+    def _lost(self) -> None:
+        if not self._releasing:
+            self._control.stop(
+                StopReason.LOCK_LOST, "the connection that held the run's lock was lost"
+            )

@@ -1,0 +1,104 @@
+"""The target's schema as this tool needs it, and its reference data (SPEC §1)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from rogo_async.errors import SetupError
+from rogo_async.model import Assessment, MalpracticeLevel, Section
+from rogo_async.rules.matching import Reference
+from rogo_async.target.connections import Connections, Session
+from rogo_async.target.schema import READ_TABLES, WRITTEN_TABLES
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReference:
+    """What is loaded once: the matching data, and on whose behalf malpractice rules apply."""
+
+    matching: Reference
+    applied_by: str
+
+
+async def read_reference(connections: Connections, user_id: str | None) -> TargetReference:
+    """Check tables, columns and rights, then load the reference data.
+
+    Raises SetupError with every problem found, or a DependencyFault.
+    """
+    async with connections.session("reference") as session:
+        problems = [*await _missing_columns(session)]
+        if not problems:
+            problems = [*await _missing_rights(session)]
+        if problems:
+            raise SetupError(*problems)
+        return TargetReference(
+            matching=Reference(
+                [
+                    Assessment(
+                        row["id"],
+                        row["name"] or "",
+                        row["code"] or "",
+                        str(row["is_active"] or "").strip().casefold() == "true",
+                    )
+                    for row in await session.rows("assessments", {})
+                ],
+                [
+                    Section(row["id"], row["assessment_id"] or "", row["question_text"] or "")
+                    for row in await session.rows("sections", {})
+                ],
+                [
+                    MalpracticeLevel(row["id"], row["level_text"] or "")
+                    for row in await session.rows("levels", {})
+                ],
+            ),
+            applied_by=await _applied_by(session, user_id),
+        )
+
+
+async def _missing_columns(session: Session) -> list[str]:
+    wanted = {**READ_TABLES, **WRITTEN_TABLES}
+    found = {
+        row["table_name"]: set(row["column_names"] or ())
+        for row in await session.rows("columns", {"tables": list(wanted)})
+    }
+    problems = []
+    for table, columns in wanted.items():
+        missing = [column for column in columns if column not in found[table]]
+        if not found[table]:
+            problems.append(
+                f"target: there is no table {table}. Check database and search path in DATABASE_URL"
+            )
+        elif missing:
+            problems.append(
+                f"target: table {table} has no column {', '.join(missing)}. "
+                "The platform's schema is not the one that this version writes"
+            )
+    return problems
+
+
+async def _missing_rights(session: Session) -> list[str]:
+    pairs = [(table, "SELECT") for table in READ_TABLES]
+    pairs += [(table, right) for table in WRITTEN_TABLES for right in ("SELECT", "INSERT")]
+    pairs.append(("malpractice_enforcements", "UPDATE"))
+    tables, privileges = zip(*pairs, strict=True)
+    missing = await session.rows(
+        "privileges", {"tables": list(tables), "privileges": list(privileges)}
+    )
+    return [
+        f"target: no right to {row['privilege']} on {row['table_name']}. Grant it to the user of "
+        "DATABASE_URL"
+        for row in missing
+    ]
+
+
+async def _applied_by(session: Session, user_id: str | None) -> str:
+    if user_id is not None:
+        found = await session.row("user_by_id", {"id": user_id})
+        if found is None:
+            raise SetupError("ROGO_MIGRATION_USER_ID: there is no such user in the target")
+    else:
+        found = await session.row("oldest_admin", {})
+        if found is None:
+            raise SetupError(
+                "target: there is no user with role admin, on whose behalf malpractice rules are "
+                "applied. Name one in ROGO_MIGRATION_USER_ID"
+            )
+    return str(found["id"])

@@ -1,0 +1,101 @@
+"""Values as drivers give them, into the types that the rules need (SPEC §1).
+
+A value that cannot be converted is not dropped: its column is named in the record's
+``unreadable`` and the rules fail the row for it.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from rogo_async.model import Report, Score
+
+
+class _Row:
+    """A row of the catalogue's names, read one column at a time."""
+
+    def __init__(self, cells: Mapping[str, Any]) -> None:
+        self._cells = cells
+        self.unreadable: list[str] = []
+
+    def text(self, column: str) -> str | None:
+        value = self._cells[column]
+        if value is None:
+            return None
+        return _plain(value).strip() or None
+
+    def number(self, column: str) -> Decimal | None:
+        value = self._cells.get(column)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        try:
+            number = Decimal(str(value).strip())
+        except InvalidOperation:
+            number = Decimal("NaN")
+        if not number.is_finite():
+            self.unreadable.append(column)
+            return None
+        return number
+
+    def moment(self, column: str) -> datetime | None:
+        value = self._cells[column]
+        if isinstance(value, str):
+            if not value.strip():
+                return None
+            try:
+                value = datetime.fromisoformat(value.strip())
+            except ValueError:
+                self.unreadable.append(column)
+                return None
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if isinstance(value, date):
+            return datetime.combine(value, time(), UTC)
+        if value is not None:
+            self.unreadable.append(column)
+        return None
+
+
+def _plain(value: object) -> str:
+    """Text of a text or a number; a whole number has no decimal point."""
+    if isinstance(value, float | Decimal) and value == value // 1:
+        return str(int(value))
+    return str(value)
+
+
+def report(cells: Mapping[str, Any]) -> Report:
+    """A row of Rogo_AssessmentReport. MarksAchieved counts unless it is NULL (rule 8)."""
+    row = _Row(cells)
+    marks = row.number("MarksAchieved")
+    if marks is None and "MarksAchieved" not in row.unreadable:
+        marks = row.number("MarksAwarded")
+    return Report(
+        attempt=int(cells["AttemptId"]),
+        ti_user_id=row.text("TIUserId"),
+        ti_section_id=row.text("TISectionId"),
+        exercise=row.text("Exercise"),
+        marks=marks,
+        marks_available=row.number("MarksAvailable"),
+        grade_percent=row.number("GradePercent"),
+        grade=row.text("Grade"),
+        marker_notes=row.text("MarkerNotes"),
+        results_approved=row.moment("ResultsApproved"),
+        date_inserted=row.moment("DateInserted"),
+        date_modified=row.moment("DateModified"),
+        unreadable=tuple(row.unreadable),
+    )
+
+
+def score(cells: Mapping[str, Any]) -> Score:
+    """A row of Rogo_AssessmentReportScores."""
+    row = _Row(cells)
+    return Score(
+        attempt=int(cells["AttemptId"]),
+        label=row.text("ScoreLabelCorrected"),
+        score=row.number("Score"),
+        marker_comment=row.text("MarkerComment"),
+        date_inserted=row.moment("DateInserted"),
+        date_modified=row.moment("DateModified"),
+        unreadable=tuple(row.unreadable),
+    )
