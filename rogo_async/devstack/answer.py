@@ -36,10 +36,10 @@ class ExpectedFile:
 
     @property
     def exact_tail(self) -> str | None:
-        """The end of the blob's name where the file name needs no change, else None."""
+        """The safe form of the file name where that is the name itself, else None."""
         name = str(self.row["file_name"])
         plain = re.fullmatch(r"[A-Za-z0-9_-]+\.[a-z0-9]+", name)
-        return f"{self.order}_{name}" if plain else None
+        return name if plain else None
 
 
 class ExpectedSubmission:
@@ -169,15 +169,14 @@ class ExpectedSubmission:
         return [self._section_mark(fact) for fact in self._case.scores]
 
     def _section_mark(self, fact: ScoreFact) -> Row:
-        assert fact.score is not None
         return {
             "section_id": fact.section_id,
             "marker_id": None,
             "selected_option_id": None,
             "feedback": text_or_null(fact.comment),
-            "marks_awarded": float(fact.score),
+            "marks_awarded": fact.marks,
             "created_at": in_utc(fact.inserted or self._case.inserted),
-            "updated_at": in_utc(fact.modified or self._case.updated),
+            "updated_at": in_utc(fact.modified or fact.inserted or self._case.updated),
         }
 
     def grade(self) -> Row:
@@ -213,15 +212,14 @@ class ExpectedSubmission:
             named.append((file, f"{self._feedback_stem()}{suffix}.{file.extension}"))
         expected = []
         for order, (file, name) in enumerate(named, start=1):
-            assert file.blob is not None
-            row = self._file_row(file.kind, name, file.extension, file.blob.size_bytes)
+            row = self._file_row(file.kind, name, file.extension, file.content.size_bytes)
             expected.append(
                 ExpectedFile(
                     kind=file.kind,
                     order=order,
                     folder=f"{FOLDERS[file.kind]}/rogo_{case.attempt}",
                     content_type=CONTENT_TYPES[file.extension],
-                    source=file.blob,
+                    source=file.content,
                     row=row | {"upload_order": order},
                 )
             )
@@ -242,7 +240,6 @@ class ExpectedSubmission:
             "file_size": size_text(size_bytes),
             "file_type": extension,
             "file_mime_type": CONTENT_TYPES[extension],
-            "azure_container_name": CONTAINER,
             "uploaded_at": in_utc(self._case.decided),
             "submission_file_type": kind.value,
             "uploaded_by": self._case.uploaded_by if by_learner else None,
@@ -271,6 +268,7 @@ class Expected:
     """What must become of one input row. ``cells`` is what the failed-rows file keeps of it.
 
     ``index`` counts rows from 0; ``line`` is the line on which the row begins (the header: 1).
+    ``was_malformed_before``: its Error says so, though this time its cells are in number.
     """
 
     index: int
@@ -279,6 +277,7 @@ class Expected:
     status: Status
     code: FailureCode | SkipCode | None
     cells: tuple[str, ...]
+    was_malformed_before: bool
     submission: ExpectedSubmission | None
 
 

@@ -29,6 +29,13 @@ class SourceFile:
     url: str
     blob: BlobSpec | None
 
+    @property
+    def content(self) -> BlobSpec:
+        """The file at the source. Raises ValueError where there is none."""
+        if self.blob is None:
+            raise ValueError(f"nothing can be fetched from {self.url}")
+        return self.blob
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreFact:
@@ -40,6 +47,13 @@ class ScoreFact:
     comment: str | None
     inserted: datetime | None
     modified: datetime | None
+
+    @property
+    def marks(self) -> float:
+        """The score of a row that has one. Raises ValueError when it has none."""
+        if self.score is None:
+            raise ValueError("this score row has no score")
+        return float(self.score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ def _expected(cases: list[Case], blank_lines: frozenset[int], lms: Lms) -> list[
                 status=case.status,
                 code=case.code,
                 cells=kept,
+                was_malformed_before=case.cells.get("Error", "").startswith("row_malformed"),
                 submission=ExpectedSubmission(case, lms) if migrates else None,
             )
         )
@@ -198,8 +199,10 @@ def _mapping(cases: list[Case], rng: random.Random) -> list[tuple[str, ...]]:
             keys = sorted(rng.random() for _ in case.mapping)
             lines = (render.mapping_cells(line) for line in case.mapping)
             keyed.extend(zip(keys, lines, strict=True))
-    for _ in range(round(len(cases) * _IRRELEVANT_PER_ROW)):
-        keyed.append((rng.random(), render.mapping_cells(_irrelevant(rng))))
+    keyed.extend(
+        (rng.random(), render.mapping_cells(_irrelevant(rng)))
+        for _ in range(round(len(cases) * _IRRELEVANT_PER_ROW))
+    )
     keyed.sort(key=lambda pair: pair[0])
     return [cells for _key, cells in keyed]
 

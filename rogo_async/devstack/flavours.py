@@ -212,8 +212,7 @@ def source_without_md5(case: Case, world: World) -> None:
 
 def source_with_md5(case: Case, world: World) -> None:
     file = world.scripted_file(case.attempt, 200)
-    assert file.blob is not None
-    world.routes[-1].headers["Content-MD5"] = base64.b64encode(file.blob.md5()).decode()
+    world.routes[-1].headers["Content-MD5"] = base64.b64encode(file.content.md5()).decode()
     case.files = [file]
 
 

@@ -204,6 +204,12 @@ def _users() -> list[Row]:
         ("user marker two", "marker", datetime(2024, 2, 1, 8, tzinfo=UTC)),
     )
     return [
-        {"id": fixed_id(name), "role": role, "created_at": created}
+        {
+            "id": fixed_id(name),
+            "username": name.removeprefix("user ").replace(" ", "-"),
+            "email": f"{name.removeprefix('user ').replace(' ', '.')}@platform.example",
+            "role": role,
+            "created_at": created,
+        }
         for name, role, created in people
     ]

@@ -6,11 +6,10 @@ later rule would find: the first rule that applies decides.
 
 import base64
 from dataclasses import replace
-from decimal import Decimal
 from urllib.parse import urlsplit
 
 from rogo_async.devstack import standing
-from rogo_async.devstack.case import Case, SourceFile
+from rogo_async.devstack.case import Case
 from rogo_async.devstack.flavours import Alter, find_malpractice
 from rogo_async.devstack.reference import (
     NO_SUCH_PREFIX,
@@ -24,7 +23,6 @@ from rogo_async.devstack.reference import (
 )
 from rogo_async.devstack.world import World
 from rogo_async.errors import FailureCode
-from rogo_async.model import FileKind
 
 
 def cell(column: str, text: str) -> Alter:
@@ -165,10 +163,9 @@ def from_elsewhere(form: str) -> Alter:
     ``form`` may name the ``{scheme}``, ``{host}``, ``{port}`` and ``{path}`` of the real one.
     """
 
-    def alter(case: Case, world: World) -> None:
+    def alter(case: Case, _world: World) -> None:
         last = case.files[-1]
         parts = urlsplit(last.url)
-        assert parts.hostname is not None
         url = form.format(
             scheme=parts.scheme, host=parts.hostname, port=parts.port, path=parts.path
         )
@@ -197,11 +194,7 @@ def answered(status: int, location: str | None = None) -> Alter:
 
 def stored_md5_wrong(case: Case, world: World) -> None:
     file = world.learner_file(case.attempt, "Assignment.pdf")
-    assert file.blob is not None
-    spoiled = SourceFile(
-        FileKind.SUBMISSION, file.name, "pdf", file.url, replace(file.blob, md5_is_wrong=True)
-    )
-    case.files = [spoiled]
+    case.files = [replace(file, blob=replace(file.content, md5_is_wrong=True))]
 
 
 def answered_md5_wrong(case: Case, world: World) -> None:
@@ -305,8 +298,8 @@ CAUSES: dict[FailureCode, tuple[Alter, ...]] = {
     FailureCode.FILE_CORRUPT: (stored_md5_wrong, answered_md5_wrong),
     FailureCode.TARGET_REFUSED: (
         cell("Course Title", "Leading\0People"),
-        report(MarksAvailable=Decimal(10) ** 39),
         limit_out_of_range,
+        cell("Surname", "Smith\0"),
     ),
 }
 """For each code but target_conflict (a race, which no data can bring about) its causes."""

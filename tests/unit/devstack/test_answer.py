@@ -25,10 +25,11 @@ def world() -> World:
 
 
 def test_the_rows_of_a_submission(world: World) -> None:
+    in_february, in_march = (datetime(2025, month, 1, 12, tzinfo=UTC) for month in (2, 3))
     case = world.sound(42, COURSES[0])
     case.first_name, case.surname, case.assessment_id = "Zoë Ann", "O'Neill", "3LM01-7"
-    case.approved, case.modified = None, datetime(2025, 3, 1, 12)
-    case.inserted = datetime(2025, 2, 1, 12)
+    case.approved, case.modified = None, in_march.replace(tzinfo=None)
+    case.inserted = in_february.replace(tzinfo=None)
     case.files = [
         world.learner_file(42, "Essay.docx", size_bytes=1_200_000),
         world.marker_file(42, "pdf"),
@@ -37,8 +38,8 @@ def test_the_rows_of_a_submission(world: World) -> None:
     submission = ExpectedSubmission(case, DEMO_LMS)
     row = submission.assignment_submission()
     assert row["full_name"] == "Zoë Ann O'Neill"
-    assert row["submitted_at"] == row["created_at"] == datetime(2025, 2, 1, 12, tzinfo=UTC)
-    assert row["updated_at"] == datetime(2025, 3, 1, 12, tzinfo=UTC)
+    assert row["submitted_at"] == row["created_at"] == in_february
+    assert row["updated_at"] == in_march
     assert row["context_id"] == f"lms-demo-0042::{case.ti_section_id}"
     names = [file.row["file_name"] for file in submission.files()]
     assert names == [

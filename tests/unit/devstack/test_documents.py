@@ -3,7 +3,7 @@
 import io
 import re
 import zipfile
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_a_word_document_opens() -> None:
         assert archive.testzip() is None
         names = archive.namelist()
         for name in names:
-            ElementTree.fromstring(archive.read(name))
+            ET.fromstring(archive.read(name))
     assert names == ["[Content_Types].xml", "_rels/.rels", "word/document.xml"]
 
 
