@@ -18,10 +18,11 @@ from typing import IO, Final
 import aiohttp
 import orjson
 
-from rogo_async.devstack.ports import LOOPBACK, is_free, reserve_port
+from rogo_async.devstack.ports import LOOPBACK, reserve_port
 from rogo_async.devstack.process import (
     DevstackError,
     ServerProcess,
+    require_free,
     run_to_end,
     tied_to_us,
     write_private,
@@ -86,8 +87,7 @@ class Azurite:
         main = await install()
         node = await _node()
         self.port = self.port or reserve_port()
-        if not is_free(self.port):
-            raise DevstackError(f"port {self.port} is in use: end what listens there")
+        require_free(self.port)
         storage = ["--location", "."] if self._persist else ["--inMemoryPersistence"]
         command = [
             *(str(node), str(main), "--blobHost", LOOPBACK, "--blobPort", str(self.port)),
@@ -111,7 +111,7 @@ class Azurite:
         await self._server.stop()
 
     async def restart(self) -> None:
-        """Stops and starts again, same port and account; containers and blobs only if persistent."""
+        """Stops and starts again, same port and account; what is in memory only is gone."""
         await self.stop()
         await self.start()
 
@@ -175,7 +175,7 @@ async def _sole_installer(home: Path) -> AsyncIterator[None]:
 
 
 def _lock_file(home: Path) -> IO[str]:
-    return open(f"{home}.lock", "w", encoding="ascii")
+    return home.with_name(f"{home.name}.lock").open("w")
 
 
 async def _npm_install(home: Path) -> None:
@@ -199,7 +199,7 @@ async def _npm_install(home: Path) -> None:
                 "check that this machine reaches the npm registry"
             )
         shutil.rmtree(home, ignore_errors=True)
-        os.rename(tree, home)
+        tree.rename(home)
 
 
 async def _node() -> Path:

@@ -7,13 +7,14 @@ are at /proc/self/cwd, so ``nobody`` needs no right on the directories above.
 
 import os
 import secrets
+import shutil
 import signal
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
-from rogo_async.devstack.ports import LOOPBACK, is_free, reserve_port
+from rogo_async.devstack.ports import LOOPBACK, reserve_port
 from rogo_async.devstack.postgres_binaries import environment, reachable_binaries
 from rogo_async.devstack.process import (
     DevstackError,
@@ -21,6 +22,7 @@ from rogo_async.devstack.process import (
     as_nobody,
     is_root,
     nobody,
+    require_free,
     run_to_end,
     tied_to_us,
     write_private,
@@ -78,12 +80,15 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Starts the server, on a new cluster when there is none. Raises DevstackError."""
         binaries = await reachable_binaries()
+        complete = self._directory / "complete"
+        if not complete.exists():
+            shutil.rmtree(self._data, ignore_errors=True)
         self._prepare_directory()
-        if not (self._data / "PG_VERSION").exists():
+        if not complete.exists():
             await self._initdb(binaries)
+            complete.touch()
         self.port = self.port or reserve_port()
-        if not is_free(self.port):
-            raise DevstackError(f"port {self.port} is in use: end what listens there")
+        require_free(self.port)
         command = [str(binaries / "postgres"), "-D", self._data_argument(), *self._options()]
         await self._server.start(
             as_nobody(tied_to_us(command, STOP_SIGNALS[0][0])),

@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import stat
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Final
 from rogo_async.devstack.process import DevstackError, as_nobody, run_to_end
 
 PROBE_TIMEOUT_S: Final = 10.0
+
+_VAR_TMP: Final = Path("/var/tmp")  # noqa: S108 - what stands there is used only when it is ours
 
 
 def environment() -> dict[str, str]:
@@ -29,7 +32,7 @@ async def reachable_binaries() -> Path:
     installed = _installed_binaries()
     if await _can_execute(installed):
         return installed
-    for parent in dict.fromkeys((Path("/var/tmp"), Path(tempfile.gettempdir()))):
+    for parent in dict.fromkeys((_VAR_TMP, Path(tempfile.gettempdir()))):
         with contextlib.suppress(OSError):
             copy = await asyncio.to_thread(_copied_binaries, installed, parent)
             if await _can_execute(copy):
@@ -73,11 +76,16 @@ def _copied_binaries(installed: Path, parent: Path) -> Path:
             shutil.copytree(package / "pginstall18", tree / package.name / "pginstall18")
             libraries = f"{package.name}.libs"
             shutil.copytree(site_packages / libraries, tree / libraries)
-            for directory, _, _ in os.walk(tree):
-                os.chmod(directory, 0o755)
-            with contextlib.suppress(FileExistsError):
-                os.rename(tree, copy)
+            _let_everyone_execute(tree)
+            with contextlib.suppress(OSError):  # somebody was faster
+                tree.rename(copy)
     found = os.lstat(copy)
     if not (copy.is_dir() and found.st_uid == os.geteuid() and found.st_mode & 0o022 == 0):
         raise PermissionError(f"{copy} is not ours")
     return copy / package.name / "pginstall18" / "bin"
+
+
+def _let_everyone_execute(tree: Path) -> None:
+    for path in (tree, *tree.rglob("*")):
+        executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+        path.chmod(0o755 if executable else 0o644)

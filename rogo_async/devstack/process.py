@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import IO, Final
 
+from rogo_async.devstack.ports import is_free
 from rogo_async.errors import SetupError
 
 KILL_TIMEOUT_S: Final = 5.0
@@ -61,6 +62,14 @@ def tied_to_us(command: Sequence[str], stop_signal: signal.Signals) -> list[str]
     return ["setpriv", "--pdeathsig", stop_signal.name.removeprefix("SIG"), *command]
 
 
+def require_free(port: int) -> None:
+    """Raises DevstackError when something listens on the port already."""
+    if not is_free(port):
+        raise DevstackError(
+            f"port {port} is in use: end what listens there, or use another directory"
+        )
+
+
 class ServerProcess:
     """One server as our child, in a session of its own: Ctrl-C at the terminal is ours alone.
 
@@ -107,7 +116,7 @@ class ServerProcess:
             )
         try:
             async with asyncio.timeout(timeout_s):
-                await self._until(ready)
+                await self._until(ready, self._process)
         except TimeoutError:
             await self.stop()
             raise DevstackError(
@@ -117,12 +126,13 @@ class ServerProcess:
             await self.stop()
             raise
 
-    async def _until(self, ready: Callable[[], Awaitable[bool]]) -> None:
-        assert self._process is not None
+    async def _until(
+        self, ready: Callable[[], Awaitable[bool]], process: asyncio.subprocess.Process
+    ) -> None:
         while not await ready():
-            if self._process.returncode is not None:
+            if process.returncode is not None:
                 raise DevstackError(
-                    f"{self.name} ended with {self._process.returncode} instead of starting: "
+                    f"{self.name} ended with {process.returncode} instead of starting: "
                     f"{self._last_words()}"
                 )
             await asyncio.sleep(POLL_INTERVAL_S)
@@ -179,8 +189,7 @@ async def run_to_end(
     )
     async with _until_done(started) as process, asyncio.timeout(timeout_s):
         output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode("utf-8", errors="replace")
+        return await process.wait(), output.decode("utf-8", errors="replace")
 
 
 def _private_log(path: Path) -> IO[bytes]:
@@ -189,7 +198,9 @@ def _private_log(path: Path) -> IO[bytes]:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Writes a new file that is its owner's alone. Raises FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Writes a file that is its owner's alone, all of it or nothing."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
+    unfinished.replace(path)

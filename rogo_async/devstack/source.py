@@ -7,6 +7,7 @@ from typing import Final, Self
 from aiohttp import web
 
 from rogo_async.devstack.ports import LOOPBACK
+from rogo_async.devstack.process import require_free
 
 SHUTDOWN_TIMEOUT_S: Final = 1.0
 
@@ -72,7 +73,9 @@ class ScriptedSource:
         return self.origin + path
 
     async def start(self) -> None:
-        """Listens. Raises OSError when the port is taken."""
+        """Listens. Raises DevstackError when the port is taken."""
+        if self.port:
+            require_free(self.port)
         runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         await runner.setup()
         self._runner = runner

@@ -6,7 +6,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from rogo_async.devstack.ports import LOOPBACK
 
@@ -55,6 +55,8 @@ class TcpProxy:
         self._listener: socket.socket | None = None
         self._opening: set[asyncio.Task[None]] = set()
         self._links: set[_Link] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def open(self) -> int:
@@ -94,8 +96,7 @@ class TcpProxy:
         if opening:
             await asyncio.wait(opening, timeout=CLOSE_TIMEOUT_S)
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            while self._links:
-                await asyncio.sleep(0)
+            await self._idle.wait()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -123,7 +124,7 @@ class TcpProxy:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((self.host, self.port))
             listener.listen(BACKLOG)
-            listener.setblocking(False)
+            listener.settimeout(0)
             on_error.pop_all()
         self.port = listener.getsockname()[1]
         self._listener = listener
@@ -140,7 +141,7 @@ class TcpProxy:
             client, _ = listener.accept()
         except OSError:  # it gave up before we came
             return
-        client.setblocking(False)
+        client.settimeout(0)
         self.accepted += 1
         task = asyncio.create_task(self._link(client), name=f"proxy opening {self.accepted}")
         self._opening.add(task)
@@ -149,7 +150,7 @@ class TcpProxy:
     async def _link(self, client: socket.socket) -> None:
         """Joins an accepted connection to one of its own; without an upstream it is reset."""
         loop = asyncio.get_running_loop()
-        link = _Link(self, self._links.discard)
+        link = _Link(self, self._forget)
         try:
             if self.black_hole:
                 link.lost = True
@@ -158,15 +159,21 @@ class TcpProxy:
                     await asyncio.sleep(2 * self.delay_s)
                     await loop.create_connection(lambda: link.upstream, *self._upstream)
             self._links.add(link)
+            self._idle.clear()
             await loop.connect_accepted_socket(lambda: link.client, client)
             link.upstream.regulate()
         except BaseException as error:
             link.abort()
-            self._links.discard(link)
+            self._forget(link)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
             client.close()
             if not isinstance(error, OSError):  # TimeoutError is one, too
                 raise
+
+    def _forget(self, link: "_Link") -> None:
+        self._links.discard(link)
+        if not self._links:
+            self._idle.set()
 
 
 class _Link:
@@ -178,8 +185,11 @@ class _Link:
         """Whether bytes were swallowed, so that nothing after them makes sense."""
         self._on_end = on_end
         self.client = _End(self, forward)
-        self.upstream = _End(self, lambda chunk: proxy.on_reply(chunk))
+        self.upstream = _End(self, self._reply)
         self.client.peer, self.upstream.peer = self.upstream, self.client
+
+    def _reply(self, chunk: bytes) -> bytes | None:
+        return self.proxy.on_reply(chunk)
 
     def swallows(self) -> bool:
         self.lost = self.lost or self.proxy.black_hole
@@ -231,12 +241,11 @@ class _End(asyncio.Protocol):
         self._hook = hook
         self._under_way: deque[tuple[float, bytes]] = deque()
         self._under_way_bytes = 0
-        self._accepts_bytes = True
+        self.accepts_bytes = True
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.regulate()
 
     def data_received(self, data: bytes) -> None:
@@ -254,11 +263,11 @@ class _End(asyncio.Protocol):
         self._link.ended(exc)
 
     def pause_writing(self) -> None:
-        self._accepts_bytes = False
+        self.accepts_bytes = False
         self.peer.regulate()
 
     def resume_writing(self) -> None:
-        self._accepts_bytes = True
+        self.accepts_bytes = True
         self.peer.regulate()
 
     def regulate(self) -> None:
@@ -272,7 +281,7 @@ class _End(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _peer_takes_bytes(self) -> bool:
-        return self.peer.transport is not None and self.peer._accepts_bytes
+        return self.peer.transport is not None and self.peer.accepts_bytes
 
     def _send_on_its_way(self, chunk: bytes) -> None:
         due = asyncio.get_running_loop().time() + self._link.proxy.delay_s

@@ -1,0 +1,11 @@
+-- What a migration may do in the target, and nothing besides.
+
+GRANT SELECT ON users, assessments, assessment_sections, malpractice_levels TO rogo_writer;
+
+GRANT SELECT, INSERT, DELETE ON
+    lti_launch_sessions, lti_session_records, assignment_submissions, submission_files,
+    submission_marking_assignments, submission_section_marks, submission_grades,
+    malpractice_enforcements
+TO rogo_writer;
+
+GRANT UPDATE ON malpractice_enforcements TO rogo_writer;

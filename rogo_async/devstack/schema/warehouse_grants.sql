@@ -1,0 +1,4 @@
+-- The warehouse is read only.
+
+GRANT USAGE ON SCHEMA "dbo" TO rogo_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA "dbo" TO rogo_reader;
