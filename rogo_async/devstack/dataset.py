@@ -90,7 +90,7 @@ class Dataset:
         """How many rows must end with each code."""
         return Counter(row.code.value for row in self.expected if row.code is not None)
 
-    def by_status(self) -> Counter[Status]:
+    def counts(self) -> Counter[Status]:
         """How many rows must end in each way."""
         return Counter(row.status for row in self.expected)
 

@@ -136,7 +136,7 @@ def _summary(check: Comparison, run: Run) -> str:
     text = (run.data_dir / SUMMARY).read_text(encoding="utf-8")
     summary = json.loads(text)
     rows = len(run.dataset.expected)
-    counts = run.dataset.by_status()
+    counts = run.dataset.counts()
     check.equal("rows_total", rows, summary["rows_total"])
     for status in Status:
         check.equal(status.value, counts[status], summary[status.value])

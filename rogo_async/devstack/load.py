@@ -36,7 +36,7 @@ _TARGET_TABLES: Final = (
 
 
 def generate_for(stack: Stack, place: Place, rows: int, seed: int) -> Dataset:
-    """A data set whose URLs are those of the stack's sources."""
+    """A data set whose URLs are those of the place's sources."""
     return generate(rows, seed, stack.source_url(place), stack.source.origin)
 
 
@@ -46,13 +46,18 @@ async def load(dataset: Dataset, stack: Stack, place: Place) -> None:
     Raises the error of the server that refuses.
     """
     write_inputs(dataset, place.data_dir)
-    stack.source.routes.update({route.path: _answer(route) for route in dataset.routes})
+    set_routes(dataset, stack)
     await _fill_target(dataset, stack.postgres.dsn(place.target))
     await _fill_warehouse(dataset, stack.postgres.dsn(place.warehouse))
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         container = Container(stack.azurite, place.source_container, session)
         await side_by_side(container.upload, dataset.blobs())
+
+
+def set_routes(dataset: Dataset, stack: Stack) -> None:
+    """Tells the scripted source what to answer, which it forgets when it ends."""
+    stack.source.routes.update({route.path: _answer(route) for route in dataset.routes})
 
 
 def write_inputs(dataset: Dataset, data_dir: Path) -> None:

@@ -48,22 +48,22 @@ def test_every_code_occurs_and_most_rows_migrate(rows: int, seed: int) -> None:
     dataset = made(rows, seed)
     wanted = {*FailureCode, *SkipCode} - {FailureCode.TARGET_CONFLICT}
     assert set(dataset.by_code()) == {code.value for code in wanted}
-    assert dataset.by_status()[Status.MIGRATED] > rows * 0.6
+    assert dataset.counts()[Status.MIGRATED] > rows * 0.6
 
 
 def test_few_rows_fail_and_few_of_them_by_a_refusal_of_the_source() -> None:
     for rows in (150, 2_000, 20_000):
         dataset = made(rows, 7)
         assert dataset.by_code()["source_forbidden"] <= MOST_FORBIDDEN
-    assert made(2_000, 7).by_status()[Status.FAILED] <= 2_000 * 0.08
+    assert made(2_000, 7).counts()[Status.FAILED] <= 2_000 * 0.08
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 19, 20, 21, 50, 149, 1_000])
 def test_any_number_of_rows_is_possible(rows: int) -> None:
     dataset = made(rows, 7)
     assert len(dataset.expected) == rows
-    assert sum(dataset.by_status().values()) == rows
-    assert dataset.by_status()[Status.MIGRATED] * 2 > rows
+    assert sum(dataset.counts().values()) == rows
+    assert dataset.counts()[Status.MIGRATED] * 2 > rows
 
 
 def test_no_rows_are_refused() -> None:
@@ -74,7 +74,7 @@ def test_no_rows_are_refused() -> None:
 def test_two_thousand_rows_have_every_cause() -> None:
     failed = made(2_000, 7).by_code()
     assert all(failed[code.value] >= min(len(causes), 4) for code, causes in CAUSES.items())
-    assert made(2_000, 7).by_status()[Status.MIGRATED] > len(FLAVOURS)
+    assert made(2_000, 7).counts()[Status.MIGRATED] > len(FLAVOURS)
 
 
 def test_the_csv_file_parses_back_to_its_rows() -> None:
