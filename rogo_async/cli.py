@@ -5,6 +5,7 @@ from typing import Final
 import click
 
 from rogo_async import __version__
+from rogo_async.commands.demo import demo
 from rogo_async.commands.run import run
 
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
@@ -29,3 +30,4 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(demo)
