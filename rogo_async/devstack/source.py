@@ -9,7 +9,7 @@ from aiohttp import web
 from rogo_async.devstack.ports import LOOPBACK
 from rogo_async.devstack.process import require_free
 
-SHUTDOWN_TIMEOUT_S: Final = 1.0
+SHUTDOWN_TIMEOUT_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,17 @@ class ScriptedSource:
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Ends it, open connections after a second at the latest. Harmless when not running."""
+        """Ends it, cutting off what is still being answered. Harmless when not running."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    def forget(self) -> None:
+        """Drops all routes and the record of all requests."""
+        self.routes.clear()
+        self.requests.clear()
+        self.queries.clear()
+        self._asked.clear()
 
     async def __aenter__(self) -> Self:
         await self.start()

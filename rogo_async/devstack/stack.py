@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import secrets
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import orjson
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import BlobServiceClient
 
@@ -159,8 +159,9 @@ class Stack:
         await self.postgres.drop_database(place.target)
         await self.postgres.drop_database(place.warehouse)
         async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
-            await store.delete_container(place.source_container)
-            await store.delete_container(place.container)
+            for name in (place.source_container, place.container):
+                with suppress(ResourceNotFoundError):  # Azurite restarted meanwhile
+                    await store.delete_container(name)
 
     async def _start(self) -> None:
         self.place.data_dir.mkdir(mode=0o700, exist_ok=True)
@@ -204,10 +205,8 @@ class Stack:
     async def _create_containers(self, place: Place) -> None:
         async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
             for name in (place.source_container, place.container):
-                try:
+                with suppress(ResourceExistsError):
                     await store.create_container(name)
-                except ResourceExistsError:
-                    continue
 
     def _store(self) -> BlobServiceClient:
         return BlobServiceClient.from_connection_string(

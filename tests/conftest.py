@@ -1,0 +1,50 @@
+"""Real servers for every test that asks for them; one that cannot start fails the tests."""
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from rogo_async.devstack.source import ScriptedSource
+from rogo_async.devstack.stack import Place, Stack
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The embedded stack, one for all tests."""
+    async with Stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture
+def source(stack: Stack) -> ScriptedSource:
+    """The scripted source, without routes and without a memory of other tests."""
+    stack.source.forget()
+    return stack.source
+
+
+@pytest.fixture
+async def place(stack: Stack, source: ScriptedSource, tmp_path: Path) -> AsyncIterator[Place]:
+    """Databases and containers of the test's own, all empty; its data directory is tmp_path."""
+    fresh = await stack.new_place(uuid.uuid4().hex[:12], tmp_path)
+    yield fresh
+    await stack.remove_place(fresh)
+
+
+@pytest.fixture
+def site(stack: Stack, place: Place) -> dict[str, str]:
+    """The environment that ``run`` needs for this test's own place (SPEC §4)."""
+    return stack.environment_of(place)
+
+
+@pytest.fixture
+def target_db(stack: Stack, place: Place) -> str:
+    """The superuser's address of this test's own target."""
+    return stack.postgres.dsn(place.target)
+
+
+@pytest.fixture
+def warehouse_db(stack: Stack, place: Place) -> str:
+    """The superuser's address (for asyncpg) of this test's own warehouse."""
+    return stack.postgres.dsn(place.warehouse)
