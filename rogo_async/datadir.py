@@ -14,7 +14,7 @@ import aiofiles
 import orjson
 
 from rogo_async.csvfile import MAX_CELL_CHARS
-from rogo_async.errors import LockHeld, RowFault, SetupError
+from rogo_async.errors import FailureCode, LockHeld, RowFault, SetupError
 from rogo_async.inputs import ERROR_COLUMN
 from rogo_async.ledger import KnownFailures
 from rogo_async.rules.identity import parse_attempt_id
@@ -99,7 +99,9 @@ class DataDir:
                 width = len(header) - (header[-1:] == [ERROR_COLUMN])
                 for cells in reader:
                     if cells:
-                        known.add(_attempt(cells, place), cells[:width])
+                        malformed = cells[-1].startswith(FailureCode.ROW_MALFORMED.value)
+                        attempt = None if malformed else _attempt(cells, place)
+                        known.add(attempt, cells[:width])
         except (OSError, UnicodeDecodeError, csv.Error):
             return known
         return known

@@ -18,7 +18,7 @@ from rich.console import Console
 from rogo_async.consumers import Consumers, without_values
 from rogo_async.control import Control, ExitCode, StopReason
 from rogo_async.datadir import FAILED, MAPPING, MIGRATED, SUBMISSIONS, DataDir, new_run_id
-from rogo_async.errors import DependencyFault, InputChanged, RunStopped
+from rogo_async.errors import Dependency, DependencyFault, InputChanged, RunStopped
 from rogo_async.feeder import Feeder, Sieve
 from rogo_async.inputs import ERROR_COLUMN, Mapping, SubmissionsFile, load_mapping
 from rogo_async.ledger import AppendFile, Ledger, Tally
@@ -32,6 +32,13 @@ from rogo_async.target import Existing, export_migrated, read_existing
 
 GRACE_S: Final = 30.0
 _WRITER_S: Final = 60.0
+_SETTING_OF: Final = {
+    Dependency.TARGET: "DATABASE_URL",
+    Dependency.WAREHOUSE: "DATA_WAREHOUSE_CONNECTION_STRING",
+    Dependency.STORE: "AZURE_STORAGE_…",
+    Dependency.SOURCE: "ROGO_SOURCE_HOSTS",
+    Dependency.DISK: "ROGO_DATA_DIR",
+}
 log = structlog.get_logger()
 
 
@@ -96,8 +103,15 @@ class Run:
             except OSError as error:
                 self._control.stop(StopReason.DISK, f"{self._data.path}: {error.strerror}")
             except DependencyFault as fault:
-                self._control.stop(StopReason.OUTAGE, str(fault))
+                self._control.stop(StopReason.OUTAGE, self._outage(fault))
             return await asyncio.to_thread(self._sum_up)
+
+    def _outage(self, fault: DependencyFault) -> str:
+        limit_s = self._settings.rogo_outage_limit
+        return (
+            f"{fault.dependency.value} stayed away for {limit_s:g} s: {fault.reason}. "
+            f"See that it runs and that {_SETTING_OF[fault.dependency]} leads to it"
+        )
 
     async def _open_and_drive(self, stack: AsyncExitStack) -> None:
         file, mapping = await self._inputs(stack)
@@ -188,7 +202,7 @@ class Run:
         self._record.consumers = consumers.figures
         writing = asyncio.create_task(self._write(ledger), name="writer")
         feeding = asyncio.create_task(self._feed(feeder, consumers), name="feeder")
-        showing = asyncio.create_task(self._show(), name="progress")
+        showing = asyncio.create_task(self._show(ledger), name="progress")
         try:
             await consumers.work(GRACE_S)
         finally:
@@ -226,9 +240,11 @@ class Run:
             self._control.stop(StopReason.DISK, "the results could not be written in time")
         await _ended(writing)
 
-    async def _show(self) -> None:
+    async def _show(self, ledger: Ledger) -> None:
         record = self._record
-        watched = Watched(record.tally, record.consumers, time.monotonic())
+        watched = Watched(
+            record.tally.total, ledger.handed_over, record.consumers, time.monotonic()
+        )
         if self._terminal is not None:
             await show_bar(watched, self._terminal)
         else:

@@ -18,6 +18,8 @@ The table that sorts a server's answer into the last three is ``classify``; the 
 own a library turn its exceptions into these and nobody above them sees the library's.
 """
 
+import os
+import socket
 from enum import StrEnum
 from pathlib import Path
 
@@ -157,3 +159,14 @@ class AmbiguousFault(DependencyFault):
 
 class SystemicFault(DependencyFault):
     """Not the row's fault and not gone in a moment: wrong credentials, a missing table."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a connection failed, in words fit for a log: neither addresses nor a server's text."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return "the host's name cannot be resolved"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return f"the connection failed ({os.strerror(error.errno)})"
+    return f"the connection failed ({type(error).__name__})"

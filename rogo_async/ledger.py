@@ -108,6 +108,8 @@ class Ledger:
         write_interval_s: float,
     ) -> None:
         self.tally = tally
+        self.handed_over: Counter[Status] = Counter()
+        """Rows that consumers and feeder are done with, whether or not they are written yet."""
         self._migrated = migrated
         self._failed = failed
         self._known_failures = known_failures
@@ -119,6 +121,7 @@ class Ledger:
         """Hand outcomes over; waits while the writer is behind."""
         if outcomes:
             await self._queue.put(outcomes)
+            self.handed_over.update(outcome.status for outcome in outcomes)
 
     async def finish(self) -> None:
         """Tell the writer that nothing more comes."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from rogo_async.consumers import ConsumerFigures
-from rogo_async.ledger import Tally
 from rogo_async.model import Status
 
 _REFRESH_PER_S = 4
@@ -26,23 +26,29 @@ log = structlog.get_logger()
 class Watched:
     """What progress is read from. ``started_s`` is on the monotonic clock."""
 
-    tally: Tally
+    total: int
+    done_by_status: Counter[Status]
     consumers: Sequence[ConsumerFigures]
     started_s: float
 
+    @property
+    def done(self) -> int:
+        """Rows that have an outcome."""
+        return self.done_by_status.total()
+
     def rate_per_s(self) -> float:
         """Rows with an outcome for each second since the start."""
-        return self.tally.done / max(time.monotonic() - self.started_s, 1e-3)
+        return self.done / max(time.monotonic() - self.started_s, 1e-3)
 
     def eta_s(self) -> float | None:
         """Seconds that are left at this rate; None before the first row."""
         rate = self.rate_per_s()
-        return (self.tally.total - self.tally.done) / rate if self.tally.done else None
+        return (self.total - self.done) / rate if self.done else None
 
     def counts(self) -> dict[str, int]:
         """Rows by what became of them."""
         return {
-            status.value: self.tally.by_status[status]
+            status.value: self.done_by_status[status]
             for status in (Status.MIGRATED, Status.FAILED, Status.SKIPPED)
         }
 
@@ -55,8 +61,8 @@ async def show_lines(watched: Watched, interval_s: float) -> None:
         eta_s = watched.eta_s()
         log.info(
             "progress",
-            done=watched.tally.done,
-            total=watched.tally.total,
+            done=watched.done,
+            total=watched.total,
             **watched.counts(),
             rate_per_s=round(watched.rate_per_s(), 1),
             eta_s=None if eta_s is None else round(eta_s),
@@ -79,10 +85,10 @@ async def show_bar(watched: Watched, console: Console) -> None:
         TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
     )
-    task = bar.add_task("rows", total=watched.tally.total, rate="")
+    task = bar.add_task("rows", total=watched.total, rate="")
 
     def picture() -> Group:
-        bar.update(task, completed=watched.tally.done, rate=f"{watched.rate_per_s():,.1f}/s")
+        bar.update(task, completed=watched.done, rate=f"{watched.rate_per_s():,.1f}/s")
         return Group(bar, Text(_counts_text(watched)), Text(_consumers_text(watched), style="dim"))
 
     with Live(

@@ -158,7 +158,7 @@ def fault_of(operation: str, error: AzureError) -> DependencyFault:
         return fault_of_status(operation, error.status_code, None)
     if isinstance(error, ClientAuthenticationError):
         return SystemicFault(Dependency.STORE, operation, _MEANING[401])
-    return TransientFault(Dependency.STORE, operation, "the connection broke")
+    return TransientFault(Dependency.STORE, operation, "the connection failed")
 
 
 def fault_of_status(operation: str, status: int, retry_after: str | None) -> DependencyFault:

@@ -21,6 +21,7 @@ from rogo_async.errors import (
     SourceForbidden,
     SystemicFault,
     TransientFault,
+    reason_of,
 )
 from rogo_async.resilience import Gate
 from rogo_async.rules.urls import AllowList, Origin, origin
@@ -152,7 +153,7 @@ class SourceFile:
     def __init__(self, sources: Sources, url: URL, gate: Gate) -> None:
         self.url = url
         self.stated = Stated()
-        self.ended = False
+        self._ended = False
         self._sources = sources
         self._gate = gate
         self._response: aiohttp.ClientResponse | None = None
@@ -167,11 +168,15 @@ class SourceFile:
         await self._gate.call("get", self._open, self._probe)
 
     async def block(self) -> bytes:
-        """The next BLOCK_BYTES of the file, fewer at its end; then ``ended`` is true.
+        """The next BLOCK_BYTES of the file, fewer at its end; then ``at_end``.
 
         Raises as ``begin`` does, and Restart when what was read before is of no use any more.
         """
         return await self._gate.call("read", self._read, self._probe)
+
+    def at_end(self) -> bool:
+        """Whether the last block has been read."""
+        return self._ended
 
     def close(self) -> None:
         """Let the connection go."""
@@ -188,7 +193,7 @@ class SourceFile:
     async def _probe(self) -> None:
         await self._sources.probe(self.url)
 
-    async def _open(self) -> None:
+    async def _open(self) -> aiohttp.ClientResponse:
         headers = {"Accept-Encoding": "identity"}
         if self._offset:
             if self.stated.etag is None:
@@ -202,12 +207,10 @@ class SourceFile:
             response.close()
             raise Restart
         self._response = response
+        return response
 
     async def _read(self) -> bytes:
-        if self._response is None:
-            await self._open()
-        response = self._response
-        assert response is not None
+        response = self._response or await self._open()
         parts: list[bytes] = []
         size_bytes = 0
         try:
@@ -222,8 +225,8 @@ class SourceFile:
             self.close()
             raise _broken(error) from None
         self._offset += size_bytes
-        self.ended = response.content.at_eof()
-        if self.ended:
+        self._ended = response.content.at_eof()
+        if self._ended:
             self._sources.successes[_where(self.url)] += 1
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -239,9 +242,7 @@ def _where(url: URL) -> str:
 
 
 def _broken(error: BaseException) -> TransientFault:
-    return TransientFault(
-        Dependency.SOURCE, "get", f"the connection failed ({type(error).__name__})"
-    )
+    return TransientFault(Dependency.SOURCE, "get", reason_of(error))
 
 
 def _refusal(url: URL, response: aiohttp.ClientResponse) -> Exception:

@@ -11,7 +11,7 @@ from azure.storage.blob import BlobBlock, ContentSettings
 from yarl import URL
 
 from rogo_async.blobs.account import Account, fault_of_status
-from rogo_async.errors import Dependency, FailureCode, RowFault, TransientFault
+from rogo_async.errors import Dependency, FailureCode, RowFault, TransientFault, reason_of
 from rogo_async.resilience import Gate
 
 _API_VERSION: Final = "2021-12-02"
@@ -127,9 +127,7 @@ class Store:
                 error_code = response.headers.get("x-ms-error-code", "")
                 retry_after = response.headers.get("Retry-After")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise TransientFault(
-                Dependency.STORE, "put", f"the connection failed ({type(error).__name__})"
-            ) from None
+            raise TransientFault(Dependency.STORE, "put", reason_of(error)) from None
         if error_code in _DIGEST_REFUSED or (status == 201 and stored != digest):
             raise TransientFault(Dependency.STORE, "put", "the bytes arrived damaged")
         if status != 201:

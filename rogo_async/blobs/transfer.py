@@ -94,13 +94,13 @@ class Mover:
         async with self._budget.share(file.expected_bytes()):
             block = await file.block()
             digest = await _hashed(hashlib.md5(usedforsecurity=False), block)
-            if file.ended:
+            if file.at_end():
                 _check(file, len(block), digest.digest())
                 await self._store.put(blob, block, digest.digest())
                 return len(block), digest.digest()
             block_ids = [await self._store.stage(blob, 0, block)]
         size_bytes = len(block)
-        while not file.ended:
+        while not file.at_end():
             async with self._budget.share(file.expected_bytes()):
                 block = await file.block()
                 digest = await _hashed(digest, block)

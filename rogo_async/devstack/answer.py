@@ -1,7 +1,7 @@
 """The known answer: what the target must hold for a submission, table by table (SPEC §2, §3).
 
 Written out from the contract and from what the generator made, on purpose without a line of
-the code under test. Ids made by the migration and times of writing are left out.
+the code under test. Ids made by the migration are left out.
 """
 
 import re
@@ -15,6 +15,8 @@ from rogo_async.errors import FailureCode, SkipCode
 from rogo_async.model import FileKind, Lms, Status
 
 NEVER = datetime(2099, 12, 31, tzinfo=UTC)
+TIME_OF_WRITING = object()
+"""Stands for a time that only the run knows; it must not be NULL."""
 FOLDERS = {FileKind.SUBMISSION: "LTI_Uploads", FileKind.FEEDBACK: "Marker_files"}
 CONTAINER = "migrated"
 
@@ -156,6 +158,7 @@ class ExpectedSubmission:
         return {
             "assigned_marker_id": None,
             "marking_status": "released",
+            "assigned_at": TIME_OF_WRITING,
             "status_updated_at": in_utc(case.decided),
             "status_updated_by": None,
             "notes": None,
@@ -260,6 +263,9 @@ class ExpectedSubmission:
             "attempt_number": case.attempt_number,
             "enforced_max_attempts": case.finding.max_attempts,
             "rule_applied_by": ADMIN_ID,
+            "rule_applied_at": TIME_OF_WRITING,
+            "created_at": TIME_OF_WRITING,
+            "updated_at": TIME_OF_WRITING,
         }
 
 

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Final
@@ -31,7 +32,8 @@ from rogo_async.devstack.process import (
 VERSION: Final = "3.35.0"
 OLDEST_NODE: Final = 18
 INSTALL_TIMEOUT_S: Final = 300.0
-START_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 60.0
+VERSION_TIMEOUT_S: Final = 30.0
 PROBE_TIMEOUT_S: Final = 2.0
 LOCK_POLL_S: Final = 0.2
 
@@ -151,7 +153,7 @@ async def install() -> Path:
         return main
     try:
         home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        async with asyncio.timeout(INSTALL_TIMEOUT_S), _sole_installer(home):
+        async with _sole_installer(home):
             if not main.exists():
                 await _npm_install(home)
     except OSError as error:
@@ -165,13 +167,20 @@ async def install() -> Path:
 @contextlib.asynccontextmanager
 async def _sole_installer(home: Path) -> AsyncIterator[None]:
     with _lock_file(home) as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(LOCK_POLL_S)
+        deadline = time.monotonic() + INSTALL_TIMEOUT_S
+        while not _is_locked(lock):
+            if time.monotonic() > deadline:
+                raise DevstackError(f"another process holds {lock.name} too long: end it")
+            await asyncio.sleep(LOCK_POLL_S)
         yield
+
+
+def _is_locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _lock_file(home: Path) -> IO[str]:
@@ -222,7 +231,7 @@ async def _system_node() -> Path | None:
     if found is None:
         return None
     code, output = await run_to_end(
-        [found, "--version"], timeout_s=PROBE_TIMEOUT_S, cwd=Path("/"), env=dict(os.environ)
+        [found, "--version"], timeout_s=VERSION_TIMEOUT_S, cwd=Path("/"), env=dict(os.environ)
     )
     version = re.match(r"v(\d+)\.", output)
     new_enough = code == 0 and version is not None and int(version[1]) >= OLDEST_NODE

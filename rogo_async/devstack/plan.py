@@ -70,7 +70,7 @@ def _units(rows: int, rng: random.Random) -> list[Unit]:
     units = [
         *_up_to(_failures(), min(rows // 4, max(40, rows * 6 // 100), _MOST_FAILURES)),
         *_up_to(_skips(rows, rng), rows // 10),
-        *_up_to(RIVALS * (1 + rows // 1_000), rows // 12),
+        *_up_to([*RIVALS, *RIVALS[:-1] * (rows // 1_000)], rows // 12),
     ]
     left = rows - sum(unit.rows for unit in units)
     for number in range(left):

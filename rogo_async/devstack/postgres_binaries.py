@@ -17,7 +17,7 @@ from typing import Final
 
 from rogo_async.devstack.process import DevstackError, as_nobody, run_to_end
 
-PROBE_TIMEOUT_S: Final = 10.0
+PROBE_TIMEOUT_S: Final = 30.0
 
 _VAR_TMP: Final = Path("/var/tmp")  # noqa: S108 - what stands there is used only when it is ours
 

@@ -176,7 +176,7 @@ async def run_to_end(
 ) -> tuple[int, str]:
     """The exit code of a command and all that it printed.
 
-    Raises TimeoutError when it takes longer; it and its children are then killed.
+    Raises DevstackError when it takes longer; it and its children are then killed.
     """
     started = await asyncio.create_subprocess_exec(
         *command,
@@ -187,8 +187,11 @@ async def run_to_end(
         env=env,
         start_new_session=True,
     )
-    async with _until_done(started) as process, asyncio.timeout(timeout_s):
-        output, _ = await process.communicate()
+    async with _until_done(started) as process:
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
+        except TimeoutError:
+            raise DevstackError(f"{command[0]} took more than {timeout_s:g} s: try again") from None
         return await process.wait(), output.decode("utf-8", errors="replace")
 
 

@@ -23,6 +23,7 @@ from rogo_async.errors import (
     RowFault,
     SystemicFault,
     TransientFault,
+    reason_of,
 )
 from rogo_async.target.queries import query
 
@@ -69,7 +70,15 @@ def fault_of(operation: str, error: BaseException, *, writing: bool = False) -> 
         )
     if isinstance(error, asyncpg.PostgresError):
         return _of_sqlstate(operation, error, writing=writing)
-    reason = "no answer in time" if isinstance(error, TimeoutError) else "the connection broke"
+    if type(error) is ConnectionError:
+        # asyncpg's own word for a server that declines TLS; the system's errors are subclasses.
+        return SystemicFault(
+            Dependency.TARGET,
+            operation,
+            "the server offers no TLS. Turn it on there, or set sslmode=disable in DATABASE_URL "
+            "if the way to it is safe",
+        )
+    reason = reason_of(error)
     if writing:
         return AmbiguousFault(Dependency.TARGET, operation, reason)
     return TransientFault(Dependency.TARGET, operation, reason)
