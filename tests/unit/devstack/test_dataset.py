@@ -56,6 +56,7 @@ def test_few_rows_fail_and_few_of_them_by_a_refusal_of_the_source() -> None:
         dataset = made(rows, 7)
         assert dataset.by_code()["source_forbidden"] <= MOST_FORBIDDEN
     assert made(2_000, 7).counts()[Status.FAILED] <= 2_000 * 0.08
+    assert made(20_000, 7).counts()[Status.FAILED] <= 120
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 19, 20, 21, 50, 149, 1_000])
