@@ -49,6 +49,7 @@ async def _check_bytes(
 
 def _check_labels(files: Sequence[LandedFile], stored: Mapping[str, StoredBlob]) -> CheckResult:
     check = Comparison("blobs have their content type, MD5 and metadata")
+    names = {file.blob_name for file in files}
     for file in files:
         blob = stored.get(file.blob_name)
         if blob is None:
@@ -56,8 +57,9 @@ def _check_labels(files: Sequence[LandedFile], stored: Mapping[str, StoredBlob])
             continue
         check.rows += 1
         _check_label(check, file, blob)
-    if not check.rows:
-        check.wrong("there was nothing to compare")
+    runs = {blob.metadata.get("runId") for blob in stored.values() if blob.name in names}
+    if len(runs) != 1:
+        check.wrong(f"the metadata name {len(runs)} runs, not one")
     return check.result(f"{check.rows:,} blobs")
 
 

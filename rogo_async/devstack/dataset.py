@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from rogo_async.devstack import render, standing
 from rogo_async.devstack.answer import Expected, ExpectedSubmission
@@ -40,6 +41,7 @@ _NO_ATTEMPT = (
 class Dataset:
     """Everything that the servers and the data directory must hold, and the known answer.
 
+    ``bystanders`` are in the warehouse only: no row is about them.
     ``expected`` has one element for each row of submission_files.csv, in the file's order.
     ``target`` holds the rows that stand in the target before the run, by table; ``routes``
     what the scripted source answers.
@@ -48,6 +50,7 @@ class Dataset:
     lms: Lms
     azure_base: str
     cases: list[Case]
+    bystanders: list[Case]
     blank_lines: frozenset[int]
     mapping: list[tuple[str, ...]]
     target: dict[str, list[Row]]
@@ -71,12 +74,12 @@ class Dataset:
 
     def reports(self) -> Iterator[Row]:
         """The rows of dbo.Rogo_AssessmentReport; dates are naive and mean UTC."""
-        for case in self._originals():
+        for case in chain(self.bystanders, self._originals()):
             yield from render.report_rows(case)
 
     def scores(self) -> Iterator[Row]:
         """The rows of dbo.Rogo_AssessmentReportScores; dates are naive and mean UTC."""
-        for case in self._originals():
+        for case in chain(self.bystanders, self._originals()):
             yield from render.score_rows(case)
 
     def blobs(self) -> Iterator[BlobSpec]:
@@ -134,6 +137,7 @@ def generate(
         lms=lms,
         azure_base=world.azure_base,
         cases=cases,
+        bystanders=[world.sound(3_000_000 + number) for number in range(3 + rows // 20)],
         blank_lines=blank_lines,
         mapping=_mapping(cases, rng),
         target=world.target,

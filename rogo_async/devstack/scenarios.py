@@ -72,6 +72,16 @@ def mapped(version: str | None = None, submission: str | None = None) -> Alter:
     return alter
 
 
+def awkward_cells(case: Case, _world: World) -> None:
+    """Cells that a failed row must keep as they are."""
+    case.cells |= {
+        "Membership Number": f" 00{case.learner.membership_number} ",
+        "Unit Code": "=SUM(A1:A9)",
+        "Marker File Names": 'first line\r\n\r\nthird, "quoted" line',
+        "Timestamp": "\u2007",
+    }
+
+
 def cells_missing(count: int) -> Alter:
     def alter(case: Case, _world: World) -> None:
         case.cut_cells = count
@@ -243,7 +253,7 @@ CAUSES: dict[FailureCode, tuple[Alter, ...]] = {
         mapped(submission="Attempt 99999999999"),
     ),
     FailureCode.EMAIL_MISSING: (
-        cell("Learner Email", ""),
+        both(cell("Learner Email", ""), awkward_cells),
         both(cell("Learner Email", "\t"), reports(0)),
     ),
     FailureCode.REPORT_MISSING: (reports(0), both(reports(0), without_files)),
