@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +17,6 @@ from rogo_async.devstack.ports import is_free, reserve_port
 from rogo_async.devstack.process import DevstackError
 from rogo_async.devstack.source import Answer, ScriptedSource
 from rogo_async.devstack.stack import Place, Stack
-from rogo_async.devstack.tcp_proxy import TcpProxy
 
 CONTRACT = {
     "lti_launch_sessions": """launch_id consumer_key! user_id user_email user_name course_name
@@ -245,152 +243,6 @@ async def test_scripted_answers(source: ScriptedSource) -> None:
         *(("GET", path) for path in ("/moved", "/a%20b", "/short", "/none", "/slow"))
     ]
     assert source.queries[3:5] == ["sig=1", ""]
-
-
-@pytest.fixture
-async def echo() -> AsyncIterator[TcpProxy]:
-    """A proxy to a server that answers every line with itself."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(line)
-            await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server, TcpProxy(*server.sockets[0].getsockname()) as proxy:
-        yield proxy
-
-
-class Caller:
-    """A client of the echo server."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def of(cls, proxy: TcpProxy) -> "Caller":
-        return cls(*await asyncio.open_connection(proxy.host, proxy.port))
-
-    async def ask(self, line: bytes, timeout_s: float = 5.0) -> bytes:
-        self.writer.write(line)
-        return await asyncio.wait_for(self.reader.readline(), timeout_s)
-
-    async def close(self) -> None:
-        self.writer.close()
-
-
-async def seconds(work: Callable[[], object]) -> float:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await work()  # type: ignore[misc]
-    return loop.time() - began
-
-
-async def test_the_proxy_passes_on_and_counts(echo: TcpProxy) -> None:
-    caller = await Caller.of(echo)
-    assert await caller.ask(b"hello\n") == b"hello\n"
-    large = b"x" * 60_000 + b"\n"
-    for _ in range(20):
-        assert await caller.ask(large) == large
-    assert (echo.accepted, echo.open) == (1, 1)
-    caller.writer.write_eof()
-    assert await caller.reader.read() == b""
-    await caller.close()
-    await asyncio.sleep(0.05)
-    assert (echo.accepted, echo.open) == (1, 0)
-
-
-async def test_the_proxy_delays_each_way_without_limiting_the_rate(echo: TcpProxy) -> None:
-    caller = await Caller.of(echo)
-    await caller.ask(b"open\n")
-    echo.delay_s = 0.1
-    assert 0.2 <= await seconds(lambda: caller.ask(b"hello\n")) < 0.3
-
-    async def many() -> None:
-        for number in range(50):
-            caller.writer.write(b"%d\n" % number)
-            await asyncio.sleep(0.001)
-        assert [await caller.reader.readline() for _ in range(50)] == [
-            b"%d\n" % number for number in range(50)
-        ]
-
-    assert await seconds(many) < 0.5
-    await caller.close()
-
-
-async def test_the_proxy_cuts_and_resets(echo: TcpProxy) -> None:
-    caller = await Caller.of(echo)
-    await caller.ask(b"open\n")
-    echo.cut()
-    assert await caller.reader.read() == b""
-    await caller.close()
-    caller = await Caller.of(echo)
-    await caller.ask(b"open\n")
-    echo.reset()
-    with pytest.raises(ConnectionResetError):
-        await caller.reader.read()
-    await caller.close()
-    caller = await Caller.of(echo)
-    assert await caller.ask(b"again\n") == b"again\n"
-    await caller.close()
-
-
-async def test_the_proxy_swallows(echo: TcpProxy) -> None:
-    before = await Caller.of(echo)
-    await before.ask(b"open\n")
-    echo.black_hole = True
-    during = await Caller.of(echo)
-    for caller in (before, during):
-        with pytest.raises(TimeoutError):
-            await caller.ask(b"hello\n", timeout_s=0.1)
-    await during.close()
-    await asyncio.sleep(0.05)
-    assert echo.open == 2
-    echo.black_hole = False
-    with pytest.raises(TimeoutError):
-        await before.ask(b"hello\n", timeout_s=0.1)
-    assert echo.open == 1
-    await before.close()
-    after = await Caller.of(echo)
-    assert await after.ask(b"hello\n") == b"hello\n"
-    assert echo.open == 1
-    await after.close()
-
-
-async def test_the_proxy_refuses(echo: TcpProxy) -> None:
-    caller = await Caller.of(echo)
-    await caller.ask(b"open\n")
-    echo.refuse = True
-    with pytest.raises(ConnectionRefusedError):
-        await Caller.of(echo)
-    assert await caller.ask(b"still here\n") == b"still here\n"
-    await caller.close()
-    echo.refuse = False
-    caller = await Caller.of(echo)
-    assert await caller.ask(b"back\n") == b"back\n"
-    await caller.close()
-
-
-async def test_the_proxy_drops_a_reply(stack: Stack, place: Place) -> None:
-    """The reply to COMMIT is lost, and what was committed stands."""
-    async with TcpProxy(stack.postgres.host, stack.postgres.port) as proxy:
-        dsn = stack.postgres.dsn(place.target)
-        connection = await asyncpg.connect(
-            dsn.replace(f":{stack.postgres.port}/", f":{proxy.port}/")
-        )
-
-        def lose_commit(reply: bytes) -> bytes | None:
-            if b"COMMIT" not in reply:
-                return reply
-            proxy.cut()
-            return None
-
-        proxy.on_reply = lose_commit
-        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
-            async with connection.transaction():
-                await connection.execute("INSERT INTO users (role) VALUES ('admin')")
-        assert len(await fetch(dsn, "SELECT * FROM users")) == 1
 
 
 def test_a_reserved_port_is_given_to_nobody_else() -> None:
