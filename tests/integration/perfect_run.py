@@ -9,6 +9,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import asyncpg
@@ -16,13 +17,39 @@ from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import ContainerClient
 
 from rogo_async.devstack.answer import TIME_OF_WRITING, ExpectedFile, ExpectedSubmission
+from rogo_async.devstack.comparison import CheckResult
 from rogo_async.devstack.dataset import Dataset
+from rogo_async.devstack.demo_checks import check
 from rogo_async.devstack.file_checks import FAILED, MIGRATED, SUMMARY
 from rogo_async.devstack.render import SUBMISSION_COLUMNS
 from rogo_async.devstack.stack import Place, Stack
 from rogo_async.model import FileKind, Status
 
+ROWS = 60
 RUN_ID = "20260101T000000Z-perfect"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A loaded data set and where it was loaded to."""
+
+    dataset: Dataset
+    stack: Stack
+    place: Place
+
+    async def results(self) -> list[CheckResult]:
+        return await check(self.dataset, self.stack, self.place)
+
+    async def red(self) -> set[str]:
+        return {result.name for result in await self.results() if not result.ok}
+
+    async def target(self) -> asyncpg.Connection:
+        return await asyncpg.connect(self.stack.postgres.dsn(self.place.target))
+
+    def container(self) -> ContainerClient:
+        return ContainerClient.from_connection_string(
+            self.stack.azurite.connection_string, self.place.container
+        )
 
 
 class PerfectRun:
