@@ -115,7 +115,7 @@ class Consumers:
         except DependencyFault as fault:
             self._control.unresolved += 1
             log.error("outcome unknown", attempt=work.attempt, reason=str(fault))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one row's surprise must not stop the others
             self._control.fault()
             log.critical("a fault of this tool", attempt=work.attempt, **without_values(error))
         finally:

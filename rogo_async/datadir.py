@@ -16,7 +16,7 @@ import orjson
 from rogo_async.csvfile import MAX_CELL_CHARS
 from rogo_async.errors import FailureCode, LockHeld, RowFault, SetupError
 from rogo_async.inputs import ERROR_COLUMN
-from rogo_async.ledger import KnownFailures
+from rogo_async.ledger import KnownFailures, sync_directory
 from rogo_async.rules.identity import parse_attempt_id
 
 SUBMISSIONS: Final = "submission_files.csv"
@@ -44,7 +44,8 @@ class DataDir:
 
     def lock(self, run_id: str) -> None:
         """Take the directory's lock or raise LockHeld at once. Raises SetupError when the
-        directory cannot be written."""
+        directory cannot be written.
+        """
         try:
             descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, _PRIVATE)
         except OSError as error:
@@ -85,6 +86,8 @@ class DataDir:
             if kept.exists():
                 kept = self.runs / f"{before}.failed.{run_id}.csv"
             current.rename(kept)
+            sync_directory(self.runs)
+            sync_directory(self.path)
         write_private(self.runs / _LATEST_FULL, run_id.encode())
 
     def failures_before(self) -> KnownFailures:
@@ -132,7 +135,8 @@ class DataDir:
 
     def make_room_for_runs(self, keep: int) -> None:
         """Make ``runs/`` and delete in it the files of all but the newest ``keep - 1`` runs, so
-        that with the run that begins there are ``keep``. Raises OSError."""
+        that with the run that begins there are ``keep``. Raises OSError.
+        """
         self.runs.mkdir(mode=0o700, exist_ok=True)
         files: dict[str, list[Path]] = {}
         for file in self.runs.iterdir():
@@ -163,11 +167,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 def _put_in_place(draft: Path, path: Path) -> None:
     draft.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
 
 
 def _attempt(cells: list[str], place: int) -> int | None:

@@ -18,7 +18,14 @@ from rich.console import Console
 from rogo_async.consumers import Consumers, without_values
 from rogo_async.control import Control, ExitCode, StopReason
 from rogo_async.datadir import FAILED, MAPPING, MIGRATED, SUBMISSIONS, DataDir, new_run_id
-from rogo_async.errors import Dependency, DependencyFault, InputChanged, RunStopped
+from rogo_async.errors import (
+    Dependency,
+    DependencyFault,
+    InputChanged,
+    LockHeld,
+    RunStopped,
+    SetupError,
+)
 from rogo_async.feeder import Feeder, Sieve
 from rogo_async.inputs import ERROR_COLUMN, Mapping, SubmissionsFile, load_mapping
 from rogo_async.ledger import AppendFile, Ledger, Tally
@@ -92,6 +99,7 @@ class Run:
         structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
         async with AsyncExitStack() as stack:
             stack.enter_context(_signals(self._control))
+            asyncio.get_running_loop().set_exception_handler(self._unforeseen)
             self._data.lock(self._record.run_id)
             stack.callback(self._data.unlock)
             try:
@@ -104,7 +112,19 @@ class Run:
                 self._control.stop(StopReason.DISK, f"{self._data.path}: {error.strerror}")
             except DependencyFault as fault:
                 self._control.stop(StopReason.OUTAGE, self._outage(fault))
+            except (SetupError, LockHeld):
+                raise
+            except Exception as error:  # noqa: BLE001 - the summary is written whatever happens
+                log.critical("a fault of this tool", **without_values(error))
+                self._control.stop(StopReason.FAULT, "see the traceback in the log")
             return await asyncio.to_thread(self._sum_up)
+
+    def _unforeseen(self, _loop: object, context: dict[str, Any]) -> None:
+        """What the event loop has nobody to tell: logged without values, and a fault of ours."""
+        error = context.get("exception")
+        facts = without_values(error) if isinstance(error, BaseException) else {}
+        log.critical("a fault of this tool", stage=context.get("message"), **facts)
+        self._control.fault()
 
     def _outage(self, fault: DependencyFault) -> str:
         limit_s = self._settings.rogo_outage_limit
@@ -133,10 +153,10 @@ class Run:
         path = self._selection.input or self._data.path / SUBMISSIONS
         file = await SubmissionsFile.open(path)
         stack.callback(file.close)
-        if self._selection.attempts:
-            await file.select_attempts(self._selection.attempts)
         if self._selection.newest is not None:
             file.select_newest(self._selection.newest)
+        if self._selection.attempts:
+            await file.select_attempts(self._selection.attempts)
         mapping = await load_mapping(self._data.path / MAPPING)
         self._record.tally.total = len(file)
         log.info(
@@ -218,7 +238,7 @@ class Run:
             log.info("feeder stopped")
         except* InputChanged as group:
             self._control.stop(StopReason.INPUT_CHANGED, str(group.exceptions[0]))
-        except* Exception as group:
+        except* Exception as group:  # noqa: BLE001 - the run must end, not hang
             log.critical("a fault of this tool", stage="feeder", **without_values(group))
             self._control.stop(StopReason.FAULT, "the feeder failed")
         else:
@@ -227,7 +247,7 @@ class Run:
     async def _write(self, ledger: Ledger) -> None:
         try:
             await ledger.write_all()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the run must end, not hang
             log.critical("a fault of this tool", stage="writer", **without_values(error))
             self._control.stop(StopReason.FAULT, "the writer failed")
 

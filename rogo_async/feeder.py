@@ -47,9 +47,9 @@ class Sieve:
     def sift(self, row: SourceRow) -> Outcome | Candidate:
         """The row's outcome where these rules decide it, else the candidate."""
         attempt = None
+        if row.malformed is not None:
+            return failed(row, None, RowFault(FailureCode.ROW_MALFORMED, row.malformed))
         try:
-            if row.malformed is not None:
-                raise RowFault(FailureCode.ROW_MALFORMED, row.malformed)
             attempt = parse_attempt_id(row.attempt_id)
             return self._candidate(row, attempt)
         except RowFault as fault:

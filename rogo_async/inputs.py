@@ -105,7 +105,7 @@ class SubmissionsFile:
         self._selected = range(max(0, total - count), total)
 
     async def select_attempts(self, attempts: Iterable[int]) -> None:
-        """Keep the rows of these attempts. Raises SetupError naming those not in the file."""
+        """Keep the selected rows of these attempts. Raises SetupError naming those without one."""
         wanted = set(attempts)
         kept = array("Q")
         found = set()

@@ -59,6 +59,7 @@ class AppendFile:
         """Begin the file anew with a header, or go on at its end when there is none given."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if header is None else os.O_TRUNC)
         descriptor = await asyncio.to_thread(os.open, self.path, flags, 0o600)
+        await asyncio.to_thread(sync_directory, self.path.parent)
         self._size_bytes = os.fstat(descriptor).st_size
         self._file = await aiofiles.open(descriptor, "wb", buffering=0)
         if header is not None:
@@ -196,6 +197,15 @@ class KnownFailures:
 
 def _key(attempt: int | None, cells: Sequence[str]) -> int:
     return attempt if attempt is not None else -1 - (hash(tuple(cells)) & 0xFFFFFFFFFFFF)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def line(receipt: Receipt) -> tuple[object, ...]:

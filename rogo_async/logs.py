@@ -1,5 +1,6 @@
-"""Logs on the standard error: readable on a terminal, one JSON object a line elsewhere (SPEC §4)."""
+"""Logs on the standard error: readable on a terminal, elsewhere a JSON object a line (SPEC §4)."""
 
+import logging
 import sys
 from typing import Any, Final, Literal
 
@@ -7,6 +8,8 @@ import orjson
 import structlog
 
 LEVEL_INFO: Final = 20
+
+Style = Literal["console", "json"]
 
 
 class _Stderr:
@@ -21,14 +24,12 @@ class _Stderr:
         sys.stderr.flush()
 
 
-def format_for(
-    stream: Any, chosen: Literal["console", "json"] | None
-) -> Literal["console", "json"]:
+def format_for(stream: Any, chosen: Style | None) -> Style:
     """The chosen format, else console on a terminal and JSON elsewhere."""
     return chosen or ("console" if stream.isatty() else "json")
 
 
-def configure(style: Literal["console", "json"], colors: bool = False) -> None:
+def configure(style: Style, *, colors: bool) -> None:
     """Set up structlog for the process."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -46,6 +47,16 @@ def configure(style: Literal["console", "json"], colors: bool = False) -> None:
         logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[_Library()], force=True)
+    logging.captureWarnings(capture=True)
+
+
+class _Library(logging.Handler):
+    """Warnings of libraries, without the values they are filled with: these may be anyone's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the bare template and where it comes from."""
+        structlog.get_logger().warning("a library warns", source=record.name, text=str(record.msg))
 
 
 def _json(event: Any, **_: Any) -> str:

@@ -29,7 +29,8 @@ class RefusalWatch:
 
     def refused(self, forbidden: Forbidden) -> list[Forbidden]:
         """Take a refused row in. Gives the rows to be tried again once the host lets anyone in:
-        none while the run of refusals is short, all that are held when it reaches ten."""
+        none while the run of refusals is short, all that are held when it reaches ten.
+        """
         served = self._successes.get(forbidden.origin, 0)
         streak = self._streaks.setdefault(forbidden.origin, _Streak(served))
         streak.held.append(forbidden)

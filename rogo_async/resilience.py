@@ -88,10 +88,10 @@ class Gate:
         """Run ``work`` until it succeeds and return what it gives.
 
         ``work`` keeps its own deadline and raises DependencyFaults. ``probe`` asks whether the
-        dependency serves at all. Raises what ``work`` raises beside those faults, RunStopped
-        when the run ends first, and the last fault when the operation's own time is used up
-        while the dependency is up for others: its outcome is unknown. A fault of one operation while
-        others succeed does not close the gate.
+        dependency serves at all. A fault of one operation while others succeed does not close
+        the gate. Raises what ``work`` raises beside those faults, RunStopped when the run ends
+        first, and the last fault when the operation's own time is used up while the dependency
+        is up for others: its outcome is unknown.
         """
         spent_s = 0.0
         attempt = 0
@@ -209,8 +209,8 @@ async def until_up(
 ) -> T:
     """Open something at start, insisting through transient faults for ``limit_s`` seconds.
 
-    ``what`` keeps its own deadline. Raises the last TransientFault or AmbiguousFault after that, RunStopped when told to stop,
-    and whatever else ``what`` raises at once.
+    ``what`` keeps its own deadline. Raises the last TransientFault or AmbiguousFault after that
+    time, RunStopped when told to stop, and whatever else ``what`` raises at once.
     """
     give_up = time.monotonic() + limit_s
     attempt = 0

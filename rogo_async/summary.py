@@ -26,7 +26,8 @@ class RunRecord:
 
     def summary(self, control: Control) -> dict[str, Any]:
         """The fields of run_summary.json. The four counts add up to rows_total by definition of
-        not_reached: whatever has no other outcome."""
+        not_reached: whatever has no other outcome.
+        """
         tally = self.tally
         seconds = max(time.monotonic() - self.started_s, 1e-3)
         failed = tally.by_status[Status.FAILED]

@@ -131,7 +131,8 @@ class Account:
         if settings.azure_storage_account_key is not None:
             key = settings.azure_storage_account_key.get_secret_value()
             return BlobServiceClient(url, credential=key, **_NO_RETRIES)
-        from azure.identity.aio import DefaultAzureCredential
+        # It takes a third of a second to load and few installations need it.
+        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
 
         self._credential = DefaultAzureCredential()
         return BlobServiceClient(url, credential=self._credential, **_NO_RETRIES)

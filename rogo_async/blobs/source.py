@@ -1,4 +1,4 @@
-"""Source files over HTTP: permitted hosts only, resumed where a connection breaks (SPEC §1, §3.14)."""
+"""Source files over HTTP: permitted hosts only, resumed where a connection breaks (SPEC §1)."""
 
 import asyncio
 import base64

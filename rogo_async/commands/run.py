@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 from rich.console import Console
 
 from rogo_async import logs
+from rogo_async.consumers import without_values
 from rogo_async.control import ExitCode
 from rogo_async.engine import Ending, Run, Selection
 from rogo_async.errors import LockHeld, SetupError
@@ -68,6 +70,11 @@ def _attempt(overrides: dict[str, Any], selection: Selection) -> Ending | _Faile
         return _Failed(ExitCode.SETUP, error.problems)
     except LockHeld as error:
         return _Failed(ExitCode.LOCKED, (str(error),))
+    except KeyboardInterrupt:
+        return _Failed(ExitCode.INTERRUPTED, ("interrupted before the run began",))
+    except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
+        structlog.get_logger().critical("a fault of this tool", **without_values(error))
+        return _Failed(ExitCode.INTERNAL, ("a fault of this tool, see the log",))
 
 
 def _finish(result: Ending | _Failed) -> None:

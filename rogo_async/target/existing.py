@@ -46,7 +46,10 @@ async def read_existing(connections: Connections) -> Existing:
 async def export_migrated(
     connections: Connections, sink: Callable[[bytes], Awaitable[None]]
 ) -> None:
-    """Write migrated.csv, header and all, as it follows from the target. Raises a DependencyFault."""
+    """Write migrated.csv, header and all, as it follows from the target.
+
+    Raises a DependencyFault.
+    """
     async with connections.session("export") as session:
         await session.raw.copy_from_query(
             query("migrated_rows").sql,

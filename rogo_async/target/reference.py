@@ -1,7 +1,6 @@
 """The target's schema as this tool needs it, and its reference data (SPEC §1)."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from rogo_async.errors import SetupError
 from rogo_async.model import Assessment, MalpracticeLevel, Section
@@ -55,14 +54,20 @@ async def read_reference(connections: Connections, user_id: str | None) -> Targe
 
 async def _missing_columns(session: Session) -> list[str]:
     wanted = {**READ_TABLES, **WRITTEN_TABLES}
-    found = {
-        row["table_name"]: set(row["column_names"] or ())
-        for row in await session.rows("columns", {"tables": list(wanted)})
+    rows = {
+        row["table_name"]: row for row in await session.rows("columns", {"tables": list(wanted)})
     }
     problems = []
     for table, columns in wanted.items():
-        missing = [column for column in columns if column not in found[table]]
-        if not found[table]:
+        found = rows[table]["column_names"] or ()
+        missing = [column for column in columns if column not in found]
+        demanded = set(rows[table]["demanding"] or ()) - set(columns)
+        if table in WRITTEN_TABLES and demanded:
+            problems.append(
+                f"target: table {table} wants a value in {', '.join(sorted(demanded))}, which "
+                "this version does not write. The platform's schema has moved on"
+            )
+        if not found:
             problems.append(
                 f"target: there is no table {table}. Check database and search path in DATABASE_URL"
             )

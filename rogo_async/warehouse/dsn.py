@@ -57,6 +57,14 @@ _ENCRYPT: Final = {
 }
 
 
+_ADO_VALUES: Final = {
+    "Encrypt": _ENCRYPT,
+    "TrustServerCertificate": _YES,
+    "MultiSubnetFailover": _YES,
+    "Authentication": _ADO_AUTHENTICATION,
+}
+
+
 def odbc_string(text: str) -> str:
     """The connection string as unixODBC takes it.
 
@@ -112,21 +120,13 @@ def _translated(pairs: list[tuple[str, str]]) -> dict[str, str]:
     result = {"Encrypt": "yes", "ApplicationIntent": "ReadOnly", "APP": "rogo_async"}
     for key, value in pairs:
         name = _ADO_KEYS.get(" ".join(key.lower().split()))
-        match name:
-            case None:
-                continue
-            case "Encrypt":
-                value = _ENCRYPT.get(value.lower(), value)
-            case "TrustServerCertificate" | "MultiSubnetFailover":
-                value = _YES.get(value.lower(), value)
-            case "Authentication":
-                value = _ADO_AUTHENTICATION.get(value.lower(), value)
-        result[name] = value
+        if name is not None:
+            result[name] = _ADO_VALUES.get(name, {}).get(value.lower(), value)
     return result
 
 
 def _newest_driver() -> str:
-    import pyodbc  # it needs the system's unixODBC: imported where its absence is explained
+    import pyodbc  # noqa: PLC0415 - it needs the system's unixODBC, whose absence we explain
 
     installed: list[str] = pyodbc.drivers()
     microsoft = [name for name in installed if _MICROSOFT.fullmatch(name)]

@@ -41,8 +41,9 @@ log = structlog.get_logger()
 def import_pyodbc() -> Any:
     """The pyodbc module. Raises SetupError where the system's unixODBC is absent."""
     try:
-        import aioodbc  # noqa: F401 - it imports pyodbc, too
-        import pyodbc
+        # Here and not above: they need the system's unixODBC, whose absence we explain.
+        import aioodbc  # noqa: F401, PLC0415
+        import pyodbc  # noqa: PLC0415
     except ImportError as error:
         if "libodbc" in str(error):
             raise SetupError(
@@ -110,7 +111,7 @@ class _Connection:
         self._connection: Any = None
 
     async def open(self, dsn: str, operation: str) -> None:
-        import aioodbc
+        import aioodbc  # noqa: PLC0415 - as in import_pyodbc
 
         try:
             async with asyncio.timeout(CONNECT_S + 2):

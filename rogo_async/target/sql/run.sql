@@ -21,8 +21,13 @@ WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
 
 -- name: columns
 -- to_regclass follows the search path, as the statements do that name these tables.
-SELECT t.name AS table_name, array_agg(a.attname::text) FILTER (WHERE a.attname IS NOT NULL)
-    AS column_names
+-- demanding: columns that every row has to give a value to.
+SELECT
+    t.name AS table_name,
+    array_agg(a.attname::text) FILTER (WHERE a.attname IS NOT NULL) AS column_names,
+    array_agg(a.attname::text) FILTER (
+        WHERE a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attgenerated = ''
+    ) AS demanding
 FROM unnest(:tables::text[]) AS t (name)
 LEFT JOIN pg_attribute a
     ON a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped
