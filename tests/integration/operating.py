@@ -1,0 +1,174 @@
+"""What an operator sees of the command: its exit code, its lines, its log and its files.
+
+It runs as a process of its own, as cron starts it: only the settings of the site and a PATH in
+its environment, the data directory as the place where it stands.
+"""
+
+import asyncio
+import csv
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEADLINE_S = 90.0
+MIGRATED = "migrated.csv"
+FAILED = "submissions_failed_migration.csv"
+SUMMARY = "run_summary.json"
+_MODULE = (sys.executable, "-m", "rogo_async")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended. ``said`` are its lines on stderr that are no log lines."""
+
+    code: int
+    stdout: str
+    said: list[str]
+    log: list[dict[str, Any]]
+
+    @property
+    def output(self) -> str:
+        """Everything that it printed."""
+        return "\n".join([self.stdout, *self.said, *map(json.dumps, self.log)])
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log lines of this event."""
+        return [entry for entry in self.log if entry["event"] == name]
+
+
+class Command:
+    """A command that runs. Its log is read as it comes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._said: list[str] = []
+        self._log: list[dict[str, Any]] = []
+        self._news = asyncio.Event()
+        self._stdout = asyncio.create_task(_all(process.stdout), name="reading stdout")
+        self._stderr = asyncio.create_task(self._read(process.stderr), name="reading stderr")
+
+    async def logged(
+        self, event: str, fits: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> dict[str, Any]:
+        """Wait for a log line of this event. Fails when the command ends without it."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                self._news.clear()
+                for entry in self._log:
+                    if entry["event"] == event and fits(entry):
+                        return entry
+                if self._stderr.done():
+                    raise AssertionError(f"no such line: {event}; {self._said} {self._log}")
+                await self._news.wait()
+
+    async def ended(self, deadline_s: float = DEADLINE_S) -> Ended:
+        """Wait for its end. Fails, with what it said, when it does not come."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                code = await self.process.wait()
+                stdout = await asyncio.shield(self._stdout)
+                await asyncio.shield(self._stderr)
+        except TimeoutError:
+            raise AssertionError(
+                f"still running after {deadline_s} s: {self._said} {self._log}"
+            ) from None
+        return Ended(code, stdout.decode(), self._said, self._log)
+
+    async def end(self) -> None:
+        """End it at once, if it runs."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        await asyncio.gather(self._stdout, self._stderr)
+
+    async def _read(self, stderr: asyncio.StreamReader | None) -> None:
+        assert stderr is not None
+        async for raw in stderr:
+            line = raw.decode().rstrip("\n")
+            if line.startswith("{"):
+                self._log.append(json.loads(line))
+            elif line:
+                self._said.append(line)
+            self._news.set()
+        asyncio.get_running_loop().call_soon(self._news.set)
+
+
+async def _all(stdout: asyncio.StreamReader | None) -> bytes:
+    assert stdout is not None
+    return await stdout.read()
+
+
+@asynccontextmanager
+async def begun(
+    site: Mapping[str, str], *args: str, prefix: Sequence[str] = (), **settings: str
+) -> AsyncIterator[Command]:
+    """A command that runs for the length of the block at most.
+
+    ``settings`` are added to the site's environment; ``prefix`` is a command that executes the
+    rest of its line.
+    """
+    environment = {"PATH": os.environ["PATH"], **site, **settings}
+    process = await asyncio.create_subprocess_exec(
+        *prefix,
+        *_MODULE,
+        *args,
+        env=environment,
+        cwd=environment.get("ROGO_DATA_DIR"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=8 * 1024 * 1024,
+    )
+    command = Command(process)
+    try:
+        yield command
+    finally:
+        await command.end()
+
+
+async def operate(
+    site: Mapping[str, str],
+    *args: str,
+    deadline_s: float = DEADLINE_S,
+    prefix: Sequence[str] = (),
+    **settings: str,
+) -> Ended:
+    """Run a command to its end."""
+    async with begun(site, *args, prefix=prefix, **settings) as command:
+        return await command.ended(deadline_s)
+
+
+def summary(data_dir: Path) -> dict[str, Any]:
+    """run_summary.json, which must be the same as the run's own copy and must add up."""
+    text = (data_dir / SUMMARY).read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    assert (data_dir / "runs" / f"{found['run_id']}.json").read_text(encoding="utf-8") == text
+    parts = ("migrated", "failed", "skipped", "not_reached")
+    assert sum(found[name] for name in parts) == found["rows_total"]
+    assert all(found[name] >= 0 for name in parts)
+    return found
+
+
+def counts(data_dir: Path) -> tuple[int, int, int, int]:
+    """Rows migrated, failed, skipped and not reached in the latest run."""
+    found = summary(data_dir)
+    return found["migrated"], found["failed"], found["skipped"], found["not_reached"]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by column."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def failures(path: Path) -> dict[str, str]:
+    """The code of each row of a failed-rows file by its Attempt ID."""
+    rows = table(path)
+    codes = {row["Attempt ID"]: row["Error"].partition(": ")[0] for row in rows}
+    assert len(codes) == len(rows)
+    return codes
