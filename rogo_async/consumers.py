@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from rogo_async.blobs import Sources
-from rogo_async.control import Control
+from rogo_async.control import Control, StopReason
 from rogo_async.errors import DependencyFault, RunStopped
 from rogo_async.ledger import Ledger
 from rogo_async.migrate import Forbidden, Migrator, Work
@@ -18,6 +18,9 @@ from rogo_async.model import Outcome, Status
 from rogo_async.refusals import RefusalWatch
 
 _CANCEL_S: Final = 10.0
+_OUTAGE_GRACE_S: Final = 10.0
+"""After a dependency was given up, what waits for it will not end."""
+
 log = structlog.get_logger()
 
 
@@ -79,7 +82,8 @@ class Consumers:
             await _until_all_or(tasks, stopped)
             if self._control.stopping:
                 self._wake_idle()
-                await asyncio.wait(tasks, timeout=grace_s)
+                is_outage = StopReason.OUTAGE in self._control.reasons
+                await asyncio.wait(tasks, timeout=_OUTAGE_GRACE_S if is_outage else grace_s)
             else:
                 await self._fail(self._watch.remaining(), self.figures[0])
         finally:

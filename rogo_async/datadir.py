@@ -130,6 +130,7 @@ class DataDir:
     def write_summary(self, run_id: str, summary: dict[str, Any]) -> None:
         """Write run_summary.json and its copy in ``runs/``. Raises OSError."""
         data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        self.runs.mkdir(mode=0o700, exist_ok=True)
         write_private(self.runs / f"{run_id}.json", data)
         write_private(self.path / SUMMARY, data)
 

@@ -37,13 +37,15 @@ log = structlog.get_logger()
 class Patience:
     """How long to insist. All in seconds but ``tries``.
 
-    ``tries`` calls are made before the gate closes; ``deadline_s`` is what one operation may
+    ``tries`` calls are made before the gate closes, one alone if it took ``slow_s`` to fail;
+    ``deadline_s`` is what one operation may
     spend in calls and backoff while its dependency is up, before its outcome counts as unknown.
     """
 
     first_s: float = 0.1
     cap_s: float = 5.0
     tries: int = 4
+    slow_s: float = 5.0
     deadline_s: float = 60.0
     probe_first_s: float = 0.25
     probe_cap_s: float = 5.0
@@ -54,6 +56,29 @@ class Patience:
 
 
 DEFAULT_PATIENCE: Final = Patience()
+
+
+@dataclass(slots=True)
+class _Trial:
+    """What one operation has gone through, on the monotonic clock."""
+
+    began: float = 0.0
+    failed_before: float = 0.0
+    failures: int = 0
+    spent_s: float = 0.0
+
+    def begin(self) -> None:
+        self.began = time.monotonic()
+        if not self.failures:
+            self.failed_before = self.began
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def fail(self) -> float:
+        self.failures += 1
+        self.failed_before = time.monotonic()
+        return self.failed_before - self.began
 
 
 class Gate:
@@ -93,27 +118,17 @@ class Gate:
         first, and the last fault when the operation's own time is used up while the dependency
         is up for others: its outcome is unknown.
         """
-        spent_s = 0.0
-        attempt = 0
-        first_failure = math.inf
+        trial = _Trial()
         while True:
             await self._pass()
-            started = time.monotonic()
+            trial.begin()
             try:
                 result = await work()
             except DependencyFault as fault:
                 self._measurements.retries[f"{self.dependency.value}.{operation}"] += 1
-                spent_s += time.monotonic() - started
-                if spent_s > self._patience.deadline_s:
-                    raise
-                first_failure = min(first_failure, time.monotonic())
-                if self._last_success < first_failure and self._is_down(fault, attempt):
-                    self.close(fault, probe)
-                else:
-                    spent_s += await self._back_off(fault, attempt)
-                attempt += 1
+                await self._after(fault, trial, probe)
             else:
-                self._measurements.observe(self.dependency, operation, time.monotonic() - started)
+                self._measurements.observe(self.dependency, operation, trial.seconds())
                 self.succeeded()
                 return result
 
@@ -132,14 +147,19 @@ class Gate:
         )
 
     def close(
-        self, fault: DependencyFault, probe: Callable[[], Coroutine[Any, Any, object]]
+        self,
+        fault: DependencyFault,
+        probe: Callable[[], Coroutine[Any, Any, object]],
+        since_s: float | None = None,
     ) -> None:
-        """Let nobody pass until ``probe`` succeeds."""
+        """Let nobody pass until ``probe`` succeeds. ``since_s``, on the monotonic clock, is when
+        the call began that showed it; without it the outage begins now.
+        """
         if self._outage is None:
             self._outage = Outage(
                 self.dependency.value,
                 datetime.now(UTC).isoformat(timespec="seconds"),
-                time.monotonic(),
+                time.monotonic() if since_s is None else since_s,
                 fault.reason,
             )
             self._measurements.outages.append(self._outage)
@@ -169,15 +189,35 @@ class Gate:
         if not self._open.is_set():
             raise RunStopped
 
-    def _is_down(self, fault: DependencyFault, attempt: int) -> bool:
-        return isinstance(fault, SystemicFault) or attempt + 1 >= self._patience.tries
+    async def _after(
+        self,
+        fault: DependencyFault,
+        trial: "_Trial",
+        probe: Callable[[], Coroutine[Any, Any, object]],
+    ) -> None:
+        """Wait after a fault, or close the gate, or raise the fault when its time is used up.
 
-    async def _back_off(self, fault: DependencyFault, attempt: int) -> float:
-        wait_s = self._patience.backoff_s(attempt)
+        What decides is whether anybody was served since this operation last failed.
+        """
+        patience = self._patience
+        serves_others = self._last_success > trial.failed_before
+        seconds = trial.fail()
+        if serves_others:
+            trial.spent_s += seconds
+            if trial.spent_s > patience.deadline_s:
+                raise fault
+        elif (
+            isinstance(fault, SystemicFault)
+            or trial.failures >= patience.tries
+            or seconds >= patience.slow_s
+        ):
+            self.close(fault, probe, since_s=trial.began)
+            return
+        wait_s = patience.backoff_s(trial.failures - 1)
         if isinstance(fault, TransientFault):
             wait_s = max(wait_s, min(fault.retry_after_s, self._limit_s))
+        trial.spent_s += wait_s
         await self._control.sleep(wait_s)
-        return wait_s
 
     async def _probe_until_open(self, probe: Callable[[], Coroutine[Any, Any, object]]) -> None:
         outage = self._outage
@@ -193,9 +233,12 @@ class Gate:
             await asyncio.sleep(min(left_s, self._probe_wait_s))
             self._probe_wait_s = min(self._patience.probe_cap_s, self._probe_wait_s * 2)
             try:
-                await probe()
+                async with asyncio.timeout(max(0.1, left_s)):
+                    await probe()
             except DependencyFault as fault:
                 reason = fault.reason
+            except TimeoutError:
+                continue
             else:
                 break
         self._open.set()

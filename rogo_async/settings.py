@@ -40,10 +40,12 @@ class Settings(BaseSettings):
     data_warehouse_connection_string: SecretStr
     azure_storage_connection_string: SecretStr | None = None
     azure_storage_account_key: SecretStr | None = None
-    azure_storage_account_name: Annotated[str | None, Field(validate_default=True)] = None
+    azure_storage_account_name: Annotated[
+        str | None, Field(validate_default=True, pattern=r"^[a-z0-9]{3,24}$")
+    ] = None
     rogo_source_hosts: Annotated[_Words, Field(min_length=1)]
     rogo_source_sas_token: SecretStr | None = None
-    rogo_container: _Required
+    rogo_container: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$")]
     rogo_instance_id: _Required
     rogo_consumer_key: _Required
     rogo_consumer_name: _Required
@@ -77,7 +79,10 @@ class Settings(BaseSettings):
         except ValueError:
             usable = False
         if not usable or parts.scheme.partition("+")[0] not in {"postgres", "postgresql"}:
-            raise ValueError("is not of the form postgresql://user:password@host:5432/database")
+            raise ValueError(
+                "is not of the form postgresql://user:password@host:5432/database "
+                "(characters such as / @ : # in the password are written as %2F %40 %3A %23)"
+            )
         return value
 
     @field_validator("azure_storage_account_name")
@@ -180,7 +185,9 @@ def _parse_sas(text: str, hosts: tuple[str, ...]) -> dict[Origin, str]:
     return tokens
 
 
+_NAMES = "is no valid name: lower case letters and digits (a container's may have single hyphens)"
 _REMEDIES = {
+    "string_pattern_mismatch": _NAMES,
     "missing": "is missing: set it in the environment or in .env",
     "string_too_short": "is empty: set it in the environment or in .env",
     "too_short": "is empty: name at least one",

@@ -1,9 +1,10 @@
 """The destination account: how it is reached and how requests to it are signed (SPEC §4)."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
@@ -19,7 +20,10 @@ from rogo_async.errors import (
 )
 from rogo_async.settings import Settings
 
-CALL_S: Final = 30.0
+T = TypeVar("T")
+
+CALL_S: Final = 20.0
+_SLOWEST_BYTES_PER_S: Final = 64 * 1024
 SAS_LIFE: Final = timedelta(hours=6)
 _CLOCK_SLACK: Final = timedelta(minutes=15)
 _CONNECTION_STRING: Final = "AZURE_STORAGE_CONNECTION_STRING"
@@ -29,7 +33,7 @@ _NO_RETRIES: Final[dict[str, Any]] = {
     "retry_read": 0,
     "retry_status": 0,
     "connection_timeout": 10,
-    "read_timeout": CALL_S,
+    "read_timeout": 90,
 }
 
 
@@ -84,11 +88,16 @@ class Account:
                     self._signature = await self._sign()
         return self._signature.query
 
-    async def call(self, operation: str, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Make one request of the SDK within its deadline; its errors leave as faults."""
+    async def call(
+        self, operation: str, request: Callable[[], Awaitable[T]], size_bytes: int = 0
+    ) -> T:
+        """Make one request of the SDK, with ``size_bytes`` to send, within its deadline.
+
+        Its errors leave as faults.
+        """
         try:
-            async with asyncio.timeout(CALL_S):
-                return await request(*args, **kwargs)
+            async with asyncio.timeout(deadline_s(size_bytes)):
+                return await request()
         except TimeoutError:
             raise TransientFault(Dependency.STORE, operation, "no answer in time") from None
         except AzureError as error:
@@ -100,7 +109,8 @@ class Account:
         key: dict[str, Any] = {}
         if self._credential is not None:
             key["user_delegation_key"] = await self.call(
-                "delegation_key", self._service.get_user_delegation_key, start, expiry
+                "delegation_key",
+                lambda: self._service.get_user_delegation_key(start, expiry),
             )
         else:
             key["account_key"] = self._service.credential.account_key
@@ -138,6 +148,11 @@ class Account:
         return BlobServiceClient(url, credential=self._credential, **_NO_RETRIES)
 
 
+def deadline_s(size_bytes: int) -> float:
+    """Seconds that a request may take which sends so much."""
+    return CALL_S + size_bytes / _SLOWEST_BYTES_PER_S
+
+
 def _shared_access_signature(text: str) -> str:
     for part in text.split(";"):
         key, _, value = part.strip().partition("=")
@@ -147,6 +162,7 @@ def _shared_access_signature(text: str) -> str:
 
 
 _MEANING: Final = {
+    400: "the request is refused as malformed. Check ROGO_CONTAINER and the account",
     401: "the credentials are refused. Check the AZURE_STORAGE_… settings",
     403: "the credentials are refused, or lack a permission. Check the AZURE_STORAGE_… settings",
     404: "there is no such container. Create it or correct ROGO_CONTAINER",

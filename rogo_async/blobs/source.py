@@ -27,7 +27,7 @@ from rogo_async.resilience import Gate
 from rogo_async.rules.urls import AllowList, Origin, origin
 
 BLOCK_S: Final = 120.0
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=20)
 _MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FORBIDDEN: Final = frozenset({401, 403})

@@ -10,13 +10,11 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobBlock, ContentSettings
 from yarl import URL
 
-from rogo_async.blobs.account import Account, fault_of_status
+from rogo_async.blobs.account import Account, deadline_s, fault_of_status
 from rogo_async.errors import Dependency, FailureCode, RowFault, TransientFault, reason_of
 from rogo_async.resilience import Gate
 
 _API_VERSION: Final = "2021-12-02"
-_SLOWEST_BYTES_PER_S: Final = 64 * 1024
-_LEAST_S: Final = 60.0
 _DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})
 
 
@@ -64,7 +62,9 @@ class Store:
         await self._gate.call(
             "stage",
             lambda: self._account.call(
-                "stage", client.stage_block, block_id, data, len(data), validate_content=True
+                "stage",
+                lambda: client.stage_block(block_id, data, len(data), validate_content=True),
+                len(data),
             ),
             self.probe,
         )
@@ -82,10 +82,9 @@ class Store:
             "commit",
             lambda: self._account.call(
                 "commit",
-                client.commit_block_list,
-                blocks,
-                content_settings=settings,
-                metadata=dict(blob.metadata),
+                lambda: client.commit_block_list(
+                    blocks, content_settings=settings, metadata=dict(blob.metadata)
+                ),
             ),
             self.probe,
         )
@@ -115,9 +114,7 @@ class Store:
 
     async def _put(self, blob: Blob, data: bytes, headers: dict[str, str], digest: str) -> None:
         url = URL(f"{self.url_of(blob.name)}?{await self._account.sas()}", encoded=True)
-        timeout = aiohttp.ClientTimeout(
-            total=_LEAST_S + len(data) / _SLOWEST_BYTES_PER_S, sock_connect=10
-        )
+        timeout = aiohttp.ClientTimeout(total=deadline_s(len(data)), sock_connect=10)
         try:
             async with self._session.put(
                 url, data=data, headers=headers, timeout=timeout, allow_redirects=False

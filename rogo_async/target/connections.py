@@ -19,6 +19,7 @@ from rogo_async.classify import Verdict
 from rogo_async.errors import (
     AmbiguousFault,
     Dependency,
+    DependencyFault,
     FailureCode,
     RowFault,
     SystemicFault,
@@ -28,7 +29,7 @@ from rogo_async.errors import (
 from rogo_async.target.queries import query
 
 CONNECT_S: Final = 10.0
-STATEMENT_S: Final = 60.0
+STATEMENT_S: Final = 20.0
 CLOSE_S: Final = 5.0
 
 _MEANING: Final = {
@@ -38,7 +39,25 @@ _MEANING: Final = {
     "42501": "a permission is missing. Grant this user its rights on the tables",
     "42P01": "a table is missing. Check database and search path in DATABASE_URL",
     "53100": "the server's disk is full",
+    "42704": "DATABASE_URL has a parameter that the server does not know",
 }
+
+
+def connect_fault_of(operation: str, error: BaseException) -> Exception:
+    """As ``fault_of``, for a connection that is being made: nothing of a row is in play yet, and
+    what cannot be understood stands in DATABASE_URL.
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = "a file that DATABASE_URL names (sslrootcert, sslcert …) cannot be read"
+        return SystemicFault(Dependency.TARGET, operation, reason)
+    if isinstance(error, ValueError):
+        reason = "DATABASE_URL has a host or a parameter that cannot be used"
+        return SystemicFault(Dependency.TARGET, operation, reason)
+    fault = fault_of(operation, error)
+    if isinstance(fault, DependencyFault):
+        return fault
+    reason = "the server refuses a parameter in DATABASE_URL"
+    return SystemicFault(Dependency.TARGET, operation, reason)
 
 
 class TableConflict(Exception):
@@ -106,7 +125,7 @@ def _of_sqlstate(operation: str, error: asyncpg.PostgresError, *, writing: bool)
             )
 
 
-_LIBRARY_ERRORS: Final = (
+LIBRARY_ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -172,13 +191,9 @@ class Connections:
         try:
             async with asyncio.timeout(2 * CONNECT_S):
                 await pool
-        except _LIBRARY_ERRORS as error:
+        except (*LIBRARY_ERRORS, ValueError) as error:
             pool.terminate()
-            raise fault_of("connect", error) from None
-        except ValueError:
-            raise SystemicFault(
-                Dependency.TARGET, "connect", "DATABASE_URL cannot be understood"
-            ) from None
+            raise connect_fault_of("connect", error) from None
         return cls(address, pool)
 
     async def aclose(self) -> None:
@@ -186,7 +201,7 @@ class Connections:
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._pool.close()
-        except _LIBRARY_ERRORS:
+        except LIBRARY_ERRORS:
             self._pool.terminate()
 
     @asynccontextmanager
@@ -197,7 +212,7 @@ class Connections:
         """
         try:
             connection = await self._pool.acquire(timeout=CONNECT_S + STATEMENT_S)
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             raise fault_of(operation, error) from None
         answered = False
         try:
@@ -206,7 +221,7 @@ class Connections:
         except asyncpg.PostgresError as error:
             answered = not isinstance(error, asyncpg.PostgresConnectionError)
             raise fault_of(operation, error, writing=writing) from None
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             raise fault_of(operation, error, writing=writing) from None
         finally:
             if not answered:

@@ -7,12 +7,20 @@ import asyncpg
 
 from rogo_async.control import Control, StopReason
 from rogo_async.errors import LockHeld, SetupError
-from rogo_async.target.connections import _LIBRARY_ERRORS, CLOSE_S, Address, Session, fault_of
+from rogo_async.target.connections import (
+    CLOSE_S,
+    LIBRARY_ERRORS,
+    Address,
+    Session,
+    connect_fault_of,
+    fault_of,
+)
 
 _CLASS: Final = 0x526F676F
 _OBJECT: Final = 1
 _KEY: Final = {"class": _CLASS, "object": _OBJECT}
 HEARTBEAT_S: Final = 5.0
+_ANSWER_S: Final = 20.0
 
 
 class RunLock:
@@ -33,12 +41,12 @@ class RunLock:
         """
         try:
             connection = await asyncpg.connect(**address.arguments())
-        except _LIBRARY_ERRORS as error:
-            raise fault_of("lock", error) from None
+        except (*LIBRARY_ERRORS, ValueError) as error:
+            raise connect_fault_of("lock", error) from None
         lock = cls(connection, control)
         try:
             await lock._take()
-        except _LIBRARY_ERRORS as error:
+        except LIBRARY_ERRORS as error:
             connection.terminate()
             raise fault_of("lock", error) from None
         except BaseException:
@@ -56,7 +64,7 @@ class RunLock:
             await asyncio.gather(self._heart, return_exceptions=True)
         try:
             await self._connection.close(timeout=CLOSE_S)
-        except _LIBRARY_ERRORS:
+        except LIBRARY_ERRORS:
             self._connection.terminate()
 
     async def _take(self) -> None:
@@ -78,9 +86,8 @@ class RunLock:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             try:
-                async with asyncio.timeout(2 * HEARTBEAT_S):
-                    held = (await session.row("own_lock", _KEY))["held"]
-            except _LIBRARY_ERRORS:
+                held = (await session.row("own_lock", _KEY))["held"]
+            except LIBRARY_ERRORS:
                 held = 0
             if not held:
                 self._lost()
