@@ -48,7 +48,7 @@ class Patience:
     slow_s: float = 5.0
     deadline_s: float = 60.0
     probe_first_s: float = 0.25
-    probe_cap_s: float = 5.0
+    probe_cap_s: float = 2.0
 
     def backoff_s(self, attempt: int) -> float:
         """Full jitter over an exponential: between a half and the whole of it."""

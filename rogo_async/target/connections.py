@@ -6,6 +6,7 @@ before it is given back.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -186,11 +187,12 @@ class Connections:
         Raises TransientFault while the server is away and SystemicFault where it refuses.
         """
         pool: Any = asyncpg.create_pool(
-            min_size=1, max_size=size, init=_prepare, reset=_keep, **address.arguments()
+            min_size=0, max_size=size, init=_prepare, reset=_keep, **address.arguments()
         )
         try:
             async with asyncio.timeout(2 * CONNECT_S):
                 await pool
+                await pool.release(await pool.acquire())
         except (*LIBRARY_ERRORS, ValueError) as error:
             pool.terminate()
             raise connect_fault_of("connect", error) from None
@@ -225,7 +227,9 @@ class Connections:
             raise fault_of(operation, error, writing=writing) from None
         finally:
             if not answered:
-                connection.terminate()
+                # A connection that was lost has gone back to the pool by itself.
+                with contextlib.suppress(asyncpg.InterfaceError):
+                    connection.terminate()
             await self._pool.release(connection, timeout=CLOSE_S)
 
     async def probe(self) -> None:
