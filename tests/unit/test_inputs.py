@@ -53,7 +53,7 @@ def read(path: Path) -> list[SourceRow]:
 def test_what_was_written_comes_back_from_the_end(
     tmp_path_factory: pytest.TempPathFactory,
     cells: list[list[str]],
-    with_mark: bool,  # noqa: FBT001 - drawn by hypothesis
+    with_mark: bool,
     line_end: str,
 ) -> None:
     text = io.StringIO()
