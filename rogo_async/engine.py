@@ -145,6 +145,11 @@ class Run:
             )
         )
         ledger = await self._ledger(file, stack)
+        log.info(
+            "migration begins",
+            already_migrated=len(existing.migrated),
+            concurrency=self._settings.rogo_concurrency,
+        )
         if self._settings.rogo_max_duration is not None:
             self._close_window_after(self._settings.rogo_max_duration, stack)
         await self._drive(file, mapping, existing, servers, ledger)
