@@ -23,7 +23,12 @@ class _Row:
         value = self._cells[column]
         if value is None:
             return None
-        return _plain(value).strip() or None
+        text = _plain(value)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            # Half of a surrogate pair, which SQL Server takes and no other system does.
+            self.unreadable.append(column)
+            return None
+        return text.strip() or None
 
     def number(self, column: str) -> Decimal | None:
         value = self._cells.get(column)
@@ -59,19 +64,37 @@ class _Row:
 
 def _plain(value: object) -> str:
     """Text of a text or a number; a whole number has no decimal point."""
-    if isinstance(value, float | Decimal) and value == value // 1:
-        return str(int(value))
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, Decimal):
+        whole = value.is_finite() and value == value.to_integral_value()
+        return str(int(value)) if whole else str(value)
     return str(value)
 
 
+def attempt(cells: Mapping[str, Any]) -> int:
+    """The attempt that a row is about, whatever the type of its column.
+
+    Raises ValueError where it is no whole number.
+    """
+    value = cells["AttemptId"]
+    number = int(value)
+    if not isinstance(value, str) and number != value:
+        raise ValueError("AttemptId")
+    return number
+
+
 def report(cells: Mapping[str, Any]) -> Report:
-    """A row of Rogo_AssessmentReport. MarksAchieved counts unless it is NULL (rule 8)."""
+    """A row of Rogo_AssessmentReport. MarksAchieved counts unless it is NULL (rule 8).
+
+    Raises ValueError as ``attempt`` does.
+    """
     row = _Row(cells)
     marks = row.number("MarksAchieved")
     if marks is None and "MarksAchieved" not in row.unreadable:
         marks = row.number("MarksAwarded")
     return Report(
-        attempt=int(cells["AttemptId"]),
+        attempt=attempt(cells),
         ti_user_id=row.text("TIUserId"),
         ti_section_id=row.text("TISectionId"),
         exercise=row.text("Exercise"),
@@ -88,10 +111,10 @@ def report(cells: Mapping[str, Any]) -> Report:
 
 
 def score(cells: Mapping[str, Any]) -> Score:
-    """A row of Rogo_AssessmentReportScores."""
+    """A row of Rogo_AssessmentReportScores. Raises ValueError as ``attempt`` does."""
     row = _Row(cells)
     return Score(
-        attempt=int(cells["AttemptId"]),
+        attempt=attempt(cells),
         label=row.text("ScoreLabelCorrected"),
         score=row.number("Score"),
         marker_comment=row.text("MarkerComment"),

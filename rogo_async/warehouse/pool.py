@@ -1,4 +1,4 @@
-"""Connections to the warehouse, each with a thread of its own, and what their errors mean.
+"""Connections to the warehouse, each with a thread of its own.
 
 aioodbc's own pool deadlocks when a connection dies while others wait for one, and connects while
 holding its lock; this pool hands out slots instead of connections. A call that overran its
@@ -6,95 +6,105 @@ deadline goes on in its thread, so that connection is thrown away with the threa
 """
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
-from rogo_async import classify
-from rogo_async.errors import Dependency, DependencyFault, SetupError, SystemicFault, TransientFault
-from rogo_async.warehouse.dsn import VARIABLE, odbc_string
+from rogo_async.warehouse import drivers, sqlserver
+from rogo_async.warehouse.drivers import Kind
+from rogo_async.warehouse.dsn import Route
+from rogo_async.warehouse.faults import fault_of, timed_out
+from rogo_async.warehouse.thread import DaemonThread
 
-CONNECT_S: Final = 10.0
-QUERY_S: Final = 60.0
-CLOSE_S: Final = 5.0
-
-_NUMBER = re.compile(r"\((\d+)\) \(SQL\w+\)")
-_PG_LOGIN = re.compile(r"FATAL:\s+(password authentication|database .* does not|role |no pg_hba)")
-_MEANING: Final = {
-    "18456": f"the login was refused. Check user and password in {VARIABLE}",
-    "4060": f"the database cannot be opened. Check its name in {VARIABLE}",
-    "40615": "the server's firewall refuses this machine. Add its address there",
-    "28000": f"the login was refused. Check user and password in {VARIABLE}",
-    "42501": "a permission is missing. Grant SELECT on the two tables",
-    "229": "a permission is missing. Grant SELECT on the two tables",
-    "IM002": f"the driver or data source named in {VARIABLE} is not installed",
-    "01000": f"the driver named in {VARIABLE} cannot be loaded. Install it, or name another",
-    "login": f"the login was refused. Check user, password and database in {VARIABLE}",
-}
+_GRACE_S: Final = 2.0
+_ACCESS_TOKEN: Final = 1256
+"""SQL_COPT_SS_ACCESS_TOKEN."""
 log = structlog.get_logger()
 
+Tokens = Callable[[], Awaitable[str]]
 
-def import_pyodbc() -> Any:
-    """The pyodbc module. Raises SetupError where the system's unixODBC is absent."""
-    try:
-        # Here and not above: they need the system's unixODBC, whose absence we explain.
-        import aioodbc  # noqa: F401, PLC0415
-        import pyodbc  # noqa: PLC0415
-    except ImportError as error:
-        if "libodbc" in str(error):
-            raise SetupError(
-                "unixODBC is not installed (libodbc.so.2 is missing): apt-get install unixodbc"
-            ) from None
-        raise SetupError("pyodbc or aioodbc is not installed: pip install rogo-async") from None
-    return pyodbc
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that a login, a query and closing may take."""
+
+    connect_s: float = 10.0
+    query_s: float = 60.0
+    close_s: float = 5.0
+
+
+DEFAULT_DEADLINES: Final = Deadlines()
 
 
 class Pool:
-    """At most ``size`` connections; a broken one is thrown away and made anew when needed."""
+    """At most ``size`` connections; a broken one is thrown away and made anew when needed.
 
-    def __init__(self, dsn: str, size: int) -> None:
-        self._pyodbc = import_pyodbc()
+    ``tokens`` gives an access token for a new connection, where the route wants one.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        size: int,
+        tokens: Tokens | None = None,
+        deadlines: Deadlines = DEFAULT_DEADLINES,
+    ) -> None:
+        self._pyodbc = drivers.import_pyodbc()
         self._pyodbc.pooling = False
-        self._dsn = odbc_string(dsn)
+        self._route = route
+        self._tokens = tokens
+        self._deadlines = deadlines
         self._slots = asyncio.Semaphore(size)
         self._idle: list[_Connection] = []
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def rows(self, operation: str, sql: str, args: Sequence[object] = ()) -> list[Any]:
-        """All rows of one query. Raises TransientFault or SystemicFault."""
+    async def rows(
+        self, operation: str, sql: str, args: Sequence[object] = (), table: str = "the two tables"
+    ) -> list[Any]:
+        """All rows of one query; ``table`` is what it reads, for the fault's text.
+
+        Raises TransientFault or SystemicFault.
+        """
         async with self._connection(operation) as connection:
-            return await connection.rows(operation, sql, args)
+            return await connection.rows(operation, sql, args, table)
 
     async def aclose(self) -> None:
         """Close what is idle; wait for it no longer than the deadline."""
-        for connection in self._idle:
-            self._discard(connection)
-        self._idle.clear()
+        self._discard_idle()
         if self._closing:
-            await asyncio.wait(self._closing, timeout=CLOSE_S)
+            await asyncio.wait(self._closing, timeout=self._deadlines.close_s)
 
     @asynccontextmanager
     async def _connection(self, operation: str) -> AsyncIterator["_Connection"]:
         async with self._slots:
-            if self._idle:
-                connection = self._idle.pop()
-            else:
-                connection = _Connection(self._pyodbc)
-                try:
-                    await connection.open(self._dsn, operation)
-                except BaseException:
-                    self._discard(connection)
-                    raise
+            connection = self._idle.pop() if self._idle else None
             try:
+                if connection is None:
+                    connection = _Connection(self._pyodbc, self._deadlines)
+                    await connection.open(operation, self._route, await self._attributes())
                 yield connection
             except BaseException:
-                self._discard(connection)
+                if connection is not None:
+                    self._discard(connection)
+                # What stood idle is older than this fault and may have died of the same cause.
+                self._discard_idle()
                 raise
             self._idle.append(connection)
+
+    async def _attributes(self) -> dict[int, bytes]:
+        if self._tokens is None:
+            return {}
+        token = (await self._tokens()).encode("utf-16-le")
+        return {_ACCESS_TOKEN: struct.pack("<I", len(token)) + token}
+
+    def _discard_idle(self) -> None:
+        while self._idle:
+            self._discard(self._idle.pop())
 
     def _discard(self, connection: "_Connection") -> None:
         task = asyncio.create_task(connection.close(), name="warehouse-close")
@@ -105,65 +115,79 @@ class Pool:
 class _Connection:
     """One aioodbc connection and the thread that it runs on."""
 
-    def __init__(self, pyodbc: Any) -> None:
+    def __init__(self, pyodbc: Any, deadlines: Deadlines) -> None:
         self._pyodbc = pyodbc
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="warehouse")
+        self._deadlines = deadlines
+        self._thread = DaemonThread("warehouse")
         self._connection: Any = None
+        self._cursor: Any = None
 
-    async def open(self, dsn: str, operation: str) -> None:
-        import aioodbc  # noqa: PLC0415 - as in import_pyodbc
+    async def open(self, operation: str, route: Route, attributes: dict[int, bytes]) -> None:
+        """Log in. Raises TransientFault or SystemicFault."""
+        import aioodbc  # noqa: PLC0415 - as in drivers.import_pyodbc
 
+        limit_s = route.connect_s or self._deadlines.connect_s
         try:
-            async with asyncio.timeout(CONNECT_S + 2):
+            async with asyncio.timeout(limit_s + _GRACE_S):
                 self._connection = await aioodbc.connect(
-                    dsn=dsn, autocommit=True, timeout=int(CONNECT_S), executor=self._executor
+                    dsn=route.odbc,
+                    autocommit=True,
+                    timeout=max(1, round(limit_s)),
+                    executor=self._thread,
+                    attrs_before=attributes,
+                    after_created=lambda raw: self._prepare(raw, route.driver.kind),
                 )
         except TimeoutError:
-            raise _timed_out(operation, CONNECT_S) from None
+            raise timed_out(operation, limit_s) from None
         except self._pyodbc.Error as error:
             raise fault_of(operation, error) from None
 
-    async def rows(self, operation: str, sql: str, args: Sequence[object]) -> list[Any]:
+    async def rows(self, operation: str, sql: str, args: Sequence[object], table: str) -> list[Any]:
+        """All rows of one query. Raises TransientFault or SystemicFault."""
+        limit_s = self._deadlines.query_s
         try:
-            async with asyncio.timeout(QUERY_S):
-                cursor = await self._connection.execute(sql, *args)
-                found: list[Any] = await cursor.fetchall()
-                await cursor.close()
+            async with asyncio.timeout(limit_s + _GRACE_S):
+                self._cursor = await self._connection.execute(sql, *args)
+                found: list[Any] = await self._cursor.fetchall()
+                await self._cursor.close()
         except TimeoutError:
-            raise _timed_out(operation, QUERY_S) from None
+            raise timed_out(operation, limit_s) from None
         except self._pyodbc.Error as error:
-            raise fault_of(operation, error) from None
+            raise fault_of(operation, error, table) from None
+        self._cursor = None
         return found
 
     async def close(self) -> None:
-        try:
-            if self._connection is not None:
-                async with asyncio.timeout(CLOSE_S):
-                    await self._connection.close()
-        except (TimeoutError, self._pyodbc.Error):
+        """Let the thread close the connection and end, after what it is busy with.
+
+        Nothing of the connection stays behind on this side: the driver would be called, and might
+        hang, wherever the last reference goes.
+        """
+        leftovers = [self._cursor]
+        if self._connection is not None:
+            # Left in its place it would be reported, and closed, when collected.
+            leftovers.append(self._connection._conn)  # noqa: SLF001
+            self._connection._conn = None  # noqa: SLF001
+        self._connection = self._cursor = None
+        closing = asyncio.wrap_future(self._thread.submit(_close, leftovers, self._pyodbc.Error))
+        self._thread.shutdown()
+        await asyncio.wait({closing}, timeout=self._deadlines.close_s)
+        if not closing.done():
             log.debug("a warehouse connection was left behind unclosed")
-        finally:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            closing.cancel()
+
+    async def _prepare(self, raw: Any, kind: Kind) -> None:
+        with contextlib.suppress(self._pyodbc.Error):
+            # Not every driver can; the deadline of the call holds for all.
+            raw.timeout = max(1, round(self._deadlines.query_s))
+        if kind is not Kind.OTHER:
+            sqlserver.set_up(self._pyodbc, raw)
 
 
-def _timed_out(operation: str, seconds: float) -> TransientFault:
-    return TransientFault(Dependency.WAREHOUSE, operation, f"no answer within {seconds:g} s")
-
-
-def fault_of(operation: str, error: Exception) -> DependencyFault:
-    """The fault that a pyodbc error stands for. The server's own text is left out of it."""
-    state = str(error.args[0]) if error.args else ""
-    text = str(error.args[1]) if len(error.args) > 1 else ""
-    found = _NUMBER.search(text) if "[SQL Server]" in text or "[FreeTDS]" in text else None
-    number = int(found[1]) if found else None
-    if state == "08001" and _PG_LOGIN.search(text):
-        verdict, wait_s, key = classify.Verdict.SYSTEMIC, 0.0, "login"
-    else:
-        verdict, wait_s = classify.of_odbc(state, number)
-        key = str(number) if str(number) in _MEANING else state
-    reason = f"SQLSTATE {state}" + (f", error {number}" if number is not None else "")
-    if key in _MEANING and verdict is classify.Verdict.SYSTEMIC:
-        reason += f": {_MEANING[key]}"
-    if verdict is classify.Verdict.TRANSIENT:
-        return TransientFault(Dependency.WAREHOUSE, operation, reason, wait_s)
-    return SystemicFault(Dependency.WAREHOUSE, operation, reason)
+def _close(leftovers: list[Any], refused: type[Exception]) -> None:
+    """Free the cursor, then close the connection and free it."""
+    while leftovers:
+        each = leftovers.pop(0)
+        if hasattr(each, "closed"):
+            with contextlib.suppress(refused):
+                each.close()

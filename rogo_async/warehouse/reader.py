@@ -1,18 +1,24 @@
 """The two tables of the warehouse, read in chunks of attempts (DESIGN decision 1)."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
-from rogo_async.errors import SetupError
+from rogo_async.entra import SqlTokens
+from rogo_async.errors import Dependency, SetupError, SystemicFault
 from rogo_async.model import Report, Score
 from rogo_async.resilience import Gate
-from rogo_async.warehouse import convert
-from rogo_async.warehouse.pool import Pool
+from rogo_async.warehouse import convert, drivers
+from rogo_async.warehouse.dsn import Route, route_of
+from rogo_async.warehouse.faults import DatabaseNotOpened
+from rogo_async.warehouse.pool import DEFAULT_DEADLINES, Deadlines, Pool
 
 CHUNK_ATTEMPTS: Final = 500
 """Attempts in one query. SQL Server takes at most 2,100 parameters."""
+NOT_OPENED_WAITS_S: Final = (0.5, 1.0, 2.0)
+"""How long to wait at start, each time that the database cannot be opened."""
 
 _SCHEMA: Final = "dbo"
 _REPORT: Final = "Rogo_AssessmentReport"
@@ -39,10 +45,10 @@ _SCORE_COLUMNS: Final = (
     "DateInserted",
     "DateModified",
 )
-_PROBE_SQL: Final = f'SELECT 1 FROM "{_SCHEMA}"."{_REPORT}" WHERE 1 = 0'  # noqa: S608 - constants
 _COLUMNS_SQL: Final = (
     "SELECT COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
 )
+R = TypeVar("R", Report, Score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +59,56 @@ class LookUp:
     scores: tuple[Score, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table as it is read: our names of its columns, and the catalogue's own spelling."""
+
+    name: str
+    columns: tuple[str, ...]
+    spelled: tuple[str, ...]
+
+    def select(self, condition: str) -> str:
+        """A query. Nothing in it comes from outside: the catalogue's names and constants."""
+        names = ", ".join(f'"{name}"' for name in self.spelled)
+        return f'SELECT {names} FROM "{_SCHEMA}"."{self.name}" WHERE {condition}'  # noqa: S608
+
+    def select_attempts(self, count: int) -> str:
+        """A query for so many attempts, which are its parameters."""
+        return self.select(f'"{self.spelled[0]}" IN ({", ".join("?" * count)})')
+
+
 class Warehouse:
     """Reads reports and scores. Made by ``open``; its owner calls ``aclose``."""
 
-    def __init__(self, pool: Pool, gate: Gate) -> None:
+    def __init__(self, pool: Pool, gate: Gate, reports: _Table, scores: _Table) -> None:
         self._pool = pool
         self._gate = gate
-        self._report_columns: tuple[str, ...] = ()
+        self._reports = reports
+        self._scores = scores
+        self._opened = AsyncExitStack()
 
     @classmethod
-    async def open(cls, dsn: str, size: int, gate: Gate) -> Self:
-        """Connect and read the catalogue.
+    async def open(
+        cls, dsn: str, size: int, gate: Gate, deadlines: Deadlines = DEFAULT_DEADLINES
+    ) -> Self:
+        """Connect, read the catalogue and try the tables.
 
         Raises SetupError naming missing tables and columns, TransientFault while the server is
         away, SystemicFault where it refuses for good.
         """
-        warehouse = cls(Pool(dsn, size), gate)
-        try:
-            await warehouse._read_catalogue()
-        except BaseException:
-            await warehouse.aclose()
-            raise
+        route = route_of(dsn)
+        drivers.announce(route.driver)
+        async with AsyncExitStack() as stack:
+            pool = _pool(route, size, deadlines, stack)
+            reports, scores = await _insisting(lambda: _read_catalogue(pool))
+            warehouse = cls(pool, gate, reports, scores)
+            await warehouse._probe()
+            warehouse._opened = stack.pop_all()
         return warehouse
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._pool.aclose()
+        await self._opened.aclose()
 
     async def look_up(self, attempts: Sequence[int]) -> dict[int, LookUp]:
         """Reports and scores of up to CHUNK_ATTEMPTS attempts, in two queries side by side.
@@ -91,65 +121,110 @@ class Warehouse:
             self._gate.call("reports", lambda: self._select("reports", asked), self._probe),
             self._gate.call("scores", lambda: self._select("scores", asked), self._probe),
         )
-        reports: dict[int, list[Report]] = {}
-        for row in report_rows:
-            report = convert.report(dict(zip(self._report_columns, row, strict=True)))
-            reports.setdefault(report.attempt, []).append(report)
-        scores: dict[int, list[Score]] = {}
-        for row in score_rows:
-            score = convert.score(dict(zip(_SCORE_COLUMNS, row, strict=True)))
-            scores.setdefault(score.attempt, []).append(score)
+        reports = _by_attempt(self._reports, report_rows, convert.report)
+        scores = _by_attempt(self._scores, score_rows, convert.score)
         return {
             attempt: LookUp(tuple(reports.get(attempt, ())), tuple(scores.get(attempt, ())))
             for attempt in reports.keys() | scores.keys()
         }
 
     async def _select(self, which: str, attempts: Sequence[int]) -> list[Any]:
-        columns, table = (
-            (self._report_columns, _REPORT) if which == "reports" else (_SCORE_COLUMNS, _SCORES)
-        )
-        names = ", ".join(f'"{name}"' for name in columns)
-        places = ", ".join("?" * len(attempts))
-        return await self._pool.rows(
-            which,
-            # Nothing in it comes from outside: names and question marks.
-            f'SELECT {names} FROM "{_SCHEMA}"."{table}" WHERE "AttemptId" IN ({places})',  # noqa: S608
-            attempts,
-        )
+        table = self._reports if which == "reports" else self._scores
+        sql = table.select_attempts(len(attempts))
+        return await self._pool.rows(which, sql, attempts, _full_name(table.name))
 
     async def _probe(self) -> None:
-        await self._pool.rows("probe", _PROBE_SQL)
-
-    async def _read_catalogue(self) -> None:
-        report = await self._columns_of(_REPORT)
-        scores = await self._columns_of(_SCORES)
-        problems = [
-            *_missing(_REPORT, report, _REPORT_COLUMNS),
-            *_missing(_SCORES, scores, _SCORE_COLUMNS),
-        ]
-        marks = tuple(name for name in _MARKS if name in report)
-        if report and not marks:
-            problems.append(f"warehouse: {_SCHEMA}.{_REPORT} has neither {' nor '.join(_MARKS)}")
-        if problems:
-            raise SetupError(*problems)
-        self._report_columns = (*_REPORT_COLUMNS, *marks)
-
-    async def _columns_of(self, table: str) -> set[str]:
-        found = await self._pool.rows("catalogue", _COLUMNS_SQL, (_SCHEMA, table))
-        return {str(row[0]) for row in found}
+        """Whether both tables, with every column that is read, can be read."""
+        for table in (self._reports, self._scores):
+            sql = table.select("1 = 0")
+            await self._pool.rows("probe", sql, table=_full_name(table.name))
 
 
-def _missing(table: str, found: set[str], wanted: Sequence[str]) -> list[str]:
+def _pool(route: Route, size: int, deadlines: Deadlines, stack: AsyncExitStack) -> Pool:
+    tokens = None
+    if route.token is not None:
+        source = SqlTokens(Dependency.WAREHOUSE, route.token.client_id)
+        stack.push_async_callback(source.aclose)
+        tokens = source.token
+    pool = Pool(route, size, tokens, deadlines)
+    stack.push_async_callback(pool.aclose)
+    return pool
+
+
+async def _insisting(
+    what: Callable[[], Coroutine[Any, Any, tuple[_Table, _Table]]],
+) -> tuple[_Table, _Table]:
+    """A database that cannot be opened may be on its way to another server: ask a few times."""
+    for wait_s in NOT_OPENED_WAITS_S:
+        try:
+            return await what()
+        except DatabaseNotOpened:
+            await asyncio.sleep(wait_s)
+    try:
+        return await what()
+    except DatabaseNotOpened as fault:
+        raise SystemicFault(fault.dependency, fault.operation, fault.reason) from None
+
+
+async def _read_catalogue(pool: Pool) -> tuple[_Table, _Table]:
+    report = await _columns_of(pool, _REPORT)
+    scores = await _columns_of(pool, _SCORES)
+    problems = [
+        *_missing(_REPORT, report, _REPORT_COLUMNS),
+        *_missing(_SCORES, scores, _SCORE_COLUMNS),
+    ]
+    marks = tuple(name for name in _MARKS if name.lower() in report)
+    if report and not marks:
+        problems.append(f"warehouse: {_full_name(_REPORT)} has neither {' nor '.join(_MARKS)}")
+    if problems:
+        raise SetupError(*problems)
+    return _table(_REPORT, (*_REPORT_COLUMNS, *marks), report), _table(
+        _SCORES, _SCORE_COLUMNS, scores
+    )
+
+
+async def _columns_of(pool: Pool, table: str) -> dict[str, str]:
+    """The names of a table's columns, by their lower case: SQL Server's names have no case."""
+    found = await pool.rows("catalogue", _COLUMNS_SQL, (_SCHEMA, table))
+    return {str(row[0]).lower(): str(row[0]) for row in found}
+
+
+def _table(name: str, columns: tuple[str, ...], found: Mapping[str, str]) -> _Table:
+    return _Table(name, columns, tuple(found[column.lower()] for column in columns))
+
+
+def _full_name(table: str) -> str:
+    return f"{_SCHEMA}.{table}"
+
+
+def _missing(table: str, found: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
     if not found:
         problem = (
-            f"warehouse: there is no table {_SCHEMA}.{table}, or no right to see it. "
+            f"warehouse: there is no table {_full_name(table)}, or no right to see it. "
             "Check the database in DATA_WAREHOUSE_CONNECTION_STRING and grant SELECT"
         )
         return [problem]
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in wanted if name.lower() not in found]
     if not missing:
         return []
-    return [f"warehouse: {_SCHEMA}.{table} has no column {', '.join(missing)}"]
+    return [f"warehouse: {_full_name(table)} has no column {', '.join(missing)}"]
+
+
+def _by_attempt(
+    table: _Table, rows: Sequence[Sequence[Any]], record: Callable[[Mapping[str, Any]], R]
+) -> dict[int, list[R]]:
+    found: dict[int, list[R]] = {}
+    for row in rows:
+        try:
+            each = record(dict(zip(table.columns, row, strict=True)))
+        except (ValueError, TypeError):
+            raise SystemicFault(
+                Dependency.WAREHOUSE,
+                "look_up",
+                f"{_full_name(table.name)} holds an AttemptId that is no whole number",
+            ) from None
+        found.setdefault(each.attempt, []).append(each)
+    return found
 
 
 async def _both(*reads: Coroutine[Any, Any, list[Any]]) -> list[list[Any]]:
