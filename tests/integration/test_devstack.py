@@ -301,7 +301,7 @@ async def test_the_servers_end_when_their_parent_is_killed(tmp_path: Path) -> No
     parent.send_signal(signal.SIGKILL)
     await parent.communicate()
     async with asyncio.timeout(5):
-        while any(map(is_alive, pids)):  # noqa: ASYNC110 - no event tells us
+        while any(map(is_alive, pids)):
             await asyncio.sleep(0.02)
 
 
