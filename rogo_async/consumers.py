@@ -53,13 +53,12 @@ class Consumers:
         control: Control,
     ) -> None:
         self.figures = [ConsumerFigures(number) for number in range(1, count + 1)]
-        self.in_flight = 0
         self._queue = queue
         self._migrator = migrator
         self._sources = sources
         self._ledger = ledger
         self._control = control
-        self._watch = RefusalWatch(sources.successes)
+        self._watch = RefusalWatch(sources.hosts)
         self._again: deque[Work] = deque()
 
     async def end(self) -> None:
@@ -105,7 +104,6 @@ class Consumers:
                 await self._one(work, figures)
 
     async def _one(self, work: Work, figures: ConsumerFigures) -> None:
-        self.in_flight += 1
         try:
             result = await self._migrator.migrate(work)
             await self._fail(self._watch.settled(), figures)
@@ -122,13 +120,11 @@ class Consumers:
         except Exception as error:  # noqa: BLE001 - one row's surprise must not stop the others
             self._control.fault()
             log.critical("a fault of this tool", attempt=work.attempt, **without_values(error))
-        finally:
-            self.in_flight -= 1
 
     def _hold(self, forbidden: Forbidden) -> None:
         again = self._watch.refused(forbidden)
         if again:
-            self._sources.suspect(forbidden.address)
+            self._sources.suspect(forbidden.fault.origin)
             self._again.extend(each.work for each in again)
 
     async def _fail(self, refused: Sequence[Forbidden], figures: ConsumerFigures) -> None:

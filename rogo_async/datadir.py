@@ -4,6 +4,7 @@ import asyncio
 import csv
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import aiofiles
 import orjson
 
 from rogo_async.csvfile import MAX_CELL_CHARS
-from rogo_async.errors import FailureCode, LockHeld, RowFault, SetupError
+from rogo_async.errors import DataDirFull, FailureCode, LockHeld, RowFault, SetupError
 from rogo_async.inputs import ERROR_COLUMN
 from rogo_async.ledger import KnownFailures, sync_directory
 from rogo_async.rules.identity import parse_attempt_id
@@ -27,6 +28,7 @@ SUMMARY: Final = "run_summary.json"
 _LOCK: Final = ".rogo_async.lock"
 _LATEST_FULL: Final = "latest_full_run"
 _PRIVATE: Final = 0o600
+_RUN_FILE = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{8})\.")
 
 
 def new_run_id() -> str:
@@ -81,10 +83,11 @@ class DataDir:
         """
         current = self.path / FAILED
         if current.exists():
-            before = self._latest_full() or f"before-{run_id}"
+            before = self._latest_full() or f"{run_id}.before"
             kept = self.runs / f"{before}.failed.csv"
             if kept.exists():
                 kept = self.runs / f"{before}.failed.{run_id}.csv"
+            current.chmod(_PRIVATE)
             current.rename(kept)
             sync_directory(self.runs)
             sync_directory(self.path)
@@ -120,7 +123,11 @@ class DataDir:
         async with aiofiles.open(descriptor, "wb") as file:
 
             async def sink(data: bytes) -> None:
-                await file.write(data)
+                # Behind the export is a server: what the disk says must not be taken for its word.
+                try:
+                    await file.write(data)
+                except OSError as error:
+                    raise DataDirFull(f"{draft}: {error.strerror}") from None
 
             await export(sink)
             await file.flush()
@@ -134,19 +141,21 @@ class DataDir:
         write_private(self.runs / f"{run_id}.json", data)
         write_private(self.path / SUMMARY, data)
 
-    def make_room_for_runs(self, keep: int) -> None:
+    def make_room_for_runs(self, keep: int, spared: Path | None) -> None:
         """Make ``runs/`` and delete in it the files of all but the newest ``keep - 1`` runs, so
-        that with the run that begins there are ``keep``. Raises OSError.
+        that with the run that begins there are ``keep``. ``spared`` is the file that this run
+        reads. What is no run's file is left alone. Raises OSError.
         """
         self.runs.mkdir(mode=0o700, exist_ok=True)
         files: dict[str, list[Path]] = {}
         for file in self.runs.iterdir():
-            run_id, point, _ = file.name.partition(".")
-            if point:
-                files.setdefault(run_id, []).append(file)
+            found = _RUN_FILE.match(file.name)
+            if found and file.is_file():
+                files.setdefault(found[1], []).append(file)
         for run_id in sorted(files, reverse=True)[max(0, keep - 1) :]:
             for file in files[run_id]:
-                file.unlink(missing_ok=True)
+                if spared is None or not file.samefile(spared):
+                    file.unlink(missing_ok=True)
 
     def _latest_full(self) -> str | None:
         try:

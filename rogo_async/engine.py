@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from rogo_async.consumers import Consumers, without_values
 from rogo_async.control import Control, ExitCode, StopReason
 from rogo_async.datadir import FAILED, MAPPING, MIGRATED, SUBMISSIONS, DataDir, new_run_id
 from rogo_async.errors import (
+    DataDirFull,
     Dependency,
     DependencyFault,
     InputChanged,
@@ -44,7 +45,6 @@ _SETTING_OF: Final = {
     Dependency.WAREHOUSE: "DATA_WAREHOUSE_CONNECTION_STRING",
     Dependency.STORE: "AZURE_STORAGE_…",
     Dependency.SOURCE: "ROGO_SOURCE_HOSTS",
-    Dependency.DISK: "ROGO_DATA_DIR",
 }
 log = structlog.get_logger()
 
@@ -108,6 +108,8 @@ class Run:
                 log.warning("stopped before the first row")
             except InputChanged as changed:
                 self._control.stop(StopReason.INPUT_CHANGED, str(changed))
+            except DataDirFull as full:
+                self._control.stop(StopReason.DISK, str(full))
             except OSError as error:
                 self._control.stop(StopReason.DISK, f"{self._data.path}: {error.strerror}")
             except DependencyFault as fault:
@@ -120,11 +122,12 @@ class Run:
             return await asyncio.to_thread(self._sum_up)
 
     def _unforeseen(self, _loop: object, context: dict[str, Any]) -> None:
-        """What the event loop has nobody to tell: logged without values, and a fault of ours."""
+        """What the event loop has nobody to tell: a library's task that was left behind when its
+        connection died. Our own tasks have owners. Logged without values.
+        """
         error = context.get("exception")
         facts = without_values(error) if isinstance(error, BaseException) else {}
-        log.critical("a fault of this tool", stage=context.get("message"), **facts)
-        self._control.fault()
+        log.error("nobody waited for this", stage=context.get("message"), **facts)
 
     def _outage(self, fault: DependencyFault) -> str:
         limit_s = self._settings.rogo_outage_limit
@@ -137,6 +140,8 @@ class Run:
         file, mapping = await self._inputs(stack)
         record = self._record
         opening = Opening(self._settings, record.run_id, self._control, record.measurements, stack)
+        if self._settings.rogo_max_duration is not None:
+            self._close_window_after(self._settings.rogo_max_duration, stack)
         servers = await opening.open()
         existing = await opening.patiently(lambda: read_existing(servers.connections))
         await opening.patiently(
@@ -144,25 +149,25 @@ class Run:
                 lambda sink: export_migrated(servers.connections, sink)
             )
         )
+        self._control.check()
         ledger = await self._ledger(file, stack)
         log.info(
             "migration begins",
             already_migrated=len(existing.migrated),
             concurrency=self._settings.rogo_concurrency,
         )
-        if self._settings.rogo_max_duration is not None:
-            self._close_window_after(self._settings.rogo_max_duration, stack)
         await self._drive(file, mapping, existing, servers, ledger)
 
     async def _inputs(self, stack: AsyncExitStack) -> tuple[SubmissionsFile, Mapping]:
-        path = self._selection.input or self._data.path / SUBMISSIONS
-        file = await SubmissionsFile.open(path)
+        file, mapping = await _both_inputs(
+            SubmissionsFile.open(self._selection.input or self._data.path / SUBMISSIONS),
+            load_mapping(self._data.path / MAPPING),
+        )
         stack.callback(file.close)
         if self._selection.newest is not None:
             file.select_newest(self._selection.newest)
         if self._selection.attempts:
             await file.select_attempts(self._selection.attempts)
-        mapping = await load_mapping(self._data.path / MAPPING)
         self._record.tally.total = len(file)
         log.info(
             "inputs read",
@@ -177,7 +182,9 @@ class Run:
 
     async def _ledger(self, file: SubmissionsFile, stack: AsyncExitStack) -> Ledger:
         data, run_id = self._data, self._record.run_id
-        await asyncio.to_thread(data.make_room_for_runs, self._settings.rogo_keep_runs)
+        await asyncio.to_thread(
+            data.make_room_for_runs, self._settings.rogo_keep_runs, self._selection.input
+        )
         known = await asyncio.to_thread(data.failures_before)
         if self._selection.is_full:
             await asyncio.to_thread(data.begin_full_run, run_id)
@@ -297,6 +304,28 @@ class Run:
         text = headline(summary, str(self._failed_path()))
         log.info("run ended", **_facts(summary))
         return Ending(ExitCode(summary["exit_code"]), text)
+
+
+async def _both_inputs(
+    submissions: Coroutine[Any, Any, SubmissionsFile], mapping: Coroutine[Any, Any, Mapping]
+) -> tuple[SubmissionsFile, Mapping]:
+    """Both files. Raises one SetupError with the problems of both."""
+    file, rows = await asyncio.gather(submissions, mapping, return_exceptions=True)
+    problems = [
+        problem
+        for found in (file, rows)
+        if isinstance(found, SetupError)
+        for problem in found.problems
+    ]
+    if isinstance(file, SubmissionsFile) and isinstance(rows, BaseException):
+        file.close()
+    if problems:
+        raise SetupError(*problems)
+    if isinstance(file, BaseException):
+        raise file
+    if isinstance(rows, BaseException):
+        raise rows
+    return file, rows
 
 
 def _facts(summary: dict[str, Any]) -> dict[str, Any]:

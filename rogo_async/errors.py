@@ -7,6 +7,7 @@
     ├── RowSkip          this row is not to be migrated, with a stable code
     ├── SetupError       found wrong at start, and certain: exit 2
     ├── LockHeld         another run owns the target or the data directory: exit 4
+    ├── DataDirFull      the data directory cannot be written: exit 3
     ├── InputChanged     an input file changed while it was read: exit 3
     ├── RunStopped       the run is ending; the row in hand is not reached
     └── DependencyFault  a server's answer, or its silence
@@ -31,7 +32,6 @@ class Dependency(StrEnum):
     WAREHOUSE = "warehouse"
     SOURCE = "source"
     STORE = "store"
-    DISK = "disk"
 
 
 class FailureCode(StrEnum):
@@ -113,6 +113,10 @@ class LockHeld(RogoError):
     """Another run holds the lock. The text says which lock and since when."""
 
 
+class DataDirFull(RogoError):
+    """A file of the data directory cannot be written. The text says which and why."""
+
+
 class InputChanged(RogoError):
     """An input file is no longer the one that the run began with."""
 
@@ -135,12 +139,17 @@ class DependencyFault(RogoError):
 
 
 class SourceForbidden(RowFault):
-    """A source refused access (401, 403). Ten in a row from one origin are systemic."""
+    """A source refused access (401, 403). Ten in a row from one origin are systemic.
 
-    def __init__(self, origin: str, address: str, status: int) -> None:
+    ``in_row`` is how many its origin has refused in a row with this one, ``suspicions`` how often
+    that had reached ten before.
+    """
+
+    def __init__(self, origin: str, status: int, in_row: int, suspicions: int) -> None:
         super().__init__(FailureCode.SOURCE_FORBIDDEN, f"{origin} answered {status}")
         self.origin = origin
-        self.address = address
+        self.in_row = in_row
+        self.suspicions = suspicions
 
 
 class TransientFault(DependencyFault):

@@ -211,6 +211,7 @@ async def load_mapping(path: Path) -> Mapping:
 
 def _load_mapping(path: Path) -> Mapping:
     with open_input(path) as handle:
+        mark = _fingerprint(handle)
         reader = scan(path, handle)
         header = next(reader, None)
         if header is None:
@@ -234,6 +235,8 @@ def _load_mapping(path: Path) -> Mapping:
             if rows.get(attempt, row) != row:
                 disagreeing.add(attempt)
             rows[attempt] = row
+        if _fingerprint(handle) != mark:
+            raise InputChanged(path)
     return Mapping(rows, lines, without_attempt, len(disagreeing))
 
 

@@ -56,7 +56,9 @@ class _Library(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the bare template and where it comes from."""
-        structlog.get_logger().warning("a library warns", source=record.name, text=str(record.msg))
+        structlog.get_logger().warning(
+            "a library warns", source=record.name, text=str(record.msg).partition("\n")[0]
+        )
 
 
 def _json(event: Any, **_: Any) -> str:

@@ -44,8 +44,7 @@ class Forbidden:
 
     work: Work
     prepared: Prepared
-    origin: str
-    address: str
+    fault: SourceForbidden
     outcome: Outcome
 
 
@@ -92,7 +91,7 @@ class Migrator:
             return await self._move_and_write(work, prepared, identity)
         except SourceForbidden as fault:
             outcome = failed(work.row, work.attempt, fault)
-            return Forbidden(work, prepared, fault.origin, fault.address, outcome)
+            return Forbidden(work, prepared, fault, outcome)
         except RowSkip as skip:
             return skipped(work.row, work.attempt, skip)
         except RowFault as fault:

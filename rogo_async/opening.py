@@ -1,11 +1,12 @@
 """Opening everything that a run needs, and closing it in reverse (SPEC §5, exit codes 2 to 4)."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
@@ -22,6 +23,7 @@ from rogo_async.target.writer import Constants
 from rogo_async.warehouse import Warehouse
 
 T = TypeVar("T")
+_CANCEL_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,20 @@ class Opening:
 
     async def patiently(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something at start, waiting for a server that is away; a refusal is a SetupError."""
+        opening = asyncio.create_task(
+            until_up(what, self._control, self._settings.rogo_outage_limit), name="opening"
+        )
+        stopped = asyncio.create_task(self._control.stopped(), name="opening-stopped")
         try:
-            return await until_up(what, self._control, self._settings.rogo_outage_limit)
+            await asyncio.wait({opening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self._control.check()
+            return await opening
         except SystemicFault as fault:
             raise SetupError(f"{fault.dependency.value}: {fault.reason}") from None
+        finally:
+            opening.cancel()
+            stopped.cancel()
+            await asyncio.wait({opening, stopped}, timeout=_CANCEL_S)
 
     async def _warehouse(self) -> Warehouse:
         settings = self._settings
@@ -106,9 +118,8 @@ class Opening:
             session,
             settings.allow_list,
             settings.source_sas,
-            lambda _: self._gate(Dependency.SOURCE),
+            lambda place: self._gate(Dependency.SOURCE, place),
         )
-        self._stack.push_async_callback(sources.aclose)
         store = Store(account, session, self._gate(Dependency.STORE))
         metadata = {
             "migratedFrom": "rogo_warehouse",
@@ -117,8 +128,14 @@ class Opening:
         }
         return sources, Mover(sources, store, ByteBudget(), metadata)
 
-    def _gate(self, dependency: Dependency) -> Gate:
-        gate = Gate(dependency, self._control, self._measurements, self._settings.rogo_outage_limit)
+    def _gate(self, dependency: Dependency, place: str = "") -> Gate:
+        gate = Gate(
+            dependency,
+            self._control,
+            self._measurements,
+            self._settings.rogo_outage_limit,
+            place=place,
+        )
         self._stack.push_async_callback(gate.aclose)
         return gate
 
@@ -126,5 +143,9 @@ class Opening:
 def target_digest(dsn: str) -> str:
     """What tells one target's blobs from another's: a digest of host, port and database."""
     parts = urlsplit(dsn)
-    text = f"{parts.hostname or ''}:{parts.port or 5432}{parts.path}"
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    host = query.get("host") or parts.hostname or ""
+    port = query.get("port") or parts.port or 5432
+    database = parts.path.lstrip("/") or query.get("dbname") or query.get("database")
+    text = f"{host}:{port}/{database or parts.username or ''}"
     return sha256(text.encode()).hexdigest()[:16]

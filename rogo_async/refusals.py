@@ -7,47 +7,49 @@ when the run of refusals reaches ten.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
+from rogo_async.blobs.source import SYSTEMIC_AFTER, Host
 from rogo_async.migrate import Forbidden
-
-SYSTEMIC_AFTER: Final = 10
 
 
 @dataclass(slots=True)
-class _Streak:
+class _Held:
     successes: int
-    held: list[Forbidden] = field(default_factory=list)
+    rows: list[Forbidden] = field(default_factory=list)
 
 
 class RefusalWatch:
-    """Holds refused rows back, by host. ``successes`` counts the files that a host has served."""
+    """Holds refused rows back, by host."""
 
-    def __init__(self, successes: Mapping[str, int]) -> None:
-        self._successes = successes
-        self._streaks: dict[str, _Streak] = {}
+    def __init__(self, hosts: Mapping[str, Host]) -> None:
+        self._hosts = hosts
+        self._held: dict[str, _Held] = {}
 
     def refused(self, forbidden: Forbidden) -> list[Forbidden]:
-        """Take a refused row in. Gives the rows to be tried again once the host lets anyone in:
-        none while the run of refusals is short, all that are held when it reaches ten.
+        """Take a refused row in, after ``settled``. Gives the rows to be tried again once the
+        host lets anyone in: none while the run of refusals is short.
+
+        A row that was refused in a run which reached ten, whether then or meanwhile, is none of
+        those that fail.
         """
-        served = self._successes.get(forbidden.origin, 0)
-        streak = self._streaks.setdefault(forbidden.origin, _Streak(served))
-        streak.held.append(forbidden)
-        if streak.successes != served or len(streak.held) < SYSTEMIC_AFTER:
+        fault = forbidden.fault
+        host = self._hosts[fault.origin]
+        held = self._held.setdefault(fault.origin, _Held(host.successes))
+        held.rows.append(forbidden)
+        if fault.in_row < SYSTEMIC_AFTER and host.suspicions == fault.suspicions:
             return []
-        return self._streaks.pop(forbidden.origin).held
+        return self._held.pop(fault.origin).rows
 
     def settled(self) -> list[Forbidden]:
         """The rows whose refusal has turned out to be their own: the host served meanwhile."""
         over = [
             origin
-            for origin, streak in self._streaks.items()
-            if streak.successes != self._successes.get(origin, 0)
+            for origin, held in self._held.items()
+            if held.successes != self._hosts[origin].successes
         ]
-        return [each for origin in over for each in self._streaks.pop(origin).held]
+        return [each for origin in over for each in self._held.pop(origin).rows]
 
     def remaining(self) -> list[Forbidden]:
         """The rows that are still held, at the end of all work."""
-        streaks, self._streaks = self._streaks, {}
-        return [each for streak in streaks.values() for each in streak.held]
+        held, self._held = self._held, {}
+        return [each for one in held.values() for each in one.rows]

@@ -24,6 +24,7 @@ from rogo_async.errors import (
     Dependency,
     DependencyFault,
     RunStopped,
+    SourceForbidden,
     SystemicFault,
     TransientFault,
 )
@@ -91,8 +92,10 @@ class Gate:
         measurements: Measurements,
         limit_s: float,
         patience: Patience = DEFAULT_PATIENCE,
+        place: str = "",
     ) -> None:
         self.dependency = dependency
+        self.name = f"{dependency.value} {place}".strip()
         self._control = control
         self._measurements = measurements
         self._limit_s = limit_s
@@ -127,6 +130,12 @@ class Gate:
             except DependencyFault as fault:
                 self._measurements.retries[f"{self.dependency.value}.{operation}"] += 1
                 await self._after(fault, trial, probe)
+            except SourceForbidden:
+                raise
+            except Exception:
+                # Whatever else it was, the dependency gave a definite answer.
+                self.succeeded()
+                raise
             else:
                 self._measurements.observe(self.dependency, operation, trial.seconds())
                 self.succeeded()
@@ -142,7 +151,7 @@ class Gate:
         self._probe_wait_s = self._patience.probe_first_s
         log.warning(
             "outage ended",
-            dependency=self.dependency.value,
+            dependency=self.name,
             seconds=round(outage.ended_s - outage.began_s, 1),
         )
 
@@ -157,13 +166,13 @@ class Gate:
         """
         if self._outage is None:
             self._outage = Outage(
-                self.dependency.value,
+                self.name,
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 time.monotonic() if since_s is None else since_s,
                 fault.reason,
             )
             self._measurements.outages.append(self._outage)
-            log.warning("outage began", dependency=self.dependency.value, reason=fault.reason)
+            log.warning("outage began", dependency=self.name, reason=fault.reason)
         if self._open.is_set():
             self._open.clear()
             self._prober = asyncio.create_task(
@@ -227,7 +236,7 @@ class Gate:
             if left_s <= 0:
                 self._control.stop(
                     StopReason.OUTAGE,
-                    f"{self.dependency.value} was down for {self._limit_s:g} s: {reason}",
+                    f"{self.name} was down for {self._limit_s:g} s: {reason}",
                 )
                 return
             await asyncio.sleep(min(left_s, self._probe_wait_s))
@@ -239,6 +248,10 @@ class Gate:
                 reason = fault.reason
             except TimeoutError:
                 continue
+            except Exception as error:  # noqa: BLE001 - who waits at the gate must hear of it
+                log.critical("a fault of this tool", stage="probe", error=type(error).__name__)
+                self._control.stop(StopReason.FAULT, f"probing the {self.name} failed")
+                return
             else:
                 break
         self._open.set()
@@ -265,7 +278,12 @@ async def until_up(
             if left_s <= 0:
                 raise
             if attempt == 0:
-                log.warning("waiting", dependency=fault.dependency.value, reason=fault.reason)
+                log.warning(
+                    "waiting",
+                    dependency=fault.dependency.value,
+                    reason=fault.reason,
+                    gives_up_after_s=limit_s,
+                )
             retry_after_s = fault.retry_after_s if isinstance(fault, TransientFault) else 0.0
             await control.sleep(min(left_s, max(patience.backoff_s(attempt), retry_after_s)))
             attempt += 1

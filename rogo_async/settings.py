@@ -1,5 +1,6 @@
 """The environment (and a ``.env`` file) as one frozen record (SPEC §4)."""
 
+import os
 import ssl
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from rogo_async.rules.urls import AllowList, Origin
 DEFAULT_CONCURRENCY = 64
 PG_POOL_CAP = 20
 WAREHOUSE_POOL_CAP = 4
+_FILES_IN_URL = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 _Required = Annotated[str, Field(min_length=1)]
@@ -83,6 +85,23 @@ class Settings(BaseSettings):
                 "is not of the form postgresql://user:password@host:5432/database "
                 "(characters such as / @ : # in the password are written as %2F %40 %3A %23)"
             )
+        named = [parse_qs(parts.query).get(name, ["system"])[0] for name in _FILES_IN_URL]
+        if not all(name == "system" or os.access(name, os.R_OK) for name in named):
+            raise ValueError(f"one of {', '.join(_FILES_IN_URL)} names a file that is not there")
+        return value
+
+    @field_validator("azure_storage_connection_string")
+    @classmethod
+    def _check_connection_string(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            keys = {
+                p.partition("=")[0].strip().lower() for p in value.get_secret_value().split(";")
+            }
+            if not keys & {"accountkey", "sharedaccesssignature"}:
+                raise ValueError(
+                    "is not a storage account's connection string "
+                    "(AccountName=…;AccountKey=…;… or …;SharedAccessSignature=…)"
+                )
         return value
 
     @field_validator("azure_storage_account_name")
@@ -147,20 +166,29 @@ class Settings(BaseSettings):
         scheme, colon, rest = self.database_url.get_secret_value().partition(":")
         return f"{scheme.partition('+')[0]}{colon}{rest}"
 
-    @property
+    @cached_property
     def target_ssl(self) -> ssl.SSLContext | None:
         """The TLS context for the target, or None where the URL or the driver decides.
 
-        Without an sslmode of its own the server's certificate and name are checked against
-        the system's authorities, unless the host is this machine (SPEC §4).
+        Without an sslmode of its own the server's certificate and name are checked, by
+        sslrootcert if the URL names one, else by the system's authorities, unless the host is
+        this machine (SPEC §4). Raises SetupError for a certificate file that cannot be used.
         """
         parts = urlsplit(self.target_dsn)
-        query = parse_qs(parts.query)
-        mode = query.get("sslmode", [""])[0]
-        local = (parts.hostname or "") in _LOCAL_HOSTS and not query.get("host")
-        if "sslrootcert" in query or mode not in {"", "verify-full"} or (not mode and local):
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        mode, root = query.get("sslmode", ""), query.get("sslrootcert")
+        is_local = (parts.hostname or "") in _LOCAL_HOSTS and not query.get("host")
+        if mode not in {"", "verify-full"} or (not mode and is_local and root is None):
             return None
-        return ssl.create_default_context()
+        try:
+            context = ssl.create_default_context(cafile=None if root == "system" else root)
+            if "sslcert" in query:
+                context.load_cert_chain(query["sslcert"], query.get("sslkey"))
+        except (OSError, ssl.SSLError):
+            raise SetupError(
+                "DATABASE_URL: sslrootcert, sslcert or sslkey names a file that cannot be used"
+            ) from None
+        return context
 
 
 def _parse_sas(text: str, hosts: tuple[str, ...]) -> dict[Origin, str]:

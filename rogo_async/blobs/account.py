@@ -174,7 +174,12 @@ def fault_of(operation: str, error: AzureError) -> DependencyFault:
     if isinstance(error, HttpResponseError) and error.status_code is not None:
         return fault_of_status(operation, error.status_code, None)
     if isinstance(error, ClientAuthenticationError):
-        return SystemicFault(Dependency.STORE, operation, _MEANING[401])
+        return SystemicFault(
+            Dependency.STORE,
+            operation,
+            "no credentials could be had: there is no managed identity here. Set "
+            "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_CONNECTION_STRING",
+        )
     return TransientFault(Dependency.STORE, operation, "the connection failed")
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -47,6 +46,37 @@ class Restart(Exception):
     """A broken transfer cannot be taken up where it ended: the file has to be read anew."""
 
 
+SYSTEMIC_AFTER: Final = 10
+"""Refusals in a row from one host that are not the rows' fault (SPEC §3 rule 14)."""
+
+
+class Host:
+    """One origin: its gate, what it served last, and how many it has refused in a row."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.served: URL | None = None
+        self.refused: URL | None = None
+        self.refused_in_row = 0
+        self.suspicions = 0
+        self.successes = 0
+
+    def serve(self, url: URL) -> None:
+        """Note a file that was read to its end."""
+        self.served = url
+        self.refused_in_row = 0
+        self.successes += 1
+
+    def refuse(self, url: URL, status: int) -> SourceForbidden:
+        """Note a refusal and give the fault for it."""
+        before = self.suspicions
+        self.refused = url
+        self.refused_in_row += 1
+        if self.refused_in_row == SYSTEMIC_AFTER:
+            self.suspicions += 1
+        return SourceForbidden(_where(url), status, self.refused_in_row, before)
+
+
 class Sources:
     """All hosts of the allow-list, each behind a gate of its own."""
 
@@ -60,30 +90,27 @@ class Sources:
         self._session = session
         self._allow = allow
         self._tokens = tokens
-        self._gates = {place: gate_for(name_of(place)) for place in allow.origins}
-        self.successes: Counter[str] = Counter()
-        """Files read to their end, by origin."""
+        self._hosts = {place: Host(gate_for(name_of(place))) for place in allow.origins}
+        self.hosts: Mapping[str, Host] = {
+            name_of(place): host for place, host in self._hosts.items()
+        }
 
     def file(self, address: str) -> "SourceFile":
         """A file to be read. Raises RowFault source_not_allowed; nothing is asked yet."""
         url = self._allow.permit(address)
-        return SourceFile(self, url, self._gates[origin(url)])
+        return SourceFile(self, url, self._hosts[origin(url)])
 
-    async def aclose(self) -> None:
-        """End the gates' probing tasks. The HTTP session belongs to its maker."""
-        for gate in self._gates.values():
-            await gate.aclose()
-
-    def suspect(self, address: str) -> None:
-        """Close the way to this address's host until it lets this file be read again.
-
-        For a run of refusals that are not the rows' fault (SPEC §3 rule 14).
+    def suspect(self, name: str) -> None:
+        """Close the way to the host of this origin until it lets the file be read that it refused
+        last. For a run of refusals that are not the rows' fault (SPEC §3 rule 14).
         """
-        url = self._allow.permit(address)
-        self._gates[origin(url)].close(
-            SystemicFault(Dependency.SOURCE, "get", f"{_where(url)} refuses every file (401, 403)"),
-            lambda: self.probe(url, refused=_FORBIDDEN),
-        )
+        host = self.hosts[name]
+        url = host.refused
+        if url is not None:
+            host.gate.close(
+                SystemicFault(Dependency.SOURCE, "get", f"{name} refuses every file (401, 403)"),
+                lambda: self.probe(url, refused=_FORBIDDEN),
+            )
 
     async def probe(self, url: URL, refused: frozenset[int] = frozenset()) -> None:
         """Ask for a file's properties: most answers show that the host serves.
@@ -96,6 +123,17 @@ class Sources:
         if transient or response.status in refused:
             raise TransientFault(Dependency.SOURCE, "probe", f"status {response.status}")
 
+    async def prove(self, url: URL) -> None:
+        """See whether the host of ``url`` serves: by the file that it served last, if there is
+        one, for this one may be the only one that fails. Raises TransientFault.
+        """
+        host = self._hosts[origin(url)]
+        if host.served is None:
+            await self.probe(url)
+        else:
+            await self.probe(host.served, refused=_FORBIDDEN)
+            host.gate.succeeded()
+
     async def get(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """A GET that follows redirects within the host; the caller closes the response.
 
@@ -107,7 +145,7 @@ class Sources:
                 return response
             response.close()
             if response.status not in _REDIRECTS:
-                raise _refusal(url, response)
+                raise self._refusal(url, response)
             url = self._redirected(url, response)
         raise RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} redirects without an end")
 
@@ -130,6 +168,24 @@ class Sources:
         except _LIBRARY_ERRORS as error:
             raise _broken(error) from None
 
+    def _refusal(self, url: URL, response: aiohttp.ClientResponse) -> Exception:
+        """What a status that brings no file means (SPEC §3 rule 14)."""
+        status = response.status
+        if classify.of_http(status) is classify.Verdict.TRANSIENT:
+            return TransientFault(
+                Dependency.SOURCE,
+                "get",
+                f"{_where(url)} answered {status}",
+                seconds_of(response.headers.get("Retry-After")),
+            )
+        if status in _FORBIDDEN:
+            return self._hosts[origin(url)].refuse(url, status)
+        if status == 404:
+            return RowFault(FailureCode.SOURCE_FILE_MISSING, f"{_where(url)} answered 404")
+        if status == 412:
+            return Restart()
+        return RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
+
     def _redirected(self, url: URL, response: aiohttp.ClientResponse) -> URL:
         try:
             target = self._allow.permit(str(url.join(URL(response.headers.get("Location", "")))))
@@ -150,12 +206,12 @@ class SourceFile:
     ``begin`` comes first; its owner calls ``close``.
     """
 
-    def __init__(self, sources: Sources, url: URL, gate: Gate) -> None:
+    def __init__(self, sources: Sources, url: URL, host: Host) -> None:
         self.url = url
         self.stated = Stated()
         self._ended = False
         self._sources = sources
-        self._gate = gate
+        self._host = host
         self._response: aiohttp.ClientResponse | None = None
         self._offset = 0
 
@@ -165,14 +221,14 @@ class SourceFile:
         Raises RowFault (source_file_missing, source_forbidden, source_refused), RunStopped, or
         a DependencyFault when the host keeps failing for this file alone.
         """
-        await self._gate.call("get", self._open, self._probe)
+        await self._host.gate.call("get", self._open, self._probe)
 
     async def block(self) -> bytes:
         """The next BLOCK_BYTES of the file, fewer at its end; then ``at_end``.
 
         Raises as ``begin`` does, and Restart when what was read before is of no use any more.
         """
-        return await self._gate.call("read", self._read, self._probe)
+        return await self._host.gate.call("read", self._read, self._probe)
 
     def at_end(self) -> bool:
         """Whether the last block has been read."""
@@ -191,7 +247,7 @@ class SourceFile:
         return min(BLOCK_BYTES, max(0, self.stated.size_bytes - self._offset))
 
     async def _probe(self) -> None:
-        await self._sources.probe(self.url)
+        await self._sources.prove(self.url)
 
     async def _open(self) -> aiohttp.ClientResponse:
         headers = {"Accept-Encoding": "identity"}
@@ -227,7 +283,7 @@ class SourceFile:
         self._offset += size_bytes
         self._ended = response.content.at_eof()
         if self._ended:
-            self._sources.successes[_where(self.url)] += 1
+            self._host.serve(self.url)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -243,25 +299,6 @@ def _where(url: URL) -> str:
 
 def _broken(error: BaseException) -> TransientFault:
     return TransientFault(Dependency.SOURCE, "get", reason_of(error))
-
-
-def _refusal(url: URL, response: aiohttp.ClientResponse) -> Exception:
-    """What a status that brings no file means (SPEC §3 rule 14)."""
-    status = response.status
-    if classify.of_http(status) is classify.Verdict.TRANSIENT:
-        return TransientFault(
-            Dependency.SOURCE,
-            "get",
-            f"{_where(url)} answered {status}",
-            seconds_of(response.headers.get("Retry-After")),
-        )
-    if status in _FORBIDDEN:
-        return SourceForbidden(_where(url), str(url.with_query(None)), status)
-    if status == 404:
-        return RowFault(FailureCode.SOURCE_FILE_MISSING, f"{_where(url)} answered 404")
-    if status == 412:
-        return Restart()
-    return RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
 
 
 def _stated(response: aiohttp.ClientResponse) -> Stated:

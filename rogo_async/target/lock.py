@@ -69,13 +69,13 @@ class RunLock:
 
     async def _take(self) -> None:
         session = Session(self._connection)
-        found = await session.row("try_lock", _KEY)
-        if found["pid"] != self._connection.get_server_pid():
+        # Before the lock is asked for: a pooler would keep it for its next client.
+        if (await session.row("backend", {}))["pid"] != self._connection.get_server_pid():
             raise SetupError(
                 "DATABASE_URL leads through a connection pooler, which does not keep the lock "
                 "that stops two runs at once: name the PostgreSQL server itself"
             )
-        if not found["locked"]:
+        if not (await session.row("try_lock", _KEY))["locked"]:
             holder = await session.row("lock_holder", _KEY)
             since = holder["since"] if holder is not None else None
             when = f"since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "(start not visible here)"

@@ -1,8 +1,10 @@
 """A submission as the parameters of the statement that inserts it (SPEC §3, derived values)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from rogo_async.errors import FailureCode, RowFault
 from rogo_async.model import Identity, Lms, Prepared, SectionMark, StoredFile
 from rogo_async.rules import assemble
 from rogo_async.rules.files import size_text
@@ -148,4 +150,10 @@ def _files(files: Sequence[StoredFile], identity: Identity) -> dict[str, object]
 
 
 def _real(number: Decimal | None) -> float | None:
-    return None if number is None else float(number)
+    """A finite float, or None. Raises RowFault target_refused for one that overflows."""
+    if number is None:
+        return None
+    value = float(number)
+    if math.isinf(value):
+        raise RowFault(FailureCode.TARGET_REFUSED, "a number is out of the target's range")
+    return value

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from rogo_async.errors import FailureCode, RowFault
+from rogo_async.errors import AmbiguousFault, FailureCode, RowFault
 from rogo_async.model import EnforcementRank, Identity, Lms, Prepared, StoredFile
 from rogo_async.resilience import Gate
 from rogo_async.rules.grading import outranks
@@ -61,22 +61,37 @@ class Writer:
             if prepared.malpractice
             else None
         )
+        doubtful = False
+
+        async def insert() -> bool:
+            nonlocal doubtful
+            try:
+                return await self._insert(values, enforcement)
+            except AmbiguousFault:
+                doubtful = True
+                raise
+
         try:
-            written = await self._gate.call(
-                "insert", lambda: self._insert(values, enforcement), self._connections.probe
-            )
-            if written:
+            if await self._gate.call("insert", insert, self._connections.probe):
                 return Standing.OURS
-            return await self._gate.call(
-                "standing", lambda: self._standing(values), self._connections.probe
-            )
-        except TableConflict as conflict:
-            if conflict.table == "lti_session_records":
+            return await self._ask(values)
+        except (RowFault, TableConflict) as refusal:
+            # An earlier try whose reply was lost may have been written all the same.
+            if doubtful and await self._ask(values) is Standing.OURS:
+                return Standing.OURS
+            if isinstance(refusal, RowFault):
+                raise
+            if refusal.table == "lti_session_records":
                 return Standing.NOBODYS
             raise RowFault(
                 FailureCode.TARGET_CONFLICT,
-                f"a key of {conflict.table} stands in the way ({conflict.constraint})",
+                f"a key of {refusal.table} stands in the way ({refusal.constraint})",
             ) from None
+
+    async def _ask(self, values: Mapping[str, object]) -> Standing:
+        return await self._gate.call(
+            "standing", lambda: self._standing(values), self._connections.probe
+        )
 
     async def _insert(
         self, values: Mapping[str, object], enforcement: Mapping[str, object] | None

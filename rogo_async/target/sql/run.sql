@@ -1,7 +1,10 @@
 -- What a run reads of the target before it begins (SPEC §1, §5).
 
 -- name: try_lock
-SELECT pg_try_advisory_lock(:class::int, :object::int) AS locked, pg_backend_pid() AS pid;
+SELECT pg_try_advisory_lock(:class::int, :object::int) AS locked;
+
+-- name: backend
+SELECT pg_backend_pid() AS pid;
 
 -- name: lock_holder
 -- Since when the run that holds the lock has been connected; null where we may not see it.
