@@ -1,6 +1,7 @@
 """RFC 4180 files as records with known places (SPEC §1): UTF-8, a byte-order mark tolerated."""
 
 import csv
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import BinaryIO, Final
 
 from rogo_async.errors import SetupError
 
-MAX_CELL_CHARS: Final = 8 * 1024 * 1024
+MAX_CELL_CHARS: Final = 1024 * 1024
 """A quoted cell longer than this is taken for a quote that was never closed."""
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -26,86 +27,107 @@ class Record:
 
 @dataclass(slots=True)
 class _Lines:
-    """Decoded lines of a file, with the place that the next one begins at."""
+    """Lines of a file, decoded one by one, that can be given back."""
 
-    source: Iterable[bytes]
+    source: Iterator[bytes]
     offset: int
-    line: int = 0
-    last: list[str] = field(default_factory=list)
+    line: int
+    taken: list[tuple[int, str]] = field(default_factory=list)
+    given_back: deque[tuple[int, str]] = field(default_factory=deque)
+    at_end: bool = False
 
     def __iter__(self) -> Iterator[str]:
-        for raw in self.source:
+        while True:
+            if self.given_back:
+                size_bytes, text = self.given_back.popleft()
+            else:
+                raw = next(self.source, b"")
+                if not raw:
+                    self.at_end = True
+                    return
+                size_bytes, text = len(raw), raw.decode("utf-8")
             self.line += 1
-            self.offset += len(raw)
-            text = raw.decode("utf-8")
-            self.last.append(text)
+            self.offset += size_bytes
+            self.taken.append((size_bytes, text))
             yield text
 
+    def give_back_all_but_first(self) -> None:
+        """Let the lines after the first of this record be read again."""
+        for size_bytes, text in reversed(self.taken[1:]):
+            self.line -= 1
+            self.offset -= size_bytes
+            self.given_back.appendleft((size_bytes, text))
+        self.at_end = False
+        del self.taken[1:]
 
-def records(source: Iterable[bytes], offset: int = 0, line: int = 0) -> Iterator[Record]:
+
+def records(
+    source: Iterable[bytes], offset: int = 0, line: int = 0, width: int | None = None
+) -> Iterator[Record]:
     """The records of some lines of bytes (each with its line end), with offsets and line numbers.
 
-    Quotes are read as the csv module reads them: special only where a cell begins. A record
-    that cannot be read at all comes with its commas split and its defect named. Raises
-    UnicodeDecodeError where the bytes are no UTF-8 and csv.Error for a cell without an end.
+    Quotes are read as the csv module reads them: special only where a cell begins. A quote that
+    is not closed where its cell ends would swallow the rows that follow, so such a record ends
+    with its first line, and reading goes on with the second; so it is where a line inside of a
+    quoted cell is by itself a row of ``width`` cells. A record that cannot be read comes with
+    its commas split and its defect named. Raises UnicodeDecodeError where the bytes are no UTF-8.
     """
     csv.field_size_limit(MAX_CELL_CHARS)
-    lines = _Lines(source, offset, line)
-    reader = csv.reader(iter(lines))
+    lines = _Lines(iter(source), offset, line)
     while True:
         start, first_line = lines.offset, lines.line + 1
-        lines.last.clear()
-        defect = None
+        lines.taken.clear()
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
+            cells = next(csv.reader(lines), None)
+            defect = _swallowed([text for _, text in lines.taken], lines.at_end, width)
         except csv.Error as error:
-            if "limit" in str(error):
-                raise
-            cells, defect = "".join(lines.last).rstrip("\r\n").split(","), str(error)
+            cells, defect = [], "a quote is not closed" if "limit" in str(error) else str(error)
+        if cells is None:
+            return
+        if defect is not None:
+            lines.give_back_all_but_first()
+            cells = lines.taken[0][1].rstrip("\r\n").split(",")
         if len(cells) > 1 or (cells and cells[0].strip()):
             yield Record(start, first_line, cells, defect)
+
+
+def _swallowed(texts: list[str], at_end: bool, width: int | None) -> str | None:  # noqa: FBT001
+    """Why the lines of a record are not one record; None for a sound one."""
+    if len(texts) < 2 and not (at_end and texts and '"' in texts[0]):
+        return None
+    try:
+        for _ in csv.reader(texts, strict=True):
+            pass
+    except csv.Error:
+        return "a quote is not closed where its cell ends"
+    if width is not None and any(_is_row(text, width) for text in texts[1:]):
+        return "a quoted cell has a whole row in it: is a quote not closed?"
+    return None
+
+
+def _is_row(text: str, width: int) -> bool:
+    """Whether a line inside of a quoted cell is by itself a row of the file."""
+    if text.count(",") < width - 1 or text.count('"') % 2:
+        return False
+    return len(next(csv.reader([text]), [])) == width
 
 
 def scan(path: Path, handle: BinaryIO) -> Iterator[Record]:
     """Every record of a whole file, the header first.
 
-    Raises SetupError, naming file and line, for a file that is not UTF-8 or whose last quoted
-    cell never ends: what follows such a quote would be swallowed as one cell.
+    Raises SetupError, naming file and line, for a file that is not UTF-8.
     """
     offset = len(_BOM) if handle.read(len(_BOM)) == _BOM else 0
     handle.seek(offset)
-    last = Record(offset, 1, [])
     try:
-        for record in records(handle, offset):
-            last = record
-            yield record
+        header = next(records(handle, offset), None)
+        handle.seek(offset)
+        yield from records(handle, offset, width=len(header.cells) if header else None)
     except UnicodeDecodeError:
         line = _line_of_bad_byte(handle)
         raise SetupError(
             f"{path}, line {line}: the text is not UTF-8. Export the file as UTF-8 and start again"
         ) from None
-    except csv.Error:
-        raise _unclosed(path, last.line, "after") from None
-    if last.cells and not _is_closed(handle, last.offset):
-        raise _unclosed(path, last.line, "in the row that begins at")
-
-
-def _unclosed(path: Path, line: int, where: str) -> SetupError:
-    return SetupError(
-        f'{path}: a quoted cell never ends ({where} line {line}). Add the closing " and start again'
-    )
-
-
-def _is_closed(handle: BinaryIO, offset: int) -> bool:
-    handle.seek(offset)
-    try:
-        for _ in csv.reader((raw.decode("utf-8") for raw in handle), strict=True):
-            pass
-    except csv.Error as error:
-        return "unexpected end of data" not in str(error)
-    return True
 
 
 def _line_of_bad_byte(handle: BinaryIO) -> int:

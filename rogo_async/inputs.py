@@ -166,7 +166,9 @@ class SubmissionsFile:
         end = self._starts[after] if after < len(self._starts) else self._mark[0]
         block = os.pread(self._handle.fileno(), end - start, start)
         try:
-            found = list(records(io.BytesIO(block), start, self._lines[first] - 1))
+            found = list(
+                records(io.BytesIO(block), start, self._lines[first] - 1, self._layout.width)
+            )
         except UnicodeDecodeError:
             raise InputChanged(self.path) from None
         if [record.offset for record in found] != list(self._starts[first:after]):
