@@ -11,7 +11,7 @@ import structlog
 
 from rogo_async.blobs import Sources
 from rogo_async.control import Control, StopReason
-from rogo_async.errors import DependencyFault, RunStopped
+from rogo_async.errors import DataDirFull, DependencyFault, RunStopped
 from rogo_async.ledger import Ledger
 from rogo_async.migrate import Forbidden, Migrator, Work
 from rogo_async.model import Outcome, Status
@@ -114,6 +114,8 @@ class Consumers:
                 await self._ledger.record([result])
         except RunStopped:
             return
+        except DataDirFull as full:
+            self._control.stop(StopReason.DISK, str(full))
         except DependencyFault as fault:
             self._control.unresolved += 1
             log.error("outcome unknown", attempt=work.attempt, reason=str(fault))

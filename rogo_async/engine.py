@@ -29,6 +29,7 @@ from rogo_async.errors import (
 )
 from rogo_async.feeder import Feeder, Sieve
 from rogo_async.inputs import ERROR_COLUMN, Mapping, SubmissionsFile, load_mapping
+from rogo_async.journal import Journal
 from rogo_async.ledger import AppendFile, Ledger, Tally
 from rogo_async.measure import Measurements
 from rogo_async.migrate import Migrator, Work
@@ -139,7 +140,10 @@ class Run:
     async def _open_and_drive(self, stack: AsyncExitStack) -> None:
         file, mapping = await self._inputs(stack)
         record = self._record
-        opening = Opening(self._settings, record.run_id, self._control, record.measurements, stack)
+        journal = Journal(self._data.runs / f"{record.run_id}.journal.jsonl")
+        opening = Opening(
+            self._settings, record.run_id, self._control, record.measurements, stack, journal
+        )
         if self._settings.rogo_max_duration is not None:
             self._close_window_after(self._settings.rogo_max_duration, stack)
         servers = await opening.open()

@@ -14,6 +14,7 @@ from rogo_async.blobs import Account, Mover, Sources, Store
 from rogo_async.blobs.budget import ByteBudget
 from rogo_async.control import Control
 from rogo_async.errors import Dependency, SetupError, SystemicFault
+from rogo_async.journal import Journal
 from rogo_async.measure import Measurements
 from rogo_async.resilience import Gate, until_up
 from rogo_async.settings import Settings
@@ -48,7 +49,9 @@ class Opening:
         control: Control,
         measurements: Measurements,
         stack: AsyncExitStack,
+        journal: Journal,
     ) -> None:
+        self._journal = journal
         self._settings = settings
         self._run_id = run_id
         self._control = control
@@ -73,7 +76,7 @@ class Opening:
         )
         sources, mover = await self._blobs()
         constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
-        writer = Writer(connections, self._gate(Dependency.TARGET), constants)
+        writer = Writer(connections, self._gate(Dependency.TARGET), constants, self._journal)
         return Servers(warehouse, connections, reference, sources, mover, writer)
 
     async def patiently(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:

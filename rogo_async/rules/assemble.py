@@ -19,11 +19,6 @@ LTI_MESSAGE_TYPE: Final = "basic-lti-launch-request"
 CUSTOM_ACTION: Final = "exercise_attempt"
 ASSIGNMENT_TITLE: Final = "Submission Area"
 CUSTOM_INSTRUCTION_SET: Final = "AIS"
-MARKING_STATUS: Final = "released"
-HAS_FILE_SUBMISSION: Final = "true"
-IS_COMPLETE: Final = True
-TURNITIN_STATUS_SUBMISSION: Final = "complete"
-"""For learner files; feedback keeps the column's default."""
 NEVER_EXPIRES: Final = datetime(2099, 12, 31, tzinfo=UTC)
 
 

@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
+import orjson
 
 from rogo_async.errors import AmbiguousFault, FailureCode, RowFault
 from rogo_async.model import EnforcementRank, Identity, Lms, Prepared, StoredFile
@@ -36,11 +37,21 @@ class Constants:
     applied_by: str
 
 
+class Keeper(Protocol):
+    """Keeps a row durably before it is changed (``journal.Journal``)."""
+
+    async def keep(self, kind: str, attempt: int, before: Mapping[str, object]) -> None:
+        """Return when the row is on disk."""
+
+
 class Writer:
     """Writes submissions through the pool."""
 
-    def __init__(self, connections: Connections, gate: Gate, constants: Constants) -> None:
+    def __init__(
+        self, connections: Connections, gate: Gate, constants: Constants, journal: Keeper
+    ) -> None:
         self._connections = connections
+        self._journal = journal
         self._gate = gate
         self._constants = constants
 
@@ -99,7 +110,7 @@ class Writer:
         async with self._connections.session("insert", writing=True) as session:
             if enforcement is None:
                 return await session.row("insert_submission", values) is not None
-            return await _insert_with_enforcement(session, values, enforcement)
+            return await _insert_with_enforcement(session, values, enforcement, self._journal)
 
     async def _standing(self, values: Mapping[str, object]) -> Standing:
         async with self._connections.session("standing") as session:
@@ -110,7 +121,10 @@ class Writer:
 
 
 async def _insert_with_enforcement(
-    session: Session, values: Mapping[str, object], enforcement: Mapping[str, object]
+    session: Session,
+    values: Mapping[str, object],
+    enforcement: Mapping[str, object],
+    journal: Keeper,
 ) -> bool:
     """Submission and enforcement row in one transaction; False when the launch id was taken.
 
@@ -123,7 +137,7 @@ async def _insert_with_enforcement(
         await session.row("lock_enforcement", {"key": _lock_key(enforcement)})
         written = await session.row("insert_submission", values) is not None
         if written:
-            await _enforce(session, enforcement)
+            await _enforce(session, enforcement, journal)
     except asyncpg.PostgresError as error:
         if not isinstance(error, asyncpg.PostgresConnectionError):
             await raw.execute("ROLLBACK")
@@ -132,7 +146,7 @@ async def _insert_with_enforcement(
     return written
 
 
-async def _enforce(session: Session, enforcement: Mapping[str, object]) -> None:
+async def _enforce(session: Session, enforcement: Mapping[str, object], journal: Keeper) -> None:
     """Let the row of the highest rank stand for its key (SPEC §3 rule 13)."""
     standing = await session.rows("standing_enforcements", enforcement)
     ours = EnforcementRank(
@@ -147,6 +161,7 @@ async def _enforce(session: Session, enforcement: Mapping[str, object]) -> None:
     if highest is None:
         await _execute(session, "insert_enforcement", enforcement)
     elif outranks(ours, _rank(highest)):
+        await journal.keep("enforcement", ours.attempt or 0, orjson.loads(highest["before"]))
         await _execute(
             session, "update_enforcement", {**enforcement, "enforcement_id": highest["id"]}
         )

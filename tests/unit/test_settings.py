@@ -152,7 +152,8 @@ def test_with_several_hosts_each_token_names_its_own(monkeypatch: pytest.MonkeyP
         ("postgres://u:p@db.example/x?sslmode=verify-full", True),
         ("postgresql://u:p@db.example/x?sslmode=require", False),
         ("postgresql://u:p@db.example/x?sslmode=disable", False),
-        ("postgresql://u:p@db.example/x?sslmode=verify-full&sslrootcert=/ca.pem", False),
+        ("postgresql://u:p@db.example/x?sslrootcert=system", True),
+        ("postgresql://u:p@db.example/x?sslmode=verify-full&sslrootcert=system", True),
         ("postgresql://u:p@127.0.0.1/x", False),
         ("postgresql://u:p@localhost/x", False),
         ("postgresql://u:p@[::1]/x", False),
@@ -166,6 +167,12 @@ def test_certificates_are_checked_unless_the_url_or_the_place_says_otherwise(
     assert (context is not None) is checked
     if context is not None:
         assert context.check_hostname
+
+
+def test_a_certificate_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db.example/x?sslrootcert=/none/ca.pem")
+    (problem,) = problems()
+    assert problem.startswith("DATABASE_URL: one of sslrootcert")
 
 
 def test_a_driver_in_the_scheme_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

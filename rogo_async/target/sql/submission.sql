@@ -111,7 +111,7 @@ SELECT
 
 -- name: standing_enforcements
 -- The enforcement rows of one key, with the attempt that each belongs to (null: not migrated).
-SELECT e.id, e.attempt_number, e.enforced_max_attempts,
+SELECT e.id, e.attempt_number, e.enforced_max_attempts, to_jsonb(e)::text AS before,
     substring(s.lti_launch_id from '^rogo_0*([0-9]{1,10})_')::bigint AS attempt
 FROM malpractice_enforcements e
 LEFT JOIN assignment_submissions s ON s.id = e.submission_id

@@ -255,10 +255,6 @@ def test_constants_are_those_of_the_specification() -> None:
         assemble.CUSTOM_ACTION,
         assemble.ASSIGNMENT_TITLE,
         assemble.CUSTOM_INSTRUCTION_SET,
-        assemble.MARKING_STATUS,
-        assemble.HAS_FILE_SUBMISSION,
-        assemble.IS_COMPLETE,
-        assemble.TURNITIN_STATUS_SUBMISSION,
     ) == (
         "Learner",
         "CourseSection",
@@ -266,8 +262,4 @@ def test_constants_are_those_of_the_specification() -> None:
         "exercise_attempt",
         "Submission Area",
         "AIS",
-        "released",
-        "true",
-        True,
-        "complete",
     )
