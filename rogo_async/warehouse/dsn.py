@@ -94,7 +94,7 @@ def _as_it_is(text: str, form: grammar.Form) -> Route:
     if driver.kind is Kind.FREETDS and keys.get("trustservercertificate", "").lower() != "yes":
         drivers.warn_of_unchecked_certificate()
     end = "".join(f"{key}={value};" for key, value in added)
-    return Route(f"{text.rstrip().rstrip(';')};{end}", driver)
+    return Route(f"{text.removesuffix(';')};{end}", driver)
 
 
 def _wants_token(keys: dict[str, str]) -> bool:

@@ -93,6 +93,12 @@ def timed_out(operation: str, seconds: float) -> TransientFault:
     return TransientFault(Dependency.WAREHOUSE, operation, f"no answer within {seconds:g} s")
 
 
+def unreadable(operation: str, error: Exception) -> TransientFault:
+    """The fault of an answer that holds something which is no value of its type."""
+    reason = f"the answer cannot be read ({type(error).__name__})"
+    return TransientFault(Dependency.WAREHOUSE, operation, reason)
+
+
 def _numbers(text: str) -> list[int]:
     """The server's or FreeTDS's error numbers, each once, the first one first."""
     found = (

@@ -18,7 +18,7 @@ import structlog
 from rogo_async.warehouse import drivers, sqlserver
 from rogo_async.warehouse.drivers import Kind
 from rogo_async.warehouse.dsn import Route
-from rogo_async.warehouse.faults import fault_of, timed_out
+from rogo_async.warehouse.faults import fault_of, timed_out, unreadable
 from rogo_async.warehouse.thread import DaemonThread
 
 _GRACE_S: Final = 2.0
@@ -154,6 +154,9 @@ class _Connection:
             raise timed_out(operation, limit_s) from None
         except self._pyodbc.Error as error:
             raise fault_of(operation, error, table) from None
+        except (ArithmeticError, ValueError, struct.error, SystemError) as error:
+            # Where the server is cut off within a value, Microsoft's driver gives half of it.
+            raise unreadable(operation, error) from None
         self._cursor = None
         return found
 
@@ -163,10 +166,10 @@ class _Connection:
         Nothing of the connection stays behind on this side: the driver would be called, and might
         hang, wherever the last reference goes.
         """
-        leftovers = [self._cursor]
+        leftovers = [self._cursor, None]
         if self._connection is not None:
             # Left in its place it would be reported, and closed, when collected.
-            leftovers.append(self._connection._conn)  # noqa: SLF001
+            leftovers[1] = self._connection._conn  # noqa: SLF001
             self._connection._conn = None  # noqa: SLF001
         self._connection = self._cursor = None
         closing = asyncio.wrap_future(self._thread.submit(_close, leftovers, self._pyodbc.Error))
@@ -186,8 +189,8 @@ class _Connection:
 
 def _close(leftovers: list[Any], refused: type[Exception]) -> None:
     """Free the cursor, then close the connection and free it."""
-    while leftovers:
-        each = leftovers.pop(0)
-        if hasattr(each, "closed"):
-            with contextlib.suppress(refused):
-                each.close()
+    leftovers[0] = None
+    if leftovers[1] is not None:
+        with contextlib.suppress(refused):
+            leftovers[1].close()
+    leftovers.clear()

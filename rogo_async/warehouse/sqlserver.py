@@ -18,13 +18,18 @@ def set_up(pyodbc: Any, connection: Any) -> None:
         connection.add_output_converter(kind, wide_text)
 
 
-def datetimeoffset(raw: bytes | None) -> datetime | None:
-    """SQL_SS_TIMESTAMPOFFSET_STRUCT as an aware time in UTC."""
+def datetimeoffset(raw: bytes | None) -> datetime | str | None:
+    """SQL_SS_TIMESTAMPOFFSET_STRUCT as an aware time in UTC; as a text that is no time where
+    this lies outside of the years 1 to 9999.
+    """
     if raw is None:
         return None
     year, month, day, hour, minute, second, nanosecond, hours, minutes = _OFFSET_STRUCT.unpack(raw)
-    local = datetime(year, month, day, hour, minute, second, nanosecond // 1000, tzinfo=UTC)
-    return local - timedelta(hours=hours, minutes=minutes)
+    try:
+        local = datetime(year, month, day, hour, minute, second, nanosecond // 1000, tzinfo=UTC)
+        return local - timedelta(hours=hours, minutes=minutes)
+    except (ValueError, OverflowError):
+        return "out of range"
 
 
 def wide_text(raw: bytes | None) -> str | None:
