@@ -230,13 +230,12 @@ class Gate:
 
     async def _probe_until_open(self, probe: Callable[[], Coroutine[Any, Any, object]]) -> None:
         outage = self._outage
-        reason = outage.reason if outage else ""
         while outage is not None and self._outage is outage:
             left_s = outage.began_s + self._limit_s - time.monotonic()
             if left_s <= 0:
                 self._control.stop(
                     StopReason.OUTAGE,
-                    f"{self.name} was down for {self._limit_s:g} s: {reason}",
+                    f"{self.name} was down for {self._limit_s:g} s: {outage.reason}",
                 )
                 return
             await asyncio.sleep(min(left_s, self._probe_wait_s))
@@ -244,9 +243,7 @@ class Gate:
             try:
                 async with asyncio.timeout(max(0.1, left_s)):
                     await probe()
-            except DependencyFault as fault:
-                reason = fault.reason
-            except TimeoutError:
+            except (DependencyFault, TimeoutError):
                 continue
             except Exception as error:  # noqa: BLE001 - who waits at the gate must hear of it
                 log.critical("a fault of this tool", stage="probe", error=type(error).__name__)

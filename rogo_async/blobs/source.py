@@ -108,7 +108,12 @@ class Sources:
         url = host.refused
         if url is not None:
             host.gate.close(
-                SystemicFault(Dependency.SOURCE, "get", f"{name} refuses every file (401, 403)"),
+                SystemicFault(
+                    Dependency.SOURCE,
+                    "get",
+                    f"{name} refuses every file (401, 403). "
+                    "Renew ROGO_SOURCE_SAS_TOKEN or grant access",
+                ),
                 lambda: self.probe(url, refused=_FORBIDDEN),
             )
 
