@@ -107,8 +107,8 @@ class Settings(BaseSettings):
     @field_validator("azure_storage_account_name")
     @classmethod
     def _check_account(cls, value: str | None, info: ValidationInfo) -> str | None:
-        given = info.data.get("azure_storage_connection_string")
-        if value is None and given is None:
+        # A connection string that was refused is not in the data, and has its own line.
+        if value is None and info.data.get("azure_storage_connection_string", "") is None:
             raise ValueError(
                 "is missing, and so is AZURE_STORAGE_CONNECTION_STRING: "
                 "set one of them to name the destination account"
