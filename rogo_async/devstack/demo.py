@@ -27,8 +27,14 @@ from rogo_async.model import Status
 RUN_S: Final = 3600.0
 MARK: Final = "demo.json"
 ENVIRONMENT: Final = "environment"
-_HANDED_ON: Final = ("ROGO_CONCURRENCY", "ROGO_PG_POOL_SIZE", "ROGO_WAREHOUSE_POOL_SIZE",
-                     "ROGO_LOG_FORMAT", "ROGO_PROGRESS_INTERVAL", "ROGO_WRITE_INTERVAL")
+_HANDED_ON: Final = (
+    "ROGO_CONCURRENCY",
+    "ROGO_PG_POOL_SIZE",
+    "ROGO_WAREHOUSE_POOL_SIZE",
+    "ROGO_LOG_FORMAT",
+    "ROGO_PROGRESS_INTERVAL",
+    "ROGO_WRITE_INTERVAL",
+)
 
 
 class Demo:
@@ -88,8 +94,11 @@ class Demo:
 
     async def _run(self, stack: Stack) -> None:
         environment = {
-            **{name: os.environ[name] for name in (*_HANDED_ON, "PATH", "HOME", "TERM", "LANG",
-                                                   "NO_COLOR", "COLUMNS") if name in os.environ},
+            **{
+                name: os.environ[name]
+                for name in (*_HANDED_ON, "PATH", "HOME", "TERM", "LANG", "NO_COLOR", "COLUMNS")
+                if name in os.environ
+            },
             **stack.environment(),
         }
         process = await asyncio.create_subprocess_exec(
@@ -116,8 +125,10 @@ class Demo:
         for result in results:
             say(f"demo: {'ok    ' if result.ok else 'FAILED'} {result.name}: {result.detail}")
         bad = sum(not result.ok for result in results)
-        say(f"demo: {len(results) - bad} of {len(results)} checks passed"
-            + ("" if bad else ": every row ended as it must"))
+        say(
+            f"demo: {len(results) - bad} of {len(results)} checks passed"
+            + ("" if bad else ": every row ended as it must")
+        )
         return ExitCode.SOME_FAILED if bad else ExitCode.DONE
 
     async def _serve(self, stack: Stack, directory: Path) -> None:
