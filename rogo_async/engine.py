@@ -1,11 +1,7 @@
 """The life of a run: open, begin, drive, drain, close."""
 
 import asyncio
-import contextlib
-import os
-import signal
 import time
-from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +24,8 @@ from rogo_async.errors import (
     SetupError,
 )
 from rogo_async.feeder import Feeder, Sieve
-from rogo_async.inputs import ERROR_COLUMN, Mapping, SubmissionsFile, load_mapping
+from rogo_async.inputs import ERROR_COLUMN, Mapping, SubmissionsFile, open_inputs
+from rogo_async.interrupt import drained_by_signals
 from rogo_async.journal import Journal
 from rogo_async.ledger import AppendFile, Ledger, Tally
 from rogo_async.measure import Measurements
@@ -99,7 +96,7 @@ class Run:
         """
         structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
         async with AsyncExitStack() as stack:
-            stack.enter_context(_signals(self._control))
+            stack.enter_context(drained_by_signals(self._control))
             asyncio.get_running_loop().set_exception_handler(self._unforeseen)
             self._data.lock(self._record.run_id)
             stack.callback(self._data.unlock)
@@ -163,9 +160,8 @@ class Run:
         await self._drive(file, mapping, existing, servers, ledger)
 
     async def _inputs(self, stack: AsyncExitStack) -> tuple[SubmissionsFile, Mapping]:
-        file, mapping = await _both_inputs(
-            SubmissionsFile.open(self._selection.input or self._data.path / SUBMISSIONS),
-            load_mapping(self._data.path / MAPPING),
+        file, mapping = await open_inputs(
+            self._selection.input or self._data.path / SUBMISSIONS, self._data.path / MAPPING
         )
         stack.callback(file.close)
         if self._selection.newest is not None:
@@ -310,28 +306,6 @@ class Run:
         return Ending(ExitCode(summary["exit_code"]), text)
 
 
-async def _both_inputs(
-    submissions: Coroutine[Any, Any, SubmissionsFile], mapping: Coroutine[Any, Any, Mapping]
-) -> tuple[SubmissionsFile, Mapping]:
-    """Both files. Raises one SetupError with the problems of both."""
-    file, rows = await asyncio.gather(submissions, mapping, return_exceptions=True)
-    problems = [
-        problem
-        for found in (file, rows)
-        if isinstance(found, SetupError)
-        for problem in found.problems
-    ]
-    if isinstance(file, SubmissionsFile) and isinstance(rows, BaseException):
-        file.close()
-    if problems:
-        raise SetupError(*problems)
-    if isinstance(file, BaseException):
-        raise file
-    if isinstance(rows, BaseException):
-        raise rows
-    return file, rows
-
-
 def _facts(summary: dict[str, Any]) -> dict[str, Any]:
     names = (
         "exit_code",
@@ -352,28 +326,3 @@ async def _ended(task: "asyncio.Task[None]") -> None:
     """Cancel a task and wait until it is over."""
     task.cancel()
     await asyncio.wait({task})
-
-
-@contextlib.contextmanager
-def _signals(control: Control) -> Iterator[None]:
-    """The first SIGINT or SIGTERM drains the run, the second ends the process at once."""
-    loop = asyncio.get_running_loop()
-    codes = {
-        signal.SIGINT: (StopReason.SIGINT, ExitCode.INTERRUPTED),
-        signal.SIGTERM: (StopReason.SIGTERM, ExitCode.TERMINATED),
-    }
-
-    def received(number: signal.Signals) -> None:
-        reason, code = codes[number]
-        if control.stopping and {StopReason.SIGINT, StopReason.SIGTERM} & control.reasons.keys():
-            os._exit(code)
-        log.warning("draining; a second signal ends at once", signal=number.name)
-        control.stop(reason, f"{number.name} received")
-
-    for number in codes:
-        loop.add_signal_handler(number, received, number)
-    try:
-        yield
-    finally:
-        for number in codes:
-            loop.remove_signal_handler(number)

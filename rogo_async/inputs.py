@@ -247,3 +247,20 @@ def _cell_getter(places: list[int]) -> Callable[[list[str]], tuple[str, ...]]:
         return tuple(cells[place].strip() if place < len(cells) else "" for place in places)
 
     return get
+
+
+async def open_inputs(submissions: Path, mapping: Path) -> tuple[SubmissionsFile, Mapping]:
+    """Both files, read side by side; the first one's owner closes it.
+
+    Raises one SetupError with the problems of both, or InputChanged.
+    """
+    file, rows = await asyncio.gather(
+        SubmissionsFile.open(submissions), load_mapping(mapping), return_exceptions=True
+    )
+    if isinstance(file, SubmissionsFile) and isinstance(rows, Mapping):
+        return file, rows
+    if isinstance(file, SubmissionsFile):
+        file.close()
+    faults = [found for found in (file, rows) if isinstance(found, BaseException)]
+    problems = [p for fault in faults if isinstance(fault, SetupError) for p in fault.problems]
+    raise SetupError(*problems) if problems else faults[0]
