@@ -79,7 +79,7 @@ def records(
         lines.taken.clear()
         try:
             cells = next(csv.reader(lines), None)
-            defect = _swallowed([text for _, text in lines.taken], lines.at_end, width)
+            defect = _swallowed([text for _, text in lines.taken], width, at_end=lines.at_end)
         except csv.Error as error:
             cells, defect = [], "a quote is not closed" if "limit" in str(error) else str(error)
         if cells is None:
@@ -91,7 +91,7 @@ def records(
             yield Record(start, first_line, cells, defect)
 
 
-def _swallowed(texts: list[str], at_end: bool, width: int | None) -> str | None:  # noqa: FBT001
+def _swallowed(texts: list[str], width: int | None, *, at_end: bool) -> str | None:
     """Why the lines of a record are not one record; None for a sound one."""
     if len(texts) < 2 and not (at_end and texts and '"' in texts[0]):
         return None
