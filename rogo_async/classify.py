@@ -37,7 +37,11 @@ _MSSQL_TRANSIENT: Final = _MSSQL_THROTTLED | frozenset(
 )
 _FREETDS_TRANSIENT: Final = frozenset({20002, 20003, 20004, 20006, 20009, 20017, 20047})
 """FreeTDS's own: the connection could not be made, timed out, or broke."""
-_ODBC_TRANSIENT: Final = frozenset({"08S01", "08001", "08003", "08004", "08007", "HYT00", "HYT01"})
+_ODBC_TRANSIENT: Final = frozenset(
+    {"08S01", "08001", "08003", "08004", "08007", "HYT00", "HYT01"}
+    # A driver's own general error: FreeTDS says no more of a connection that was cut.
+    | {"HY000"}
+)
 
 _HTTP_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 

@@ -21,7 +21,6 @@ from rogo_async.warehouse.dsn import Route
 from rogo_async.warehouse.faults import fault_of, timed_out, unreadable
 from rogo_async.warehouse.thread import DaemonThread
 
-_GRACE_S: Final = 2.0
 _ACCESS_TOKEN: Final = 1256
 """SQL_COPT_SS_ACCESS_TOKEN."""
 log = structlog.get_logger()
@@ -31,11 +30,16 @@ Tokens = Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds that a login, a query and closing may take."""
+    """Seconds that a login, a query and closing may take.
+
+    The driver is told of the first two; when it does not keep them it is left alone, ``grace_s``
+    later.
+    """
 
     connect_s: float = 10.0
     query_s: float = 60.0
     close_s: float = 5.0
+    grace_s: float = 2.0
 
 
 DEFAULT_DEADLINES: Final = Deadlines()
@@ -128,7 +132,7 @@ class _Connection:
 
         limit_s = route.connect_s or self._deadlines.connect_s
         try:
-            async with asyncio.timeout(limit_s + _GRACE_S):
+            async with asyncio.timeout(limit_s + self._deadlines.grace_s):
                 self._connection = await aioodbc.connect(
                     dsn=route.odbc,
                     autocommit=True,
@@ -146,7 +150,7 @@ class _Connection:
         """All rows of one query. Raises TransientFault or SystemicFault."""
         limit_s = self._deadlines.query_s
         try:
-            async with asyncio.timeout(limit_s + _GRACE_S):
+            async with asyncio.timeout(limit_s + self._deadlines.grace_s):
                 self._cursor = await self._connection.execute(sql, *args)
                 found: list[Any] = await self._cursor.fetchall()
                 await self._cursor.close()
@@ -172,12 +176,13 @@ class _Connection:
             leftovers[1] = self._connection._conn  # noqa: SLF001
             self._connection._conn = None  # noqa: SLF001
         self._connection = self._cursor = None
-        closing = asyncio.wrap_future(self._thread.submit(_close, leftovers, self._pyodbc.Error))
+        self._thread.submit(_close, leftovers, self._pyodbc.Error)
+        closed = asyncio.wrap_future(self._thread.submit(_nothing))
         self._thread.shutdown()
-        await asyncio.wait({closing}, timeout=self._deadlines.close_s)
-        if not closing.done():
-            log.debug("a warehouse connection was left behind unclosed")
-            closing.cancel()
+        await asyncio.wait({closed}, timeout=self._deadlines.close_s)
+        if not closed.done():
+            log.debug("a warehouse connection is closed later", seconds=self._deadlines.close_s)
+            closed.cancel()
 
     async def _prepare(self, raw: Any, kind: Kind) -> None:
         with contextlib.suppress(self._pyodbc.Error):
@@ -194,3 +199,7 @@ def _close(leftovers: list[Any], refused: type[Exception]) -> None:
         with contextlib.suppress(refused):
             leftovers[1].close()
     leftovers.clear()
+
+
+def _nothing() -> None:
+    """What the thread does last: whoever waits for it need not wait for the rest."""

@@ -12,8 +12,6 @@ _OFFSET_STRUCT: Final = struct.Struct("<6hI2h")
 def set_up(pyodbc: Any, connection: Any) -> None:
     """Let a raw connection read what pyodbc cannot read, or misreads, by itself."""
     connection.add_output_converter(_DATETIMEOFFSET, datetimeoffset)
-    # As narrow characters a driver would convert to the locale's own, which cron leaves at ASCII.
-    connection.setdecoding(pyodbc.SQL_CHAR, encoding="utf-16-le", ctype=pyodbc.SQL_WCHAR)
     for kind in (pyodbc.SQL_WCHAR, pyodbc.SQL_WVARCHAR, pyodbc.SQL_WLONGVARCHAR):
         connection.add_output_converter(kind, wide_text)
 

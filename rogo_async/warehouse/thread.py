@@ -44,5 +44,7 @@ def _perform(future: Future[Any], call: Callable[[], Any]) -> None:
         result = call()
     except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the future
         future.set_exception(error)
+        # The error's traceback knows this frame: without these two it keeps nothing alive.
+        del future, call
     else:
         future.set_result(result)

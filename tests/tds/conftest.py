@@ -9,7 +9,7 @@ import pytest
 from responder import Responder
 from scene import DRIVERS, report_row, score_row, served, tables
 
-THREADS_END_S = 10.0
+THREADS_END_S = 15.0
 
 
 @pytest.fixture(params=DRIVERS)

@@ -19,7 +19,7 @@ from rogo_async.warehouse import Warehouse
 from rogo_async.warehouse.pool import Deadlines
 
 DRIVERS: Final = ("microsoft", "freetds")
-QUICK: Final = Deadlines(connect_s=3, query_s=2, close_s=1)
+QUICK: Final = Deadlines(connect_s=3, query_s=1, close_s=1, grace_s=0.5)
 PATIENCE: Final = Patience(
     first_s=0.01, cap_s=0.05, tries=3, deadline_s=20, probe_first_s=0.02, probe_cap_s=0.2
 )

@@ -39,22 +39,35 @@ Fault = Refuse | Cut | Delay | Silence
 
 
 @dataclass(slots=True)
+class _Waiting:
+    moment: str
+    fault: Fault
+    times: int
+    after: int
+
+
+@dataclass(slots=True)
 class Faults:
     """Faults that wait for their moment, the first one first."""
 
-    _waiting: list[tuple[str, Fault, int]] = field(default_factory=list)
+    _waiting: list[_Waiting] = field(default_factory=list)
 
-    def add(self, moment: str, fault: Fault, times: int) -> None:
-        """Let the fault happen at the next ``times`` such moments."""
-        self._waiting.append((moment, fault, times))
+    def add(self, moment: str, fault: Fault, times: int, after: int) -> None:
+        """Let ``after`` such moments pass, and the fault happen at the next ``times``."""
+        self._waiting.append(_Waiting(moment, fault, times, after))
 
     def take(self, moment: str) -> Fault | None:
         """The fault of this moment, which is then used up once."""
-        for place, (wanted, fault, times) in enumerate(self._waiting):
-            if wanted == moment:
-                self._waiting[place : place + 1] = [(wanted, fault, times - 1)] * (times > 1)
-                return fault
-        return None
+        due = next((each for each in self._waiting if each.moment == moment), None)
+        if due is None:
+            return None
+        if due.after:
+            due.after -= 1
+            return None
+        due.times -= 1
+        if not due.times:
+            self._waiting.remove(due)
+        return due.fault
 
     def __bool__(self) -> bool:
         return bool(self._waiting)

@@ -55,11 +55,13 @@ class Responder:
         if self._broken and exc_info[1] is None:
             raise self._broken[0]
 
-    def on(self, moment: str, fault: Fault, times: int = 1) -> None:
-        """Let a fault happen at the next moments: ``prelogin``, ``login``, or an operation
-        (``catalogue``, ``reports``, ``scores``, ``probe``).
+    def on(self, moment: str, fault: Fault, times: int = 1, after: int = 0) -> None:
+        """Let a fault happen at the next moments, or those that come ``after`` so many.
+
+        A moment is ``prelogin``, ``login``, or an operation: ``catalogue``, ``reports``,
+        ``scores``, ``probe``.
         """
-        self._faults.add(moment, fault, times)
+        self._faults.add(moment, fault, times, after)
 
     def heal(self) -> None:
         """Forget the faults that have not happened yet."""
