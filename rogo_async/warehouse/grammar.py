@@ -48,11 +48,12 @@ def read(text: str) -> Form | None:
     odbc, ado = _pairs(_ODBC_PAIR, text), _pairs(_ADO_PAIR, text)
     if odbc is None and _keys(freetds := _pairs(_FREETDS_PAIR, text)) & _NAMES_DRIVER:
         odbc = freetds
-    is_ado = bool(ado) and bool(_keys(ado) & _ADO_ALONE) and not _keys(ado) & _NAMES_DRIVER
-    if odbc is not None and not is_ado:
+    is_ado = bool(_keys(ado) & _ADO_ALONE) and not _keys(ado) & _NAMES_DRIVER
+    is_odbc = bool(_keys(odbc) & _NAMES_DRIVER) or not _keys(odbc) & _ADO_ALONE
+    if odbc is not None and is_odbc and not is_ado:
         pairs = [(key, _unbraced(value)) for key, value in odbc]
         return Form(pairs, bool(_keys(odbc) & _NAMES_DRIVER))
-    if ado is not None:
+    if ado is not None and not _keys(ado) & _NAMES_DRIVER:
         pairs = [(key.replace("==", "="), _unquoted(value)) for key, value in ado]
         return Form(pairs, names_driver=False)
     return None
