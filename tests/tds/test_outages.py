@@ -47,12 +47,13 @@ async def fills_up(responder: Responder, warehouse: Warehouse) -> None:
     """The pool gives all its connections at once, and has no more of them, once the driver has
     let go of those that were given up.
     """
-    responder.on("reports", Delay(0.3), SIZE)
+    responder.on("reports", Delay(0.8), SIZE)
     async with asyncio.TaskGroup() as looking:
-        for _ in range(SIZE):
-            looking.create_task(all_is_found(warehouse))
+        tasks = [looking.create_task(all_is_found(warehouse)) for _ in range(SIZE)]
         await asyncio.sleep(0.15)
-        assert responder.open >= SIZE
+        while responder.open < SIZE:
+            assert not all(task.done() for task in tasks)
+            await asyncio.sleep(0.02)
     give_up = time.monotonic() + DRIVER_LETS_GO_S
     while responder.open > SIZE:
         assert time.monotonic() < give_up
