@@ -2,11 +2,24 @@
 
 import asyncio
 import time
-from typing import Final
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
 
 import pytest
 from responder import Cut, Delay, Refuse, Responder
-from scene import PATIENCE, QUICK, opened, report_row, score_row, served, tables
+from responder.values import DateTime2, DateTimeOffset, Numeric, Text
+from scene import (
+    PATIENCE,
+    QUICK,
+    SCORE_COLUMNS,
+    opened,
+    report_row,
+    retyped,
+    score_row,
+    served,
+    tables,
+)
 
 from rogo_async import classify
 from rogo_async.control import Control, StopReason
@@ -33,7 +46,7 @@ LOGIN: Final = {
     18470: "the login is disabled",
     40615: "the server's firewall refuses this machine",
 }
-CUTS: Final = 50
+CUTS: Final = 25
 FOR_EVER: Final = 1_000_000
 
 
@@ -175,6 +188,29 @@ async def test_answer_cut_anywhere_is_asked_for_again(driver: str, operation: st
             running.on(operation, Cut(cut / CUTS))
             assert await warehouse.look_up(attempts) == sound
         assert running.queries[operation] == 1 + 2 * CUTS
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Numeric(), Decimal("61.123456789")),
+        (Text(), "an owl \N{OWL}"),
+        (DateTime2(), datetime(2025, 3, 4, 5, 6, 7)),  # noqa: DTZ001 - as in the warehouse
+        (DateTimeOffset(), datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)),
+    ],
+)
+async def test_answer_cut_within_a_value_is_asked_for_again(
+    driver: str, kind: Any, value: Any
+) -> None:
+    columns = retyped(SCORE_COLUMNS, MarkerComment=kind)
+    held = tables([], [score_row(1, MarkerComment=value)], score_columns=columns)
+    async with Responder(held) as running, opened(served(running, driver)) as warehouse:
+        sound = await warehouse.look_up([1])
+        sent = kind.value(value)
+        for short in range(1, len(sent)):
+            running.on("scores", Cut(value=sent, short=short))
+            assert await warehouse.look_up([1]) == sound
+        assert not running.waiting
 
 
 async def test_cancelled_call_leaves_no_busy_connection(responder: Responder, text: str) -> None:

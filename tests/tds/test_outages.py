@@ -47,7 +47,7 @@ async def fills_up(responder: Responder, warehouse: Warehouse) -> None:
     """The pool gives all its connections at once, and has no more of them, once the driver has
     let go of those that were given up.
     """
-    responder.on("reports", Delay(0.8), SIZE)
+    responder.on("reports", Delay(0.5), SIZE)
     async with asyncio.TaskGroup() as looking:
         tasks = [looking.create_task(all_is_found(warehouse)) for _ in range(SIZE)]
         await asyncio.sleep(0.15)
@@ -70,6 +70,17 @@ async def test_server_that_cuts_everyone_off(
             break_off()
             await all_is_found(warehouse)
         await fills_up(responder, warehouse)
+
+
+async def test_one_broken_connection_condemns_the_idle_ones(
+    responder: Responder, driver: str
+) -> None:
+    """A failover costs one failure for each call that is under way, not for each connection."""
+    async with opened(connection_string(driver, responder.port), SIZE) as warehouse:
+        await fills_up(responder, warehouse)
+        responder.cut()
+        await all_is_found(warehouse)
+        assert sum(warehouse._gate._measurements.retries.values()) <= 2
 
 
 async def test_server_that_cuts_everyone_off_in_the_middle(

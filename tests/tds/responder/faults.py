@@ -18,9 +18,19 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Sends this share of the answer and closes the connection."""
+    """Sends this share of the answer and closes the connection.
+
+    With ``value`` it sends what comes before that value's last ``short`` bytes.
+    """
 
     share: float = 0.5
+    value: bytes = b""
+    short: int = 1
+
+    def of(self, answer: bytes) -> bytes:
+        if not self.value:
+            return answer[: int(len(answer) * self.share)]
+        return answer[: answer.index(self.value) + len(self.value) - self.short]
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,9 +129,9 @@ class Session:
                 await asyncio.sleep(seconds)
             case Silence():
                 self._is_silent = True
-            case Cut(share):
+            case Cut():
                 whole = packets(Kind.TABULAR, answer, self._packet_bytes)
-                await self._channel.write(whole[: int(len(whole) * share)])
+                await self._channel.write(fault.of(whole))
                 raise Gone
         await self._send(answer)
 
