@@ -1,7 +1,6 @@
 """The fixed number of coroutines that migrate rows side by side."""
 
 import asyncio
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import structlog
 from rogo_async.blobs import Sources
 from rogo_async.control import Control, StopReason
 from rogo_async.errors import DataDirFull, DependencyFault, RunStopped
+from rogo_async.guard import without_values
 from rogo_async.ledger import Ledger
 from rogo_async.migrate import Forbidden, Migrator, Work
 from rogo_async.model import Outcome, Status
@@ -79,6 +79,9 @@ class Consumers:
         stopped = asyncio.create_task(self._control.stopped(), name="consumers-stopped")
         try:
             await _until_all_or(tasks, stopped)
+            for task in tasks:
+                if task.done():
+                    self._lament(task)
             if self._control.stopping:
                 self._wake_idle()
                 is_outage = StopReason.OUTAGE in self._control.reasons
@@ -90,6 +93,12 @@ class Consumers:
             for task in tasks:
                 task.cancel()
             await asyncio.wait([*tasks, stopped], timeout=_CANCEL_S)
+
+    def _lament(self, task: "asyncio.Task[None]") -> None:
+        """A consumer that ended otherwise than by its end mark has left a row behind."""
+        if task.cancelled():
+            self._control.fault()
+            log.critical("a consumer was lost; its row is not reached", consumer=task.get_name())
 
     async def _consume(self, figures: ConsumerFigures) -> None:
         ended = False
@@ -150,11 +159,3 @@ async def _until_all_or(
     while pending and not stopped.done():
         done, _ = await asyncio.wait({*pending, stopped}, return_when=asyncio.FIRST_COMPLETED)
         pending -= done
-
-
-def without_values(error: BaseException) -> dict[str, object]:
-    """Type and traceback of an exception for the log, without its text: that may quote a row."""
-    return {
-        "error": type(error).__name__,
-        "traceback": "".join(traceback.format_tb(error.__traceback__)),
-    }

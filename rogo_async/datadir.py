@@ -44,9 +44,9 @@ class DataDir:
         self.runs = path / "runs"
         self._lock: int | None = None
 
-    def lock(self, run_id: str) -> None:
-        """Take the directory's lock or raise LockHeld at once. Raises SetupError when the
-        directory cannot be written.
+    def lock(self, holder: str) -> None:
+        """Take the directory's lock in the name of ``holder`` (``run x``) or raise LockHeld at
+        once. Raises SetupError when the directory cannot be written.
         """
         try:
             descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, _PRIVATE)
@@ -58,13 +58,13 @@ class DataDir:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+            other = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
             os.close(descriptor)
-            raise LockHeld(f"another run works in {self.path}: {holder or 'unknown'}") from None
+            raise LockHeld(f"another run works in {self.path}: {other or 'unknown'}") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(
             descriptor,
-            f"run {run_id} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(),
+            f"{holder} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(),
             0,
         )
         self._lock = descriptor

@@ -11,26 +11,19 @@ from typing import Any, Final
 import structlog
 from rich.console import Console
 
-from rogo_async.consumers import Consumers, without_values
+from rogo_async.consumers import Consumers
 from rogo_async.control import Control, ExitCode, StopReason
 from rogo_async.datadir import FAILED, MAPPING, MIGRATED, SUBMISSIONS, DataDir, new_run_id
-from rogo_async.errors import (
-    DataDirFull,
-    Dependency,
-    DependencyFault,
-    InputChanged,
-    LockHeld,
-    RunStopped,
-    SetupError,
-)
+from rogo_async.errors import InputChanged, RunStopped
 from rogo_async.feeder import Feeder, Sieve
+from rogo_async.guard import Ending, guarded, without_values
 from rogo_async.inputs import ERROR_COLUMN, Mapping, SubmissionsFile, open_inputs
 from rogo_async.interrupt import drained_by_signals
 from rogo_async.journal import Journal
 from rogo_async.ledger import AppendFile, Ledger, Tally
 from rogo_async.measure import Measurements
 from rogo_async.migrate import Migrator, Work
-from rogo_async.opening import Opening, Servers
+from rogo_async.opening import Opening, Servers, open_for_run
 from rogo_async.progress import Watched, show_bar, show_lines
 from rogo_async.settings import Settings
 from rogo_async.summary import RunRecord, headline
@@ -38,12 +31,6 @@ from rogo_async.target import Existing, export_migrated, read_existing
 
 GRACE_S: Final = 30.0
 _WRITER_S: Final = 60.0
-_SETTING_OF: Final = {
-    Dependency.TARGET: "DATABASE_URL",
-    Dependency.WAREHOUSE: "DATA_WAREHOUSE_CONNECTION_STRING",
-    Dependency.STORE: "AZURE_STORAGE_…",
-    Dependency.SOURCE: "ROGO_SOURCE_HOSTS",
-}
 log = structlog.get_logger()
 
 
@@ -59,14 +46,6 @@ class Selection:
     def is_full(self) -> bool:
         """Whether the run is about every row of submission_files.csv."""
         return self.newest is None and not self.attempts and self.input is None
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What is left of a run for its caller."""
-
-    exit_code: ExitCode
-    headline: str
 
 
 class Run:
@@ -97,53 +76,24 @@ class Run:
         structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
         async with AsyncExitStack() as stack:
             stack.enter_context(drained_by_signals(self._control))
-            asyncio.get_running_loop().set_exception_handler(self._unforeseen)
-            self._data.lock(self._record.run_id)
+            self._data.lock(f"run {self._record.run_id}")
             stack.callback(self._data.unlock)
-            try:
-                await self._open_and_drive(stack)
-            except RunStopped:
-                log.warning("stopped before the first row")
-            except InputChanged as changed:
-                self._control.stop(StopReason.INPUT_CHANGED, str(changed))
-            except DataDirFull as full:
-                self._control.stop(StopReason.DISK, str(full))
-            except OSError as error:
-                self._control.stop(StopReason.DISK, f"{self._data.path}: {error.strerror}")
-            except DependencyFault as fault:
-                self._control.stop(StopReason.OUTAGE, self._outage(fault))
-            except (SetupError, LockHeld):
-                raise
-            except Exception as error:  # noqa: BLE001 - the summary is written whatever happens
-                log.critical("a fault of this tool", **without_values(error))
-                self._control.stop(StopReason.FAULT, "see the traceback in the log")
+            await guarded(
+                lambda: self._open_and_drive(stack),
+                self._control,
+                self._settings.rogo_outage_limit,
+                self._data.path,
+            )
             return await asyncio.to_thread(self._sum_up)
-
-    def _unforeseen(self, _loop: object, context: dict[str, Any]) -> None:
-        """What the event loop has nobody to tell: a library's task that was left behind when its
-        connection died. Our own tasks have owners. Logged without values.
-        """
-        error = context.get("exception")
-        facts = without_values(error) if isinstance(error, BaseException) else {}
-        log.error("nobody waited for this", stage=context.get("message"), **facts)
-
-    def _outage(self, fault: DependencyFault) -> str:
-        limit_s = self._settings.rogo_outage_limit
-        return (
-            f"{fault.dependency.value} stayed away for {limit_s:g} s: {fault.reason}. "
-            f"See that it runs and that {_SETTING_OF[fault.dependency]} leads to it"
-        )
 
     async def _open_and_drive(self, stack: AsyncExitStack) -> None:
         file, mapping = await self._inputs(stack)
         record = self._record
         journal = Journal(self._data.runs / f"{record.run_id}.journal.jsonl")
-        opening = Opening(
-            self._settings, record.run_id, self._control, record.measurements, stack, journal
-        )
+        opening = Opening(self._settings, self._control, record.measurements, stack)
         if self._settings.rogo_max_duration is not None:
             self._close_window_after(self._settings.rogo_max_duration, stack)
-        servers = await opening.open()
+        servers = await open_for_run(opening, record.run_id, journal)
         existing = await opening.patiently(lambda: read_existing(servers.connections))
         await opening.patiently(
             lambda: self._data.rebuild_migrated(

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
-from rogo_async.blobs import Account, Mover, Sources, Store
+from rogo_async.blobs import MIGRATED_FROM, Account, Mover, Sources, Store
 from rogo_async.blobs.budget import ByteBudget
 from rogo_async.control import Control
 from rogo_async.errors import Dependency, SetupError, SystemicFault
@@ -19,7 +19,7 @@ from rogo_async.measure import Measurements
 from rogo_async.resilience import Gate, until_up
 from rogo_async.settings import Settings
 from rogo_async.target import Connections, RunLock, TargetReference, Writer, read_reference
-from rogo_async.target.connections import Address
+from rogo_async.target.connections import RUN, Address
 from rogo_async.target.writer import Constants
 from rogo_async.warehouse import Warehouse
 
@@ -40,49 +40,91 @@ class Servers:
 
 
 class Opening:
-    """Opens dependencies; what it opened is closed by the exit stack that it was given."""
+    """Opens dependencies; what it opened is closed by the exit stack that it was given.
+
+    Everything here raises SetupError for what is certainly wrong, RunStopped, and the last
+    TransientFault of a server that stayed away for ROGO_OUTAGE_LIMIT.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        run_id: str,
         control: Control,
         measurements: Measurements,
         stack: AsyncExitStack,
-        journal: Journal,
+        name: str = RUN,
     ) -> None:
-        self._journal = journal
-        self._settings = settings
-        self._run_id = run_id
+        self.settings = settings
         self._control = control
         self._measurements = measurements
         self._stack = stack
+        self._address = Address(settings.target_dsn, settings.target_ssl, name)
 
-    async def open(self) -> Servers:
-        """Open warehouse, target (its lock first) and stores.
-
-        Raises SetupError for what is certainly wrong, LockHeld, RunStopped, and the last
-        TransientFault of a server that stayed away for ROGO_OUTAGE_LIMIT.
-        """
-        settings = self._settings
-        address = Address(settings.target_dsn, settings.target_ssl)
-        warehouse = await self._warehouse()
-        lock = await self.patiently(lambda: RunLock.acquire(address, self._control))
+    async def lock(self) -> None:
+        """Take the target's lock. Raises LockHeld."""
+        lock = await self.patiently(lambda: RunLock.acquire(self._address, self._control))
         self._stack.push_async_callback(lock.release)
-        connections = await self.patiently(lambda: Connections.open(address, settings.pg_pool_size))
+
+    async def connections(self) -> Connections:
+        """The pool of connections to the target."""
+        size = self.settings.pg_pool_size
+        connections = await self.patiently(lambda: Connections.open(self._address, size))
         self._stack.push_async_callback(connections.aclose)
-        reference = await self.patiently(
-            lambda: read_reference(connections, settings.rogo_migration_user_id)
+        return connections
+
+    async def warehouse(self) -> Warehouse:
+        """The warehouse, its tables looked at."""
+        settings = self.settings
+        dsn = settings.data_warehouse_connection_string.get_secret_value()
+        gate = self.gate(Dependency.WAREHOUSE)
+        warehouse = await self.patiently(
+            lambda: Warehouse.open(dsn, settings.warehouse_pool_size, gate)
         )
-        sources, mover = await self._blobs()
-        constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
-        writer = Writer(connections, self._gate(Dependency.TARGET), constants, self._journal)
-        return Servers(warehouse, connections, reference, sources, mover, writer)
+        self._stack.push_async_callback(warehouse.aclose)
+        return warehouse
+
+    async def account(self) -> Account:
+        """The destination account, whose container answers."""
+        account = Account(self.settings)
+        self._stack.push_async_callback(account.aclose)
+        await self.patiently(account.check)
+        return account
+
+    async def http(self) -> aiohttp.ClientSession:
+        """The one session for the bytes of files."""
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        self._stack.push_async_callback(session.close)
+        return session
+
+    def sources(self, session: aiohttp.ClientSession) -> Sources:
+        """The hosts of the allow-list."""
+        return Sources(
+            session,
+            self.settings.allow_list,
+            self.settings.source_sas,
+            lambda place: self.gate(Dependency.SOURCE, place),
+        )
+
+    def gate(self, dependency: Dependency, place: str = "") -> Gate:
+        """A gate before a dependency, or before one ``place`` of it."""
+        gate = Gate(
+            dependency,
+            self._control,
+            self._measurements,
+            self.settings.rogo_outage_limit,
+            place=place,
+        )
+        self._stack.push_async_callback(gate.aclose)
+        return gate
 
     async def patiently(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something at start, waiting for a server that is away; a refusal is a SetupError."""
         opening = asyncio.create_task(
-            until_up(what, self._control, self._settings.rogo_outage_limit), name="opening"
+            until_up(what, self._control, self.settings.rogo_outage_limit), name="opening"
         )
         stopped = asyncio.create_task(self._control.stopped(), name="opening-stopped")
         try:
@@ -96,51 +138,29 @@ class Opening:
             stopped.cancel()
             await asyncio.wait({opening, stopped}, timeout=_CANCEL_S)
 
-    async def _warehouse(self) -> Warehouse:
-        settings = self._settings
-        dsn = settings.data_warehouse_connection_string.get_secret_value()
-        gate = self._gate(Dependency.WAREHOUSE)
-        warehouse = await self.patiently(
-            lambda: Warehouse.open(dsn, settings.warehouse_pool_size, gate)
-        )
-        self._stack.push_async_callback(warehouse.aclose)
-        return warehouse
 
-    async def _blobs(self) -> tuple[Sources, Mover]:
-        settings = self._settings
-        account = Account(settings)
-        self._stack.push_async_callback(account.aclose)
-        await self.patiently(account.check)
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        self._stack.push_async_callback(session.close)
-        sources = Sources(
-            session,
-            settings.allow_list,
-            settings.source_sas,
-            lambda place: self._gate(Dependency.SOURCE, place),
-        )
-        store = Store(account, session, self._gate(Dependency.STORE))
-        metadata = {
-            "migratedFrom": "rogo_warehouse",
-            "runId": self._run_id,
-            "target": target_digest(settings.target_dsn),
-        }
-        return sources, Mover(sources, store, ByteBudget(), metadata)
-
-    def _gate(self, dependency: Dependency, place: str = "") -> Gate:
-        gate = Gate(
-            dependency,
-            self._control,
-            self._measurements,
-            self._settings.rogo_outage_limit,
-            place=place,
-        )
-        self._stack.push_async_callback(gate.aclose)
-        return gate
+async def open_for_run(opening: Opening, run_id: str, journal: Journal) -> Servers:
+    """Open all that a run needs, the target's lock before the rest of the target."""
+    settings = opening.settings
+    warehouse = await opening.warehouse()
+    await opening.lock()
+    connections = await opening.connections()
+    reference = await opening.patiently(
+        lambda: read_reference(connections, settings.rogo_migration_user_id)
+    )
+    account = await opening.account()
+    session = await opening.http()
+    sources = opening.sources(session)
+    metadata = {
+        "migratedFrom": MIGRATED_FROM,
+        "runId": run_id,
+        "target": target_digest(settings.target_dsn),
+    }
+    store = Store(account, session, opening.gate(Dependency.STORE))
+    mover = Mover(sources, store, ByteBudget(), metadata)
+    constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
+    writer = Writer(connections, opening.gate(Dependency.TARGET), constants, journal)
+    return Servers(warehouse, connections, reference, sources, mover, writer)
 
 
 def target_digest(dsn: str) -> str:

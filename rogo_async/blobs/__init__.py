@@ -2,7 +2,7 @@
 
 from rogo_async.blobs.account import Account
 from rogo_async.blobs.source import Sources
-from rogo_async.blobs.store import Store
+from rogo_async.blobs.store import MIGRATED_FROM, Store
 from rogo_async.blobs.transfer import Mover
 
-__all__ = ["Account", "Mover", "Sources", "Store"]
+__all__ = ["MIGRATED_FROM", "Account", "Mover", "Sources", "Store"]

@@ -14,7 +14,9 @@ from rogo_async.blobs.account import Account, deadline_s, fault_of_status
 from rogo_async.errors import Dependency, FailureCode, RowFault, TransientFault, reason_of
 from rogo_async.resilience import Gate
 
-_API_VERSION: Final = "2021-12-02"
+API_VERSION: Final = "2021-12-02"
+MIGRATED_FROM: Final = "rogo_warehouse"
+"""The metadata that marks every blob of this tool (SPEC §2)."""
 _DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})
 
 
@@ -46,7 +48,7 @@ class Store:
         """
         digest = base64.b64encode(md5).decode()
         headers = {
-            "x-ms-version": _API_VERSION,
+            "x-ms-version": API_VERSION,
             "x-ms-blob-type": "BlockBlob",
             "Content-Type": blob.content_type,
             "Content-MD5": digest,

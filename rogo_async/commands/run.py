@@ -1,23 +1,12 @@
 """``run``: the migration."""
 
-import asyncio
-import os
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
-import structlog
-from rich.console import Console
 
-from rogo_async import logs
-from rogo_async.consumers import without_values
-from rogo_async.control import ExitCode
-from rogo_async.engine import Ending, Run, Selection
-from rogo_async.errors import LockHeld, SetupError
+from rogo_async.commands.frame import data_dir_option, operate
+from rogo_async.engine import Run, Selection
 from rogo_async.rules.identity import SQL_INT_MAX
-from rogo_async.settings import load_settings
 
 
 @click.command()
@@ -35,11 +24,7 @@ from rogo_async.settings import load_settings
     type=click.Path(path_type=Path, dir_okay=False),
     help="Read this file instead of submission_files.csv; a failed-rows file works as it is.",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the CSV files are read and written [default: ROGO_DATA_DIR, else here].",
-)
+@data_dir_option
 def run(
     limit: int | None,
     attempts: tuple[int, ...],
@@ -47,45 +32,5 @@ def run(
     data_dir: Path | None,
 ) -> None:
     """Migrate the submissions of submission_files.csv, the newest first."""
-    overrides: dict[str, Any] = {} if data_dir is None else {"rogo_data_dir": data_dir}
     selection = Selection(limit, attempts, input_file)
-    _finish(_attempt(overrides, selection))
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    code: ExitCode
-    lines: tuple[str, ...]
-
-
-def _attempt(overrides: dict[str, Any], selection: Selection) -> Ending | _Failed:
-    try:
-        settings = load_settings(**overrides)
-        style = logs.format_for(sys.stderr, settings.rogo_log_format)
-        on_terminal = sys.stderr.isatty() and style == "console"
-        logs.configure(style, colors=on_terminal and "NO_COLOR" not in os.environ)
-        terminal = Console(stderr=True) if on_terminal else None
-        return asyncio.run(Run(settings, selection, terminal).execute())
-    except SetupError as error:
-        return _Failed(ExitCode.SETUP, error.problems)
-    except LockHeld as error:
-        return _Failed(ExitCode.LOCKED, (str(error),))
-    except KeyboardInterrupt:
-        return _Failed(ExitCode.INTERRUPTED, ("interrupted before the run began",))
-    except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
-        structlog.get_logger().critical("a fault of this tool", **without_values(error))
-        return _Failed(ExitCode.INTERNAL, ("a fault of this tool, see the log",))
-
-
-def _finish(result: Ending | _Failed) -> None:
-    """Say how it ended and leave; threads that hang in a dead driver call hold nobody up."""
-    if isinstance(result, Ending):
-        click.echo(f"rogo_async: {result.headline}")
-        code = result.exit_code
-    else:
-        for text in result.lines:
-            click.echo(f"rogo_async: {text}", err=True)
-        code = result.code
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    operate(lambda settings, terminal: Run(settings, selection, terminal).execute(), data_dir)

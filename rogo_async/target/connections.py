@@ -32,6 +32,8 @@ from rogo_async.target.queries import query
 CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 20.0
 CLOSE_S: Final = 5.0
+RUN: Final = "rogo_async"
+"""The application_name of a run's sessions."""
 
 _MEANING: Final = {
     "28P01": "the login was refused. Check user and password in DATABASE_URL",
@@ -138,10 +140,13 @@ LIBRARY_ERRORS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the target is. ``tls`` None leaves the choice to the URL."""
+    """Where the target is. ``tls`` None leaves the choice to the URL; ``name`` is what the
+    server's administrator sees of us.
+    """
 
     dsn: str
     tls: ssl.SSLContext | None
+    name: str = RUN
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of asyncpg's connect and create_pool."""
@@ -150,7 +155,7 @@ class Address:
             "dsn": self.dsn,
             "timeout": CONNECT_S,
             "command_timeout": STATEMENT_S,
-            "server_settings": {"application_name": "rogo_async", "TimeZone": "UTC"},
+            "server_settings": {"application_name": self.name, "TimeZone": "UTC"},
             **tls,
         }
 

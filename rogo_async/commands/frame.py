@@ -1,0 +1,75 @@
+"""What the commands have in common: settings, logs, one line at the end, an exit code."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import structlog
+from rich.console import Console
+
+from rogo_async import logs
+from rogo_async.control import ExitCode
+from rogo_async.errors import LockHeld, SetupError
+from rogo_async.guard import Ending, without_values
+from rogo_async.settings import Settings, load_settings
+
+Work = Callable[[Settings, Console | None], Coroutine[Any, Any, Ending]]
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the CSV files are read and written [default: ROGO_DATA_DIR, else here].",
+)
+
+
+def operate(work: Work, data_dir: Path | None) -> NoReturn:
+    """Run a command's work and leave the process.
+
+    ``work`` is given the settings, and a console when a person watches.
+    """
+    overrides: dict[str, Any] = {} if data_dir is None else {"rogo_data_dir": data_dir}
+    _leave(_attempt(work, overrides))
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    code: ExitCode
+    lines: tuple[str, ...]
+
+
+def _attempt(work: Work, overrides: dict[str, Any]) -> Ending | _Failed:
+    try:
+        settings = load_settings(**overrides)
+        style = logs.format_for(sys.stderr, settings.rogo_log_format)
+        on_terminal = sys.stderr.isatty() and style == "console"
+        logs.configure(style, colors=on_terminal and "NO_COLOR" not in os.environ)
+        terminal = Console(stderr=True) if on_terminal else None
+        return asyncio.run(work(settings, terminal))
+    except SetupError as error:
+        return _Failed(ExitCode.SETUP, error.problems)
+    except LockHeld as error:
+        return _Failed(ExitCode.LOCKED, (str(error),))
+    except KeyboardInterrupt:
+        return _Failed(ExitCode.INTERRUPTED, ("interrupted before the work began",))
+    except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
+        structlog.get_logger().critical("a fault of this tool", **without_values(error))
+        return _Failed(ExitCode.INTERNAL, ("a fault of this tool, see the log",))
+
+
+def _leave(result: Ending | _Failed) -> NoReturn:
+    """Say how it ended and leave; threads that hang in a dead driver call hold nobody up."""
+    if isinstance(result, Ending):
+        click.echo(f"rogo_async: {result.headline}")
+        code = result.exit_code
+    else:
+        for text in result.lines:
+            click.echo(f"rogo_async: {text}", err=True)
+        code = result.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
