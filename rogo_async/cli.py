@@ -7,6 +7,8 @@ import click
 from rogo_async import __version__
 from rogo_async.commands.demo import demo
 from rogo_async.commands.run import run
+from rogo_async.commands.sweep import sweep
+from rogo_async.commands.verify import verify
 
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
 
@@ -30,4 +32,6 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(verify)
+main.add_command(sweep)
 main.add_command(demo)

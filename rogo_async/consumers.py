@@ -96,7 +96,7 @@ class Consumers:
 
     def _lament(self, task: "asyncio.Task[None]") -> None:
         """A consumer that ended otherwise than by its end mark has left a row behind."""
-        if task.cancelled():
+        if task.cancelled() or task.exception() is not None:
             self._control.fault()
             log.critical("a consumer was lost; its row is not reached", consumer=task.get_name())
 

@@ -137,16 +137,20 @@ class DataDir:
     def write_summary(self, run_id: str, summary: dict[str, Any]) -> None:
         """Write run_summary.json and its copy in ``runs/``. Raises OSError."""
         data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        self.runs.mkdir(mode=0o700, exist_ok=True)
+        self.make_runs()
         write_private(self.runs / f"{run_id}.json", data)
         write_private(self.path / SUMMARY, data)
+
+    def make_runs(self) -> None:
+        """Make ``runs/``. Raises OSError."""
+        self.runs.mkdir(mode=0o700, exist_ok=True)
 
     def make_room_for_runs(self, keep: int, spared: Path | None) -> None:
         """Make ``runs/`` and delete in it the files of all but the newest ``keep - 1`` runs, so
         that with the run that begins there are ``keep``. ``spared`` is the file that this run
         reads. What is no run's file is left alone. Raises OSError.
         """
-        self.runs.mkdir(mode=0o700, exist_ok=True)
+        self.make_runs()
         files: dict[str, list[Path]] = {}
         for file in self.runs.iterdir():
             found = _RUN_FILE.match(file.name)

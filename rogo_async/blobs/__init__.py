@@ -1,8 +1,18 @@
 """Source files and the destination container: both planes of the blob store (DESIGN decision 5)."""
 
 from rogo_async.blobs.account import Account
+from rogo_async.blobs.inventory import Content, Inventory, Listed
 from rogo_async.blobs.source import Sources
 from rogo_async.blobs.store import MIGRATED_FROM, Store
 from rogo_async.blobs.transfer import Mover
 
-__all__ = ["MIGRATED_FROM", "Account", "Mover", "Sources", "Store"]
+__all__ = [
+    "MIGRATED_FROM",
+    "Account",
+    "Content",
+    "Inventory",
+    "Listed",
+    "Mover",
+    "Sources",
+    "Store",
+]

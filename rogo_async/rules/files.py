@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from rogo_async.errors import FailureCode, RowFault
 from rogo_async.model import FileKind, FileRef, SourceRow
+from rogo_async.rules.identity import sql_int
 from rogo_async.rules.media import content_type
 from rogo_async.rules.urls import (
     UNNAMED_FILE,
@@ -15,11 +17,24 @@ from rogo_async.rules.urls import (
     split_urls,
 )
 
-__all__ = ["blob_name", "content_type", "plan_files", "size_text"]
+__all__ = [
+    "BlobOwner",
+    "blob_name",
+    "content_type",
+    "owner_of_blob",
+    "plan_files",
+    "size_text",
+]
 
 FEEDBACK_EXTENSION: Final = "docx"
 FOLDERS: Final = {FileKind.SUBMISSION: "LTI_Uploads", FileKind.FEEDBACK: "Marker_files"}
 
+_KINDS: Final = {folder: kind for kind, folder in FOLDERS.items()}
+_BLOB_NAME: Final = re.compile(
+    rf"(?P<folder>{'|'.join(FOLDERS.values())})/rogo_(?P<attempt>[0-9]{{1,10}})/"
+    r"(?P<submission>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/"
+    r"(?P<order>[0-9]{1,6})_[A-Za-z0-9._-]+"
+)
 _LONGEST_SAFE_NAME: Final = 200
 _BYTES_PER_MB: Final = 1_048_576
 _EXTENSION: Final = re.compile(r"\.([A-Za-z0-9]{1,10})")
@@ -65,6 +80,25 @@ def blob_name(attempt: int, submission_id: str, ref: FileRef) -> str:
     """
     folder = FOLDERS[ref.kind]
     return f"{folder}/rogo_{attempt}/{submission_id}/{ref.order}_{_safe(ref.name, ref.extension)}"
+
+
+@dataclass(frozen=True, slots=True)
+class BlobOwner:
+    """Whose blob it is, by its name."""
+
+    kind: FileKind
+    attempt: int
+    submission_id: str
+    order: int
+
+
+def owner_of_blob(name: str) -> BlobOwner | None:
+    """Read a name that ``blob_name`` gave; None for any other."""
+    match = _BLOB_NAME.fullmatch(name)
+    attempt = sql_int(match["attempt"]) if match else None
+    if match is None or attempt is None:
+        return None
+    return BlobOwner(_KINDS[match["folder"]], attempt, match["submission"], int(match["order"]))
 
 
 def size_text(size_bytes: int) -> str:

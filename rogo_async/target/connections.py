@@ -35,6 +35,14 @@ CLOSE_S: Final = 5.0
 RUN: Final = "rogo_async"
 """The application_name of a run's sessions."""
 
+_WATCHFUL: Final = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "idle_in_transaction_session_timeout": "120s",
+}
+"""Has the server notice within a minute that this machine is gone, and let its locks go."""
+
 _MEANING: Final = {
     "28P01": "the login was refused. Check user and password in DATABASE_URL",
     "28000": "the login was refused. Check user and sslmode in DATABASE_URL",
@@ -155,7 +163,7 @@ class Address:
             "dsn": self.dsn,
             "timeout": CONNECT_S,
             "command_timeout": STATEMENT_S,
-            "server_settings": {"application_name": self.name, "TimeZone": "UTC"},
+            "server_settings": {"application_name": self.name, "TimeZone": "UTC", **_WATCHFUL},
             **tls,
         }
 
@@ -171,10 +179,14 @@ class Session:
         statement = query(name)
         return await self.raw.fetchrow(statement.sql, *statement.arguments(values))
 
-    async def rows(self, name: str, values: Mapping[str, object]) -> list[Any]:
+    async def rows(
+        self, name: str, values: Mapping[str, object], deadline_s: float = STATEMENT_S
+    ) -> list[Any]:
         """All rows of a named query."""
         statement = query(name)
-        found: list[Any] = await self.raw.fetch(statement.sql, *statement.arguments(values))
+        found: list[Any] = await self.raw.fetch(
+            statement.sql, *statement.arguments(values), timeout=deadline_s
+        )
         return found
 
 

@@ -1,0 +1,46 @@
+"""Which blobs the target refers to, and whether another run could still write (SPEC §6.7)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from rogo_async.resilience import Gate
+from rogo_async.target.connections import RUN, Connections
+
+_SCAN_S: Final = 600.0
+
+
+class References:
+    """Questions about blobs, asked through a gate."""
+
+    def __init__(self, connections: Connections, gate: Gate) -> None:
+        self._connections = connections
+        self._gate = gate
+
+    async def of(self, names: Sequence[str], urls: Sequence[str]) -> frozenset[str]:
+        """Those of the names that some submission_files row refers to, by name or by URL.
+
+        ``urls`` are the blobs' addresses in the order of ``names``. Raises RunStopped.
+        """
+
+        async def ask() -> frozenset[str]:
+            async with self._connections.session("references") as session:
+                values = {"names": list(names), "urls": list(urls)}
+                rows = await session.rows("referenced_blobs", values, _SCAN_S)
+            return frozenset(row["name"] for row in rows)
+
+        return await self._gate.call("references", ask, self._connections.probe)
+
+    async def run_since(self) -> datetime | None:
+        """Since when a session of some run has been connected; None when there is none.
+
+        Raises RunStopped.
+        """
+
+        async def ask() -> datetime | None:
+            async with self._connections.session("sessions") as session:
+                row = await session.row("sessions_of_runs", {"name": RUN})
+            since: datetime | None = row["since"]
+            return since
+
+        return await self._gate.call("sessions", ask, self._connections.probe)

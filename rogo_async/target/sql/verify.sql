@@ -1,0 +1,89 @@
+-- What verify reads of the target. Each page is one statement, so that what it shows belongs
+-- together; joins against the page need no index on the children.
+
+-- name: submissions_page
+WITH page AS MATERIALIZED (
+    SELECT id, lti_launch_id, lti_session_record_id, file_count, total_file_size, lms_user_id,
+        context_id, custom_assessment_code
+    FROM assignment_submissions
+    WHERE id > :after::text AND lti_launch_id ~ '^rogo_[0-9]+_'
+      AND (:ids::text[] IS NULL OR id = ANY (:ids::text[]))
+    ORDER BY id
+    LIMIT :count::int
+), files AS (
+    SELECT f.submission_id, json_agg(json_build_object(
+        'order', f.upload_order, 'container', f.azure_container_name,
+        'name', f.azure_blob_name, 'size', f.file_size) ORDER BY f.upload_order)::text AS files
+    FROM submission_files f JOIN page ON page.id = f.submission_id
+    GROUP BY 1
+), grades AS (
+    SELECT g.submission_id, count(*) AS grades,
+        bool_or(g.malpractice_level_id IS NOT NULL) AS malpractice,
+        min(g.assessment_id) AS assessment_id
+    FROM submission_grades g JOIN page ON page.id = g.submission_id
+    GROUP BY 1
+), markings AS (
+    SELECT m.submission_id, count(*) AS markings
+    FROM submission_marking_assignments m JOIN page ON page.id = m.submission_id
+    GROUP BY 1
+), strays AS (
+    SELECT k.submission_id, count(*) AS strays
+    FROM submission_section_marks k
+    JOIN grades g ON g.submission_id = k.submission_id
+    LEFT JOIN assessment_sections a ON a.id = k.section_id
+    WHERE a.assessment_id IS DISTINCT FROM g.assessment_id
+    GROUP BY 1
+)
+SELECT p.id, p.lti_launch_id AS launch_id, p.lti_session_record_id AS session_record_id,
+    p.file_count, p.total_file_size, f.files,
+    l.launch_id IS NOT NULL AS has_launch, r.id AS session_id,
+    (l.user_id, l.context_id, l.custom_assessment_code)
+        IS NOT DISTINCT FROM (p.lms_user_id, p.context_id, p.custom_assessment_code)
+        AS launch_agrees,
+    (r.lms_user_id, r.context_id, r.custom_assessment_code)
+        IS NOT DISTINCT FROM (p.lms_user_id, p.context_id, p.custom_assessment_code)
+        AS session_agrees,
+    coalesce(g.grades, 0) AS grades, coalesce(m.markings, 0) AS markings,
+    coalesce(s.strays, 0) AS strays,
+    coalesce(g.malpractice, false) AND NOT EXISTS (
+        SELECT FROM malpractice_enforcements e
+        WHERE e.lms_user_id = p.lms_user_id AND e.context_id = p.context_id
+          AND e.custom_assessment_code = p.custom_assessment_code
+    ) AS unenforced
+FROM page p
+LEFT JOIN lti_launch_sessions l ON l.launch_id = p.lti_launch_id
+LEFT JOIN lti_session_records r ON r.launch_id = p.lti_launch_id
+LEFT JOIN files f ON f.submission_id = p.id
+LEFT JOIN grades g ON g.submission_id = p.id
+LEFT JOIN markings m ON m.submission_id = p.id
+LEFT JOIN strays s ON s.submission_id = p.id
+ORDER BY p.id;
+
+-- name: submissions_sample
+SELECT id FROM assignment_submissions
+WHERE lti_launch_id ~ '^rogo_[0-9]+_' ORDER BY random() LIMIT :count::int;
+
+-- name: submissions_total
+SELECT count(*) AS total FROM assignment_submissions WHERE lti_launch_id ~ '^rogo_[0-9]+_';
+
+-- name: doubled_attempts
+-- An attempt with more than one submission, whoever wrote them.
+SELECT attempt::bigint AS attempt, array_agg(lti_launch_id::text ORDER BY id) AS launch_ids,
+    array_agg(id::text ORDER BY id) AS ids
+FROM (
+    SELECT id, lti_launch_id, substring(lti_launch_id from '^rogo_0*([0-9]{1,10})_') AS attempt
+    FROM assignment_submissions
+) AS marked
+WHERE attempt IS NOT NULL
+GROUP BY 1
+HAVING count(*) > 1;
+
+-- name: launches_alone
+-- Launch and session records that mark an attempt as migrated and have no submission.
+SELECT launch_id FROM (
+    SELECT launch_id FROM lti_launch_sessions
+    UNION
+    SELECT launch_id FROM lti_session_records
+) AS marked
+WHERE launch_id ~ '^rogo_[0-9]+_'
+  AND NOT EXISTS (SELECT FROM assignment_submissions s WHERE s.lti_launch_id = marked.launch_id);
