@@ -20,7 +20,8 @@ _CLASS: Final = 0x526F676F
 _OBJECT: Final = 1
 _KEY: Final = {"class": _CLASS, "object": _OBJECT}
 HEARTBEAT_S: Final = 5.0
-_ANSWER_S: Final = 20.0
+_ANSWER_S: Final = 60.0
+"""A server that is slow still keeps the lock for us; by then it would have noticed our absence."""
 
 
 class RunLock:
@@ -86,7 +87,8 @@ class RunLock:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             try:
-                held = (await session.row("own_lock", _KEY))["held"]
+                (found,) = await session.rows("own_lock", _KEY, _ANSWER_S)
+                held = found["held"]
             except LIBRARY_ERRORS:
                 held = 0
             if not held:

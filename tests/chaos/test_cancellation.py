@@ -1,0 +1,115 @@
+"""Consumers that are cancelled at any point of their work: the invariants hold (SPEC §6).
+
+Nothing in the product cancels a consumer but the end of a run, after its grace time; then it may
+be anywhere. ROGO_TEST_CANCELLATIONS says at how many points (1,000 in the long form).
+"""
+
+import asyncio
+import os
+import random
+from typing import Any, Final
+
+import pytest
+from handmade import Desk, whole
+from operating import FAILED, operate, table
+
+from rogo_async import engine
+from rogo_async.consumers import Consumers
+from rogo_async.devstack.stack import Place, Stack
+from rogo_async.engine import Run, Selection
+from rogo_async.settings import load_settings
+
+POINTS: Final = int(os.environ.get("ROGO_TEST_CANCELLATIONS", "40"))
+PER_RUN: Final = 8
+ROWS: Final = 24
+SEED: Final = 7
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    made = Desk(stack, place)
+    submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
+    for each in submissions:
+        if each.attempt % 3 == 0:
+            each.report["Grade"] = "Malpractice Moderate"
+    await made.lay_out(submissions)
+    return made
+
+
+class Steps:
+    """Counts the turns of the event loop and cancels a consumer when its number has come."""
+
+    def __init__(self, at: list[int]) -> None:
+        self.turns = 0
+        self.cancelled = 0
+        self._at = sorted(at, reverse=True)
+
+    async def walk(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self.turns += 1
+            if self._at and self.turns >= self._at[-1]:
+                self._at.pop()
+                consumers = [t for t in asyncio.all_tasks() if t.get_name().startswith("consumer-")]
+                if consumers:
+                    random.choice(consumers).cancel()
+                    self.cancelled += 1
+
+
+async def run_with(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, site: dict[str, str], **settings: Any
+) -> int:
+    """A whole run in this process, the walker beside its consumers."""
+    for name, value in site.items():
+        monkeypatch.setenv(name, value)
+
+    class Watched(Consumers):
+        async def work(self, grace_s: float) -> None:
+            walker = asyncio.create_task(steps.walk(), name="walker")
+            try:
+                await super().work(grace_s)
+            finally:
+                walker.cancel()
+
+    monkeypatch.setattr(engine, "Consumers", Watched)
+    run = Run(load_settings(rogo_concurrency=PER_RUN, **settings), Selection(), None)
+    return int((await run.execute()).exit_code)
+
+
+async def test_consumers_are_cancelled_anywhere(
+    desk: Desk, site: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = Steps([])
+    assert await run_with(measured, monkeypatch, site) == 0
+    cancelled = 0
+    generator = random.Random(SEED)
+    while cancelled < POINTS:
+        await emptied(desk)
+        steps = Steps([generator.randrange(measured.turns) for _ in range(PER_RUN)])
+        code = await run_with(steps, monkeypatch, site)
+        assert code in {0, 70}
+        assert (
+            code == 70 or not steps.cancelled or await desk.attempts() == list(range(1, ROWS + 1))
+        )
+        await whole(desk)
+        cancelled += steps.cancelled
+        assert (await operate(site)).code == 0
+        assert await desk.attempts() == list(range(1, ROWS + 1))
+        await whole(desk)
+        assert len(await desk.rows("malpractice_enforcements")) == ROWS // 3
+        assert table(desk.data_dir / FAILED) == []
+        assert len(table(desk.data_dir / "migrated.csv")) == ROWS
+        assert (await operate(site, "sweep", "--delete", "--min-age", "0")).code == 0
+        assert len(await desk.blobs()) == ROWS
+
+
+async def emptied(desk: Desk) -> None:
+    """As before the first run."""
+    async with desk.target() as target:
+        await target.execute(
+            "DELETE FROM malpractice_enforcements; DELETE FROM assignment_submissions; "
+            "DELETE FROM lti_session_records; DELETE FROM lti_launch_sessions"
+        )
+    async with desk.container() as container:
+        for name in await desk.blobs():
+            await container.delete_blob(name)

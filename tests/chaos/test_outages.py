@@ -1,0 +1,284 @@
+"""Each server cut, reset, frozen, closed, restarted, throttling: no row fails for it (SPEC §6.6).
+
+ROGO_TEST_FREEZE_S=30 makes a freeze as long as a failover takes.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import pytest
+from aiohttp import ClientSession, web
+from handmade import Desk, whole
+from operating import FAILED, Command, Ended, begun, counts, operate, summary, table
+
+from rogo_async.devstack.postgres import quoted
+from rogo_async.devstack.source import Answer
+from rogo_async.devstack.stack import Place, Stack
+from rogo_async.devstack.tcp_proxy import TcpProxy
+
+ROWS: Final = 60
+FREEZE_S: Final = float(os.environ.get("ROGO_TEST_FREEZE_S", "3"))
+SLACK_S: Final = 8.0
+"""What an outage may cost beyond its own length: backoff, the probe's interval, a busy machine."""
+SETTINGS: Final = {
+    "target": "DATABASE_URL",
+    "warehouse": "DATA_WAREHOUSE_CONNECTION_STRING",
+    "store": "AZURE_STORAGE_CONNECTION_STRING",
+    "source": "ROGO_SOURCE_HOSTS",
+}
+Fault = Callable[[TcpProxy], Awaitable[float]]
+
+
+async def cut(proxy: TcpProxy) -> float:
+    proxy.cut()
+    return 0.0
+
+
+async def reset(proxy: TcpProxy) -> float:
+    proxy.reset()
+    return 0.0
+
+
+async def frozen(proxy: TcpProxy) -> float:
+    """Everything is late, nothing is lost: the server, or its machine, stands still."""
+    proxy.delay_s = FREEZE_S
+    await asyncio.sleep(FREEZE_S)
+    proxy.delay_s = 0.0
+    return FREEZE_S
+
+
+async def closed(proxy: TcpProxy) -> float:
+    proxy.refuse = True
+    proxy.cut()
+    await asyncio.sleep(1.5)
+    proxy.refuse = False
+    return 1.5
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    return await filled(Desk(stack, place))
+
+
+async def filled(desk: Desk) -> Desk:
+    """Submissions that take a while each."""
+    submissions = [desk.sound(attempt) for attempt in range(1, ROWS + 1)]
+    for each in submissions:
+        desk.served(f"{each.attempt}.txt", b"text %d" % each.attempt, delay_s=0.1)
+    await desk.lay_out(submissions)
+    return desk
+
+
+@asynccontextmanager
+async def behind_proxy(
+    desk: Desk, site: dict[str, str], server: str
+) -> AsyncIterator[tuple[TcpProxy, Command]]:
+    """A run whose way to one server leads through the proxy, in the middle of its work."""
+    stack = desk.stack
+    ports = {"store": stack.azurite.port, "source": stack.source.port}
+    port = ports.get(server, stack.postgres.port)
+    async with TcpProxy("127.0.0.1", port) as proxy:
+        name = SETTINGS[server]
+        there = {**site, name: site[name].replace(f"{port}", f"{proxy.port}")}
+        if server == "source":
+            lines = desk.data_dir / "submission_files.csv"
+            lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
+        if server == "warehouse":
+            proxy.delay_s = 0.15
+        async with begun(there, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+            await command.logged("migration begins")
+            if server != "warehouse":
+                await command.logged("progress", lambda entry: entry["done"] > 3)
+            yield proxy, command
+
+
+async def nothing_lost(desk: Desk, site: dict[str, str], ended: Ended) -> None:
+    """No row failed, and what was not reached migrates in the next run."""
+    assert ended.events("a fault of this tool") == []
+    assert table(desk.data_dir / FAILED) == []
+    migrated, failed, skipped, not_reached = counts(desk.data_dir)
+    assert (failed, skipped) == (0, 0)
+    assert migrated + not_reached == ROWS
+    if not_reached:
+        assert (await operate(site)).code == 0
+    assert await desk.attempts() == list(range(1, ROWS + 1))
+    assert len(table(desk.data_dir / "migrated.csv")) == ROWS
+    await whole(desk)
+    assert (await operate(site, "sweep", "--delete", "--min-age", "0")).code == 0
+    assert (await operate(site, "verify")).code == 0
+
+
+@pytest.mark.parametrize("fault", [cut, reset, frozen, closed])
+@pytest.mark.parametrize("server", ["warehouse", "store", "source"])
+async def test_a_server_that_is_away_for_a_while(
+    desk: Desk, site: dict[str, str], server: str, fault: Fault
+) -> None:
+    async with behind_proxy(desk, site, server) as (proxy, command):
+        seconds = await fault(proxy)
+        ended = await command.ended()
+    assert ended.code == 0, ended.output
+    lost_s = sum(outage["seconds"] for outage in summary(desk.data_dir)["outages"])
+    assert lost_s < seconds + SLACK_S
+    await nothing_lost(desk, site, ended)
+
+
+async def test_a_target_that_stands_still_costs_no_more_than_its_time(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    async with behind_proxy(desk, site, "target") as (proxy, command):
+        await frozen(proxy)
+        ended = await command.ended()
+    assert ended.code == 0, ended.output
+    assert counts(desk.data_dir)[0] == ROWS
+    await nothing_lost(desk, site, ended)
+
+
+@pytest.mark.parametrize("fault", [cut, reset, closed])
+async def test_a_target_that_drops_the_locks_connection_ends_the_run(
+    desk: Desk, site: dict[str, str], fault: Fault
+) -> None:
+    async with behind_proxy(desk, site, "target") as (proxy, command):
+        await fault(proxy)
+        ended = await command.ended()
+    assert ended.code == 3, ended.output
+    assert "the run's lock was lost" in ended.stdout
+    await nothing_lost(desk, site, ended)
+
+
+async def test_a_restart_of_postgresql(desk: Desk, site: dict[str, str], stack: Stack) -> None:
+    async with begun(site, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+        await command.logged("progress", lambda entry: entry["done"] > 3)
+        await stack.postgres.restart()
+        ended = await command.ended()
+    assert ended.code == 3, ended.output
+    await nothing_lost(desk, site, ended)
+
+
+async def test_sessions_that_an_administrator_ends(
+    desk: Desk, site: dict[str, str], target_db: str
+) -> None:
+    """All but the lock's own, again and again, as a server does that sheds load."""
+    administrator = await asyncpg.connect(target_db)
+    try:
+        async with begun(site, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+            await command.logged("progress", lambda entry: entry["done"] > 3)
+            for _ in range(10):
+                await administrator.execute(
+                    "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a "
+                    "WHERE a.datname = current_database() AND a.application_name = 'rogo_async' "
+                    "AND a.pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+                )
+                await asyncio.sleep(0.1)
+            ended = await command.ended()
+    finally:
+        await administrator.close()
+    assert ended.code == 0, ended.output
+    assert summary(desk.data_dir)["retries"]
+    await nothing_lost(desk, site, ended)
+
+
+async def test_a_target_with_too_few_connections(
+    desk: Desk, site: dict[str, str], stack: Stack, place: Place
+) -> None:
+    """53300, for the run's pool but not for its lock and its first connection."""
+    limit = f"ALTER DATABASE {quoted(place.target)} CONNECTION LIMIT"
+    await stack.postgres.execute_script("postgres", f"{limit} 3")
+    ended = await operate(site, ROGO_CONCURRENCY="16")
+    assert ended.code == 0, ended.output
+    assert summary(desk.data_dir)["retries"]["target.insert"]
+    await stack.postgres.execute_script("postgres", f"{limit} -1")
+    await nothing_lost(desk, site, ended)
+
+
+async def test_a_source_that_throttles(desk: Desk, site: dict[str, str]) -> None:
+    for attempt in range(1, ROWS + 1, 2):
+        served = desk.source.routes[f"/{attempt}.txt"]
+        busy = Answer(status=503, headers={"Retry-After": "1"}, times=2, then=served)
+        desk.source.routes[f"/{attempt}.txt"] = busy
+    ended = await operate(site)
+    assert ended.code == 0, ended.output
+    assert summary(desk.data_dir)["retries"]["source.get"] >= ROWS
+    await nothing_lost(desk, site, ended)
+
+
+@asynccontextmanager
+async def throttling_store(upstream: str) -> AsyncIterator[tuple[int, list[str]]]:
+    """An HTTP proxy that answers 503 to every other write at first, with Retry-After."""
+    refused: list[str] = []
+    seen: set[str] = set()
+
+    async def handle(request: web.Request) -> web.Response:
+        key = f"{request.method} {request.path}"
+        if request.method == "PUT" and key not in seen and len(seen) < ROWS:
+            seen.add(key)
+            refused.append(request.path)
+            return web.Response(status=503, headers={"Retry-After": "1"})
+        async with session.request(
+            request.method,
+            f"{upstream}{request.raw_path}",
+            headers=request.headers,
+            data=await request.read() or None,
+            skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding"),
+        ) as response:
+            kept = {k: v for k, v in response.headers.items() if k != "Transfer-Encoding"}
+            body = await response.read()
+        return web.Response(status=response.status, headers=kept, body=body)
+
+    app = web.Application(client_max_size=1 << 24)
+    app.router.add_route("*", "/{path:.*}", handle)
+    async with ClientSession(auto_decompress=False) as session:
+        runner = web.AppRunner(app)
+        await runner.setup()
+        server = web.TCPSite(runner, "127.0.0.1", 0)
+        await server.start()
+        try:
+            yield runner.addresses[0][1], refused
+        finally:
+            await runner.cleanup()
+
+
+async def test_a_store_that_throttles(desk: Desk, site: dict[str, str], stack: Stack) -> None:
+    async with throttling_store(stack.azurite.origin) as (port, refused):
+        name = SETTINGS["store"]
+        there = {**site, name: site[name].replace(f"{stack.azurite.port}", f"{port}")}
+        ended = await operate(there)
+    assert ended.code == 0, ended.output
+    assert len(refused) == ROWS
+    assert summary(desk.data_dir)["retries"]["store.put"] >= ROWS
+    # The rows name the proxy; this is about the blobs.
+    assert len(await desk.blobs()) == ROWS
+    assert counts(desk.data_dir) == (ROWS, 0, 0, 0)
+
+
+async def test_a_store_that_is_restarted(tmp_path: Path) -> None:
+    async with Stack(tmp_path / "stack", keep=True) as stack:
+        desk = await filled(Desk(stack, stack.place))
+        site = stack.environment()
+        async with begun(site, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+            await command.logged("progress", lambda entry: entry["done"] > 3)
+            await stack.azurite.restart()
+            ended = await command.ended()
+        assert ended.code == 0, ended.output
+        await nothing_lost(desk, site, ended)
+
+
+@pytest.mark.parametrize("server", SETTINGS)
+async def test_a_server_that_swallows_everything_for_good(
+    desk: Desk, site: dict[str, str], server: str
+) -> None:
+    async with behind_proxy(desk, {**site, "ROGO_OUTAGE_LIMIT": "4"}, server) as (proxy, command):
+        proxy.black_hole = True
+        began = asyncio.get_running_loop().time()
+        ended = await command.ended(deadline_s=60)
+        assert asyncio.get_running_loop().time() - began < 4 + 30
+    assert ended.code == 3, ended.output
+    assert len(ended.stdout.splitlines()) == 1
+    if server == "source":
+        lines = desk.data_dir / "submission_files.csv"
+        lines.write_text(lines.read_text().replace(f":{proxy.port}/", f":{desk.source.port}/"))
+    await nothing_lost(desk, site, ended)
