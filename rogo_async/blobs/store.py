@@ -99,7 +99,7 @@ class Store:
             raise RowFault(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
 
     async def delete(self, blob_name: str) -> None:
-        """Delete a blob; one that is not there counts as deleted. Raises a DependencyFault."""
+        """Delete a blob; one that is not there counts as deleted. Raises as ``put`` does."""
         client = self._account.container.get_blob_client(blob_name)
 
         async def gone() -> None:
@@ -108,7 +108,7 @@ class Store:
             except ResourceNotFoundError:
                 return
 
-        await self._account.call("delete", gone)
+        await self._gate.call("delete", lambda: self._account.call("delete", gone), self.probe)
 
     async def probe(self) -> None:
         """Whether the container answers. Raises a DependencyFault."""

@@ -15,6 +15,7 @@ from rogo_async.errors import (
     DependencyFault,
     FailureCode,
     RowFault,
+    RunStopped,
     TransientFault,
 )
 from rogo_async.model import FileKind, FileRef, Identity, StoredFile
@@ -67,8 +68,10 @@ class Mover:
         for ref in refs:
             try:
                 await self._store.delete(blob_name(identity.attempt, identity.submission_id, ref))
-            except DependencyFault as fault:
-                log.warning("a blob was left behind", attempt=identity.attempt, reason=fault.reason)
+            except (DependencyFault, RunStopped) as reason:
+                log.warning(
+                    "blobs were left to sweep", attempt=identity.attempt, reason=str(reason)
+                )
                 return
 
     async def _move(self, ref: FileRef, identity: Identity) -> StoredFile:
