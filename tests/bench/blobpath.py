@@ -1,0 +1,71 @@
+"""Our way of blobs alone, in a process of its own: ``python -m bench.blobpath ORDER``.
+
+Only what moves files takes part: no rules, no rows, no databases. ORDER is JSON; the settings are
+those of a run, from the environment.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+
+from rogo_async.blobs import Account, Mover, Sources, Store
+from rogo_async.blobs.budget import ByteBudget
+from rogo_async.control import Control
+from rogo_async.datadir import new_run_id
+from rogo_async.errors import Dependency
+from rogo_async.measure import Measurements
+from rogo_async.model import FileKind, FileRef
+from rogo_async.resilience import Gate
+from rogo_async.rules.identity import identify
+from rogo_async.settings import Settings, load_settings
+
+
+async def move_all(settings: Settings, urls: list[str]) -> None:
+    """Move one file a submission, as many at a time as there would be consumers."""
+    run_id, control, measurements = new_run_id(), Control(), Measurements()
+
+    def gate(dependency: Dependency, place: str = "") -> Gate:
+        return Gate(dependency, control, measurements, settings.rogo_outage_limit, place=place)
+
+    account = Account(settings)
+    connector = aiohttp.TCPConnector(limit=0)
+    jar = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(
+        connector=connector, auto_decompress=False, cookie_jar=jar
+    ) as session:
+        sources = Sources(
+            session,
+            settings.allow_list,
+            settings.source_sas,
+            lambda place: gate(Dependency.SOURCE, place),
+        )
+        store = Store(account, session, gate(Dependency.STORE))
+        metadata = {"migratedFrom": "rogo_warehouse", "runId": run_id, "target": "bench"}
+        mover = Mover(sources, store, ByteBudget(), metadata)
+        waiting = enumerate(urls, start=1)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(settings.rogo_concurrency):
+                group.create_task(_take(mover, waiting, run_id, settings))
+    await account.aclose()
+
+
+async def _take(
+    mover: Mover, waiting: Iterator[tuple[int, str]], run_id: str, settings: Settings
+) -> None:
+    for attempt, url in waiting:
+        ref = FileRef(FileKind.SUBMISSION, 1, "answer.txt", "txt", "text/plain", url)
+        await mover.move([ref], identify(attempt, run_id, settings.rogo_instance_id))
+
+
+def main() -> None:
+    """Do the whole order."""
+    urls = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    asyncio.run(move_all(load_settings(), urls))
+
+
+if __name__ == "__main__":
+    main()

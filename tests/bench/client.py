@@ -1,0 +1,115 @@
+"""Our command as a process of its own, and what it used."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rogo_async.devstack.process import tied_to_us
+
+COMMAND: Final = (sys.executable, "-m", "rogo_async", "run")
+_POLL_S: Final = 0.05
+
+
+class BenchError(Exception):
+    """A bench cannot go on. One line: what is wrong, and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a process used. ``peak_bytes`` is its own peak (VmHWM), read every 50 ms."""
+
+    pid: int
+    began: float
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run of our command: what it used and its run_summary.json."""
+
+    used: Used
+    summary: dict[str, Any]
+
+
+async def run(
+    environment: Mapping[str, str], data_dir: Path, consumers: int | None, expected: int
+) -> Ran:
+    """Run the migration; ``expected`` rows must migrate. ``consumers`` None is the default."""
+    settings = {} if consumers is None else {"ROGO_CONCURRENCY": str(consumers)}
+    used = await process(COMMAND, {**environment, **settings}, data_dir)
+    path = data_dir / "run_summary.json"
+    summary: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    if used.code != 0 or summary.get("migrated") != expected:
+        raise BenchError(
+            f"a run ended with {used.code} and {summary.get('migrated')} of {expected} rows "
+            f"migrated: {last_words(data_dir / 'output.log')}"
+        )
+    return Ran(used, summary)
+
+
+async def process(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> Used:
+    """Run a command to its end, its output in ``output.log``. It does not outlive us."""
+    with (directory / "output.log").open("ab") as log:
+        began, started = time.time(), time.monotonic()
+        child = subprocess.Popen(  # noqa: ASYNC220 - wait4 below tells what it used
+            tied_to_us(command, signal.SIGKILL),
+            env={"PATH": os.environ["PATH"], **_python_path(), **environment},
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    watching = asyncio.create_task(_peak(child.pid), name="watching memory")
+    waiting = asyncio.create_task(asyncio.to_thread(os.wait4, child.pid, 0), name="waiting")
+    try:
+        _, status, usage = await asyncio.shield(waiting)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+        await waiting
+        raise
+    finally:
+        watching.cancel()
+        child.returncode = -1  # wait4 has reaped it
+        await asyncio.wait({watching})
+    wall_s = time.monotonic() - started
+    peak_bytes = watching.result() if not watching.cancelled() else 0
+    cpu_s = usage.ru_utime + usage.ru_stime
+    code = os.waitstatus_to_exitcode(status)
+    return Used(child.pid, began, wall_s, cpu_s, peak_bytes, code)
+
+
+def last_words(log: Path) -> str:
+    """The end of what a process has said."""
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    return " ".join(lines[-2:])[-600:]
+
+
+def _python_path() -> dict[str, str]:
+    return {n: os.environ[n] for n in ("PYTHONPATH",) if n in os.environ}
+
+
+async def _peak(pid: int) -> int:
+    """The highest VmHWM seen until cancelled. The rusage of a child begins at its parent's."""
+    peak = 0
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        peak = max(peak, int(line.split()[1]) * 1024)
+            await asyncio.sleep(_POLL_S)
+    return peak

@@ -1,0 +1,125 @@
+"""``cpu``: the client's CPU time a submission, without delays, and where it goes."""
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import client, ground
+from bench.figures import spread
+from bench.meters import metered
+from bench.report import Report
+
+ROWS = 2_000
+REPEATS = 3
+MOST_MS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One run: CPU seconds of the client beyond starting, of the servers, and the rate."""
+
+    client_s: float
+    servers_s: Mapping[str, float]
+    rate: float
+
+
+async def measure(report: Report, *, quick: bool, stretch: float | None) -> None:
+    """Repeat the same run, then once more under a sampling profile."""
+    del stretch
+    rows, repeats = (500, 2) if quick else (ROWS, REPEATS)
+    with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
+        directory = Path(name)
+        async with ground.stack_in(directory / "stack") as stack:
+            field = await ground.prepared(stack, rows)
+            start_s = statistics.median(
+                [await _starting(field, directory, number) for number in range(repeats)]
+            )
+            runs = [
+                await _once(field, directory, number, rows, start_s) for number in range(repeats)
+            ]
+            profile = await _profile(field, directory, rows)
+    _tell(report, rows, start_s, runs, profile)
+
+
+async def _starting(field: ground.Ground, directory: Path, number: int) -> float:
+    """CPU seconds of a run of an empty file."""
+    place = await field.new_target(f"empty{number}", directory / f"empty{number}")
+    field.write_inputs(place.data_dir, 0, field.stack.source_url(place))
+    ran = await client.run(field.stack.environment_of(place), place.data_dir, None, 0)
+    await field.stack.remove_place(ground.own_of(place))
+    return ran.used.cpu_s
+
+
+async def _once(
+    field: ground.Ground, directory: Path, number: int, rows: int, start_s: float
+) -> Once:
+    stack = field.stack
+    place = await field.new_target(f"cpu{number}", directory / f"cpu{number}")
+    field.write_inputs(place.data_dir, rows, stack.source_url(place))
+    servers = {"azurite": stack.azurite.pid, "postgres": stack.postgres.pid}
+    async with metered(servers) as meters:
+        ran = await client.run(stack.environment_of(place), place.data_dir, None, rows)
+    finished = await ground.finish_times(stack.postgres.dsn(place.target))
+    await stack.remove_place(ground.own_of(place))
+    cut = rows // 10
+    rate = (rows - 2 * cut) / (finished[-cut] - finished[cut])
+    return Once(ran.used.cpu_s - start_s, meters.all_used(), rate)
+
+
+async def _profile(field: ground.Ground, directory: Path, rows: int) -> dict[str, float]:
+    """Milliseconds a submission by stage, sampled; starting is left out."""
+    stack = field.stack
+    place = await field.new_target("profile", directory / "profile")
+    field.write_inputs(place.data_dir, rows, stack.source_url(place))
+    used = await client.process(
+        [sys.executable, "-m", "bench.profiled"], stack.environment_of(place), place.data_dir
+    )
+    path = place.data_dir / "profile.json"
+    if used.code != 0 or not path.exists():
+        said = client.last_words(place.data_dir / "output.log")
+        raise client.BenchError(f"the profiled run ended with {used.code}: {said}")
+    stages: dict[str, float] = json.loads(path.read_text("utf-8"))
+    return {name: seconds * 1_000 / rows for name, seconds in stages.items()}
+
+
+def _tell(
+    report: Report, rows: int, start_s: float, runs: list[Once], profile: dict[str, float]
+) -> None:
+    each = [run.client_s * 1_000 / rows for run in runs]
+    servers = {
+        name: statistics.median(run.servers_s[name] for run in runs) * 1_000 / rows
+        for name in runs[0].servers_s
+    }
+    by_process = {"client": statistics.median(each), **servers}
+    busiest = max(by_process, key=lambda name: by_process[name])
+    report.add("cpu_ms_per_submission", by_process["client"])
+    report.add("spread", spread(each))
+    report.add("start_s", start_s)
+    report.add("rate", statistics.median(run.rate for run in runs), 1)
+    report.add_all("cpu_ms", by_process)
+    report.numbers["busiest"] = busiest
+    report.numbers["repeats"] = len(runs)
+    report.say(
+        f"{len(runs)} runs of {rows} submissions of two files of 50 KB: "
+        f"{', '.join(f'{value:.2f}' for value in each)} ms of client CPU each "
+        f"(spread {spread(each):.1%}), beside {start_s:.2f} s for starting; "
+        f"{report.numbers['rate']:g} submissions a second"
+    )
+    report.say("")
+    report.table(
+        ("CPU ms a submission", ""), [(name, f"{ms:.2f}") for name, ms in by_process.items()]
+    )
+    total = sum(profile.values())
+    stages = sorted(profile.items(), key=lambda item: -item[1])
+    report.table(
+        ("client by stage (sampled in a run of its own)", "ms", "share"),
+        [(name, f"{ms:.3f}", f"{ms / total:.0%}") for name, ms in stages],
+    )
+    report.add_all("stage_ms", profile, 4)
+    report.numbers["azurite_is_busiest"] = int(busiest == "azurite")
+    report.target("cpu_ms_per_submission", MOST_MS, most=True)
+    report.target("azurite_is_busiest", 1)

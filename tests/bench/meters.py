@@ -1,0 +1,72 @@
+"""CPU time of servers, proxies and clients, from outside."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import psutil
+
+_INTERVAL_S = 0.5
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, of its children that live and of those it has reaped."""
+    total = 0.0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        total += times.user + times.system + times.children_user + times.children_system
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                own = child.cpu_times()
+                total += own.user + own.system + own.children_user + own.children_system
+    return total
+
+
+@dataclass(slots=True)
+class Meters:
+    """Samples of CPU time by name, each at a time of the system's clock."""
+
+    samples: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+
+    def used(self, began: float, ended: float) -> dict[str, float]:
+        """CPU seconds that each used between the samples nearest to two times."""
+        first = min(self.samples, key=lambda sample: abs(sample[0] - began))
+        last = min(self.samples, key=lambda sample: abs(sample[0] - ended))
+        return {name: last[1][name] - first[1][name] for name in last[1] if name in first[1]}
+
+    def cores(self, began: float, ended: float) -> dict[str, float]:
+        """How many cores each used between two times."""
+        first = min(self.samples, key=lambda sample: abs(sample[0] - began))
+        last = min(self.samples, key=lambda sample: abs(sample[0] - ended))
+        seconds = max(last[0] - first[0], 1e-3)
+        return {name: used / seconds for name, used in self.used(began, ended).items()}
+
+    def all_used(self) -> dict[str, float]:
+        """CPU seconds that each used from the first sample to the last."""
+        return self.used(self.samples[0][0], self.samples[-1][0])
+
+
+@contextlib.asynccontextmanager
+async def metered(pids: Mapping[str, int]) -> AsyncIterator[Meters]:
+    """Samples these processes, by name, for the length of a with block."""
+    meters = Meters()
+
+    def sample() -> None:
+        meters.samples.append((time.time(), {n: cpu_seconds(pid) for n, pid in pids.items()}))
+
+    async def keep_sampling() -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            sample()
+
+    sample()
+    task = asyncio.create_task(keep_sampling(), name="meters")
+    try:
+        yield meters
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        sample()

@@ -1,0 +1,181 @@
+"""``rclone``: our way of blobs beside rclone's, on the same blobs and the same store."""
+
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+from bench import client, ground
+from bench.client import BenchError
+from bench.figures import spread
+from bench.meters import metered
+from bench.report import Report
+from rogo_async.devstack.container import Container, side_by_side
+from rogo_async.devstack.documents import BlobSpec
+from rogo_async.devstack.stack import Place, Stack
+from rogo_async.settings import DEFAULT_CONCURRENCY
+
+REMEDY = "rclone is missing: apt-get install rclone"
+REPEATS = 3
+TARGETS = {"small": 2.0, "large": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Blobs to be copied: how many, and how long each."""
+
+    count: int
+    size_bytes: int
+
+    def paths(self) -> list[str]:
+        """Their names."""
+        return [f"{self.size_bytes}/{n:06d}.txt" for n in range(self.count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One tool's copy of a load: seconds, CPU seconds of the tool and of the store."""
+
+    wall_s: float
+    cpu_s: float
+    store_s: float
+
+
+LOADS = {"small": Load(5_000, 20_000), "large": Load(200, 8 * 1024**2)}
+QUICK = {"small": Load(1_000, 20_000), "large": Load(40, 8 * 1024**2)}
+
+
+async def measure(report: Report, *, quick: bool, stretch: float | None) -> None:
+    """Copy each load with both in turn, at equal transfers, and count what arrived."""
+    del stretch
+    program = shutil.which("rclone")
+    if program is None:
+        raise BenchError(REMEDY)
+    loads, repeats = (QUICK, 1) if quick else (LOADS, REPEATS)
+    with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
+        found: dict[str, dict[str, list[Copied]]] = {}
+        for key, load in loads.items():
+            directory = Path(name) / key
+            async with ground.stack_in(directory) as stack:
+                bench = _Bench(stack, load, program, directory)
+                await bench.fill()
+                found[key] = {"rclone": [], "ours": []}
+                for number in range(repeats):
+                    found[key]["rclone"].append(await bench.rclone(f"r{number}"))
+                    found[key]["ours"].append(await bench.ours(f"o{number}"))
+    _tell(report, loads, found)
+
+
+class _Bench:
+    """One load on one store."""
+
+    def __init__(self, stack: Stack, load: Load, program: str, directory: Path) -> None:
+        self._stack = stack
+        self._load = load
+        self._program = program
+        self._directory = directory
+
+    async def fill(self) -> None:
+        """Put the load into the source container."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as session:
+            source = Container(self._stack.azurite, self._stack.place.source_container, session)
+            specs = [
+                BlobSpec(path, "txt", number, self._load.size_bytes)
+                for number, path in enumerate(self._load.paths())
+            ]
+            await side_by_side(source.upload, specs)
+
+    async def rclone(self, name: str) -> Copied:
+        """Copy with rclone."""
+        place, stack = await self._place(name), self._stack
+        url = f"{stack.azurite.endpoint}?{_account_sas(stack)}"
+        remotes = {
+            f"RCLONE_CONFIG_{remote}_{key}": value
+            for remote in ("FROM", "TO")
+            for key, value in (("TYPE", "azureblob"), ("SAS_URL", url))
+        }
+        transfers = str(DEFAULT_CONCURRENCY)
+        command = [
+            *(self._program, "copy", f"from:{stack.place.source_container}"),
+            *(f"to:{place.container}", "--config", "", "--disable", "copy", "--stats", "0"),
+            *("--transfers", transfers, "--checkers", transfers, "--retries", "1"),
+        ]
+        home = {"HOME": str(place.data_dir)}
+        return await self._copy(place, command, {**remotes, **home})
+
+    async def ours(self, name: str) -> Copied:
+        """Copy with our Mover."""
+        place, stack = await self._place(name), self._stack
+        order = place.data_dir / "urls.json"
+        base = stack.source_url(place)
+        order.write_text(json.dumps([f"{base}/{path}" for path in self._load.paths()]), "utf-8")
+        command = [sys.executable, "-m", "bench.blobpath", str(order)]
+        return await self._copy(place, command, stack.environment_of(place))
+
+    async def _place(self, name: str) -> Place:
+        return await ground.Ground(self._stack, self._stack.place, 0).new_target(
+            name, self._directory / name
+        )
+
+    async def _copy(self, place: Place, command: list[str], environment: dict[str, str]) -> Copied:
+        async with metered({"azurite": self._stack.azurite.pid}) as meters:
+            used = await client.process(command, environment, place.data_dir)
+        blobs = await ground.stored(self._stack, place)
+        await self._stack.remove_place(ground.own_of(place))
+        whole = sum(size == self._load.size_bytes for size, _ in blobs)
+        if used.code != 0 or whole != self._load.count or len(blobs) != whole:
+            said = client.last_words(place.data_dir / "output.log")
+            raise BenchError(
+                f"{command[0]} ended with {used.code}; "
+                f"{whole} of {self._load.count} arrived: {said}"
+            )
+        return Copied(used.wall_s, used.cpu_s, meters.all_used()["azurite"])
+
+
+def _account_sas(stack: Stack) -> str:
+    return generate_account_sas(
+        stack.azurite.account_name,
+        account_key=stack.azurite.account_key,
+        resource_types=ResourceTypes(service=True, container=True, object=True),
+        permission=AccountSasPermissions(
+            read=True, write=True, delete=True, list=True, add=True, create=True
+        ),
+        expiry=datetime.now(UTC) + timedelta(hours=12),
+    )
+
+
+def _tell(
+    report: Report, loads: dict[str, Load], found: dict[str, dict[str, list[Copied]]]
+) -> None:
+    rows = []
+    for key, load in loads.items():
+        for tool, copies in found[key].items():
+            walls = [copy.wall_s for copy in copies]
+            rate = load.count / statistics.median(walls)
+            store_ms = statistics.median(copy.store_s for copy in copies) * 1_000 / load.count
+            cpu_ms = statistics.median(copy.cpu_s for copy in copies) * 1_000 / load.count
+            report.add(f"{tool}.{key}.rate", rate, 2)
+            report.add(f"{tool}.{key}.spread", spread(walls))
+            report.add(f"{tool}.{key}.cpu_ms", cpu_ms)
+            report.add(f"{tool}.{key}.azurite_ms", store_ms)
+            name = f"{tool}, {load.count:,} of {load.size_bytes / 1_000:,.0f} kB"
+            costs = f"{cpu_ms:.2f}", f"{store_ms:.2f}"
+            rows.append((name, f"{rate:.1f}", f"{spread(walls):.1%}", *costs))
+        ratio = report.numbers[f"ours.{key}.rate"] / report.numbers[f"rclone.{key}.rate"]
+        report.add(f"ratio.{key}", ratio)
+    report.numbers["ratio"] = report.numbers["ratio.small"]
+    report.say(
+        f"{DEFAULT_CONCURRENCY} transfers each, in turn, {len(found['small']['ours'])} times; "
+        "time is the whole process's; every copy was counted"
+    )
+    report.say("")
+    report.table(("", "files/s", "spread", "own CPU ms", "Azurite CPU ms"), rows)
+    for key, least in TARGETS.items():
+        report.target(f"ratio.{key}", least)
