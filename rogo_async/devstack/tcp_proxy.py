@@ -6,7 +6,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Self, cast
+from typing import Final, Protocol, Self, cast
 
 from rogo_async.devstack.ports import LOOPBACK
 
@@ -26,6 +26,21 @@ def forward(chunk: bytes) -> bytes:
     return chunk
 
 
+class Wire(Protocol):
+    """One connection through the proxy, as a tap may treat it."""
+
+    def cut(self) -> None:
+        """Close both ends; what is still under way is lost."""
+
+    def silence(self) -> None:
+        """Swallow whatever comes from now on, both ways; both ends stay open."""
+
+
+def untapped(_wire: Wire) -> tuple[Hook, Hook]:
+    """The tap that changes nothing."""
+    return forward, forward
+
+
 class TcpProxy:
     """Listens on a free port of 127.0.0.1 and passes everything on to one upstream.
 
@@ -39,6 +54,8 @@ class TcpProxy:
     - ``refuse``: nobody listens (ECONNREFUSED); open connections stay. Same port afterwards.
     - ``on_reply``: is shown each chunk that the upstream sent; what it returns is passed on, None
       drops it. It may call ``cut`` or ``reset``.
+    - ``tap``: is shown each connection accepted from then on and gives two hooks for it alone: one
+      for what the client sends and one for what the upstream sends.
 
     ``accepted`` counts all connections so far, ``open`` those that stand.
     """
@@ -49,6 +66,7 @@ class TcpProxy:
         self.port = 0
         self.delay_s = 0.0
         self.on_reply: Hook = forward
+        self.tap: Callable[[Wire], tuple[Hook, Hook]] = untapped
         self.accepted = 0
         self._black_hole = False
         self._upstream = (upstream_host, upstream_port)
@@ -184,12 +202,20 @@ class _Link:
         self.lost = False
         """Whether bytes were swallowed, so that nothing after them makes sense."""
         self._on_end = on_end
-        self.client = _End(self, forward)
+        on_request, self._on_reply = proxy.tap(self)
+        self.client = _End(self, on_request)
         self.upstream = _End(self, self._reply)
         self.client.peer, self.upstream.peer = self.upstream, self.client
 
     def _reply(self, chunk: bytes) -> bytes | None:
-        return self.proxy.on_reply(chunk)
+        passed_on = self._on_reply(chunk)
+        return None if passed_on is None else self.proxy.on_reply(passed_on)
+
+    def cut(self) -> None:
+        self.abort()
+
+    def silence(self) -> None:
+        self.lost = True
 
     def swallows(self) -> bool:
         self.lost = self.lost or self.proxy.black_hole

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from rogo_async.devstack.stack import Place, Stack
-from rogo_async.devstack.tcp_proxy import TcpProxy
+from rogo_async.devstack.tcp_proxy import Hook, TcpProxy
 
 
 @pytest.fixture
@@ -156,3 +156,38 @@ async def test_the_proxy_drops_a_reply(stack: Stack, place: Place) -> None:
         connection = await asyncpg.connect(dsn)
         assert len(await connection.fetch("SELECT * FROM users")) == 1
         await connection.close()
+
+
+def forgetful(then: Callable[[], None]) -> tuple[Hook, Hook]:
+    """Hooks that lose the answers to lines with a certain word and then do as told."""
+    asked: list[bytes] = []
+
+    def request(chunk: bytes) -> bytes:
+        asked.append(chunk)
+        return chunk
+
+    def reply(chunk: bytes) -> bytes | None:
+        if b"forget" not in asked[-1]:
+            return chunk
+        then()
+        return None
+
+    return request, reply
+
+
+async def test_a_tap_sees_both_ways_of_its_own_connection(echo: TcpProxy) -> None:
+    echo.tap = lambda wire: forgetful(wire.cut)
+    one, other = await Caller.of(echo), await Caller.of(echo)
+    assert await one.ask(b"hello\n") == b"hello\n"
+    assert await other.ask(b"hello\n") == b"hello\n"
+    assert await one.ask(b"forget me\n") == b""
+    assert await other.ask(b"still here\n") == b"still here\n"
+    await one.close()
+    echo.tap = lambda wire: forgetful(wire.silence)
+    one = await Caller.of(echo)
+    for line in (b"forget me\n", b"hello\n"):
+        with pytest.raises(TimeoutError):
+            await one.ask(line, timeout_s=0.1)
+    assert await other.ask(b"still here\n") == b"still here\n"
+    await one.close()
+    await other.close()
