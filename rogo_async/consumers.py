@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -13,7 +13,7 @@ from rogo_async.control import Control, StopReason
 from rogo_async.errors import DataDirFull, DependencyFault, RunStopped
 from rogo_async.guard import without_values
 from rogo_async.ledger import Ledger
-from rogo_async.migrate import Forbidden, Migrator, Work
+from rogo_async.migrate import Forbidden, Work
 from rogo_async.model import Outcome, Status
 from rogo_async.refusals import RefusalWatch
 
@@ -40,6 +40,16 @@ class ConsumerFigures:
         self.failed += sum(o.status is Status.FAILED for o in outcomes)
 
 
+class Handler(Protocol):
+    """What becomes of one row (``migrate.Migrator``)."""
+
+    async def migrate(self, work: Work) -> Outcome | Forbidden:
+        """Give the row's outcome, or say that its source refused it."""
+
+    async def discard(self, forbidden: Forbidden) -> None:
+        """Clean up after a refused row, once its failure is final."""
+
+
 class Consumers:
     """Owner of the consumer tasks and of the rows that are held back or tried again."""
 
@@ -47,14 +57,14 @@ class Consumers:
         self,
         count: int,
         queue: "asyncio.Queue[Work | None]",
-        migrator: Migrator,
+        handler: Handler,
         sources: Sources,
         ledger: Ledger,
         control: Control,
     ) -> None:
         self.figures = [ConsumerFigures(number) for number in range(1, count + 1)]
         self._queue = queue
-        self._migrator = migrator
+        self._handler = handler
         self._sources = sources
         self._ledger = ledger
         self._control = control
@@ -114,7 +124,7 @@ class Consumers:
 
     async def _one(self, work: Work, figures: ConsumerFigures) -> None:
         try:
-            result = await self._migrator.migrate(work)
+            result = await self._handler.migrate(work)
             await self._fail(self._watch.settled(), figures)
             if isinstance(result, Forbidden):
                 self._hold(result)
@@ -140,7 +150,7 @@ class Consumers:
 
     async def _fail(self, refused: Sequence[Forbidden], figures: ConsumerFigures) -> None:
         for each in refused:
-            await self._migrator.discard(each)
+            await self._handler.discard(each)
         outcomes = [each.outcome for each in refused]
         figures.count(outcomes)
         await self._ledger.record(outcomes)

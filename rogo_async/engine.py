@@ -6,31 +6,26 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from rich.console import Console
 
-from rogo_async.consumers import Consumers
 from rogo_async.control import Control, ExitCode, StopReason
 from rogo_async.datadir import FAILED, MAPPING, MIGRATED, SUBMISSIONS, DataDir, new_run_id
-from rogo_async.errors import InputChanged, RunStopped
-from rogo_async.feeder import Feeder, Sieve
-from rogo_async.guard import Ending, guarded, without_values
+from rogo_async.drive import Drive, Inputs
+from rogo_async.guard import Ending, guarded
 from rogo_async.inputs import ERROR_COLUMN, Mapping, SubmissionsFile, open_inputs
 from rogo_async.interrupt import drained_by_signals
 from rogo_async.journal import Journal
-from rogo_async.ledger import AppendFile, Ledger, Tally
+from rogo_async.ledger import AppendFile, Ledger, RunLedger, Tally
 from rogo_async.measure import Measurements
-from rogo_async.migrate import Migrator, Work
-from rogo_async.opening import Opening, Servers, open_for_run
-from rogo_async.progress import Watched, show_bar, show_lines
+from rogo_async.migrate import Migrator
+from rogo_async.opening import Opening, open_for_run
 from rogo_async.settings import Settings
 from rogo_async.summary import RunRecord, headline
-from rogo_async.target import Existing, export_migrated, read_existing
+from rogo_async.target import export_migrated, read_existing
 
-GRACE_S: Final = 30.0
-_WRITER_S: Final = 60.0
 log = structlog.get_logger()
 
 
@@ -107,7 +102,18 @@ class Run:
             already_migrated=len(existing.migrated),
             concurrency=self._settings.rogo_concurrency,
         )
-        await self._drive(file, mapping, existing, servers, ledger)
+        migrator = Migrator(
+            record.run_id,
+            self._settings.lms,
+            self._settings.allow_list,
+            servers.reference.matching,
+            servers.mover,
+            servers.writer,
+        )
+        drive = Drive(self._settings, self._control, record, self._terminal)
+        await drive.drive(
+            Inputs(file, mapping, existing), servers.warehouse, servers.sources, migrator, ledger
+        )
 
     async def _inputs(self, stack: AsyncExitStack) -> tuple[SubmissionsFile, Mapping]:
         file, mapping = await open_inputs(
@@ -144,7 +150,7 @@ class Run:
         stack.push_async_callback(migrated.close)
         await failed.open([*file.columns, ERROR_COLUMN])
         stack.push_async_callback(failed.close)
-        return Ledger(
+        return RunLedger(
             migrated,
             failed,
             self._record.tally,
@@ -157,80 +163,6 @@ class Run:
         if self._selection.is_full:
             return self._data.path / FAILED
         return self._data.runs / f"{self._record.run_id}.failed.csv"
-
-    async def _drive(
-        self,
-        file: SubmissionsFile,
-        mapping: Mapping,
-        existing: Existing,
-        servers: Servers,
-        ledger: Ledger,
-    ) -> None:
-        settings, control = self._settings, self._control
-        queue: asyncio.Queue[Work | None] = asyncio.Queue(2 * settings.rogo_concurrency)
-        sieve = Sieve(mapping, existing, settings.rogo_version_prefixes)
-        feeder = Feeder(file, sieve, servers.warehouse, ledger, queue, control)
-        migrator = Migrator(
-            self._record.run_id,
-            settings.lms,
-            settings.allow_list,
-            servers.reference.matching,
-            servers.mover,
-            servers.writer,
-        )
-        consumers = Consumers(
-            settings.rogo_concurrency, queue, migrator, servers.sources, ledger, control
-        )
-        self._record.consumers = consumers.figures
-        writing = asyncio.create_task(self._write(ledger), name="writer")
-        feeding = asyncio.create_task(self._feed(feeder, consumers), name="feeder")
-        showing = asyncio.create_task(self._show(ledger), name="progress")
-        try:
-            await consumers.work(GRACE_S)
-        finally:
-            await _ended(feeding)
-            await self._drain(ledger, writing)
-            await _ended(showing)
-        control.unresolved += feeder.unresolved
-
-    async def _feed(self, feeder: Feeder, consumers: Consumers) -> None:
-        try:
-            await feeder.feed()
-        except* RunStopped:
-            log.info("feeder stopped")
-        except* InputChanged as group:
-            self._control.stop(StopReason.INPUT_CHANGED, str(group.exceptions[0]))
-        except* Exception as group:  # noqa: BLE001 - the run must end, not hang
-            log.critical("a fault of this tool", stage="feeder", **without_values(group))
-            self._control.stop(StopReason.FAULT, "the feeder failed")
-        else:
-            await consumers.end()
-
-    async def _write(self, ledger: Ledger) -> None:
-        try:
-            await ledger.write_all()
-        except Exception as error:  # noqa: BLE001 - the run must end, not hang
-            log.critical("a fault of this tool", stage="writer", **without_values(error))
-            self._control.stop(StopReason.FAULT, "the writer failed")
-
-    async def _drain(self, ledger: Ledger, writing: "asyncio.Task[None]") -> None:
-        """Let the writer put down what it has; a writer that hangs does not hold the run."""
-        finishing = asyncio.create_task(ledger.finish(), name="ledger-finish")
-        await asyncio.wait({writing}, timeout=_WRITER_S)
-        await _ended(finishing)
-        if not writing.done():
-            self._control.stop(StopReason.DISK, "the results could not be written in time")
-        await _ended(writing)
-
-    async def _show(self, ledger: Ledger) -> None:
-        record = self._record
-        watched = Watched(
-            record.tally.total, ledger.handed_over, record.consumers, time.monotonic()
-        )
-        if self._terminal is not None:
-            await show_bar(watched, self._terminal)
-        else:
-            await show_lines(watched, self._settings.rogo_progress_interval)
 
     def _close_window_after(self, seconds: float, stack: AsyncExitStack) -> None:
         left_s = max(0.0, self._record.started_s + seconds - time.monotonic())
@@ -270,9 +202,3 @@ def _facts(summary: dict[str, Any]) -> dict[str, Any]:
         "stopped_by",
     )
     return {name: summary[name] for name in names}
-
-
-async def _ended(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait until it is over."""
-    task.cancel()
-    await asyncio.wait({task})

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -93,30 +94,19 @@ class AppendFile:
             self._file = None
 
 
-class Ledger:
-    """Takes outcomes from all consumers and writes them in batches, one coroutine alone.
+class Ledger(ABC):
+    """Takes outcomes from all consumers and puts them down in batches, one coroutine alone."""
 
-    A row counts when it is written: one whose line could not be written is not reached.
-    """
-
-    def __init__(
-        self,
-        migrated: AppendFile,
-        failed: AppendFile,
-        tally: Tally,
-        known_failures: "KnownFailures",
-        control: Control,
-        write_interval_s: float,
-    ) -> None:
+    def __init__(self, tally: Tally, write_interval_s: float) -> None:
         self.tally = tally
         self.handed_over: Counter[Status] = Counter()
         """Rows that consumers and feeder are done with, whether or not they are written yet."""
-        self._migrated = migrated
-        self._failed = failed
-        self._known_failures = known_failures
-        self._control = control
         self._write_interval_s = write_interval_s
         self._queue: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue(_QUEUED_BATCHES)
+
+    @abstractmethod
+    async def put_down(self, batch: Sequence[Outcome]) -> None:
+        """Write outcomes and count what is on disk then."""
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
         """Hand outcomes over; waits while the writer is behind."""
@@ -146,10 +136,33 @@ class Ledger:
                     due = time.monotonic() + self._write_interval_s
                 batch.extend(item)
             if batch and (ended or len(batch) >= _FLUSH_ROWS or time.monotonic() >= due):
-                await self._write(batch)
+                await self.put_down(batch)
                 batch = []
 
-    async def _write(self, batch: Sequence[Outcome]) -> None:
+
+class RunLedger(Ledger):
+    """The results of a run, in migrated.csv and the failed-rows file.
+
+    A row counts when it is written: one whose line could not be written is not reached.
+    """
+
+    def __init__(
+        self,
+        migrated: AppendFile,
+        failed: AppendFile,
+        tally: Tally,
+        known_failures: "KnownFailures",
+        control: Control,
+        write_interval_s: float,
+    ) -> None:
+        super().__init__(tally, write_interval_s)
+        self._migrated = migrated
+        self._failed = failed
+        self._known_failures = known_failures
+        self._control = control
+
+    async def put_down(self, batch: Sequence[Outcome]) -> None:
+        """Append to both files. What cannot be written stops the run."""
         receipts = [line(o.receipt) for o in batch if o.receipt is not None]
         failures = [o for o in batch if o.status is Status.FAILED]
         try:

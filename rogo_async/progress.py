@@ -75,10 +75,10 @@ async def show_lines(watched: Watched, interval_s: float) -> None:
         )
 
 
-async def show_bar(watched: Watched, console: Console) -> None:
+async def show_bar(watched: Watched, console: Console, title: str) -> None:
     """Keep a bar and the consumers' figures on the terminal until cancelled."""
     bar = Progress(
-        TextColumn("[bold]migrating"),
+        TextColumn(f"[bold]{title}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

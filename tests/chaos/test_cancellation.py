@@ -13,7 +13,7 @@ import pytest
 from handmade import Desk, whole
 from operating import FAILED, operate, table
 
-from rogo_async import engine
+from rogo_async import drive
 from rogo_async.consumers import Consumers
 from rogo_async.devstack.stack import Place, Stack
 from rogo_async.engine import Run, Selection
@@ -71,7 +71,7 @@ async def run_with(
             finally:
                 walker.cancel()
 
-    monkeypatch.setattr(engine, "Consumers", Watched)
+    monkeypatch.setattr(drive, "Consumers", Watched)
     run = Run(load_settings(rogo_concurrency=PER_RUN, **settings), Selection(), None)
     return int((await run.execute()).exit_code)
 

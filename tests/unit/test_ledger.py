@@ -12,7 +12,7 @@ import pytest
 
 from rogo_async.control import Control, StopReason
 from rogo_async.errors import FailureCode, SkipCode
-from rogo_async.ledger import MIGRATED_COLUMNS, AppendFile, KnownFailures, Ledger, Tally
+from rogo_async.ledger import MIGRATED_COLUMNS, AppendFile, KnownFailures, RunLedger, Tally
 from rogo_async.model import Outcome, Receipt, SourceRow, Status
 
 DEADLINE_S = 5.0
@@ -44,7 +44,7 @@ class Desk:
         self.migrated = AppendFile(folder / "migrated.csv")
         self.control = Control()
         self.known = KnownFailures()
-        self.ledger = Ledger(
+        self.ledger = RunLedger(
             self.migrated, self.failed, Tally(total=10), self.known, self.control, interval_s
         )
 
