@@ -23,7 +23,11 @@ class _Row:
         value = self._cells[column]
         if value is None:
             return None
-        text = _plain(value)
+        try:
+            text = _plain(value)
+        except (ValueError, TypeError):
+            self.unreadable.append(column)
+            return None
         if any("\ud800" <= character <= "\udfff" for character in text):
             # Half of a surrogate pair, which SQL Server takes and no other system does.
             self.unreadable.append(column)
@@ -36,7 +40,7 @@ class _Row:
             return None
         try:
             number = Decimal(str(value).strip())
-        except InvalidOperation:
+        except (InvalidOperation, ValueError):
             number = Decimal("NaN")
         if not number.is_finite():
             self.unreadable.append(column)
@@ -45,25 +49,33 @@ class _Row:
 
     def moment(self, column: str) -> datetime | None:
         value = self._cells[column]
-        if isinstance(value, str):
-            if not value.strip():
-                return None
-            try:
-                value = datetime.fromisoformat(value.strip())
-            except ValueError:
-                self.unreadable.append(column)
-                return None
-        if isinstance(value, datetime):
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        if isinstance(value, date):
-            return datetime.combine(value, time(), UTC)
-        if value is not None:
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        try:
+            return _utc(value)
+        except (ValueError, TypeError, OverflowError):
             self.unreadable.append(column)
-        return None
+            return None
+
+
+def _utc(value: object) -> datetime:
+    """A moment in UTC. Raises ValueError, TypeError or OverflowError for what is none."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value.strip())
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC)
+    raise TypeError(type(value).__name__)
 
 
 def _plain(value: object) -> str:
-    """Text of a text or a number; a whole number has no decimal point."""
+    """Text of a text or a number; a whole number has no decimal point.
+
+    Raises TypeError for bytes and ValueError for a number of several thousand digits.
+    """
+    if isinstance(value, bytes | bytearray):
+        raise TypeError(type(value).__name__)
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(value)
     if isinstance(value, Decimal):
@@ -78,7 +90,10 @@ def attempt(cells: Mapping[str, Any]) -> int:
     Raises ValueError where it is no whole number.
     """
     value = cells["AttemptId"]
-    number = int(value)
+    try:
+        number = int(value)
+    except (OverflowError, TypeError):
+        raise ValueError("AttemptId") from None
     if not isinstance(value, str) and number != value:
         raise ValueError("AttemptId")
     return number
