@@ -6,6 +6,7 @@ import click
 
 from rogo_async import __version__
 from rogo_async.commands.demo import demo
+from rogo_async.commands.plan import plan
 from rogo_async.commands.run import run
 from rogo_async.commands.sweep import sweep
 from rogo_async.commands.verify import verify
@@ -32,6 +33,7 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(plan)
 main.add_command(verify)
 main.add_command(sweep)
 main.add_command(demo)

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,35 +11,22 @@ import structlog
 from rich.console import Console
 
 from rogo_async.control import Control, ExitCode, StopReason
-from rogo_async.datadir import FAILED, MAPPING, MIGRATED, SUBMISSIONS, DataDir, new_run_id
+from rogo_async.datadir import FAILED, MIGRATED, DataDir, new_run_id
 from rogo_async.drive import Drive, Inputs
 from rogo_async.guard import Ending, guarded
-from rogo_async.inputs import ERROR_COLUMN, Mapping, SubmissionsFile, open_inputs
+from rogo_async.inputs import ERROR_COLUMN, SubmissionsFile
 from rogo_async.interrupt import drained_by_signals
 from rogo_async.journal import Journal
 from rogo_async.ledger import AppendFile, Ledger, RunLedger, Tally
 from rogo_async.measure import Measurements
 from rogo_async.migrate import Migrator
 from rogo_async.opening import Opening, open_for_run
+from rogo_async.selection import Selection, open_selection
 from rogo_async.settings import Settings
 from rogo_async.summary import RunRecord, headline
 from rogo_async.target import export_migrated, read_existing
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which rows a run is about. Without any of these it is a full run."""
-
-    newest: int | None = None
-    attempts: tuple[int, ...] = ()
-    input: Path | None = None
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the run is about every row of submission_files.csv."""
-        return self.newest is None and not self.attempts and self.input is None
 
 
 class Run:
@@ -82,7 +68,8 @@ class Run:
             return await asyncio.to_thread(self._sum_up)
 
     async def _open_and_drive(self, stack: AsyncExitStack) -> None:
-        file, mapping = await self._inputs(stack)
+        file, mapping = await open_selection(self._selection, self._data.path, stack)
+        self._record.tally.total = len(file)
         record = self._record
         journal = Journal(self._data.runs / f"{record.run_id}.journal.jsonl")
         opening = Opening(self._settings, self._control, record.measurements, stack)
@@ -114,27 +101,6 @@ class Run:
         await drive.drive(
             Inputs(file, mapping, existing), servers.warehouse, servers.sources, migrator, ledger
         )
-
-    async def _inputs(self, stack: AsyncExitStack) -> tuple[SubmissionsFile, Mapping]:
-        file, mapping = await open_inputs(
-            self._selection.input or self._data.path / SUBMISSIONS, self._data.path / MAPPING
-        )
-        stack.callback(file.close)
-        if self._selection.newest is not None:
-            file.select_newest(self._selection.newest)
-        if self._selection.attempts:
-            await file.select_attempts(self._selection.attempts)
-        self._record.tally.total = len(file)
-        log.info(
-            "inputs read",
-            rows=len(file),
-            mapping_lines=mapping.lines,
-            mapping_lines_without_attempt=mapping.without_attempt,
-            mapping_attempts_that_disagree=mapping.disagreeing,
-        )
-        if not len(file):
-            log.warning("there is nothing to do: the file has a header and no rows")
-        return file, mapping
 
     async def _ledger(self, file: SubmissionsFile, stack: AsyncExitStack) -> Ledger:
         data, run_id = self._data, self._record.run_id

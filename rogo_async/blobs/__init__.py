@@ -2,7 +2,7 @@
 
 from rogo_async.blobs.account import Account
 from rogo_async.blobs.inventory import Content, Inventory, Listed
-from rogo_async.blobs.source import Sources
+from rogo_async.blobs.source import Sources, Stated
 from rogo_async.blobs.store import MIGRATED_FROM, Store
 from rogo_async.blobs.transfer import Mover
 
@@ -14,5 +14,6 @@ __all__ = [
     "Listed",
     "Mover",
     "Sources",
+    "Stated",
     "Store",
 ]

@@ -139,13 +139,35 @@ class Sources:
             await self.probe(host.served, refused=_FORBIDDEN)
             host.gate.succeeded()
 
-    async def get(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """A GET that follows redirects within the host; the caller closes the response.
+    async def look(self, address: str) -> Stated:
+        """What the source states of a file, whose bytes are not read. Raises as ``begin`` does."""
+        url = self._allow.permit(address)
+        host = self._hosts[origin(url)]
+        stated = await host.gate.call("look", lambda: self._look(url), lambda: self.prove(url))
+        host.serve(url)
+        return stated
+
+    async def _look(self, url: URL) -> Stated:
+        headers = {"Accept-Encoding": "identity"}
+        try:
+            response = await self.fetch("HEAD", url, headers)
+        except RowFault as fault:
+            if fault.code is not FailureCode.SOURCE_REFUSED:
+                raise
+            # Not every server knows HEAD; what it says to a GET is what a run will meet.
+            response = await self.fetch("GET", url, headers)
+        response.close()
+        return _stated(response)
+
+    async def fetch(
+        self, method: str, url: URL, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """A request that follows redirects within the host; the caller closes the response.
 
         Raises RowFault for a definite refusal and a DependencyFault for a passing one.
         """
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self.request("GET", url, headers)
+            response = await self.request(method, url, headers)
             if response.status in {200, 206}:
                 return response
             response.close()
@@ -261,7 +283,7 @@ class SourceFile:
                 raise Restart
             headers["Range"] = f"bytes={self._offset}-"
             headers["If-Match"] = self.stated.etag
-        response = await self._sources.get(self.url, headers)
+        response = await self._sources.fetch("GET", self.url, headers)
         if self._offset == 0:
             self.stated = _stated(response)
         elif response.status != 206:

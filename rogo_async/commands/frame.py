@@ -16,6 +16,7 @@ from rogo_async import logs
 from rogo_async.control import ExitCode
 from rogo_async.errors import LockHeld, SetupError
 from rogo_async.guard import Ending, without_values
+from rogo_async.rules.identity import SQL_INT_MAX
 from rogo_async.settings import Settings, load_settings
 
 Work = Callable[[Settings, Console | None], Coroutine[Any, Any, Ending]]
@@ -25,6 +26,30 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the CSV files are read and written [default: ROGO_DATA_DIR, else here].",
 )
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that select rows: ``limit``, ``attempts`` and ``input_file``."""
+    for option in (
+        click.option(
+            "--input",
+            "input_file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Read this file instead of submission_files.csv; a failed-rows file works.",
+        ),
+        click.option(
+            "--attempt",
+            "attempts",
+            type=click.IntRange(1, SQL_INT_MAX),
+            multiple=True,
+            help="Only the rows of this attempt; may be given several times.",
+        ),
+        click.option(
+            "--limit", type=click.IntRange(min=1), help="Only the newest N rows of the file."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def operate(work: Work, data_dir: Path | None) -> NoReturn:

@@ -6,6 +6,7 @@ from rogo_async.target.existing import Existing, export_migrated, read_existing
 from rogo_async.target.lock import RunLock
 from rogo_async.target.reference import TargetReference, read_reference
 from rogo_async.target.references import References
+from rogo_async.target.values import foreseeable_refusal, submission_values
 from rogo_async.target.writer import Standing, Writer
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "TargetReference",
     "Writer",
     "export_migrated",
+    "foreseeable_refusal",
     "read_existing",
     "read_reference",
+    "submission_values",
 ]

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Final
 
 from rogo_async.errors import FailureCode, RowFault
 from rogo_async.model import Identity, Lms, Prepared, SectionMark, StoredFile
 from rogo_async.rules import assemble
 from rogo_async.rules.files import size_text
 from rogo_async.rules.identity import child_id
+
+_GREATEST_REAL: Final = 3.4028235e38
 
 
 def submission_values(
@@ -63,6 +66,29 @@ def enforcement_values(
         "applied_by": applied_by,
         "attempt": prepared.attempt,
     }
+
+
+def foreseeable_refusal(values: Mapping[str, object]) -> str | None:
+    """Why the target will refuse one of the values for its content; None where nothing is seen.
+
+    What PostgreSQL's types cannot hold: NUL and lone surrogates in a text, a number that is too
+    great for a real. Checks of the platform's own are not known here.
+    """
+    for value in values.values():
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, str) and ("\0" in each or not _is_unicode(each)):
+                return "a text holds a character that PostgreSQL cannot hold"
+            if isinstance(each, float) and abs(each) > _GREATEST_REAL:
+                return "a number is out of the target's range"
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _learner(prepared: Prepared, lms: Lms) -> dict[str, object]:

@@ -16,7 +16,8 @@ from operating import FAILED, operate, table
 from rogo_async import drive
 from rogo_async.consumers import Consumers
 from rogo_async.devstack.stack import Place, Stack
-from rogo_async.engine import Run, Selection
+from rogo_async.engine import Run
+from rogo_async.selection import Selection
 from rogo_async.settings import load_settings
 
 POINTS: Final = int(os.environ.get("ROGO_TEST_CANCELLATIONS", "40"))

@@ -1,0 +1,150 @@
+"""``plan``: says beforehand what a run will do, and leaves everything as it is (SPEC §5)."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from handmade import TABLES, Desk
+from operating import FAILED, operate, summary, table
+
+from rogo_async.devstack.load import generate_for, load
+from rogo_async.devstack.source import Answer
+from rogo_async.devstack.stack import Place, Stack
+from rogo_async.plan import OPEN
+
+PLAN = "plan.csv"
+
+
+def of(data_dir: Path) -> dict[str, tuple[str, str]]:
+    """Outcome and code by attempt."""
+    return {row["Attempt ID"]: (row["Outcome"], row["Code"]) for row in table(data_dir / PLAN)}
+
+
+async def picture(desk: Desk) -> dict[str, Any]:
+    """Everything that a plan must leave alone."""
+    files = {
+        str(path.relative_to(desk.data_dir)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in desk.data_dir.rglob("*")
+        if path.is_file() and path.name != PLAN
+    }
+    async with desk.container() as container:
+        blobs = {blob.name: (blob.etag, blob.size) async for blob in container.list_blobs()}
+    async with desk.target() as target:
+        rows = {
+            name: sorted(
+                str(dict(row)) for row in await target.fetch(f'SELECT *, xmin FROM "{name}"')
+            )
+            for name in (*TABLES, "users", "assessments", "assessment_sections")
+        }
+    return {"files": files, "blobs": blobs, **rows}
+
+
+async def test_a_plan_and_the_run_after_it_agree_on_every_row(
+    stack: Stack, place: Place, site: dict[str, str]
+) -> None:
+    await load(generate_for(stack, place, 2_000, 11), stack, place)
+    desk = Desk(stack, place)
+    before = await picture(desk)
+    ended = await operate(site, "plan")
+    assert ended.code == 1, ended.output
+    assert await picture(desk) == before
+    planned = table(place.data_dir / PLAN)
+    assert len(planned) == 2_000
+
+    assert (await operate(site)).code == 1
+    found = summary(place.data_dir)
+    failed = Counter(
+        (row["Attempt ID"].strip(), row["Error"].partition(":")[0])
+        for row in table(place.data_dir / FAILED)
+    )
+    foreseen = Counter(
+        (row["Attempt ID"], row["Code"]) for row in planned if row["Outcome"] == "fail"
+    )
+    only_in_the_run = +(plain(failed) - plain(foreseen))
+    assert +(plain(foreseen) - plain(failed)) == Counter()
+    to_migrate = {row["Attempt ID"]: row["Open"] for row in planned if row["Outcome"] == "migrate"}
+    assert only_in_the_run.total() < 60
+    for attempt, code in only_in_the_run:
+        assert code in to_migrate[attempt].split()
+    skipped = Counter(row["Code"] for row in planned if row["Outcome"] == "skip")
+    assert skipped == {code: found["by_code"][code] for code in skipped}
+    assert found["skipped"] == skipped.total()
+    assert found["migrated"] == len(to_migrate) - only_in_the_run.total()
+    assert f"{len(to_migrate):,} would migrate" in ended.stdout
+
+    assert (await operate(site, "plan")).code == 1
+    left = {row["Attempt ID"] for row in table(place.data_dir / PLAN) if row["Open"]}
+    assert left == {attempt for attempt, _ in only_in_the_run}
+
+
+def plain(rows: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """Attempt ids as numbers where they are: the plan says 7 where a row says 007."""
+    return Counter(
+        {
+            (str(int(attempt)) if attempt.isascii() and attempt.isdigit() else attempt, code): count
+            for (attempt, code), count in rows.items()
+        }
+    )
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    made = Desk(stack, place)
+    await made.lay_out([made.sound(attempt) for attempt in range(1, 13)])
+    return made
+
+
+async def test_files_bytes_and_time_are_estimated(desk: Desk, site: dict[str, str]) -> None:
+    desk.served("1.txt", b"x" * 3 * 1_048_576)
+    ended = await operate(site, "plan")
+    assert ended.code == 0, ended.output
+    assert "of 12 rows 12 would migrate (12 files, 3.0 MB; at least" in ended.stdout
+    first = next(row for row in table(desk.data_dir / PLAN) if row["Attempt ID"] == "1")
+    assert (first["Files"], first["Bytes"]) == ("1", str(3 * 1_048_576))
+    assert first["Open"].split() == list(OPEN)
+    assert (desk.data_dir / PLAN).stat().st_mode & 0o777 == 0o600
+
+
+async def test_no_file_is_read(desk: Desk, site: dict[str, str]) -> None:
+    desk.source.requests.clear()
+    assert (await operate(site, "plan")).code == 0
+    assert {method for method, _ in desk.source.requests} == {"HEAD"}
+
+
+async def test_what_no_target_can_hold_is_foreseen(desk: Desk, site: dict[str, str]) -> None:
+    cells = {each: desk.sound(each) for each in (1, 2)}
+    cells[1].cells["Surname"] = "Love\0lace"
+    desk.write_lines(each.line() for each in cells.values())
+    assert (await operate(site, "plan")).code == 1
+    assert of(desk.data_dir) == {"1": ("fail", "target_refused"), "2": ("migrate", "")}
+    assert (await operate(site)).code == 1
+    assert await desk.attempts() == [2]
+
+
+async def test_refusals_mean_the_same_as_in_a_run(desk: Desk, site: dict[str, str]) -> None:
+    desk.served("5.txt", status=404)
+    desk.served("6.txt", status=403)
+    desk.served("7.txt", status=410)
+    desk.source.routes["/8.txt"] = Answer(status=503, times=2, then=Answer(body=b"there"))
+    assert (await operate(site, "plan", ROGO_CONCURRENCY="1")).code == 1
+    failing = {
+        "5": ("fail", "source_file_missing"),
+        "6": ("fail", "source_forbidden"),
+        "7": ("fail", "source_refused"),
+    }
+    sound = {str(each): ("migrate", "") for each in (1, 2, 3, 4, 8, 9, 10, 11, 12)}
+    assert of(desk.data_dir) == {**sound, **failing}
+
+
+async def test_a_plan_runs_beside_a_migration_and_of_a_selection(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    (desk.data_dir / ".rogo_async.lock").touch()
+    ended = await operate(site, "plan", "--limit", "3")
+    assert ended.code == 0, ended.output
+    assert set(of(desk.data_dir)) == {"10", "11", "12"}
+    await operate(site, "run", "--attempt", "11")
+    await operate(site, "plan", "--attempt", "11", "--attempt", "2")
+    assert of(desk.data_dir) == {"11": ("skip", "already_migrated"), "2": ("migrate", "")}
