@@ -38,7 +38,13 @@ from rogo_async.rules.urls import AllowList
 from rogo_async.selection import Selection, open_selection
 from rogo_async.settings import Settings
 from rogo_async.summary import RunRecord
-from rogo_async.target import foreseeable_refusal, read_existing, read_reference, submission_values
+from rogo_async.target import (
+    enforcement_values,
+    foreseeable_refusal,
+    read_existing,
+    read_reference,
+    submission_values,
+)
 
 PLAN: Final = "plan.csv"
 OPEN: Final = (FailureCode.FILE_CORRUPT, FailureCode.TARGET_REFUSED, FailureCode.TARGET_CONFLICT)
@@ -125,6 +131,8 @@ class Planner:
             for ref, each in zip(prepared.files, stated, strict=True)
         ]
         values = submission_values(prepared, files, identity, self._lms, self._container)
+        if prepared.malpractice:
+            values = {**values, **enforcement_values(prepared, identity, self._lms, "")}
         if reason := foreseeable_refusal(values):
             raise RowFault(FailureCode.TARGET_REFUSED, reason)
 

@@ -9,7 +9,7 @@ from rogo_async.errors import FailureCode, RowFault
 from rogo_async.model import Identity, Lms, Prepared, SectionMark, StoredFile
 from rogo_async.rules import assemble
 from rogo_async.rules.files import size_text
-from rogo_async.rules.identity import child_id
+from rogo_async.rules.identity import SQL_INT_MAX, child_id
 
 _GREATEST_REAL: Final = 3.4028235e38
 
@@ -72,15 +72,19 @@ def foreseeable_refusal(values: Mapping[str, object]) -> str | None:
     """Why the target will refuse one of the values for its content; None where nothing is seen.
 
     What PostgreSQL's types cannot hold: NUL and lone surrogates in a text, a number that is too
-    great for a real. Checks of the platform's own are not known here.
+    great for its column. Checks of the platform's own are not known here.
     """
     for value in values.values():
         for each in value if isinstance(value, list | tuple) else (value,):
             if isinstance(each, str) and ("\0" in each or not _is_unicode(each)):
                 return "a text holds a character that PostgreSQL cannot hold"
-            if isinstance(each, float) and abs(each) > _GREATEST_REAL:
+            if isinstance(each, int | float) and abs(each) > _greatest(each):
                 return "a number is out of the target's range"
     return None
+
+
+def _greatest(number: float) -> float:
+    return SQL_INT_MAX if isinstance(number, int) else _GREATEST_REAL
 
 
 def _is_unicode(text: str) -> bool:

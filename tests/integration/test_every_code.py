@@ -1,9 +1,13 @@
 """Two thousand generated rows in which every outcome occurs, against the known answer."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from operating import FAILED, Ended, operate, summary, table
+from handmade import Desk
+from operating import FAILED, MIGRATED, Ended, operate, summary, table
+from untouched import picture
 
 from rogo_async.devstack.dataset import Dataset
 from rogo_async.devstack.demo_checks import check
@@ -11,6 +15,7 @@ from rogo_async.devstack.load import generate_for, load
 from rogo_async.devstack.stack import Place, Stack
 from rogo_async.errors import FailureCode, SkipCode
 from rogo_async.model import Status
+from rogo_async.plan import PLAN
 
 ROWS = 2_000
 SEED = 7
@@ -28,9 +33,60 @@ async def dataset(stack: Stack, place: Place) -> Dataset:
 async def test_every_row_ends_as_it_must_and_again_when_it_is_run_again(
     dataset: Dataset, stack: Stack, place: Place, site: dict[str, str]
 ) -> None:
+    planned = await _plan(stack, place, site)
     first = await _first_run(dataset, stack, place, site)
+    left_open = _plan_and_run_agree(planned, place, first)
+    assert {
+        row["Attempt ID"] for row in await _plan(stack, place, site) if row["Open"]
+    } == left_open
     second = await _second_run(place, site, first)
     await _run_of_the_failed_rows(place, site, second)
+
+
+async def _plan(stack: Stack, place: Place, site: dict[str, str]) -> list[dict[str, str]]:
+    """The rows of plan.csv; making it has changed nothing."""
+    desk = Desk(stack, place)
+    before = await picture(desk, PLAN)
+    ended = await operate(site, "plan")
+    assert ended.code == 1, ended.output
+    assert await picture(desk, PLAN) == before
+    rows = table(place.data_dir / PLAN)
+    assert len(rows) == ROWS
+    migrate = sum(row["Outcome"] == "migrate" for row in rows)
+    assert f"of {ROWS:,} rows {migrate:,} would migrate" in ended.stdout
+    return rows
+
+
+def _plan_and_run_agree(
+    planned: list[dict[str, str]], place: Place, found: dict[str, Any]
+) -> set[str]:
+    """Every row has the outcome and code that were planned, but for those that were left open:
+    their attempts are returned.
+    """
+    failed = Counter(
+        (_plain(row["Attempt ID"]), row["Error"].partition(": ")[0])
+        for row in table(place.data_dir / FAILED)
+    )
+    foreseen = Counter(
+        (_plain(row["Attempt ID"]), row["Code"]) for row in planned if row["Outcome"] == "fail"
+    )
+    assert foreseen - failed == Counter()
+    to_migrate = {row["Attempt ID"]: row["Open"] for row in planned if row["Outcome"] == "migrate"}
+    surprises = failed - foreseen
+    for attempt, code in surprises:
+        assert code in to_migrate[attempt].split()
+    assert {code for _, code in surprises} == {FailureCode.FILE_CORRUPT}
+    migrated = {row["Attempt ID"] for row in table(place.data_dir / MIGRATED)}
+    assert to_migrate.keys() - {attempt for attempt, _ in surprises} <= migrated
+    skipped = Counter(row["Code"] for row in planned if row["Outcome"] == "skip")
+    assert skipped == {code: found["by_code"][code] for code in SkipCode}
+    return {attempt for attempt, _ in surprises}
+
+
+def _plain(attempt_id: str) -> str:
+    """The number where it is one: a plan says 7 where a row says 007."""
+    text = attempt_id.strip()
+    return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 12 else text
 
 
 async def _first_run(

@@ -1,15 +1,11 @@
-"""``plan``: says beforehand what a run will do, and leaves everything as it is (SPEC §5)."""
+"""``plan``: says beforehand what a run will do (SPEC §5); test_every_code has the whole."""
 
-import hashlib
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from handmade import TABLES, Desk
-from operating import FAILED, operate, summary, table
+from handmade import Desk
+from operating import operate, table
 
-from rogo_async.devstack.load import generate_for, load
 from rogo_async.devstack.source import Answer
 from rogo_async.devstack.stack import Place, Stack
 from rogo_async.plan import OPEN
@@ -20,73 +16,6 @@ PLAN = "plan.csv"
 def of(data_dir: Path) -> dict[str, tuple[str, str]]:
     """Outcome and code by attempt."""
     return {row["Attempt ID"]: (row["Outcome"], row["Code"]) for row in table(data_dir / PLAN)}
-
-
-async def picture(desk: Desk) -> dict[str, Any]:
-    """Everything that a plan must leave alone."""
-    files = {
-        str(path.relative_to(desk.data_dir)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in desk.data_dir.rglob("*")
-        if path.is_file() and path.name != PLAN
-    }
-    async with desk.container() as container:
-        blobs = {blob.name: (blob.etag, blob.size) async for blob in container.list_blobs()}
-    async with desk.target() as target:
-        rows = {
-            name: sorted(
-                str(dict(row)) for row in await target.fetch(f'SELECT *, xmin FROM "{name}"')
-            )
-            for name in (*TABLES, "users", "assessments", "assessment_sections")
-        }
-    return {"files": files, "blobs": blobs, **rows}
-
-
-async def test_a_plan_and_the_run_after_it_agree_on_every_row(
-    stack: Stack, place: Place, site: dict[str, str]
-) -> None:
-    await load(generate_for(stack, place, 2_000, 11), stack, place)
-    desk = Desk(stack, place)
-    before = await picture(desk)
-    ended = await operate(site, "plan")
-    assert ended.code == 1, ended.output
-    assert await picture(desk) == before
-    planned = table(place.data_dir / PLAN)
-    assert len(planned) == 2_000
-
-    assert (await operate(site)).code == 1
-    found = summary(place.data_dir)
-    failed = Counter(
-        (row["Attempt ID"].strip(), row["Error"].partition(":")[0])
-        for row in table(place.data_dir / FAILED)
-    )
-    foreseen = Counter(
-        (row["Attempt ID"], row["Code"]) for row in planned if row["Outcome"] == "fail"
-    )
-    only_in_the_run = +(plain(failed) - plain(foreseen))
-    assert +(plain(foreseen) - plain(failed)) == Counter()
-    to_migrate = {row["Attempt ID"]: row["Open"] for row in planned if row["Outcome"] == "migrate"}
-    assert only_in_the_run.total() < 60
-    for attempt, code in only_in_the_run:
-        assert code in to_migrate[attempt].split()
-    skipped = Counter(row["Code"] for row in planned if row["Outcome"] == "skip")
-    assert skipped == {code: found["by_code"][code] for code in skipped}
-    assert found["skipped"] == skipped.total()
-    assert found["migrated"] == len(to_migrate) - only_in_the_run.total()
-    assert f"{len(to_migrate):,} would migrate" in ended.stdout
-
-    assert (await operate(site, "plan")).code == 1
-    left = {row["Attempt ID"] for row in table(place.data_dir / PLAN) if row["Open"]}
-    assert left == {attempt for attempt, _ in only_in_the_run}
-
-
-def plain(rows: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
-    """Attempt ids as numbers where they are: the plan says 7 where a row says 007."""
-    return Counter(
-        {
-            (str(int(attempt)) if attempt.isascii() and attempt.isdigit() else attempt, code): count
-            for (attempt, code), count in rows.items()
-        }
-    )
 
 
 @pytest.fixture
