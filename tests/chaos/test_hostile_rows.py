@@ -1,0 +1,269 @@
+"""Hundreds of hostile rows in a run: nothing is fetched, sent or written where it must not be."""
+
+import asyncio
+import json
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from azure.storage.blob.aio import BlobServiceClient
+from handmade import Desk, Handmade, sound
+from operating import MIGRATED, operate, summary, table
+
+from rogo_async.devstack.ports import LOOPBACK, reserve_port
+from rogo_async.devstack.source import Answer, ScriptedSource
+from rogo_async.devstack.stack import Place, Stack
+from rogo_async.errors import FailureCode, SkipCode
+
+ROWS: Final = 400
+SEED: Final = 11
+LAUNCHER: Final = Path(__file__).with_name("hostile_launcher.py")
+LOOPBACKS: Final = (
+    "2130706433", "0x7f.1", "0x7f000001", "017700000001", "127.1", "127.0.1", "0177.0.0.1", "0",
+    "0.0.0.0", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::1]", "[::]", "localhost", "127.0.0.1.",
+    "127.0.0.2", "ip6-localhost", "user@127.0.0.1", "%3127.0.0.1",
+)  # fmt: skip
+LOOK_ALIKES: Final = ("①27.0.0.1", "127\u30020\u30020\u30021", "１２７.0.0.1")
+"""By the rules of IDNA these are 127.0.0.1 itself: only the port is forbidden."""
+NAMES: Final = (
+    "../../../etc/passwd", "..\\..\\boot.ini", "C:\\x.doc", "a/b/c.pdf", "/abs.docx", "\\",
+    "a\0b.pdf", "a\r\nb.docx", "\x1b[31m.txt", "\x7f", "\u202efdp.exe", "😀" * 60 + ".docx",
+    "x" * 3000, "..", ".", "a..docx", "%2e%2e%2f%2e%2e%2fx", "<script>.html", "a.İ", "=1+1.csv",
+    "'; DROP TABLE x --.sql", "LTI_Uploads/../x",
+)  # fmt: skip
+FORBIDDEN_BLOB: Final = frozenset("\\") | {chr(code) for code in (*range(32), *range(127, 160))}
+
+
+@dataclass(slots=True)
+class Scene:
+    """Three hosts that are allowed, each with its own SAS or none, and one that is not."""
+
+    desk: Desk
+    signed: ScriptedSource
+    other: ScriptedSource
+    plain: ScriptedSource
+    forbidden_port: int
+    callers: list[object]
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        return {self.signed.origin: "sv=1&sig=sigOfFirst", self.other.origin: "sv=1&sig=sigOfOther"}
+
+
+@pytest.fixture
+async def scene(stack: Stack, place: Place, tmp_path: Path) -> AsyncIterator[Scene]:
+    inner = replace(place, data_dir=tmp_path / "data")
+    inner.data_dir.mkdir()
+    callers: list[object] = []
+    async with ScriptedSource() as other, ScriptedSource() as plain, silent(callers) as port:
+        yield Scene(Desk(stack, inner), stack.source, other, plain, port, callers)
+
+
+@asynccontextmanager
+async def silent(callers: list[object]) -> AsyncIterator[int]:
+    """A port of every address of this machine that notes who connects."""
+
+    async def called(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    port = reserve_port()
+    server = await asyncio.start_server(called, None, port)
+    async with server:
+        yield port
+
+
+def unlawful(scene: Scene, random_: random.Random, number: int) -> str:
+    """An address that must not be asked, whichever way it is read."""
+    there = f"/never/{number}"
+    allowed = f"{LOOPBACK}:{scene.signed.port}"
+    bad = f"{LOOPBACK}:{scene.forbidden_port}"
+    port = random_.choice((scene.forbidden_port, scene.signed.port))
+    return random_.choice(
+        (
+            *(f"http://{host}:{port}{there}" for host in random_.sample(LOOPBACKS, 8)),
+            *(f"http://{host}:{scene.forbidden_port}{there}" for host in LOOK_ALIKES),
+            f"http://{bad}{there}",
+            f"http://{allowed}@{bad}{there}",
+            f"http://user:{allowed}@{bad}{there}",
+            f"http://{bad}\\@{allowed}{there}",
+            f"http://{allowed}\\@{bad}{there}",
+            f"http://{bad}%2f@{allowed}{there}",
+            f"http://{allowed}.evil.test{there}",
+            f"http://{allowed}\t@{bad}{there}",
+            f"http:\\\\{bad}{there}",
+            f"http:{bad}{there}",
+            f"https://{allowed}{there}",
+            f"ftp://{allowed}{there}",
+            f"file:///etc/passwd?{there}",
+            f"http://{allowed}:{scene.forbidden_port}{there}",
+            f"HTTP://{bad}/{'x' * 5000}{there}",
+        )
+    )
+
+
+def redirect(scene: Scene, random_: random.Random) -> str:
+    """Where an allowed host sends its reader, and it must not go."""
+    bad = f"{LOOPBACK}:{scene.forbidden_port}"
+    allowed = f"{LOOPBACK}:{scene.signed.port}"
+    return random_.choice(
+        (
+            f"http://{bad}/never/r",
+            f"//{bad}/never/r",
+            f"http://{allowed}@{bad}/never/r",
+            f"http:\\\\{bad}/r",
+            f"\\\\{bad}\\r",
+            f"https://{allowed}/never/r",
+            f"http://2130706433:{scene.signed.port}/never/r",
+            f"http://[::ffff:127.0.0.1]:{scene.forbidden_port}/never/r",
+            f"{scene.other.origin}/never/r",
+            f"{scene.plain.origin}/never/r",
+            f"{scene.desk.stack.azurite.origin}/never/r",
+            "http://[",
+            "javascript:alert(1)",
+            "",
+            f"http://{bad}:99999/never/r",
+        )
+    )
+
+
+def hostile(scene: Scene, random_: random.Random, attempt: int) -> Handmade:
+    """One submission; the last figure of its attempt says which kind of hostility it is of."""
+    kind = attempt % 5
+    path = f"/{attempt}.docx"
+    source = random_.choice((scene.signed, scene.other, scene.plain))
+    good = source.url(path)
+    if kind == 0:
+        return sound(attempt, unlawful(scene, random_, attempt))
+    if kind == 1:
+        good = source.url(f"/never/beside/{attempt}")
+        other = unlawful(scene, random_, attempt)
+        # A comma separates before http:// and https:// only: all else is part of the name.
+        later = random_.random() < 0.5 and other.lower().startswith(("http://", "https://"))
+        return sound(attempt, *((good, other) if later else (other, good)))
+    if kind == 2:
+        location = redirect(scene, random_)
+        scene.signed.routes[path] = Answer(
+            status=random_.choice((301, 302, 303, 307, 308)), location=location
+        )
+        return sound(attempt, scene.signed.url(path))
+    source.routes[path] = Answer(body=b"text %d" % attempt)
+    if kind == 3:
+        made = sound(attempt, good)
+        made.cells["Learner File Names"] = random_.choice(NAMES)
+    else:
+        made = sound(attempt)
+        made.cells["Marker Azure Blob URLs"] = good
+    for name in ("First Name", "Surname", "Assessment ID", "Course Title", "Rogo User ID"):
+        if random_.random() < 0.4:
+            made.cells[name] = random_.choice(NAMES)
+    return made
+
+
+async def test_hostile_rows(scene: Scene, stack: Stack, tmp_path: Path) -> None:
+    desk, random_ = scene.desk, random.Random(SEED)
+    await desk.lay_out(hostile(scene, random_, attempt) for attempt in range(1, ROWS + 1))
+    before = await every_blob(stack)
+    around = listed(tmp_path, desk.data_dir)
+    record = tmp_path / "record.jsonl"
+    azure = stack.azurite.origin
+    site = stack.environment_of(desk.place)
+    secret = site["ROGO_SOURCE_SAS_TOKEN"].removeprefix(f"{azure}=")
+    tokens = {azure: secret, **scene.tokens}
+    ended = await operate(
+        site,
+        prefix=(sys.executable, str(LAUNCHER), str(record)),
+        ROGO_SOURCE_HOSTS=",".join((azure, *(s.origin for s in allowed_sources(scene)))),
+        ROGO_SOURCE_SAS_TOKEN=" ".join(f"{host}={token}" for host, token in tokens.items()),
+        PYTHONDONTWRITEBYTECODE="1",
+    )
+    assert ended.code == 1, ended.output
+    assert ended.events("a fault of this tool") == []
+    holds_accounts(desk)
+    await holds_at_the_wire(scene, secret)
+    holds_record(record, scene)
+    after = await every_blob(stack)
+    here = desk.place.container
+    assert {**after, here: None} == {**before, here: None}
+    assert len(after[here]) == summary(desk.data_dir)["migrated"]
+    for name in after[here]:
+        assert name.startswith(("LTI_Uploads/rogo_", "Marker_files/rogo_"))
+        assert ".." not in name
+        assert not FORBIDDEN_BLOB & set(name)
+        assert len(name) <= 1024
+    assert listed(tmp_path, desk.data_dir) == around | {record}
+
+
+def holds_accounts(desk: Desk) -> None:
+    found = summary(desk.data_dir)
+    assert found["rows_total"] == ROWS
+    assert found["not_reached"] == 0
+    assert found["by_code"].keys() <= {*FailureCode, *SkipCode}
+    # Kinds 0 and 1 are refused for their addresses, kind 2 for its redirect, unless that is read
+    # as a path of the same host, where there is nothing.
+    assert found["by_code"]["source_not_allowed"] == ROWS * 2 // 5
+    assert found["by_code"]["source_refused"] > ROWS // 10
+    stayed = found["by_code"]["source_file_missing"]
+    assert found["by_code"]["source_refused"] + stayed == ROWS // 5
+    assert found["migrated"] > ROWS // 5
+    assert len(table(desk.data_dir / MIGRATED)) == found["migrated"]
+
+
+def allowed_sources(scene: Scene) -> tuple[ScriptedSource, ...]:
+    return scene.signed, scene.other, scene.plain
+
+
+async def holds_at_the_wire(scene: Scene, secret: str) -> None:
+    """No stranger was called, no forbidden path asked, and no SAS went to another host."""
+    assert scene.callers == []
+    secrets = {secret.partition("sig=")[2].partition("&")[0], "sigOfFirst", "sigOfOther"}
+    assert len(secrets) == 3
+    own = {scene.signed.port: "sigOfFirst", scene.other.port: "sigOfOther"}
+    for source in allowed_sources(scene):
+        assert len(source.requests) > ROWS // 10
+        assert [path for _, path in source.requests if "/never/" in path] == []
+        for query in source.queries:
+            assert [each for each in secrets if each in query] == [
+                each for each in (own.get(source.port),) if each
+            ]
+
+
+def holds_record(record: Path, scene: Scene) -> None:
+    """What the process itself did: connections, names resolved, files written."""
+    ports = {source.port for source in allowed_sources(scene)}
+    ports |= {scene.desk.stack.azurite.port, scene.desk.stack.postgres.port}
+    events: list[tuple[str, Any]] = [
+        json.loads(line) for line in record.read_text("utf-8").splitlines()
+    ]
+    kinds = {kind for kind, _ in events}
+    assert {"connect", "write"} <= kinds
+    # The platform module asks for the processor's name, for Azure's User-Agent.
+    assert [what for kind, what in events if kind == "child" and what[0] != "uname"] == []
+    assert {tuple(what) for kind, what in events if kind == "connect"} <= {
+        (LOOPBACK, port) for port in ports
+    }
+    assert {what for kind, what in events if kind == "resolve"} <= {LOOPBACK}
+    data_dir = scene.desk.data_dir
+    for kind, what in events:
+        if kind == "write" and not isinstance(what, int) and what != os.devnull:
+            assert (data_dir / what).resolve().is_relative_to(data_dir), what
+
+
+async def every_blob(stack: Stack) -> dict[str, list[str]]:
+    """The blobs of every container of the account."""
+    async with BlobServiceClient.from_connection_string(stack.azurite.connection_string) as account:
+        found = {}
+        async for container in account.list_containers():
+            client = account.get_container_client(container.name)
+            found[container.name] = [name async for name in client.list_blob_names()]
+        return found
+
+
+def listed(directory: Path, but: Path) -> set[Path]:
+    return {path for path in directory.rglob("*") if not path.is_relative_to(but)}
