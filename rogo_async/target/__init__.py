@@ -14,13 +14,12 @@ from rogo_async.target.reference import (
     table_faults,
 )
 from rogo_async.target.references import References
+from rogo_async.target.schema import READ_TABLES, WRITTEN_TABLES
 from rogo_async.target.values import (
     enforcement_values,
     foreseeable_refusal,
     submission_values,
 )
-from rogo_async.target.schema import READ_TABLES, WRITTEN_TABLES
-from rogo_async.target.values import enforcement_values, submission_values
 from rogo_async.target.writer import Standing, Writer
 
 __all__ = [
@@ -44,6 +43,7 @@ __all__ = [
     "applied_by",
     "enforcement_values",
     "export_migrated",
+    "foreseeable_refusal",
     "missing_rights",
     "read_existing",
     "read_reference",

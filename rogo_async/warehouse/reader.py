@@ -14,40 +14,25 @@ from rogo_async.warehouse import convert, drivers
 from rogo_async.warehouse.dsn import Route, route_of
 from rogo_async.warehouse.faults import DatabaseNotOpened
 from rogo_async.warehouse.pool import DEFAULT_DEADLINES, Deadlines, Pool
+from rogo_async.warehouse.tables import (
+    MARKS,
+    REPORT,
+    REPORT_COLUMNS,
+    SCORE_COLUMNS,
+    SCORES,
+    Table,
+    columns_of,
+    full_name,
+    marks_in,
+    missing_from,
+    table_of,
+)
 
 CHUNK_ATTEMPTS: Final = 500
 """Attempts in one query. SQL Server takes at most 2,100 parameters."""
 NOT_OPENED_WAITS_S: Final = (0.5, 1.0, 2.0)
 """How long to wait at start, each time that the database cannot be opened."""
 
-_SCHEMA: Final = "dbo"
-_REPORT: Final = "Rogo_AssessmentReport"
-_SCORES: Final = "Rogo_AssessmentReportScores"
-_MARKS: Final = ("MarksAchieved", "MarksAwarded")
-_REPORT_COLUMNS: Final = (
-    "AttemptId",
-    "TIUserId",
-    "TISectionId",
-    "Exercise",
-    "MarksAvailable",
-    "GradePercent",
-    "Grade",
-    "MarkerNotes",
-    "ResultsApproved",
-    "DateInserted",
-    "DateModified",
-)
-_SCORE_COLUMNS: Final = (
-    "AttemptId",
-    "ScoreLabelCorrected",
-    "Score",
-    "MarkerComment",
-    "DateInserted",
-    "DateModified",
-)
-_COLUMNS_SQL: Final = (
-    "SELECT COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
-)
 R = TypeVar("R", Report, Score)
 
 
@@ -59,28 +44,10 @@ class LookUp:
     scores: tuple[Score, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A table as it is read: our names of its columns, and the catalogue's own spelling."""
-
-    name: str
-    columns: tuple[str, ...]
-    spelled: tuple[str, ...]
-
-    def select(self, condition: str) -> str:
-        """A query. Nothing in it comes from outside: the catalogue's names and constants."""
-        names = ", ".join(f'"{name}"' for name in self.spelled)
-        return f'SELECT {names} FROM "{_SCHEMA}"."{self.name}" WHERE {condition}'  # noqa: S608
-
-    def select_attempts(self, count: int) -> str:
-        """A query for so many attempts, which are its parameters."""
-        return self.select(f'"{self.spelled[0]}" IN ({", ".join("?" * count)})')
-
-
 class Warehouse:
     """Reads reports and scores. Made by ``open``; its owner calls ``aclose``."""
 
-    def __init__(self, pool: Pool, gate: Gate, reports: _Table, scores: _Table) -> None:
+    def __init__(self, pool: Pool, gate: Gate, reports: Table, scores: Table) -> None:
         self._pool = pool
         self._gate = gate
         self._reports = reports
@@ -99,8 +66,8 @@ class Warehouse:
         route = route_of(dsn)
         drivers.announce(route.driver)
         async with AsyncExitStack() as stack:
-            pool = _pool(route, size, deadlines, stack)
-            reports, scores = await _insisting(lambda: _read_catalogue(pool))
+            pool = open_pool(route, size, deadlines, stack)
+            reports, scores = await insisting(lambda: _read_catalogue(pool))
             warehouse = cls(pool, gate, reports, scores)
             await warehouse._probe()
             warehouse._opened = stack.pop_all()
@@ -131,16 +98,16 @@ class Warehouse:
     async def _select(self, which: str, attempts: Sequence[int]) -> list[Any]:
         table = self._reports if which == "reports" else self._scores
         sql = table.select_attempts(len(attempts))
-        return await self._pool.rows(which, sql, attempts, _full_name(table.name))
+        return await self._pool.rows(which, sql, attempts, full_name(table.name))
 
     async def _probe(self) -> None:
         """Whether both tables, with every column that is read, can be read."""
         for table in (self._reports, self._scores):
             sql = table.select("1 = 0")
-            await self._pool.rows("probe", sql, table=_full_name(table.name))
+            await self._pool.rows("probe", sql, table=full_name(table.name))
 
 
-def _pool(route: Route, size: int, deadlines: Deadlines, stack: AsyncExitStack) -> Pool:
+def open_pool(route: Route, size: int, deadlines: Deadlines, stack: AsyncExitStack) -> Pool:
     tokens = None
     if route.token is not None:
         source = SqlTokens(Dependency.WAREHOUSE, route.token.client_id)
@@ -151,9 +118,9 @@ def _pool(route: Route, size: int, deadlines: Deadlines, stack: AsyncExitStack) 
     return pool
 
 
-async def _insisting(
-    what: Callable[[], Coroutine[Any, Any, tuple[_Table, _Table]]],
-) -> tuple[_Table, _Table]:
+async def insisting(
+    what: Callable[[], Coroutine[Any, Any, tuple[Table, Table]]],
+) -> tuple[Table, Table]:
     """A database that cannot be opened may be on its way to another server: ask a few times."""
     for wait_s in NOT_OPENED_WAITS_S:
         try:
@@ -166,52 +133,38 @@ async def _insisting(
         raise SystemicFault(fault.dependency, fault.operation, fault.reason) from None
 
 
-async def _read_catalogue(pool: Pool) -> tuple[_Table, _Table]:
-    report = await _columns_of(pool, _REPORT)
-    scores = await _columns_of(pool, _SCORES)
+async def _read_catalogue(pool: Pool) -> tuple[Table, Table]:
+    report = await columns_of(pool, REPORT)
+    scores = await columns_of(pool, SCORES)
     problems = [
-        *_missing(_REPORT, report, _REPORT_COLUMNS),
-        *_missing(_SCORES, scores, _SCORE_COLUMNS),
+        *_missing(REPORT, report, REPORT_COLUMNS),
+        *_missing(SCORES, scores, SCORE_COLUMNS),
     ]
-    marks = tuple(name for name in _MARKS if name.lower() in report)
+    marks = marks_in(report)
     if report and not marks:
-        problems.append(f"warehouse: {_full_name(_REPORT)} has neither {' nor '.join(_MARKS)}")
+        problems.append(f"warehouse: {full_name(REPORT)} has neither {' nor '.join(MARKS)}")
     if problems:
         raise SetupError(*problems)
-    return _table(_REPORT, (*_REPORT_COLUMNS, *marks), report), _table(
-        _SCORES, _SCORE_COLUMNS, scores
+    return table_of(REPORT, (*REPORT_COLUMNS, *marks), report), table_of(
+        SCORES, SCORE_COLUMNS, scores
     )
-
-
-async def _columns_of(pool: Pool, table: str) -> dict[str, str]:
-    """The names of a table's columns, by their lower case: SQL Server's names have no case."""
-    found = await pool.rows("catalogue", _COLUMNS_SQL, (_SCHEMA, table))
-    return {str(row[0]).lower(): str(row[0]) for row in found}
-
-
-def _table(name: str, columns: tuple[str, ...], found: Mapping[str, str]) -> _Table:
-    return _Table(name, columns, tuple(found[column.lower()] for column in columns))
-
-
-def _full_name(table: str) -> str:
-    return f"{_SCHEMA}.{table}"
 
 
 def _missing(table: str, found: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
     if not found:
         problem = (
-            f"warehouse: there is no table {_full_name(table)}, or no right to see it. "
+            f"warehouse: there is no table {full_name(table)}, or no right to see it. "
             "Check the database in DATA_WAREHOUSE_CONNECTION_STRING and grant SELECT"
         )
         return [problem]
-    missing = [name for name in wanted if name.lower() not in found]
+    missing = missing_from(found, wanted)
     if not missing:
         return []
-    return [f"warehouse: {_full_name(table)} has no column {', '.join(missing)}"]
+    return [f"warehouse: {full_name(table)} has no column {', '.join(missing)}"]
 
 
 def _by_attempt(
-    table: _Table, rows: Sequence[Sequence[Any]], record: Callable[[Mapping[str, Any]], R]
+    table: Table, rows: Sequence[Sequence[Any]], record: Callable[[Mapping[str, Any]], R]
 ) -> dict[int, list[R]]:
     found: dict[int, list[R]] = {}
     for row in rows:
@@ -221,7 +174,7 @@ def _by_attempt(
             raise SystemicFault(
                 Dependency.WAREHOUSE,
                 "look_up",
-                f"{_full_name(table.name)} holds an AttemptId that is no whole number",
+                f"{full_name(table.name)} holds an AttemptId that is no whole number",
             ) from None
         found.setdefault(each.attempt, []).append(each)
     return found
