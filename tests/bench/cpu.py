@@ -16,6 +16,7 @@ from bench.report import Report
 ROWS = 2_000
 REPEATS = 3
 MOST_MS = 2.0
+SHOWN = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ async def _once(
     return Once(ran.used.cpu_s - start_s, meters.all_used(), rate)
 
 
-async def _profile(field: ground.Ground, directory: Path, rows: int) -> dict[str, float]:
-    """Milliseconds a submission by stage, sampled; starting is left out."""
+async def _profile(field: ground.Ground, directory: Path, rows: int) -> dict[str, dict[str, float]]:
+    """Milliseconds a submission by stage and by function, sampled; starting is left out."""
     stack = field.stack
     place = await field.new_target("profile", directory / "profile")
     field.write_inputs(place.data_dir, rows, stack.source_url(place))
@@ -82,12 +83,19 @@ async def _profile(field: ground.Ground, directory: Path, rows: int) -> dict[str
     if used.code != 0 or not path.exists():
         said = client.last_words(place.data_dir / "output.log")
         raise client.BenchError(f"the profiled run ended with {used.code}: {said}")
-    stages: dict[str, float] = json.loads(path.read_text("utf-8"))
-    return {name: seconds * 1_000 / rows for name, seconds in stages.items()}
+    found: dict[str, dict[str, float]] = json.loads(path.read_text("utf-8"))
+    return {
+        kind: {name: seconds * 1_000 / rows for name, seconds in figures.items()}
+        for kind, figures in found.items()
+    }
 
 
 def _tell(
-    report: Report, rows: int, start_s: float, runs: list[Once], profile: dict[str, float]
+    report: Report,
+    rows: int,
+    start_s: float,
+    runs: list[Once],
+    profile: dict[str, dict[str, float]],
 ) -> None:
     each = [run.client_s * 1_000 / rows for run in runs]
     servers = {
@@ -113,13 +121,19 @@ def _tell(
     report.table(
         ("CPU ms a submission", ""), [(name, f"{ms:.2f}") for name, ms in by_process.items()]
     )
-    total = sum(profile.values())
-    stages = sorted(profile.items(), key=lambda item: -item[1])
+    by_stage = profile["stages"]
+    total = sum(by_stage.values())
+    stages = sorted(by_stage.items(), key=lambda item: -item[1])
     report.table(
         ("client by stage (sampled in a run of its own)", "ms", "share"),
         [(name, f"{ms:.3f}", f"{ms / total:.0%}") for name, ms in stages],
     )
-    report.add_all("stage_ms", profile, 4)
+    report.table(
+        ("innermost function of ours > of a library", "ms"),
+        [(name, f"{ms:.3f}") for name, ms in list(profile["functions"].items())[:SHOWN]],
+    )
+    report.add_all("stage_ms", by_stage, 4)
+    report.add_all("function_ms", profile["functions"], 4)
     report.numbers["azurite_is_busiest"] = int(busiest == "azurite")
     report.target("cpu_ms_per_submission", MOST_MS, most=True)
     report.target("azurite_is_busiest", 1)

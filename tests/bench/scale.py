@@ -47,20 +47,21 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
     """Run every size on a target of its own, then the large file on a store with a disk."""
     del stretch
     levels = LEVELS[:-1] if quick else LEVELS
+    new = MIGRATE_AT_MOST // 10 if quick else MIGRATE_AT_MOST
     big_bytes = BIG_BYTES // 8 if quick else BIG_BYTES
     with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
         directory = Path(name)
         if shutil.disk_usage(directory).free < 2 * big_bytes + _SLACK_BYTES:
             raise BenchError(f"there is too little room in {directory.parent}: set TMPDIR")
         async with ground.stack_in(directory / "stack") as stack:
-            field = await ground.prepared(stack, MIGRATE_AT_MOST, size_bytes=SMALL_BYTES)
-            found = {rows: await _level(field, directory, rows) for rows in levels}
+            field = await ground.prepared(stack, new, size_bytes=SMALL_BYTES)
+            found = {rows: await _level(field, directory, rows, min(rows, new)) for rows in levels}
         big = await _big_file(directory, big_bytes)
     _tell(report, found, big, big_bytes)
 
 
-async def _level(field: ground.Ground, directory: Path, rows: int) -> Level:
-    stack, new = field.stack, min(rows, MIGRATE_AT_MOST)
+async def _level(field: ground.Ground, directory: Path, rows: int, new: int) -> Level:
+    stack = field.stack
     place = await field.new_target(f"scale{rows}", directory / f"scale{rows}")
     dsn = stack.postgres.dsn(place.target)
     await _stand(dsn, rows - new)
