@@ -5,9 +5,12 @@ from typing import Final
 import click
 
 from rogo_async import __version__
+from rogo_async.commands.check import check
 from rogo_async.commands.demo import demo
 from rogo_async.commands.plan import plan
+from rogo_async.commands.rollback import rollback
 from rogo_async.commands.run import run
+from rogo_async.commands.status import status
 from rogo_async.commands.sweep import sweep
 from rogo_async.commands.verify import verify
 
@@ -34,6 +37,9 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(plan)
+main.add_command(check)
 main.add_command(verify)
 main.add_command(sweep)
+main.add_command(rollback)
+main.add_command(status)
 main.add_command(demo)

@@ -2,7 +2,9 @@
 
 from rogo_async.target.audit import Audit, FileRow, SubmissionRow
 from rogo_async.target.connections import Address, Connections, Session, TableConflict
+from rogo_async.target.enforcement import Enforcements
 from rogo_async.target.existing import Existing, export_migrated, read_existing
+from rogo_async.target.history import LeftAlone
 from rogo_async.target.lock import _KEY as RUN_LOCK_KEY
 from rogo_async.target.lock import RunLock
 from rogo_async.target.reference import (
@@ -14,7 +16,9 @@ from rogo_async.target.reference import (
     table_faults,
 )
 from rogo_async.target.references import References
+from rogo_async.target.rollback import Removal, Taken, Trace
 from rogo_async.target.schema import READ_TABLES, WRITTEN_TABLES
+from rogo_async.target.state import Holder, Migration, State, read_state
 from rogo_async.target.values import (
     enforcement_values,
     foreseeable_refusal,
@@ -29,16 +33,24 @@ __all__ = [
     "Address",
     "Audit",
     "Connections",
+    "Enforcements",
     "Existing",
     "FileRow",
+    "Holder",
+    "LeftAlone",
+    "Migration",
     "References",
+    "Removal",
     "RunLock",
     "Session",
     "Standing",
+    "State",
     "SubmissionRow",
     "TableConflict",
     "TableFaults",
+    "Taken",
     "TargetReference",
+    "Trace",
     "Writer",
     "applied_by",
     "enforcement_values",
@@ -47,6 +59,7 @@ __all__ = [
     "missing_rights",
     "read_existing",
     "read_reference",
+    "read_state",
     "submission_values",
     "table_faults",
 ]

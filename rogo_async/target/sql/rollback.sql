@@ -1,0 +1,154 @@
+-- What a rollback reads and deletes (SPEC §5).
+
+-- name: traces
+-- What stands under each launch id that marks an attempt. crowded: a run writes each submission in
+-- a transaction of its own, so one that shares its xmin with another was written anew since then.
+SELECT mark.launch_id, s.id AS submission_id, r.id AS session_id, s.lms_user_id,
+    s.custom_assessment_code AS assessment_code, s.context_id,
+    s.id IS NOT NULL AND count(s.id) OVER (PARTITION BY s.xmin::text) > 1 AS crowded
+FROM (
+    SELECT lti_launch_id::text AS launch_id FROM assignment_submissions
+    UNION
+    SELECT launch_id FROM lti_launch_sessions
+    UNION
+    SELECT launch_id FROM lti_session_records
+) AS mark
+LEFT JOIN assignment_submissions s ON s.lti_launch_id = mark.launch_id
+LEFT JOIN lti_session_records r ON r.launch_id = mark.launch_id
+WHERE mark.launch_id ~ '^rogo_[0-9]+_';
+
+-- name: extent
+-- What belongs to these submissions, for the question whether to delete it.
+SELECT
+    (SELECT count(*) FROM submission_files f WHERE f.submission_id = ANY (:ids::text[])) AS files,
+    (SELECT count(*) FROM malpractice_enforcements e WHERE e.submission_id = ANY (:ids::text[]))
+        AS rules;
+
+-- name: no_right_to_delete
+SELECT t.name FROM unnest(:tables::text[]) AS t (name)
+WHERE NOT has_table_privilege(to_regclass(t.name), 'DELETE');
+
+-- name: foreign_keys
+-- The foreign keys to these tables but for those that this tool fills, each with the question
+-- whether a row refers through it to one of the rows $1.
+SELECT c.conrelid::regclass::text AS table_name,
+    has_table_privilege(c.conrelid, 'SELECT') AS readable,
+    format(
+        'SELECT %L::text AS table_name WHERE EXISTS (SELECT FROM %s r JOIN %s t ON %s '
+        'WHERE t.id = ANY ($1::text[]))',
+        c.conrelid::regclass, c.conrelid::regclass, c.confrelid::regclass, string_agg(
+            format('r.%I = t.%I', f.attname, p.attname), ' AND '
+        )
+    ) AS question
+FROM pg_constraint c
+CROSS JOIN unnest(c.conkey, c.confkey) AS k (referring, referred)
+JOIN pg_attribute f ON f.attrelid = c.conrelid AND f.attnum = k.referring
+JOIN pg_attribute p ON p.attrelid = c.confrelid AND p.attnum = k.referred
+WHERE c.contype = 'f' AND c.conparentid = 0
+  AND c.confrelid IN (SELECT to_regclass(t.name) FROM unnest(:tables::text[]) AS t (name))
+GROUP BY c.oid, c.conrelid, c.confrelid
+HAVING NOT EXISTS (
+    SELECT FROM unnest(:own_tables::text[], :own_columns::text[]) AS o (name, referring)
+    WHERE to_regclass(o.name) = c.conrelid AND array_agg(f.attname::text) = ARRAY[o.referring]
+)
+ORDER BY 1, 3;
+
+-- name: lock_key
+-- For the session, not the transaction: its snapshot has to be taken after the lock.
+SELECT pg_advisory_lock(:key::bigint);
+
+-- name: unlock_key
+SELECT pg_advisory_unlock(:key::bigint);
+
+-- name: rows_of_submission
+-- Every row that belongs to a submission, and the transaction that wrote it.
+SELECT 'assignment_submissions' AS table_name, id, xmin::text AS written_by, file_count
+FROM assignment_submissions
+WHERE id = :submission_id::text OR lti_launch_id = :launch_id::text
+   OR lti_session_record_id = :session_id::text
+UNION ALL
+SELECT 'lti_launch_sessions', id, xmin::text, NULL FROM lti_launch_sessions
+WHERE launch_id = :launch_id::text
+UNION ALL
+SELECT 'lti_session_records', id, xmin::text, NULL FROM lti_session_records
+WHERE launch_id = :launch_id::text OR id = :session_id::text
+UNION ALL
+SELECT 'submission_files', id, xmin::text, NULL FROM submission_files
+WHERE submission_id = :submission_id::text
+UNION ALL
+SELECT 'submission_marking_assignments', id, xmin::text, NULL
+FROM submission_marking_assignments WHERE submission_id = :submission_id::text
+UNION ALL
+SELECT 'submission_section_marks', id, xmin::text, NULL FROM submission_section_marks
+WHERE submission_id = :submission_id::text
+UNION ALL
+SELECT 'submission_grades', id, xmin::text, NULL FROM submission_grades
+WHERE submission_id = :submission_id::text;
+
+-- name: rules_of_key
+-- The enforcement rows of a submission's key, and any other that names it.
+SELECT e.id, e.submission_id, e.attempt_number, e.enforced_max_attempts,
+    e.xmin::text AS written_by, to_jsonb(e)::text AS content, s.lti_launch_id AS launch_id
+FROM malpractice_enforcements e
+LEFT JOIN assignment_submissions s ON s.id = e.submission_id
+WHERE e.submission_id = :submission_id::text
+   OR (e.lms_user_id = :lms_user_id::text AND e.context_id = :context_id::text
+       AND e.custom_assessment_code = :assessment_code::text)
+ORDER BY e.id;
+
+-- name: claims_of_key
+-- The other migrated submissions with malpractice of a submission's key.
+SELECT s.id, s.lti_launch_id AS launch_id, s.attempt_number, s.context_title,
+    g.malpractice_notes AS notes, l.id AS level_id, l.level_text
+FROM assignment_submissions s
+JOIN submission_grades g ON g.submission_id = s.id
+JOIN malpractice_levels l ON l.id = g.malpractice_level_id
+WHERE s.lms_user_id = :lms_user_id::text AND s.context_id = :context_id::text
+  AND s.custom_assessment_code = :assessment_code::text
+  AND s.id <> :submission_id::text AND s.lti_launch_id ~ '^rogo_[0-9]+_'
+ORDER BY s.id;
+
+-- name: launch_ids
+SELECT id, lti_launch_id AS launch_id FROM assignment_submissions WHERE id = ANY (:ids::text[]);
+
+-- name: putting_back
+-- The statement that makes the row $1 what it was, $2, in every column that the table has.
+SELECT format(
+    'UPDATE malpractice_enforcements e SET (%s) = '
+    '(SELECT %s FROM jsonb_populate_record(e, $2::jsonb) v) WHERE e.id = $1::text',
+    string_agg(format('%I', attname), ', ' ORDER BY attnum),
+    string_agg(format('v.%I', attname), ', ' ORDER BY attnum)
+) AS statement
+FROM pg_attribute
+WHERE attrelid = to_regclass('malpractice_enforcements') AND attnum > 0 AND NOT attisdropped
+  AND attgenerated = '' AND attidentity <> 'a';
+
+-- name: content_of_rule
+SELECT to_jsonb(e)::text AS content FROM malpractice_enforcements e
+WHERE e.id = :enforcement_id::text;
+
+-- name: delete_rule
+DELETE FROM malpractice_enforcements WHERE id = :enforcement_id::text;
+
+-- name: delete_submission
+-- The keys between these tables are checked when all of it is gone.
+WITH files AS (
+    DELETE FROM submission_files WHERE id = ANY (:ids::text[]) RETURNING id
+), markings AS (
+    DELETE FROM submission_marking_assignments WHERE id = ANY (:ids::text[]) RETURNING id
+), marks AS (
+    DELETE FROM submission_section_marks WHERE id = ANY (:ids::text[]) RETURNING id
+), grades AS (
+    DELETE FROM submission_grades WHERE id = ANY (:ids::text[]) RETURNING id
+), submissions AS (
+    DELETE FROM assignment_submissions WHERE id = ANY (:ids::text[]) RETURNING id
+), sessions AS (
+    DELETE FROM lti_session_records WHERE id = ANY (:ids::text[]) RETURNING id
+), launches AS (
+    DELETE FROM lti_launch_sessions WHERE id = ANY (:ids::text[]) RETURNING id
+)
+SELECT count(*) AS deleted FROM (
+    SELECT id FROM files UNION ALL SELECT id FROM markings UNION ALL SELECT id FROM marks
+    UNION ALL SELECT id FROM grades UNION ALL SELECT id FROM submissions
+    UNION ALL SELECT id FROM sessions UNION ALL SELECT id FROM launches
+) AS gone;

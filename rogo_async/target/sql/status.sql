@@ -1,0 +1,28 @@
+-- What status reads of the target (SPEC §5).
+
+-- name: migrated_submissions
+-- Every submission whose launch id marks an attempt. assigned_at is the time of writing.
+SELECT s.id, s.lti_launch_id AS launch_id, coalesce(f.files, 0) AS files,
+    coalesce(e.rules, 0) AS rules, m.written_at
+FROM assignment_submissions s
+LEFT JOIN (
+    SELECT submission_id, count(*) AS files FROM submission_files GROUP BY 1
+) f ON f.submission_id = s.id
+LEFT JOIN (
+    SELECT submission_id, count(*) AS rules FROM malpractice_enforcements GROUP BY 1
+) e ON e.submission_id = s.id
+LEFT JOIN (
+    SELECT submission_id, min(assigned_at) AS written_at
+    FROM submission_marking_assignments GROUP BY 1
+) m ON m.submission_id = s.id
+WHERE s.lti_launch_id ~ '^rogo_[0-9]+_';
+
+-- name: lock_session
+-- The session that holds the lock; null where we may not see it.
+SELECT a.application_name AS name, a.backend_start AS since
+FROM pg_locks l
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted
+  AND l.classid = :class::int::oid AND l.objid = :object::int::oid AND l.objsubid = 2
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+LIMIT 1;
