@@ -2,13 +2,14 @@
 
 from rogo_async.blobs.account import Account
 from rogo_async.blobs.inventory import Content, Inventory, Listed
-from rogo_async.blobs.source import Sources, Stated
-from rogo_async.blobs.store import MIGRATED_FROM, Store
+from rogo_async.blobs.source import Sources, Stated, name_of
+from rogo_async.blobs.store import MIGRATED_FROM, Blob, Store
 from rogo_async.blobs.transfer import Mover
 
 __all__ = [
     "MIGRATED_FROM",
     "Account",
+    "Blob",
     "Content",
     "Inventory",
     "Listed",
@@ -16,4 +17,5 @@ __all__ = [
     "Sources",
     "Stated",
     "Store",
+    "name_of",
 ]

@@ -73,6 +73,20 @@ class Inventory:
         except (ValueError, IndexError):
             return datetime.now(UTC)
 
+    async def time_told(self) -> datetime | None:
+        """The time in the store's answer to a request without credentials, which are refused where
+        clocks differ; None where it tells none. Raises TransientFault.
+        """
+        try:
+            async with self._session.head(
+                self._account.container_url, timeout=_TIMEOUT, allow_redirects=False
+            ) as response:
+                return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
+        except (KeyError, ValueError):
+            return None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransientFault(Dependency.STORE, "clock", reason_of(error)) from None
+
     async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
         """All blobs whose names begin so, some thousand at a time. Raises RunStopped."""
         token: str | None = None

@@ -65,6 +65,10 @@ class DatabaseNotOpened(TransientFault):
     """Error 4060: a database that is moving, or a wrong name. Only time tells."""
 
 
+class DriverMissing(SystemicFault):
+    """The driver or data source that is asked for cannot be loaded."""
+
+
 def fault_of(operation: str, error: Exception, table: str = "the two tables") -> DependencyFault:
     """The fault that a pyodbc error stands for. The server's own text is left out of it."""
     state = str(error.args[0]) if error.args else ""
@@ -85,6 +89,8 @@ def fault_of(operation: str, error: Exception, table: str = "the two tables") ->
         return TransientFault(Dependency.WAREHOUSE, operation, reason, wait_s)
     if meaning is not None:
         reason = f"{reason}: {meaning.format(table=table)}"
+    if meaning is _DRIVER:
+        return DriverMissing(Dependency.WAREHOUSE, operation, reason)
     return SystemicFault(Dependency.WAREHOUSE, operation, reason)
 
 

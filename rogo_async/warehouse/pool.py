@@ -29,6 +29,16 @@ Tokens = Callable[[], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and versions as the driver and the server give them."""
+
+    driver: str
+    driver_version: str
+    server: str
+    server_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deadlines:
     """Seconds that a login, a query and closing may take.
 
@@ -76,6 +86,11 @@ class Pool:
         """
         async with self._connection(operation) as connection:
             return await connection.rows(operation, sql, args, table)
+
+    async def facts(self) -> "Facts":
+        """What driver and server say of themselves. Raises as ``rows`` does."""
+        async with self._connection("facts") as connection:
+            return await connection.facts("facts")
 
     async def aclose(self) -> None:
         """Close what is idle; wait for it no longer than the deadline."""
@@ -163,6 +178,23 @@ class _Connection:
             raise unreadable(operation, error) from None
         self._cursor = None
         return found
+
+    async def facts(self, operation: str) -> Facts:
+        """What driver and server say of themselves. Raises as ``rows`` does."""
+        names = ("DRIVER_NAME", "DRIVER_VER", "DBMS_NAME", "DBMS_VER")
+        limit_s = self._deadlines.query_s
+        try:
+            async with asyncio.timeout(limit_s + self._deadlines.grace_s):
+                return Facts(
+                    *[
+                        str(await self._connection.getinfo(getattr(self._pyodbc, f"SQL_{name}")))
+                        for name in names
+                    ]
+                )
+        except TimeoutError:
+            raise timed_out(operation, limit_s) from None
+        except self._pyodbc.Error as error:
+            raise fault_of(operation, error) from None
 
     async def close(self) -> None:
         """Let the thread close the connection and end, after what it is busy with.

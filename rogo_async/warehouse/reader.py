@@ -34,6 +34,7 @@ NOT_OPENED_WAITS_S: Final = (0.5, 1.0, 2.0)
 """How long to wait at start, each time that the database cannot be opened."""
 
 R = TypeVar("R", Report, Score)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Warehouse:
 
 
 def open_pool(route: Route, size: int, deadlines: Deadlines, stack: AsyncExitStack) -> Pool:
+    """A pool for a route, with the tokens that it wants; the stack closes both."""
     tokens = None
     if route.token is not None:
         source = SqlTokens(Dependency.WAREHOUSE, route.token.client_id)
@@ -118,9 +120,7 @@ def open_pool(route: Route, size: int, deadlines: Deadlines, stack: AsyncExitSta
     return pool
 
 
-async def insisting(
-    what: Callable[[], Coroutine[Any, Any, tuple[Table, Table]]],
-) -> tuple[Table, Table]:
+async def insisting(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """A database that cannot be opened may be on its way to another server: ask a few times."""
     for wait_s in NOT_OPENED_WAITS_S:
         try:
