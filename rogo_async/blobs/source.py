@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -331,7 +330,7 @@ def _broken(error: BaseException) -> TransientFault:
 def _stated(response: aiohttp.ClientResponse) -> Stated:
     try:
         md5 = base64.b64decode(response.headers.get("Content-MD5", ""), validate=True)
-    except binascii.Error:
+    except ValueError:
         md5 = b""
     return Stated(
         size_bytes=response.content_length,

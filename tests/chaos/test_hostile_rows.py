@@ -37,6 +37,10 @@ NAMES: Final = (
     "x" * 3000, "..", ".", "a..docx", "%2e%2e%2f%2e%2e%2fx", "<script>.html", "a.İ", "=1+1.csv",
     "'; DROP TABLE x --.sql", "LTI_Uploads/../x",
 )  # fmt: skip
+HEADERS: Final[tuple[dict[str, str], ...]] = (
+    {}, {}, {"Content-MD5": "é"}, {"Content-MD5": "!"}, {"Content-MD5": "AAAA"}, {"ETag": "é"},
+    {"Content-Type": "../x; é"}, {"Content-Encoding": "identity"}, {"Last-Modified": "é"},
+)  # fmt: skip
 FORBIDDEN_BLOB: Final = frozenset("\\") | {chr(code) for code in (*range(32), *range(127, 160))}
 
 
@@ -153,7 +157,7 @@ def hostile(scene: Scene, random_: random.Random, attempt: int) -> Handmade:
             status=random_.choice((301, 302, 303, 307, 308)), location=location
         )
         return sound(attempt, scene.signed.url(path))
-    source.routes[path] = Answer(body=b"text %d" % attempt)
+    source.routes[path] = Answer(body=b"text %d" % attempt, headers=random_.choice(HEADERS))
     if kind == 3:
         made = sound(attempt, good)
         made.cells["Learner File Names"] = random_.choice(NAMES)
