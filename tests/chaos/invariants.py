@@ -1,0 +1,224 @@
+"""What must hold after whatever happened, counted without a line of the product (SPEC §6).
+
+The known answer comes from what was put in front of the run, the findings from the target, the
+container and the data directory themselves.
+"""
+
+import asyncio
+import csv
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import aiohttp
+import asyncpg
+from operating import FAILED, MIGRATED, summary
+
+from rogo_async.devstack.container import REQUEST_TIMEOUT_S, Container, side_by_side
+from rogo_async.devstack.dataset import Dataset
+from rogo_async.devstack.render import SUBMISSION_COLUMNS
+from rogo_async.devstack.stack import Place, Stack
+from rogo_async.model import Status
+
+Key = tuple[str, str, str]
+"""Of an enforcement row: lms_user_id, custom_assessment_code, context_id."""
+
+_ATTEMPT_ID: Final = SUBMISSION_COLUMNS.index("Attempt ID")
+_LAUNCH: Final = re.compile(r"rogo_0*(\d+)_")
+_RECORDS: Final = {
+    "submission": "SELECT lti_launch_id FROM assignment_submissions",
+    "launch session": "SELECT launch_id FROM lti_launch_sessions",
+    "session record": "SELECT launch_id FROM lti_session_records",
+    "grade": "SELECT s.lti_launch_id FROM submission_grades g "
+    "JOIN assignment_submissions s ON s.id = g.submission_id",
+    "marking assignment": "SELECT s.lti_launch_id FROM submission_marking_assignments m "
+    "JOIN assignment_submissions s ON s.id = m.submission_id",
+}
+"""What every migrated submission has exactly one of, by its launch id."""
+_FILES: Final = (
+    "SELECT s.lti_launch_id, f.upload_order, f.azure_blob_name FROM submission_files f "
+    "JOIN assignment_submissions s ON s.id = f.submission_id ORDER BY 1, 2"
+)
+_ENFORCEMENTS: Final = (
+    "SELECT e.lms_user_id, e.custom_assessment_code, e.context_id, s.lti_launch_id "
+    "FROM malpractice_enforcements e LEFT JOIN assignment_submissions s ON s.id = e.submission_id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What must stand in the end.
+
+    ``files`` has the MD5 of each file, in order, of each attempt that migrates; ``failed`` the
+    Attempt ID as found and the code of each row that fails; ``enforcements`` the attempts that
+    the enforcement rows of a key belong to (None: not a migrated one).
+    """
+
+    rows: int
+    files: Mapping[int, Sequence[bytes]]
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    enforcements: Mapping[Key, Counter[int | None]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Self:
+        """The answer of a generated data set."""
+        return cls(
+            rows=len(dataset.expected),
+            files={
+                each.attempt: [file.source.md5() for file in each.files()]
+                for each in dataset.submissions()
+            },
+            failed=Counter(
+                (row.cells[_ATTEMPT_ID], str(row.code))
+                for row in dataset.expected
+                if row.status is Status.FAILED
+            ),
+            enforcements={
+                key: Counter(row.attempt for row in rows)
+                for key, rows in dataset.expected_enforcements.items()
+            },
+        )
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is wrong, a line each. ``misjudged`` is what was said wrongly of rows that are right."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    dangling: list[str] = field(default_factory=list)
+    orphaned: list[str] = field(default_factory=list)
+    misjudged: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """All of them."""
+        kinds = ("lost", "doubled", "dangling", "orphaned", "misjudged")
+        return [f"{kind}: {line}" for kind in kinds for line in getattr(self, kind)]
+
+    def add(self, other: "Findings") -> None:
+        """Take in what another look has found."""
+        for name in ("lost", "doubled", "dangling", "orphaned", "misjudged"):
+            getattr(self, name).extend(getattr(other, name))
+
+
+async def inspect(stack: Stack, place: Place, answer: Answer) -> Findings:
+    """Look at a place after a full run that ended by itself, and a sweep."""
+    findings = Findings()
+    connection = await asyncpg.connect(stack.postgres.dsn(place.target))
+    try:
+        await _look_at_records(connection, answer, findings)
+        await _look_at_enforcements(connection, answer, findings)
+        files = await connection.fetch(_FILES)
+        referred = {
+            row["azure_blob_name"]
+            for row in await connection.fetch("SELECT azure_blob_name FROM submission_files")
+        }
+    finally:
+        await connection.close()
+    await _look_at_blobs(stack, place, answer, files, referred, findings)
+    await asyncio.to_thread(_look_at_data_dir, place.data_dir, answer, findings)
+    return findings
+
+
+async def _look_at_records(
+    connection: asyncpg.Connection, answer: Answer, findings: Findings
+) -> None:
+    for what, sql in _RECORDS.items():
+        found = Counter(_attempt(row[0]) for row in await connection.fetch(sql))
+        for attempt in answer.files:
+            if found[attempt] == 0:
+                findings.lost.append(f"attempt {attempt} has no {what}")
+        for attempt, count in found.items():
+            if attempt is not None and count > 1:
+                findings.doubled.append(f"attempt {attempt} has {count} of {what}")
+
+
+async def _look_at_enforcements(
+    connection: asyncpg.Connection, answer: Answer, findings: Findings
+) -> None:
+    found: dict[Key, Counter[int | None]] = {}
+    for row in await connection.fetch(_ENFORCEMENTS):
+        found.setdefault((row[0], row[1], row[2]), Counter())[_attempt(row[3])] += 1
+    for key in found.keys() | answer.enforcements.keys():
+        is_there, should = found.get(key, Counter()), answer.enforcements.get(key, Counter())
+        text = f"enforcement of {key}: {dict(is_there)}, not {dict(should)}"
+        if is_there.total() > should.total():
+            findings.doubled.append(text)
+        elif is_there != should:
+            findings.lost.append(text)
+
+
+async def _look_at_blobs(
+    stack: Stack,
+    place: Place,
+    answer: Answer,
+    files: Iterable[Any],
+    referred: set[str],
+    findings: Findings,
+) -> None:
+    by_attempt: dict[int | None, list[str]] = {}
+    for row in files:
+        by_attempt.setdefault(_attempt(row["lti_launch_id"]), []).append(row["azure_blob_name"])
+    expected: list[tuple[int, str, bytes]] = []
+    for attempt, digests in answer.files.items():
+        names = by_attempt.get(attempt, [])
+        if len(names) < len(digests):
+            findings.lost.append(f"attempt {attempt} has {len(names)} of {len(digests)} files")
+        if len(names) > len(digests):
+            findings.doubled.append(f"attempt {attempt} has {len(names)} files")
+        expected += [(attempt, *pair) for pair in zip(names, digests, strict=False)]
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        container = Container(stack.azurite, place.container, session)
+        stored = await container.listing()
+
+        async def compare(file: tuple[int, str, bytes]) -> None:
+            attempt, name, md5 = file
+            if name not in stored:
+                findings.dangling.append(f"attempt {attempt}: there is no blob {name!r}")
+            elif (await container.digest(quote(name)))[1] != md5:
+                findings.dangling.append(f"attempt {attempt}: other bytes in {name!r}")
+
+        await side_by_side(compare, expected)
+    findings.orphaned += [name for name in stored if name not in referred]
+
+
+def _look_at_data_dir(data_dir: Path, answer: Answer, findings: Findings) -> None:
+    listed = Counter(row["Attempt ID"] for row in _rows(data_dir / MIGRATED))
+    for attempt in answer.files:
+        if listed[str(attempt)] != 1:
+            text = f"attempt {attempt} is {listed[str(attempt)]} times in {MIGRATED}"
+            (findings.doubled if listed[str(attempt)] else findings.lost).append(text)
+    failed = Counter(
+        (row["Attempt ID"], row["Error"].partition(": ")[0]) for row in _rows(data_dir / FAILED)
+    )
+    for each in (answer.failed - failed).elements():
+        findings.lost.append(f"{each} is not in {FAILED}")
+    for each in (failed - answer.failed).elements():
+        findings.misjudged.append(f"{each} is in {FAILED}")
+    told = summary(data_dir)
+    if told["rows_total"] != answer.rows or told["not_reached"]:
+        counted = {name: told[name] for name in ("rows_total", "not_reached")}
+        findings.misjudged.append(f"the summary has {counted} of {answer.rows} rows")
+    if told["failed"] != answer.failed.total():
+        findings.misjudged.append(f"the summary has {told['failed']} failed rows")
+
+
+def _attempt(launch_id: str | None) -> int | None:
+    match = _LAUNCH.match(launch_id or "")
+    return int(match[1]) if match else None
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+def md5_of(body: bytes) -> bytes:
+    """The MD5 of a file's bytes."""
+    return hashlib.md5(body, usedforsecurity=False).digest()

@@ -1,0 +1,70 @@
+"""SIGKILL at a random moment of a run, from the start of its process on."""
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import asyncpg
+from invariants import Findings
+from operating import begun
+from rounds import Ground, Round
+
+DELAY_S: Final = 0.001
+"""Each way, so that the moments in which something is under way are no rare ones."""
+
+
+class Fell(StrEnum):
+    """Where a kill fell."""
+
+    BEFORE = "before the migration began"
+    WITHIN = "in the migration"
+    AFTER = "after the end"
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill, what was in the target by then, and what was wrong in the end."""
+
+    fell: Fell
+    submissions: int
+    findings: Findings
+
+
+async def undisturbed(ground: Ground) -> float:
+    """How long a run takes that nobody kills, in seconds. It must be right."""
+    async with ground.round(DELAY_S) as there, begun(there.site) as command:
+        began = asyncio.get_running_loop().time()
+        ended = await command.ended()
+        took_s = asyncio.get_running_loop().time() - began
+        assert ended.code == there.expected_code, ended.output
+        assert not (found := (await there.settle()).lines()), found
+    return took_s
+
+
+async def killed(ground: Ground, after_s: float) -> Kill:
+    """A round with one kill."""
+    async with ground.round(DELAY_S) as there:
+        async with begun(there.site) as command:
+            await asyncio.sleep(after_s)
+            if command.process.returncode is None:
+                command.process.send_signal(signal.SIGKILL)
+            ended = await command.ended()
+        submissions = await _submissions(there)
+        if ended.code != -signal.SIGKILL or ended.events("run ended"):
+            fell = Fell.AFTER
+        else:
+            fell = Fell.WITHIN if ended.events("migration begins") else Fell.BEFORE
+        return Kill(fell, submissions, await there.settle())
+
+
+async def _submissions(there: Round) -> int:
+    connection = await asyncpg.connect(there.stack.postgres.dsn(there.place.target))
+    try:
+        found: int = await connection.fetchval(
+            "SELECT count(*) FROM assignment_submissions WHERE lti_launch_id ~ '^rogo_[0-9]+_'"
+        )
+    finally:
+        await connection.close()
+    return found

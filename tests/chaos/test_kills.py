@@ -1,0 +1,81 @@
+"""Runs that are killed at random moments (SPEC §6). ``scripts/chaos`` does it hundreds of times."""
+
+import random
+from typing import Final
+
+import asyncpg
+import pytest
+from azure.storage.blob.aio import ContainerClient
+from invariants import Findings, inspect
+from kills import Fell, killed
+from operating import operate
+from rounds import Ground, Round
+
+from rogo_async.devstack.stack import Place, Stack
+
+ROWS: Final = 60
+SEED: Final = 5
+WHEN_S: Final = (0.4, 1.0, 1.8)
+"""After the start of its process; each is moved at random by up to half a second."""
+
+
+@pytest.fixture
+async def ground(stack: Stack, place: Place) -> Ground:
+    return await Ground.generated(stack, place, ROWS, SEED)
+
+
+async def test_runs_killed_at_random_leave_nothing_wrong(ground: Ground) -> None:
+    generator = random.Random()
+    fell = []
+    for when_s in WHEN_S:
+        kill = await killed(ground, when_s + generator.uniform(0.0, 0.5))
+        assert not kill.findings.lines(), (when_s, kill)
+        fell.append(kill.fell)
+    assert set(fell) != {Fell.AFTER}
+
+
+DAMAGE: Final = {
+    "lost": "DELETE FROM assignment_submissions WHERE id = $1",
+    "doubled": "INSERT INTO lti_launch_sessions (launch_id, consumer_key, expires_at) "
+    "SELECT lti_launch_id || 'x', 'k', now() FROM assignment_submissions WHERE id = $1",
+    "orphaned": "DELETE FROM submission_files WHERE submission_id = $1",
+}
+
+
+async def test_the_checker_sees_each_kind_of_damage(ground: Ground) -> None:
+    async with ground.round() as there:
+        ended = await operate(there.site)
+        assert ended.code == there.expected_code, ended.output
+        assert not (await found(there)).lines()
+        for kind, sql in DAMAGE.items():
+            await damage(there, sql)
+            assert getattr(await found(there), kind), kind
+        before = len((await found(there)).dangling)
+        async with ContainerClient.from_connection_string(
+            there.stack.azurite.connection_string, there.place.container
+        ) as container:
+            async for blob in container.list_blobs():
+                await container.upload_blob(blob.name, b"something else", overwrite=True)
+        spoilt = (await found(there)).dangling
+        assert len(spoilt) > before
+        path = there.place.data_dir / "migrated.csv"
+        path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
+        assert any("migrated.csv" in line for line in (await found(there)).lost)
+
+
+async def found(there: Round) -> Findings:
+    return await inspect(there.stack, there.place, there.answer)
+
+
+async def damage(there: Round, sql: str) -> None:
+    """Spoil one submission of this tool's, another each time."""
+    connection = await asyncpg.connect(there.stack.postgres.dsn(there.place.target))
+    try:
+        own = "'^rogo_[0-9]+_'"
+        submission = await connection.fetchval(
+            f"SELECT id FROM assignment_submissions WHERE lti_launch_id ~ {own} "
+            "ORDER BY random() LIMIT 1"
+        )
+        await connection.execute(sql, submission)
+    finally:
+        await connection.close()
