@@ -1,0 +1,29 @@
+"""Runs the command with one function that fails, and quotes all that it was given.
+
+``python canary_crasher.py MODULE:NAME PYTHON -m rogo_async ARGS``: what follows the first argument
+is the line that this stands in for.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+
+def fail(*args: Any, **named: Any) -> NoReturn:
+    raise ValueError(f"{args!r} {named!r}")
+
+
+if __name__ == "__main__":
+    where, _, dash_m, package, *rest = sys.argv[1:]
+    assert (dash_m, package) == ("-m", "rogo_async")
+    sys.argv = ["rogo_async", *rest]
+    from rogo_async.cli import main
+
+    module, _, name = where.partition(":")
+    owner = import_module(module)
+    *path, last = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    assert callable(getattr(owner, last))
+    setattr(owner, last, fail)
+    main()
