@@ -7,7 +7,9 @@ import click
 from rogo_async import __version__
 from rogo_async.commands.check import check
 from rogo_async.commands.demo import demo
+from rogo_async.commands.frame import common_options
 from rogo_async.commands.plan import plan
+from rogo_async.commands.report import report
 from rogo_async.commands.rollback import rollback
 from rogo_async.commands.run import run
 from rogo_async.commands.status import status
@@ -24,6 +26,10 @@ class _RunByDefault(click.Group):
         if not args or (args[0].startswith("-") and args[0] not in _OWN_OPTIONS):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.params.extend(common_options())
+        super().add_command(cmd, name)
 
 
 @click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,4 +48,5 @@ main.add_command(verify)
 main.add_command(sweep)
 main.add_command(rollback)
 main.add_command(status)
+main.add_command(report)
 main.add_command(demo)

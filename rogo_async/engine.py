@@ -20,6 +20,7 @@ from rogo_async.journal import Journal
 from rogo_async.ledger import AppendFile, Ledger, RunLedger, Tally
 from rogo_async.measure import Measurements
 from rogo_async.migrate import Migrator
+from rogo_async.observers import Observers
 from rogo_async.opening import Opening, open_for_run
 from rogo_async.selection import Selection, open_selection
 from rogo_async.settings import Settings
@@ -47,6 +48,7 @@ class Run:
             consumers=[],
             measurements=Measurements(),
         )
+        self._observers = Observers(settings, self._record, self._data.runs)
 
     async def execute(self) -> Ending:
         """Do the whole run.
@@ -59,6 +61,7 @@ class Run:
             stack.enter_context(drained_by_signals(self._control))
             self._data.lock(f"run {self._record.run_id}")
             stack.callback(self._data.unlock)
+            await stack.enter_async_context(self._observers)
             await guarded(
                 lambda: self._open_and_drive(stack),
                 self._control,
@@ -98,9 +101,10 @@ class Run:
             servers.writer,
         )
         drive = Drive(self._settings, self._control, record, self._terminal)
-        await drive.drive(
-            Inputs(file, mapping, existing), servers.warehouse, servers.sources, migrator, ledger
-        )
+        inputs = Inputs(file, mapping, existing)
+        handler = self._observers.of(migrator)
+        async with self._observers.watching(ledger.handed_over):
+            await drive.drive(inputs, servers.warehouse, servers.sources, handler, ledger)
 
     async def _ledger(self, file: SubmissionsFile, stack: AsyncExitStack) -> Ledger:
         data, run_id = self._data, self._record.run_id
@@ -149,6 +153,7 @@ class Run:
                 StopReason.DISK, f"run_summary.json cannot be written ({error.strerror})"
             )
             summary = self._record.summary(self._control)
+        self._observers.ended(summary)
         text = headline(summary, str(self._failed_path()))
         log.info("run ended", **_facts(summary))
         return Ending(ExitCode(summary["exit_code"]), text)

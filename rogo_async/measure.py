@@ -1,7 +1,9 @@
 """What a run measures of its dependencies: latencies, retries, outages."""
 
 import random
+import time
 from collections import Counter
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,12 +17,14 @@ class Reservoir:
     """A uniform sample of a stream of seconds in bounded memory (Vitter's algorithm R)."""
 
     count: int = 0
+    total_s: float = 0.0
     _sample: list[float] = field(default_factory=list)
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
     def add(self, seconds: float) -> None:
         """Take one more value in."""
         self.count += 1
+        self.total_s += seconds
         if len(self._sample) < _SAMPLE:
             self._sample.append(seconds)
         elif (place := self._random.randrange(self.count)) < _SAMPLE:
@@ -30,6 +34,28 @@ class Reservoir:
         """The value below which ``share`` of the sample lies, in seconds."""
         ordered = sorted(self._sample)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+@dataclass(slots=True)
+class Stage:
+    """The successful calls of one kind within one submission, from the first one's begin to the
+    last one's end on the monotonic clock; some may have run side by side.
+    """
+
+    began_s: float
+    ended_s: float
+    calls: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """From the begin of the first call to the end of the last."""
+        return self.ended_s - self.began_s
+
+
+Stages = dict[str, Stage]
+STAGES: ContextVar[Stages | None] = ContextVar("stages", default=None)
+"""Where the calls of the submission in hand are noted, by dependency and operation, when somebody
+looks at single submissions; the tasks that it starts share it."""
 
 
 @dataclass(slots=True)
@@ -50,10 +76,15 @@ class Measurements:
     latency: dict[str, Reservoir] = field(default_factory=dict)
     retries: Counter[str] = field(default_factory=Counter)
     outages: list[Outage] = field(default_factory=list)
+    in_flight: int = 0
+    """Submissions in work, where somebody looks at single submissions."""
 
     def observe(self, dependency: Dependency, operation: str, seconds: float) -> None:
         """Record how long one successful call took."""
-        self.latency.setdefault(f"{dependency.value}.{operation}", Reservoir()).add(seconds)
+        name = f"{dependency.value}.{operation}"
+        self.latency.setdefault(name, Reservoir()).add(seconds)
+        if (stages := STAGES.get()) is not None:
+            _note(stages, name, seconds)
 
     def latency_ms(self) -> dict[str, dict[str, float]]:
         """Milliseconds at p50 and p95 and the number of calls, by dependency and operation."""
@@ -65,3 +96,11 @@ class Measurements:
             }
             for name, sample in sorted(self.latency.items())
         }
+
+
+def _note(stages: Stages, name: str, seconds: float) -> None:
+    now = time.monotonic()
+    stage = stages.setdefault(name, Stage(now - seconds, now))
+    stage.began_s = min(stage.began_s, now - seconds)
+    stage.ended_s = now
+    stage.calls += 1

@@ -4,7 +4,7 @@ import os
 import ssl
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -23,10 +23,11 @@ _LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
 _Required = Annotated[str, Field(min_length=1)]
 _Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600, allow_inf_nan=False)]
 _Words = Annotated[tuple[str, ...], NoDecode]
+_P = TypeVar("_P", bound="Place")
 
 
-class Settings(BaseSettings):
-    """Every setting of SPEC §4, validated. Secrets are masked wherever this is printed."""
+class Place(BaseSettings):
+    """Where the tool stands, and how it speaks: what a command needs that asks no server."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -37,6 +38,15 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
         str_strip_whitespace=True,
     )
+
+    rogo_data_dir: Path = Path()
+    rogo_log_format: Literal["console", "json"] | None = None
+    rogo_log_file: Path | None = None
+    rogo_log_max_bytes: Annotated[int, Field(ge=1024)] = 50 * 1024 * 1024
+
+
+class Settings(Place):
+    """Every setting of SPEC §4, validated. Secrets are masked wherever this is printed."""
 
     database_url: SecretStr
     data_warehouse_connection_string: SecretStr
@@ -54,7 +64,6 @@ class Settings(BaseSettings):
     rogo_return_url_base: _Required
     rogo_version_prefixes: Annotated[_Words, Field(min_length=1)] = ("24", "25")
     rogo_migration_user_id: str | None = None
-    rogo_data_dir: Path = Path()
     rogo_concurrency: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_CONCURRENCY
     rogo_pg_pool_size: Annotated[int | None, Field(ge=1, le=500)] = None
     rogo_warehouse_pool_size: Annotated[int | None, Field(ge=1, le=64)] = None
@@ -63,13 +72,22 @@ class Settings(BaseSettings):
     rogo_outage_limit: _Seconds = 900.0
     rogo_max_duration: _Seconds | None = None
     rogo_keep_runs: Annotated[int, Field(ge=1, le=100_000)] = 30
-    rogo_log_format: Literal["console", "json"] | None = None
+    rogo_report: bool = False
+    rogo_metrics_file: Path | None = None
+    rogo_metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = None
 
     @field_validator("rogo_source_hosts", "rogo_version_prefixes", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("rogo_metrics_file")
+    @classmethod
+    def _check_metrics_file(cls, value: Path | None) -> Path | None:
+        if value is not None and value.suffix != ".prom":
+            raise ValueError("must end with .prom, or node_exporter does not read it")
         return value
 
     @field_validator("database_url")
@@ -227,8 +245,17 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises SetupError with one line for every fault found. No value is repeated in it.
     """
+    return _load(Settings, overrides)
+
+
+def load_place(**overrides: Any) -> Place:
+    """Read and validate what needs no server, as ``load_settings`` does the whole."""
+    return _load(Place, overrides)
+
+
+def _load(kind: type[_P], overrides: dict[str, Any]) -> _P:
     try:
-        return Settings(**overrides)
+        return kind(**overrides)
     except ValidationError as error:
         raise SetupError(*(_explain(item) for item in error.errors(include_url=False))) from None
     except (UnicodeDecodeError, OSError):

@@ -1,0 +1,42 @@
+"""``report``: a run as one HTML page (SPEC §5)."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from rogo_async.commands.frame import data_dir_option
+from rogo_async.control import ExitCode
+from rogo_async.datadir import DataDir
+from rogo_async.errors import SetupError
+from rogo_async.settings import load_place
+
+
+@click.command()
+@click.argument("run_id", required=False)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the page is written [default: runs/RUN_ID.html in the data directory].",
+)
+@data_dir_option
+def report(run_id: str | None, output: Path | None, data_dir: Path | None) -> None:
+    """Write a run, the latest one if none is named, as one HTML page with charts.
+
+    The page loads nothing and names nobody: it can be mailed. No server is asked.
+    """
+    # The libraries that draw are slow to load, and only this command needs them.
+    from rogo_async.report.stored import newest_run, write_report  # noqa: PLC0415
+
+    overrides = {} if data_dir is None else {"rogo_data_dir": data_dir}
+    try:
+        runs = DataDir(load_place(**overrides).rogo_data_dir).runs
+        written = write_report(runs, run_id or newest_run(runs), output)
+    except SetupError as error:
+        for problem in error.problems:
+            click.echo(f"rogo_async: {problem}", err=True)
+        sys.exit(ExitCode.SETUP)
+    except OSError as error:
+        click.echo(f"rogo_async: the report cannot be written ({error.strerror})", err=True)
+        sys.exit(ExitCode.SETUP)
+    click.echo(f"rogo_async: {written}")

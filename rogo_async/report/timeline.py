@@ -1,0 +1,100 @@
+"""How a run went on: a series of points in bounded memory, one JSON object a line on disk."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+_LIMIT: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The state of a run ``at_s`` seconds after its start.
+
+    ``done``, ``migrated``, ``failed`` and ``skipped`` count from the start; ``rate_per_s`` is that
+    of the ``seconds`` before; ``outages`` is how many there were at once in that time, at most.
+    """
+
+    at_s: float
+    seconds: float
+    done: int
+    migrated: int
+    failed: int
+    skipped: int
+    rate_per_s: float
+    outages: int
+
+
+_POINT: Final = TypeAdapter(Point)
+
+
+class Timeline:
+    """Points in the order of time. Beyond the limit two neighbours become one, again and again:
+    a long run is seen as a whole, with fewer points to the hour.
+    """
+
+    def __init__(self, limit: int = _LIMIT) -> None:
+        self.points: list[Point] = []
+        self._limit = limit
+        self._stride = 1
+        self._in_last = 0
+
+    def add(self, point: Point) -> None:
+        """Take in a point that is later than all others."""
+        if self.points and self._in_last < self._stride:
+            self.points[-1] = _merged(self.points[-1], point)
+            self._in_last += 1
+            return
+        self.points.append(point)
+        self._in_last = 1
+        if len(self.points) > self._limit:
+            self._coarsen()
+
+    def json_lines(self) -> bytes:
+        """The file's content."""
+        return b"".join(orjson.dumps(asdict(point)) + b"\n" for point in self.points)
+
+    def _coarsen(self) -> None:
+        pairs = zip(self.points[::2], self.points[1::2], strict=False)
+        merged = [_merged(first, second) for first, second in pairs]
+        if len(self.points) % 2:
+            merged.append(self.points[-1])
+        else:
+            self._in_last += self._stride
+        self.points = merged
+        self._stride *= 2
+
+
+def _merged(first: Point, second: Point) -> Point:
+    seconds = first.seconds + second.seconds
+    rows = first.rate_per_s * first.seconds + second.rate_per_s * second.seconds
+    return Point(
+        at_s=second.at_s,
+        seconds=round(seconds, 3),
+        done=second.done,
+        migrated=second.migrated,
+        failed=second.failed,
+        skipped=second.skipped,
+        rate_per_s=round(rows / seconds, 2) if seconds > 0 else 0.0,
+        outages=max(first.outages, second.outages),
+    )
+
+
+def timeline_file(runs: Path, run_id: str) -> Path:
+    """Where a run's series of points is kept."""
+    return runs / f"{run_id}.timeline.jsonl"
+
+
+def read_points(lines: Iterable[bytes]) -> list[Point]:
+    """The points of a file; a line that is none is left out, for a crash may have torn it."""
+    points = []
+    for line in lines:
+        try:
+            points.append(_POINT.validate_json(line))
+        except ValidationError:
+            continue
+    return points
