@@ -1,12 +1,13 @@
 """What the commands have in common: settings, logs, one line at the end, an exit code."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 import structlog
@@ -19,6 +20,7 @@ from rogo_async.guard import Ending, without_values
 from rogo_async.rules.identity import SQL_INT_MAX
 from rogo_async.settings import Settings, load_settings
 
+_LEVEL: Final = "rogo_async.log_level"
 Work = Callable[[Settings, Console | None], Coroutine[Any, Any, Ending]]
 
 data_dir_option = click.option(
@@ -52,13 +54,42 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def operate(work: Work, data_dir: Path | None) -> NoReturn:
+def common_options() -> list[click.Option]:
+    """The options of every command: how much of it is seen."""
+    return [
+        click.Option(
+            ["-v", "--verbose", "level"],
+            flag_value=logging.DEBUG,
+            type=int,
+            expose_value=False,
+            callback=_set_level,
+            help="Log more: a line for each submission with its outcome and durations.",
+        ),
+        click.Option(
+            ["-q", "--quiet", "level"],
+            flag_value=logging.WARNING,
+            type=int,
+            expose_value=False,
+            callback=_set_level,
+            help="Log warnings and worse alone; show no progress.",
+        ),
+    ]
+
+
+def _set_level(context: click.Context, _option: click.Parameter, level: int | None) -> None:
+    if level is not None:
+        context.meta[_LEVEL] = level
+
+
+def operate(work: Work, data_dir: Path | None, **overrides: object) -> NoReturn:
     """Run a command's work and leave the process.
 
-    ``work`` is given the settings, and a console when a person watches.
+    ``work`` is given the settings, and a console when a person watches. ``overrides`` are settings
+    that the command line gives.
     """
-    overrides: dict[str, Any] = {} if data_dir is None else {"rogo_data_dir": data_dir}
-    _leave(_attempt(work, overrides))
+    if data_dir is not None:
+        overrides["rogo_data_dir"] = data_dir
+    _leave(_attempt(work, overrides, click.get_current_context().meta.get(_LEVEL, logging.INFO)))
 
 
 @dataclass(frozen=True, slots=True)
