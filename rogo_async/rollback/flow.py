@@ -135,7 +135,9 @@ class Rollback:
         return removal
 
     async def _look(self, removal: Removal) -> list[Trace]:
-        return [trace async for trace in removal.traces() if self.selection.wants(trace)]
+        found = [trace async for trace in removal.traces() if self.selection.wants(trace)]
+        whole = {trace.attempt for trace in found if trace.submission_id is not None}
+        return [t for t in found if t.submission_id is not None or t.attempt not in whole]
 
     async def _count_blobs(self, orphans: Orphans) -> int:
         count = 0

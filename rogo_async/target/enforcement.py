@@ -44,49 +44,30 @@ class Enforcements:
         self._instance_id = instance_id
         self._applied_by = applied_by
 
-    async def release(
+    async def changes(
         self, session: Session, values: Mapping[str, object], written_by: str
-    ) -> list[str]:
-        """Make the rows that name a submission what they would be without it.
+    ) -> list[tuple[Rule, Change]]:
+        """What becomes of each row that names a submission when that goes.
 
-        ``written_by`` is the transaction that wrote the submission. Returns the ids of the rows
-        that are no more. Raises LeftAlone and DataDirFull.
+        ``written_by`` is the transaction that wrote the submission. Raises LeftAlone.
         """
         rules = [_rule(row) for row in await session.rows("rules_of_key", values, _SCAN_S)]
-        deleted = []
+        changes = []
         for rule in rules:
             if rule.submission_id != values["submission_id"]:
                 continue
             if rule.written_by != written_by and not self._memory.is_put_back(rule.content):
                 raise LeftAlone("malpractice_enforcements: the row was changed")
             others = [each for each in rules if each is not rule]
-            change = await self._change(session, values, rule, others)
-            await self._apply(session, values, rule, change)
-            if isinstance(change, Delete):
-                deleted.append(rule.id)
-        return deleted
+            changes.append((rule, await self._change(session, values, rule, others)))
+        return changes
 
-    async def _change(
-        self, session: Session, values: Mapping[str, object], rule: Rule, others: Sequence[Rule]
-    ) -> Change:
-        claims = [
-            _claim(row)
-            for row in await session.rows("claims_of_key", values, _SCAN_S)
-            if self._is_ours(row["launch_id"])
-        ]
-        gone = values["submission_id"]
-        kept = versions(self._memory, rule.id, str(gone))
-        named = {content["submission_id"] for content in kept} - {gone, None}
-        standing = await session.rows("launch_ids", {"ids": sorted(named)})
-        launch_ids = {row["id"]: row["launch_id"] for row in standing}
-        return change_of(rule, others, claims, launch_ids, self._memory)
+    async def apply(self, session: Session, attempt: int, rule: Rule, change: Change) -> None:
+        """Change a row of ``attempt``; what it becomes is kept, so that it is known again later.
 
-    async def _apply(
-        self, session: Session, values: Mapping[str, object], rule: Rule, change: Change
-    ) -> None:
-        """Change the row; what it becomes is kept, so that it is known again later."""
+        Raises DataDirFull.
+        """
         place = {"enforcement_id": rule.id}
-        attempt = attempt_of_launch_id(str(values["launch_id"])) or 0
         match change:
             case Delete():
                 await _execute(session, "delete_rule", place)
@@ -105,6 +86,21 @@ class Enforcements:
                 }
                 await _execute(session, "update_enforcement", {**place, **written})
                 await self._memory.rebuilt(attempt, await _content(session, place), before)
+
+    async def _change(
+        self, session: Session, values: Mapping[str, object], rule: Rule, others: Sequence[Rule]
+    ) -> Change:
+        claims = [
+            _claim(row)
+            for row in await session.rows("claims_of_key", values, _SCAN_S)
+            if self._is_ours(row["launch_id"])
+        ]
+        gone = values["submission_id"]
+        kept = versions(self._memory, rule.id, str(gone))
+        named = {content["submission_id"] for content in kept} - {gone, None}
+        standing = await session.rows("launch_ids", {"ids": sorted(named)})
+        launch_ids = {row["id"]: row["launch_id"] for row in standing}
+        return change_of(rule, others, claims, launch_ids, self._memory)
 
     def _is_ours(self, launched: str) -> bool:
         attempt = attempt_of_launch_id(launched)

@@ -5,7 +5,8 @@ meanwhile, in whatever table, ends the transaction with a serialization failure,
 repeated; no right is needed but to select and delete.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,7 +19,7 @@ from rogo_async.resilience import Gate
 from rogo_async.rules.identity import attempt_of_launch_id, child_id
 from rogo_async.target.connections import Connections, Session, TableConflict
 from rogo_async.target.enforcement import Enforcements
-from rogo_async.target.history import LeftAlone
+from rogo_async.target.history import Delete, LeftAlone
 from rogo_async.target.queries import query
 from rogo_async.target.schema import WRITTEN_TABLES
 from rogo_async.target.writer import _lock_key as lock_key
@@ -26,6 +27,7 @@ from rogo_async.target.writer import _lock_key as lock_key
 _SCAN_S: Final = 600.0
 _PREFETCH_ROWS: Final = 5_000
 _SUBMISSIONS: Final = "assignment_submissions"
+_MOST_MARKS_GONE: Final = 20
 _BELONGING: Final = tuple(table for table in WRITTEN_TABLES if table != "malpractice_enforcements")
 _OWN_KEYS: Final = (
     (_SUBMISSIONS, "lti_session_record_id"),
@@ -159,29 +161,31 @@ class Removal:
             _transaction(session, lock_key(values)) as transaction,
         ):
             try:
-                return await self._delete(session, values)
+                return await self._delete(session, trace, values)
             except LeftAlone as reason:
                 transaction.undo()
                 return reason
 
-    async def _delete(self, session: Session, values: Mapping[str, object]) -> Taken:
+    async def _delete(self, session: Session, trace: Trace, values: Mapping[str, object]) -> Taken:
         found = await session.rows("rows_of_submission", values, _SCAN_S)
         if not found:
             return Taken.GONE
         file_count = next((row["file_count"] for row in found if row["file_count"]), 0)
         rows = [BelongingRow(row["table_name"], row["id"], row["written_by"]) for row in found]
-        written_by = author_of(str(values["submission_id"]), file_count, rows)
+        written_by = author_of(trace.submission_id or "", file_count, rows)
         ids = [row.id for row in rows]
-        await self._no_references(session, ids)
-        rules = await self._enforcements.release(session, values, written_by)
-        await self._no_references(session, rules)
+        changes = await self._enforcements.changes(session, values, written_by)
+        deleted = [rule.id for rule, change in changes if isinstance(change, Delete)]
+        await self._no_references(session, [*ids, *deleted])
+        for rule, change in changes:
+            await self._enforcements.apply(session, trace.attempt, rule, change)
         gone = await session.row("delete_submission", {"ids": ids})
         if gone["deleted"] != len(ids):
             raise LeftAlone("the target did not delete every row")
         return Taken.OUT
 
     async def _no_references(self, session: Session, ids: Sequence[str]) -> None:
-        if self._references and ids:
+        if self._references:
             found = await session.raw.fetchrow(self._references, list(ids), timeout=_SCAN_S)
             if found is not None:
                 raise LeftAlone(f"{found['table_name']}: a row refers to it")
@@ -202,28 +206,35 @@ def author_of(submission_id: str, file_count: int, rows: Sequence[BelongingRow])
     by_table: dict[str, list[BelongingRow]] = {table: [] for table in _BELONGING}
     for row in rows:
         by_table[row.table].append(row)
-    marks = len(by_table["submission_section_marks"])
     wanted = {
         _SUBMISSIONS: {submission_id},
         "lti_session_records": {child_id(submission_id, "session")},
         "submission_files": {child_id(submission_id, "file", n + 1) for n in range(file_count)},
         "submission_marking_assignments": {child_id(submission_id, "marking")},
-        "submission_section_marks": {child_id(submission_id, "mark", n) for n in range(marks)},
         "submission_grades": {child_id(submission_id, "grade")},
     }
-    launches = {row.id for row in by_table["lti_launch_sessions"]}
     for table, found in by_table.items():
         ids = {row.id for row in found}
-        expected = wanted.get(table, launches)
-        if expected - ids or (not expected and table != "submission_section_marks"):
+        expected = wanted.get(table, ids)
+        if table == "submission_section_marks":
+            expected = _marks(submission_id, ids)
+        if expected - ids or (table == "lti_launch_sessions" and not ids):
             raise LeftAlone(f"{table}: a row was deleted")
         if ids - expected:
             raise LeftAlone(f"{table}: a row was added")
-    (submission,) = by_table[_SUBMISSIONS]
+    ((author, _),) = Counter(row.written_by for row in rows).most_common(1)
     for row in rows:
-        if row.written_by != submission.written_by:
+        if row.written_by != author:
             raise LeftAlone(f"{row.table}: a row was changed")
-    return submission.written_by
+    return author
+
+
+def _marks(submission_id: str, ids: Collection[str]) -> set[str]:
+    """The ids that a run gave to the marks among ``ids`` and to those before the last of them:
+    how many there were is written nowhere.
+    """
+    made = [child_id(submission_id, "mark", n) for n in range(len(ids) + _MOST_MARKS_GONE)]
+    return set(made[: max((n for n, each in enumerate(made, 1) if each in ids), default=0)])
 
 
 class _Transaction:
