@@ -98,13 +98,11 @@ class _Failed:
     lines: tuple[str, ...]
 
 
-def _attempt(work: Work, overrides: dict[str, Any]) -> Ending | _Failed:
+def _attempt(work: Work, overrides: dict[str, Any], level: int) -> Ending | _Failed:
     try:
         settings = load_settings(**overrides)
-        style = logs.format_for(sys.stderr, settings.rogo_log_format)
-        on_terminal = sys.stderr.isatty() and style == "console"
-        logs.configure(style, colors=on_terminal and "NO_COLOR" not in os.environ)
-        terminal = Console(stderr=True) if on_terminal else None
+        is_watched = _open_logs(settings, level)
+        terminal = Console(stderr=True) if is_watched and level < logging.WARNING else None
         return asyncio.run(work(settings, terminal))
     except SetupError as error:
         return _Failed(ExitCode.SETUP, error.problems)
@@ -115,6 +113,17 @@ def _attempt(work: Work, overrides: dict[str, Any]) -> Ending | _Failed:
     except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
         structlog.get_logger().critical("a fault of this tool", **without_values(error))
         return _Failed(ExitCode.INTERNAL, ("a fault of this tool, see the log",))
+
+
+def _open_logs(settings: Settings, level: int) -> bool:
+    """Set the logs up, and tell whether a person watches. Raises SetupError."""
+    style = logs.format_for(sys.stderr, settings.rogo_log_format)
+    on_terminal = sys.stderr.isatty() and style == "console"
+    colors = on_terminal and not os.environ.get("NO_COLOR")
+    path = settings.rogo_log_file
+    file = None if path is None else logs.LogFile(path, settings.rogo_log_max_bytes)
+    logs.configure(style, colors=colors, level=level, file=file)
+    return on_terminal
 
 
 def _leave(result: Ending | _Failed) -> NoReturn:
