@@ -79,10 +79,10 @@ class Checkup:
 
     def _ending(self) -> Ending:
         findings = self.findings
-        warnings = findings.count(State.WARNING)
+        warned = findings.count(State.WARNING)
         text = (
-            f"{findings.count(State.OK)} ok, {warnings} {'warning' if warnings == 1 else 'warnings'}"
-            f", {findings.count(State.FAIL)} red, {findings.count(State.SKIPPED)} left out"
+            f"{findings.count(State.OK)} ok, {warned} {'warning' if warned == 1 else 'warnings'}, "
+            f"{findings.count(State.FAIL)} red, {findings.count(State.SKIPPED)} left out"
         )
         if self._control.reasons:
             return Ending(self._control.exit_code(0), f"{text}; interrupted before the end")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic_settings.sources import read_env_file
+from pydantic_settings import DotEnvSettingsSource
 
 from rogo_async.check.findings import Findings, Verdict, fail, ok, warning
 from rogo_async.errors import SetupError
@@ -142,7 +142,7 @@ def _problem(name: str, text: str, where: str | None) -> Verdict:
 def _given() -> dict[str, str]:
     """Where each variable comes from. An empty one counts as none, as the settings have it."""
     try:
-        file = read_env_file(Path(DOTENV), encoding="utf-8") if Path(DOTENV).exists() else {}
+        file = DotEnvSettingsSource(Settings, env_file=DOTENV, env_file_encoding="utf-8").env_vars
     except (OSError, UnicodeDecodeError):
         file = {}
     given = {name.upper(): DOTENV for name, value in file.items() if value}

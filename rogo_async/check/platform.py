@@ -18,6 +18,7 @@ from rogo_async.target import (
 _KEYED: Final = ("lti_launch_sessions", "lti_session_records")
 _GRANT: Final = "Grant it to the user of DATABASE_URL"
 _MOVED_ON: Final = "The platform's schema is not the one that this version writes: get one that is"
+_NAME_ONE: Final = "Name a user of the platform in it, or leave it out"
 _COUNT: Final = len(READ_TABLES) + len(WRITTEN_TABLES)
 
 
@@ -38,7 +39,7 @@ class Platform:
             Check("target.columns", self._columns, tables),
             Check("target.keys", self._keys, tables),
             Check("target.rights", self._rights, tables),
-            Check("target.user", self._user, readable),
+            Check("target.user", self._user, readable, _NAME_ONE),
             Check("target.reference", self._reference, readable),
         ]
 
