@@ -1,0 +1,136 @@
+"""The malpractice rule of a key while submissions come and go, in any order (SPEC §3 rule 13)."""
+
+import math
+import random
+from typing import Any
+
+import pytest
+from handmade import Desk
+from rolled_back import malpractice, migrate, picture, roll_back
+
+from rogo_async.devstack.dataset import DEMO_LMS
+from rogo_async.devstack.stack import Place, Stack
+
+CLAIMS = {
+    1: (1, "Minor"),
+    2: (2, "Moderate"),
+    3: (2, "Considerable"),
+    4: (3, "Severe"),
+    5: (3, "Minor"),
+    6: (2, "Moderate"),
+}
+"""Attempt number and level of each submission; learner, assessment and course are the same."""
+
+ENTERED = [None, (None, None), (2, 3), (2, None), (3, 1)]
+"""Attempt number and limit of a row that staff have entered before."""
+
+
+def limit(number: int, level: str) -> int | None:
+    return {"Minor": None, "Moderate": 3, "Considerable": number + 1, "Severe": number}[level]
+
+
+def strength(number: int | None, most: int | None, attempt: float) -> tuple[float, ...]:
+    return (number or -1, -math.inf if most is None else -most, -attempt)
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    made = Desk(stack, place)
+    await made.lay_out([malpractice(made, n, *claim) for n, claim in CLAIMS.items()])
+    return made
+
+
+async def enter(desk: Desk, number: int | None, most: int | None) -> None:
+    async with desk.target() as target:
+        await target.execute(
+            "INSERT INTO malpractice_enforcements (lms_user_id, custom_assessment_code, context_id,"
+            " malpractice_level_id, attempt_number, enforced_max_attempts, rule_applied_by) "
+            "VALUES ($1, '5AB01', $2, 'level-severe', $3, $4, 'user-marker')",
+            f"{DEMO_LMS.instance_id}::1",
+            f"{DEMO_LMS.instance_id}::81",
+            number,
+            most,
+        )
+
+
+async def standing(desk: Desk) -> list[dict[str, Any]]:
+    return await desk.rows("malpractice_enforcements")
+
+
+def highest(present: set[int], entered: tuple[int | None, int | None] | None) -> int | None:
+    """The attempt whose row stands, 0 for the row entered by staff, None for no row."""
+    ranks = {n: strength(CLAIMS[n][0], limit(*CLAIMS[n]), n) for n in present}
+    if entered is not None:
+        ranks[0] = strength(*entered, -math.inf)
+    return max(ranks, key=lambda n: ranks[n], default=None)
+
+
+async def holds(desk: Desk, present: set[int], before: list[dict[str, Any]]) -> None:
+    entered = (before[0]["attempt_number"], before[0]["enforced_max_attempts"]) if before else None
+    found = await standing(desk)
+    winner = highest(present, entered)
+    if not winner:
+        assert found == before
+        return
+    (row,) = found
+    number, level = CLAIMS[winner]
+    ids = {
+        int(each["lti_launch_id"].split("_")[1]): each["id"]
+        for each in await desk.rows("assignment_submissions")
+    }
+    assert set(ids) == present
+    assert row["submission_id"] == ids[winner]
+    assert row["attempt_number"] == number
+    assert row["enforced_max_attempts"] == limit(number, level)
+    assert row["malpractice_level_id"] == f"level-{level.lower()}"
+    assert row["context_title"] == "5AB01 Working Lives"
+    assert row["rule_applied_by"] == "user-first"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_highest_of_those_that_are_there(
+    desk: Desk, site: dict[str, str], seed: int
+) -> None:
+    rng = random.Random(seed)
+    entered = ENTERED[(seed + 1) % len(ENTERED)]
+    if entered is not None:
+        await enter(desk, *entered)
+    before, empty = await standing(desk), await picture(desk)
+    present: set[int] = set()
+    for _ in range(9):
+        absent = CLAIMS.keys() - present
+        if absent and (not present or rng.random() < 0.55):
+            some = rng.sample(sorted(absent), rng.randint(1, min(3, len(absent))))
+            await migrate(site, *some)
+            present |= set(some)
+        else:
+            some = rng.sample(sorted(present), rng.randint(1, min(3, len(present))))
+            ended = await roll_back(site, some)
+            assert (ended.code, ended.said) == (0, [])
+            present -= set(some)
+        await holds(desk, present, before)
+    ended = await roll_back(site, list(CLAIMS))
+    assert (ended.code, ended.said) == (0, [])
+    assert await picture(desk) == empty
+
+
+async def test_a_lower_claim_stands_again_and_is_known_as_ours(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    """It never had the row; after a rollback has given it, the platform's change of it counts."""
+    await enter(desk, None, None)
+    before, empty = await standing(desk), await picture(desk)
+    higher = await migrate(site, 4)
+    lower = await migrate(site, 1)
+    assert (await roll_back(site, higher)).code == 0
+    await holds(desk, {1}, before)
+    rebuilt = await picture(desk)
+    async with desk.target() as target:
+        await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = 7")
+    ended = await roll_back(site, lower)
+    assert ended.said == ["attempt 1  left alone: malpractice_enforcements: the row was changed"]
+    async with desk.target() as target:
+        await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = NULL")
+    assert await picture(desk) == rebuilt
+    assert (await roll_back(site, lower)).code == 0
+    assert await picture(desk) == empty
