@@ -21,6 +21,7 @@ MEANT_FOR_PERSONAL_DATA: Final = (
     ".failed.csv",
     ".journal.jsonl",
     ".orphans.csv",
+    ".rollback.csv",
 )
 
 

@@ -187,6 +187,9 @@ async def test_rows_of_every_kind_and_every_command(scene: Scene) -> None:
         ended = await scene.operate(name, prefix=WITHOUT_MASK)
         assert ended.code in {0, 1, 2}, (name, ended.output)
     await scene.operate("sweep", "--min-age", "0", prefix=WITHOUT_MASK)
+    ended = await scene.operate("rollback", "--run", found["run_id"], "--yes", prefix=WITHOUT_MASK)
+    assert ended.code in {0, 1}, ended.output
+    assert len(await desk.attempts()) < found["migrated"]
     assert {row["Verdict"] for row in table(desk.data_dir / "verification_failures.csv")}
     scene.clean()
 
