@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import client, ground
 from bench.figures import spread
-from bench.meters import metered
+from bench.meters import MACHINE, metered
 from bench.report import Report
 
 ROWS = 2_000
@@ -25,6 +25,7 @@ class Once:
 
     client_s: float
     servers_s: Mapping[str, float]
+    others_cores: float
     rate: float
 
 
@@ -68,7 +69,9 @@ async def _once(
     await stack.remove_place(ground.own_of(place))
     cut = rows // 10
     rate = (rows - 2 * cut) / (finished[-cut] - finished[cut])
-    return Once(ran.used.cpu_s - start_s, meters.all_used(), rate)
+    servers_s = meters.all_used()
+    others_s = servers_s.pop(MACHINE) - sum(servers_s.values()) - ran.used.cpu_s
+    return Once(ran.used.cpu_s - start_s, servers_s, others_s / ran.used.wall_s, rate)
 
 
 async def _profile(field: ground.Ground, directory: Path, rows: int) -> dict[str, dict[str, float]]:
@@ -108,6 +111,7 @@ def _tell(
     report.add("spread", spread(each))
     report.add("start_s", start_s)
     report.add("rate", statistics.median(run.rate for run in runs), 1)
+    report.add("others_cores", statistics.median(run.others_cores for run in runs), 2)
     report.add_all("cpu_ms", by_process)
     report.numbers["busiest"] = busiest
     report.numbers["repeats"] = len(runs)
@@ -115,7 +119,8 @@ def _tell(
         f"{len(runs)} runs of {rows} submissions of two files of 50 KB: "
         f"{', '.join(f'{value:.2f}' for value in each)} ms of client CPU each "
         f"(spread {spread(each):.1%}), beside {start_s:.2f} s for starting; "
-        f"{report.numbers['rate']:g} submissions a second"
+        f"{report.numbers['rate']:g} submissions a second; "
+        f"others on this machine used {report.numbers['others_cores']:.2f} cores"
     )
     report.say("")
     report.table(

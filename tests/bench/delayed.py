@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench import client, ground
 from bench.figures import Steady, steady, stretch_for
-from bench.meters import Meters, metered
+from bench.meters import MACHINE, Meters, metered
 from bench.report import Report
 from bench.wire import ROUND_TRIP_MS, Wire, wired
 from rogo_async.devstack.stack import Stack
@@ -50,7 +50,7 @@ async def calibrated(field: ground.Ground, directory: Path, peak_rate: float) ->
             )
         used = meters.all_used()
     await field.stack.remove_place(ground.own_of(place))
-    each = {name: seconds / CALIBRATION_ROWS for name, seconds in used.items()}
+    each = {n: used[n] / CALIBRATION_ROWS for n in used if n != MACHINE}
     return stretch_for(peak_rate, each, HALF_A_CORE)
 
 
@@ -85,12 +85,12 @@ def measured_from(finished: list[float], consumers: int, began: float, meters: M
 
 def tell_cores(report: Report, runs: dict[str, Measured]) -> None:
     """A table of the cores that each process used in steady state, and whether it was too busy."""
-    names = [name for name in next(iter(runs.values())).cores if name != "client"]
+    names = [name for name in next(iter(runs.values())).cores if name not in {"client", MACHINE}]
     report.table(
         ("cores", *runs),
         [
             (name, *(f"{found.cores.get(name, 0.0):.2f}" for found in runs.values()))
-            for name in ("client", *names)
+            for name in ("client", *names, MACHINE)
         ],
     )
     most = max(found.cores[name] for found in runs.values() for name in names)
