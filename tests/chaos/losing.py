@@ -119,31 +119,45 @@ def _requests_to_store() -> Callable[[bytes], Reply | None]:
 
 def _requests_to_target() -> Callable[[bytes], Reply | None]:
     messages = _Messages()
-    statements: dict[bytes, Reply] = {}
-    within = [False]
+    conversation = _Conversation()
 
     def kind_of(chunk: bytes) -> Reply | None:
         kind = None
         for letter, body in messages.feed(chunk):
-            kind = _of_message(letter, body) or kind
+            kind = conversation.take(letter, body) or kind
         return kind
 
-    def _of_message(letter: bytes, body: bytes) -> Reply | None:
+    return kind_of
+
+
+class _Conversation:
+    """What a client of PostgreSQL has said so far on one connection."""
+
+    def __init__(self) -> None:
+        self._statements: dict[bytes, Reply] = {}
+        self._within = False
+        self._inserted = False
+
+    def take(self, letter: bytes, body: bytes) -> Reply | None:
+        """What the reply to this message will answer, if it is one of ours."""
         if letter == b"Q":
-            within[0] = body.startswith(b"BEGIN")
-            return Reply.COMMIT if body.startswith(b"COMMIT") else None
+            # A transaction that only reads ends with COMMIT, too.
+            commits = self._inserted and body.startswith(b"COMMIT")
+            self._within, self._inserted = body.startswith(b"BEGIN"), False
+            return Reply.COMMIT if commits else None
         if letter == b"P":
             name, sql, *_ = body.split(b"\0")
             if _INSERT in sql:
-                statements[name] = Reply.INSERT
+                self._statements[name] = Reply.INSERT
             elif _STANDING in sql:
-                statements[name] = Reply.STANDING
+                self._statements[name] = Reply.STANDING
         if letter == b"B":
-            found = statements.get(body.split(b"\0")[1])
-            return Reply.INSERT_WITHIN if found is Reply.INSERT and within[0] else found
+            found = self._statements.get(body.split(b"\0")[1])
+            if found is Reply.INSERT and self._within:
+                self._inserted = True
+                return Reply.INSERT_WITHIN
+            return found
         return None
-
-    return kind_of
 
 
 class _Messages:

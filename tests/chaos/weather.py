@@ -51,6 +51,7 @@ class Weather(RuleBasedStateMachine):
         self._command: Command | None = None
         # What was drawn, not what came of it: the same draws must always be possible.
         self._begun = False
+        self._rivalled = False
 
     @precondition(lambda self: not self._begun)
     @rule()
@@ -60,7 +61,7 @@ class Weather(RuleBasedStateMachine):
         self._end()
         begin = begun(self._there.site, **SETTINGS)
         self._command = self._wait(self._open.enter_async_context(begin))
-        self._begun = True
+        self._begun, self._rivalled = True, False
 
     @precondition(lambda self: self._begun)
     @rule(seconds=st.sampled_from([0.1, 0.4, 0.8, 1.2]))
@@ -99,10 +100,11 @@ class Weather(RuleBasedStateMachine):
         source = self._there.stack.source
         source.routes[path] = Answer(status=503, times=times, then=replace(served))
 
-    @precondition(lambda self: self._begun)
+    @precondition(lambda self: self._begun and not self._rivalled)
     @rule()
     def rival(self) -> None:
-        """Run a second time beside it."""
+        """Run a second time beside it, once."""
+        self._rivalled = True
         self._faults.append("rival")
         code = self._wait(operate(self._there.site, **SETTINGS)).code
         assert code in CALM | {self._there.expected_code}
