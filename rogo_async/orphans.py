@@ -102,7 +102,7 @@ class Orphans:
                 if self._control.stopping:
                     return
                 try:
-                    gone = await self._inventory.delete(orphan.blob)
+                    gone = await self._delete(orphan.blob)
                 except RunStopped:
                     return
                 except DependencyFault as fault:
@@ -115,6 +115,13 @@ class Orphans:
             for number in range(_DELETING):
                 group.create_task(work(), name=f"deleting-{number}")
         return counts[0], counts[1]
+
+    async def _delete(self, blob: Listed) -> bool:
+        """False when it is there still. A repetition, after a reply that was lost, may be told
+        that the blob has changed where it is gone.
+        """
+        gone = await self._inventory.delete(blob)
+        return gone or await self._inventory.read(blob.name, whole=False) is None
 
     def _ours(self, page: Sequence[Listed]) -> Iterator[Orphan]:
         for blob in page:
