@@ -65,10 +65,15 @@ async def guarded(
 
 def without_values(error: BaseException) -> dict[str, object]:
     """Type and traceback of an exception for the log, without its text: that may quote a row."""
-    return {
-        "error": type(error).__name__,
-        "traceback": "".join(traceback.format_tb(error.__traceback__)),
-    }
+    return {"error": type(error).__name__, "traceback": _places(error)}
+
+
+def _places(error: BaseException) -> str:
+    places = "".join(traceback.format_tb(error.__traceback__))
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            places += f"{type(each).__name__}:\n{_places(each)}"
+    return places
 
 
 def _outage(fault: DependencyFault, limit_s: float) -> str:

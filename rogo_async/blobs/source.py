@@ -332,10 +332,11 @@ def _stated(response: aiohttp.ClientResponse) -> Stated:
         md5 = base64.b64decode(response.headers.get("Content-MD5", ""), validate=True)
     except ValueError:
         md5 = b""
+    etag = response.headers.get("ETag")
     return Stated(
         size_bytes=response.content_length,
         md5=md5 if len(md5) == 16 else None,
-        etag=response.headers.get("ETag"),
+        etag=etag if etag is not None and etag.isascii() else None,
     )
 
 

@@ -223,7 +223,6 @@ async def test_a_fault_of_this_tool(scene: Scene, where: str) -> None:
     scene.clean()
 
 
-@pytest.mark.xfail(reason="the traceback of a group does not show those of its exceptions")
 async def test_a_fault_in_the_feeder_is_told_with_its_place(scene: Scene) -> None:
     await scene.desk.lay_out([marked(scene.desk.sound(1))])
     where = "rogo_async.feeder:parse_attempt_id"
