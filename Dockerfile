@@ -1,0 +1,26 @@
+# The tool with FreeTDS and Microsoft's ODBC driver, run by an ordinary user.
+#
+#   docker build -t rogo-async .
+#   docker run --rm --env-file .env --volume /srv/rogo:/srv/rogo rogo-async check
+#
+# The data directory is /srv/rogo, a volume that user 10001 can write. The mssql extra brings
+# Microsoft's driver, under Microsoft's licence; leave it out where FreeTDS will do.
+FROM debian:bookworm-slim
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends \
+        ca-certificates libcurl4 libgssapi-krb5-2 python3 python3-venv tdsodbc tini unixodbc \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --user-group --home-dir /srv/rogo --create-home rogo
+
+COPY pyproject.toml constraints.txt README.md LICENSE /src/
+COPY rogo_async /src/rogo_async
+RUN python3 -m venv /opt/rogo_async \
+    && /opt/rogo_async/bin/pip install --no-cache-dir --constraint /src/constraints.txt '/src[mssql]' \
+    && rm -rf /src
+
+USER rogo
+WORKDIR /srv/rogo
+ENV PYTHONUNBUFFERED=1
+# tini hands SIGTERM on, so that `docker stop --time 90` drains a run.
+ENTRYPOINT ["tini", "--", "/opt/rogo_async/bin/python", "-m", "rogo_async"]
