@@ -1,16 +1,19 @@
 """A server that is asked once: what a run would wait for is what a check has to tell."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from rogo_async.control import Control
-from rogo_async.errors import Dependency
+from rogo_async.errors import Dependency, TransientFault
 from rogo_async.measure import Measurements
 from rogo_async.resilience import Gate, until_up
 
 T = TypeVar("T")
 PATIENCE_S: Final = 3.0
 """How long to go on asking a server that refuses connections."""
+ANSWER_S: Final = 12.0
+"""How long to wait for an answer."""
 
 
 class Once(Gate):
@@ -27,6 +30,15 @@ class Once(Gate):
     ) -> T:
         """Run ``work`` and raise what it raises."""
         return await work()
+
+
+async def answered(dependency: Dependency, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What ``what`` gives, if it does so within ANSWER_S. Raises TransientFault, and as it does."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await what()
+    except TimeoutError:
+        raise TransientFault(dependency, "check", "no answer in time") from None
 
 
 async def soon(what: Callable[[], Coroutine[Any, Any, T]]) -> T:

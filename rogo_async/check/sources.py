@@ -13,7 +13,7 @@ from rogo_async import classify
 from rogo_async.blobs import Sources, name_of
 from rogo_async.check.directory import NEWEST_ROWS, Directory
 from rogo_async.check.findings import Check, Findings, State, Verdict, fail, ok, warning
-from rogo_async.check.once import Once, soon
+from rogo_async.check.once import Once, answered, soon
 from rogo_async.errors import Dependency, RowFault
 from rogo_async.model import SourceRow
 from rogo_async.rules.urls import Origin, origin, split_urls
@@ -122,7 +122,7 @@ class SourceChecks:
         return _files_verdict(name, statuses)
 
     async def _status(self, url: URL) -> int:
-        response = await self._sources.request("HEAD", url, {})
+        response = await answered(Dependency.SOURCE, lambda: self._sources.request("HEAD", url, {}))
         response.release()
         return response.status
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import structlog
@@ -13,7 +13,7 @@ import structlog
 from rogo_async.blobs import Account, Blob, Inventory, Store
 from rogo_async.check.clock import compared
 from rogo_async.check.findings import Check, Findings, Verdict, fail, ok, verdict_of
-from rogo_async.check.once import Once, soon
+from rogo_async.check.once import Once, answered, soon
 from rogo_async.errors import (
     Dependency,
     DependencyFault,
@@ -88,7 +88,7 @@ class StoreChecks:
             gate = Once(Dependency.STORE)
             self._store = Store(self._account, session, gate)
             self._inventory = Inventory(self._account, session, gate)
-            await soon(self._account.check)
+            await answered(Dependency.STORE, lambda: soon(self._account.check))
         except (SetupError, DependencyFault) as fault:
             at = _OPENING.index(_stage(fault))
             for name in _OPENING[:at]:
@@ -102,13 +102,13 @@ class StoreChecks:
 
     async def _clock(self) -> Verdict:
         before = datetime.now(UTC)
-        there = await self._inventory.time_told()
+        there = await answered(Dependency.STORE, self._inventory.time_told)
         if there is None:
             return ok("the store does not tell its time")
         return compared(there, before, datetime.now(UTC), "the store's")
 
     async def _signature(self) -> Verdict:
-        await self._account.sas()
+        await answered(Dependency.STORE, self._account.sas)
         return ok("requests can be signed")
 
     async def _write(self) -> Verdict:
@@ -156,15 +156,15 @@ class StoreChecks:
         if not self._may_stand:
             return
         try:
-            await self._store.delete(self._blob.name)
+            await answered(Dependency.STORE, lambda: self._store.delete(self._blob.name))
         except DependencyFault as fault:
             log.warning("a blob of this check may be left", blob=self._blob.name, reason=str(fault))
 
 
-async def _permitted(operation: str, work: Callable[[], Awaitable[T]]) -> T:
+async def _permitted(operation: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """What ``work`` gives; a refusal names the right that is missing."""
     try:
-        return await work()
+        return await answered(Dependency.STORE, work)
     except SystemicFault as fault:
         reason = f"the store refuses to {operation} ({fault.reason.partition(':')[0]}). {_GRANT}"
         raise SystemicFault(fault.dependency, fault.operation, reason) from None

@@ -1,6 +1,5 @@
 """A whole submission, made up, that is written as a run writes one and rolled back (SPEC §3)."""
 
-import contextlib
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -42,10 +41,6 @@ _ADVICE: Final = (
     "Grant the user of DATABASE_URL its rights on whole tables, and compare the platform's "
     "schema with the one that this version writes"
 )
-
-
-class _Undone(Exception):
-    """Leaves a transaction so that it is rolled back."""
 
 
 class Trial:
@@ -109,10 +104,16 @@ class Trial:
     async def _undone(self) -> AsyncIterator[Session]:
         """A session whose transaction is rolled back, whatever happens in it."""
         async with self._asking.connections.session("trial") as session:
-            with contextlib.suppress(_Undone):
-                async with session.raw.transaction(isolation="read_committed"):
-                    yield session
-                    raise _Undone
+            await session.raw.execute("BEGIN ISOLATION LEVEL READ COMMITTED", timeout=ANSWER_S)
+            try:
+                yield session
+            except TimeoutError:
+                # The session ends its connection, and the transaction with it: no more waiting.
+                raise
+            except Exception:
+                await session.raw.execute("ROLLBACK", timeout=ANSWER_S)
+                raise
+            await session.raw.execute("ROLLBACK", timeout=ANSWER_S)
 
 
 async def _enforce(session: Session, rule: Mapping[str, object]) -> None:

@@ -1,6 +1,7 @@
 """The warehouse: driver, login, tables, and that it can be read (SPEC §1, §4)."""
 
 import re
+import sys
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -46,11 +47,12 @@ class WarehouseChecks:
             for name in _OPENING:
                 findings.skip(name, f"settings.{_SETTING}")
             return
+        route: Route | None = None
         try:
             route = route_of(self._settings.data_warehouse_connection_string.get_secret_value())
             self._inspection = await soon(lambda: Inspection.open(route))
         except (SetupError, DependencyFault) as fault:
-            self._not_opened(fault)
+            self._not_opened(fault, route)
             return
         stack.push_async_callback(self._inspection.aclose)
         await findings.carry_out(
@@ -59,13 +61,15 @@ class WarehouseChecks:
         findings.add("warehouse.reach", ok("the server answers"))
         findings.add("warehouse.login", ok("the login is taken"))
 
-    def _not_opened(self, fault: SetupError | DependencyFault) -> None:
+    def _not_opened(self, fault: SetupError | DependencyFault, route: Route | None) -> None:
         if isinstance(fault, SetupError | DriverMissing):
             at = 0
         else:
             at = 1 if isinstance(fault, TransientFault) else 2
-        for name in _OPENING[:at]:
-            self._findings.add(name, ok(_PASSED[name]))
+        if at > 0 and route is not None:
+            self._findings.add("warehouse.driver", _aged(route.driver, "", route.driver.name))
+        if at > 1:
+            self._findings.add("warehouse.reach", ok("the server answers"))
         self._findings.add(_OPENING[at], verdict_of(fault, _ADVICE))
         for name in _OPENING[at + 1 :]:
             self._findings.skip(name, _OPENING[at])
@@ -76,16 +80,7 @@ class WarehouseChecks:
             f"{facts.driver} {facts.driver_version} ({route.driver.chosen}); "
             f"the server is {facts.server} {facts.server_version}"
         )
-        version, oldest = (
-            _version(route.driver, facts.driver_version),
-            _OLDEST.get(route.driver.kind, 0),
-        )
-        if version < oldest:
-            return warning(
-                f"an old driver: {shown}",
-                "Install Microsoft's msodbcsql18, or pip install 'rogo-async[mssql]'",
-            )
-        return ok(shown)
+        return _aged(route.driver, facts.driver_version, shown)
 
     async def _tables(self) -> Verdict:
         faults = await self._inspection.faults()
@@ -121,15 +116,21 @@ class WarehouseChecks:
         return ok("this login may only read")
 
 
-_PASSED: Final = {
-    "warehouse.driver": "the driver can be loaded",
-    "warehouse.reach": "the server answers",
-}
+def _aged(driver: Driver, version: str, shown: str) -> Verdict:
+    """What is to be said of a driver's age."""
+    if _version(driver, version) < _OLDEST.get(driver.kind, 0):
+        return warning(
+            f"an old driver: {shown}",
+            "Install Microsoft's msodbcsql18, or pip install 'rogo-async[mssql]'",
+        )
+    return ok(shown)
 
 
 def _version(driver: Driver, told: str) -> int:
-    """The version that a driver's name tells, else the one that it gives itself."""
+    """The version that a driver's name tells, else the one that it gives itself; one that nobody
+    tells is taken for the newest.
+    """
     if named := _NAMED_VERSION.search(driver.name):
         return int(named[1] or named[2])
     found = re.match(r"\d+", told)
-    return int(found[0]) if found else 0
+    return int(found[0]) if found else sys.maxsize

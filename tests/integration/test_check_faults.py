@@ -137,7 +137,7 @@ async def no_directory(scene: Scene) -> None:
     scene.options["rogo_data_dir"] = scene.desk.data_dir / "absent"
 
 
-def mounted(scene: Scene, size: str) -> Path:
+def mounted(scene: Scene, size: str, *, read_only: bool = False) -> Path:
     """A small disk with the input files on it, which is the data directory."""
     if not is_root():
         pytest.skip("a small disk can be mounted by root alone")
@@ -149,6 +149,8 @@ def mounted(scene: Scene, size: str) -> Path:
     scene.undo.callback(subprocess.run, ["umount", str(place)], check=True)
     for path in scene.desk.data_dir.glob("*.csv"):
         shutil.copy(path, place)
+    if read_only:
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
     scene.options["rogo_data_dir"] = place
     return place
 
@@ -162,8 +164,7 @@ async def a_full_disk(scene: Scene) -> None:
 
 @fault(directory__writable=r"cannot be written.*Mend its owner")
 async def a_directory_that_cannot_be_written(scene: Scene) -> None:
-    place = mounted(scene, "300m")
-    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    mounted(scene, "300m", read_only=True)
 
 
 @fault(code=0, warned={"directory.lock": r"held by run x since .*Let it finish"})
