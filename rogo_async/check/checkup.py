@@ -15,6 +15,7 @@ from rogo_async.check.warehouse import WarehouseChecks
 from rogo_async.control import Control
 from rogo_async.guard import Ending
 from rogo_async.interrupt import drained_by_signals
+from rogo_async.settings import Settings
 
 
 class Checkup:
@@ -30,6 +31,11 @@ class Checkup:
     def of(cls, overrides: Mapping[str, Any], say: Callable[[Finding], object]) -> "Checkup":
         """A check of the settings that stand in the environment and in ``.env``."""
         return cls(Configuration.read(overrides), say)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, as far as they can be used."""
+        return self._configuration.settings
 
     async def execute(self) -> Ending:
         """Look, changing nothing that stays. A signal ends it, after what it wrote is gone."""

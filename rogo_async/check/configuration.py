@@ -57,9 +57,9 @@ class Configuration:
                 break
             except SetupError as error:
                 found = dict(_named(problem) for problem in error.problems)
-            if not number or DOTENV in problems:
+            if not number or (number == 1 and DOTENV in problems):
                 # Later rounds find what only the stand-ins have brought about.
-                problems = {**problems, **{k: v for k, v in found.items() if k not in problems}}
+                problems |= found
             values |= {_field(name): _stand_in(name) for name in found}
         else:
             raise AssertionError("the stand-ins for settings are no settings")
@@ -71,8 +71,10 @@ class Configuration:
         findings.add("settings.env_file", self._env_file())
         for field in Settings.model_fields:
             name = field.upper()
-            # A token is held against the hosts: without them nobody can tell.
-            if name == "ROGO_SOURCE_SAS_TOKEN" and "ROGO_SOURCE_HOSTS" in self.problems:
+            if name in self.problems and name not in self.given and DOTENV in self.problems:
+                findings.skip(f"settings.{name}", "settings.env_file")
+            elif name == "ROGO_SOURCE_SAS_TOKEN" and "ROGO_SOURCE_HOSTS" in self.problems:
+                # A token is held against the hosts: without them nobody can tell.
                 findings.skip(f"settings.{name}", "settings.ROGO_SOURCE_HOSTS")
             else:
                 findings.add(f"settings.{name}", self._verdict(field, name))
@@ -92,7 +94,10 @@ class Configuration:
     def _env_file(self) -> Verdict:
         path = Path(DOTENV)
         if DOTENV in self.problems:
-            return fail(f"{DOTENV} {self.problems[DOTENV]}", "Save it as UTF-8, chmod 600 .env")
+            return fail(
+                f"{DOTENV} {self.problems[DOTENV]}",
+                "Save it as UTF-8, owned by the user that runs this: chmod 600 .env",
+            )
         if not path.exists():
             return ok(f"there is no {DOTENV} here: the environment alone counts")
         mode = stat.S_IMODE(path.stat().st_mode)

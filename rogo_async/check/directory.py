@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rogo_async.check.findings import Check, Needs, Verdict, fail, in_thread, ok, warning
-from rogo_async.datadir import _LOCK, FAILED, MAPPING, MIGRATED, SUBMISSIONS, SUMMARY
+from rogo_async.datadir import _LOCK, FAILED, MAPPING, SUBMISSIONS
 from rogo_async.errors import InputChanged
 from rogo_async.inputs import SubmissionsFile, load_mapping
 from rogo_async.model import SourceRow
@@ -97,8 +97,8 @@ class Directory:
             descriptor = os.open(self._path / _LOCK, os.O_RDONLY)
         except FileNotFoundError:
             return ok("the lock is free")
-        except OSError as error:
-            return fail(f"{_LOCK} cannot be opened ({error.strerror})", "Mend its owner and mode")
+        except OSError:
+            raise Needs("directory.writable") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -144,7 +144,8 @@ class Directory:
         )
 
     def _own_files(self) -> Iterator[Path]:
-        for name in (MIGRATED, FAILED, SUMMARY, "runs", _LOCK):
+        """Files that a run changes in their place: the others are replaced."""
+        for name in (FAILED, _LOCK):
             if (self._path / name).exists():
                 yield self._path / name
 

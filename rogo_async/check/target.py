@@ -55,7 +55,12 @@ class Target:
         try:
             address = Address(self._settings.target_dsn, self._settings.target_ssl, _NAME)
             self._asking.connections = await soon(lambda: Connections.open(address, 1))
-        except (SetupError, DependencyFault) as fault:
+        except SetupError as fault:
+            findings.add("target.tls", verdict_of(fault, _ADVICE))
+            for name in ("target.reach", "target.login"):
+                findings.skip(name, "target.tls")
+            return
+        except DependencyFault as fault:
             at, verdict = _stage(fault)
             for name in names[: names.index(at)]:
                 findings.add(name, ok(_PASSED[name]))
@@ -69,7 +74,7 @@ class Target:
         findings.add("target.login", ok(_PASSED["target.login"]))
 
 
-def _stage(fault: SetupError | DependencyFault) -> tuple[str, Verdict]:
+def _stage(fault: DependencyFault) -> tuple[str, Verdict]:
     """At what connecting failed, and how. The library's error, which the fault stands for, tells
     apart what a run has no need to.
     """
@@ -81,9 +86,7 @@ def _stage(fault: SetupError | DependencyFault) -> tuple[str, Verdict]:
             "End idle connections there, or raise max_connections or the limit of the role or the "
             "database",
         )
-    if isinstance(fault, SetupError) or isinstance(cause, ssl.SSLError):
-        return "target.tls", verdict
-    if type(cause) is ConnectionError:
+    if isinstance(cause, ssl.SSLError) or type(cause) is ConnectionError:
         return "target.tls", verdict
     if isinstance(fault, SystemicFault) and hasattr(cause, "sqlstate"):
         return "target.login", verdict

@@ -7,7 +7,7 @@ from typing import Final
 
 from rogo_async.check.findings import Check, Findings, Verdict, fail, ok, verdict_of, warning
 from rogo_async.check.once import soon
-from rogo_async.errors import DependencyFault, SetupError, TransientFault
+from rogo_async.errors import DependencyFault, SetupError, SystemicFault, TransientFault
 from rogo_async.settings import Settings
 from rogo_async.warehouse import Driver, DriverMissing, Inspection, Kind, Route, route_of
 
@@ -108,7 +108,11 @@ class WarehouseChecks:
         return ok("both tables can be read (one row of each was)")
 
     async def _rights(self) -> Verdict:
-        if tables := await self._inspection.writable():
+        try:
+            tables = await self._inspection.writable()
+        except SystemicFault:
+            return ok("the server does not tell what this login may do besides reading")
+        if tables:
             return warning(
                 f"this login may change {' and '.join(tables)}; a run only reads",
                 "Give it SELECT alone",

@@ -40,9 +40,9 @@ def check(data_dir: Path | None, *, as_json: bool) -> None:
     found: list[Finding] = []
     code: int
     try:
-        style = logs.format_for(sys.stderr, None)
-        logs.configure(style, colors=sys.stderr.isatty() and _colourful())
         checkup = Checkup.of(overrides, found.append if as_json else _print)
+        style = logs.format_for(sys.stderr, checkup.settings.rogo_log_format)
+        logs.configure(style, colors=sys.stderr.isatty() and _colourful())
         ending = asyncio.run(checkup.execute())
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED

@@ -122,6 +122,25 @@ async def a_dotenv_file_that_is_no_text(scene: Scene) -> None:
     (scene.desk.data_dir / ".env").write_bytes(b"ROGO_KEEP_RUNS=\xff\xfe")
 
 
+@fault(code=2, settings__env_file=r"UTF-8")
+async def settings_in_a_dotenv_file_that_is_no_text(scene: Scene) -> None:
+    text = "\n".join(f"{name}='{value}'" for name, value in scene.site.items())
+    (scene.desk.data_dir / ".env").write_bytes(text.encode() + b"\xff")
+    scene.site.clear()
+
+
+@fault(code=2, settings__ROGO_SOURCE_HOSTS=r"source host 1: .*user-info.*Mend it")
+async def a_host_with_a_password(scene: Scene) -> None:
+    scene.site["ROGO_SOURCE_HOSTS"] = f"https://user:{SECRET}@good.example"
+
+
+@fault(target__tls=r"sslrootcert.*cannot be used")
+async def a_certificate_that_is_none(scene: Scene) -> None:
+    path = scene.desk.data_dir / "ca.pem"
+    path.write_text("no certificate", encoding="utf-8")
+    scene.site["DATABASE_URL"] += f"?sslmode=verify-full&sslrootcert={path}"
+
+
 @fault(code=0, warned={"settings.env_file": r"mode 0644.*chmod 600"})
 async def a_dotenv_file_for_everyone(scene: Scene) -> None:
     path = scene.desk.data_dir / ".env"
@@ -164,7 +183,11 @@ async def a_full_disk(scene: Scene) -> None:
 
 @fault(directory__writable=r"cannot be written.*Mend its owner")
 async def a_directory_that_cannot_be_written(scene: Scene) -> None:
-    mounted(scene, "300m", read_only=True)
+    if is_root():
+        mounted(scene, "300m", read_only=True)
+    else:
+        scene.undo.callback(scene.desk.data_dir.chmod, 0o700)
+        scene.desk.data_dir.chmod(0o500)
 
 
 @fault(code=0, warned={"directory.lock": r"held by run x since .*Let it finish"})
