@@ -3,6 +3,7 @@
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from rogo_async import __version__
 from rogo_async.commands.check import check
@@ -23,9 +24,19 @@ class _RunByDefault(click.Group):
     """A group that takes what names no command for the arguments of ``run``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in _OWN_OPTIONS):
+        begins_with_option = bool(args) and args[0].startswith("-")
+        # A shell that asks what may come next has no first word yet, and may be given any.
+        is_bare = not args and not ctx.resilient_parsing
+        if is_bare or (begins_with_option and args[0] not in _OWN_OPTIONS):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            default = self.commands["run"]
+            found += default.shell_complete(click.Context(default, parent=ctx), incomplete)
+        return found
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         cmd.params.extend(common_options())
