@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -152,6 +153,8 @@ def main(
         what, work = "kills", lambda verdict: _kills(verdict, kills or 200, rows)
     verdict = Verdict(seed, what)
     interrupted = False
+    # A shell has its background commands ignore it; the verdict so far is worth having.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def to_the_end() -> None:
         await work(verdict)
