@@ -1,6 +1,7 @@
 """What the commands have in common: settings, logs, one line at the end, an exit code."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -139,12 +140,14 @@ def _open_logs(settings: Settings, level: int) -> bool:
 def _leave(result: Ending | _Failed) -> NoReturn:
     """Say how it ended and leave; threads that hang in a dead driver call hold nobody up."""
     if isinstance(result, Ending):
-        click.echo(f"rogo_async: {result.headline}")
-        code = result.exit_code
+        code, lines, to_stderr = result.exit_code, (result.headline,), False
     else:
-        for text in result.lines:
-            click.echo(f"rogo_async: {text}", err=True)
-        code = result.code
-    sys.stdout.flush()
-    sys.stderr.flush()
+        code, lines, to_stderr = result.code, result.lines, True
+    # The exit code says how it ended also where the disk under the output is full.
+    with contextlib.suppress(OSError):
+        for text in lines:
+            click.echo(f"rogo_async: {text}", err=to_stderr)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     os._exit(code)
