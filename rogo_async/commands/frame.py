@@ -139,6 +139,7 @@ def _open_logs(settings: Settings, level: int) -> bool:
 
 def _leave(result: Ending | _Failed) -> NoReturn:
     """Say how it ended and leave; threads that hang in a dead driver call hold nobody up."""
+    lines: tuple[str, ...]
     if isinstance(result, Ending):
         code, lines, to_stderr = result.exit_code, (result.headline,), False
     else:
