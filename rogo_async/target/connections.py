@@ -100,8 +100,9 @@ def fault_of(operation: str, error: BaseException, *, writing: bool = False) -> 
         )
     if isinstance(error, asyncpg.PostgresError):
         return _of_sqlstate(operation, error, writing=writing)
-    if type(error) is ConnectionError:
-        # asyncpg's own word for a server that declines TLS; the system's errors are subclasses.
+    if type(error) is ConnectionError and "rejected SSL" in str(error):
+        # asyncpg's own word for a server that declines TLS, and for a connection that was lost
+        # while it was asked for; the system's errors are subclasses.
         return SystemicFault(
             Dependency.TARGET,
             operation,

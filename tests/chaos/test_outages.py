@@ -19,7 +19,7 @@ from operating import FAILED, Command, Ended, begun, counts, operate, summary, t
 from rogo_async.devstack.postgres import quoted
 from rogo_async.devstack.source import Answer
 from rogo_async.devstack.stack import Place, Stack
-from rogo_async.devstack.tcp_proxy import TcpProxy
+from rogo_async.devstack.tcp_proxy import Hook, TcpProxy, Wire, forward
 
 ROWS: Final = 60
 FREEZE_S: Final = float(os.environ.get("ROGO_TEST_FREEZE_S", "3"))
@@ -77,8 +77,10 @@ async def filled(desk: Desk) -> Desk:
 @asynccontextmanager
 async def behind_proxy(
     desk: Desk, site: dict[str, str], server: str
-) -> AsyncIterator[tuple[TcpProxy, Command]]:
-    """A run whose way to one server leads through the proxy, in the middle of its work."""
+) -> AsyncIterator[tuple[TcpProxy, Command, dict[str, str]]]:
+    """A run whose way to one server leads through the proxy, in the middle of its work; and the
+    site with that way, which belongs to the target's identity.
+    """
     stack = desk.stack
     ports = {"store": stack.azurite.port, "source": stack.source.port}
     port = ports.get(server, stack.postgres.port)
@@ -94,7 +96,7 @@ async def behind_proxy(
             await command.logged("migration begins")
             if server != "warehouse":
                 await command.logged("progress", lambda entry: entry["done"] > 3)
-            yield proxy, command
+            yield proxy, command, there
 
 
 async def nothing_lost(desk: Desk, site: dict[str, str], ended: Ended) -> None:
@@ -110,6 +112,7 @@ async def nothing_lost(desk: Desk, site: dict[str, str], ended: Ended) -> None:
     assert len(table(desk.data_dir / "migrated.csv")) == ROWS
     await whole(desk)
     assert (await operate(site, "sweep", "--delete", "--min-age", "0")).code == 0
+    assert len(await desk.blobs()) == ROWS
     assert (await operate(site, "verify")).code == 0
 
 
@@ -118,36 +121,66 @@ async def nothing_lost(desk: Desk, site: dict[str, str], ended: Ended) -> None:
 async def test_a_server_that_is_away_for_a_while(
     desk: Desk, site: dict[str, str], server: str, fault: Fault
 ) -> None:
-    async with behind_proxy(desk, site, server) as (proxy, command):
+    async with behind_proxy(desk, site, server) as (proxy, command, there):
         seconds = await fault(proxy)
         ended = await command.ended()
-    assert ended.code == 0, ended.output
-    lost_s = sum(outage["seconds"] for outage in summary(desk.data_dir)["outages"])
-    assert lost_s < seconds + SLACK_S
-    await nothing_lost(desk, site, ended)
+        assert ended.code == 0, ended.output
+        lost_s = sum(outage["seconds"] for outage in summary(desk.data_dir)["outages"])
+        assert lost_s < seconds + SLACK_S
+        proxy.delay_s = 0.0
+        await nothing_lost(desk, there, ended)
 
 
 async def test_a_target_that_stands_still_costs_no_more_than_its_time(
     desk: Desk, site: dict[str, str]
 ) -> None:
-    async with behind_proxy(desk, site, "target") as (proxy, command):
+    async with behind_proxy(desk, site, "target") as (proxy, command, there):
         await frozen(proxy)
         ended = await command.ended()
-    assert ended.code == 0, ended.output
-    assert counts(desk.data_dir)[0] == ROWS
-    await nothing_lost(desk, site, ended)
+        assert ended.code == 0, ended.output
+        assert counts(desk.data_dir)[0] == ROWS
+        await nothing_lost(desk, there, ended)
 
 
 @pytest.mark.parametrize("fault", [cut, reset, closed])
 async def test_a_target_that_drops_the_locks_connection_ends_the_run(
     desk: Desk, site: dict[str, str], fault: Fault
 ) -> None:
-    async with behind_proxy(desk, site, "target") as (proxy, command):
+    async with behind_proxy(desk, site, "target") as (proxy, command, there):
         await fault(proxy)
         ended = await command.ended()
-    assert ended.code == 3, ended.output
-    assert "the run's lock was lost" in ended.stdout
-    await nothing_lost(desk, site, ended)
+        assert ended.code == 3, ended.output
+        assert "the run's lock was lost" in ended.stdout
+        await nothing_lost(desk, there, ended)
+
+
+async def test_a_target_that_hangs_up_while_tls_is_asked_for_is_waited_for(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    """The driver reports it as it does a server without TLS."""
+    left = 3
+
+    def tap(wire: Wire) -> tuple[Hook, Hook]:
+        def request(chunk: bytes) -> bytes | None:
+            nonlocal left
+            if left and len(chunk) == 8:
+                left -= 1
+                wire.cut()
+                return None
+            return chunk
+
+        return request, forward
+
+    port = desk.stack.postgres.port
+    async with TcpProxy("127.0.0.1", port) as proxy:
+        proxy.tap = tap
+        name = SETTINGS["target"]
+        there = {**site, name: site[name].replace(f"{port}", f"{proxy.port}") + "?sslmode=prefer"}
+        ended = await operate(there)
+        assert ended.code == 0, ended.output
+        assert ended.events("waiting")
+        assert left == 0
+        await nothing_lost(desk, there, ended)
 
 
 async def test_a_restart_of_postgresql(desk: Desk, site: dict[str, str], stack: Stack) -> None:
@@ -271,14 +304,15 @@ async def test_a_store_that_is_restarted(tmp_path: Path) -> None:
 async def test_a_server_that_swallows_everything_for_good(
     desk: Desk, site: dict[str, str], server: str
 ) -> None:
-    async with behind_proxy(desk, {**site, "ROGO_OUTAGE_LIMIT": "4"}, server) as (proxy, command):
+    impatient = {**site, "ROGO_OUTAGE_LIMIT": "4"}
+    async with behind_proxy(desk, impatient, server) as (proxy, command, there):
         proxy.black_hole = True
         began = asyncio.get_running_loop().time()
         ended = await command.ended(deadline_s=60)
         assert asyncio.get_running_loop().time() - began < 4 + 30
-    assert ended.code == 3, ended.output
-    assert len(ended.stdout.splitlines()) == 1
-    if server == "source":
-        lines = desk.data_dir / "submission_files.csv"
-        lines.write_text(lines.read_text().replace(f":{proxy.port}/", f":{desk.source.port}/"))
-    await nothing_lost(desk, site, ended)
+        assert ended.code == 3, ended.output
+        assert len(ended.stdout.splitlines()) == 1
+        proxy.black_hole = False
+        proxy.cut()
+        proxy.delay_s = 0.0
+        await nothing_lost(desk, {**there, "ROGO_OUTAGE_LIMIT": "60"}, ended)
