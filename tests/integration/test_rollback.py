@@ -4,12 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 from handmade import Desk
-from operating import operate, table
+from operating import operate, summary, table
 from rolled_back import Picture, malpractice, migrate, picture, roll_back
 
 from rogo_async.devstack.dataset import DEMO_LMS
+from rogo_async.devstack.load import generate_for, load
 from rogo_async.devstack.stack import Place, Stack
+from rogo_async.opening import target_digest
+from rogo_async.rules.identity import submission_id
 
+CRASHED = "20260101T000000Z-00000000"
 EARLIER = datetime(2025, 6, 2, 1, 15, 30, 123456, tzinfo=UTC)
 PLAIN, ONE, TWO = (1, 2), (11, 12, 13, 14, 15), (21, 22, 23, 24, 25)
 
@@ -65,6 +69,16 @@ async def platform_rows(desk: Desk) -> None:
     async with desk.container() as container:
         for launch in ("rogo_900_earlier", "live-1"):
             await container.upload_blob(f"LTI_Uploads/{launch}/essay.docx", b"not ours")
+        await container.upload_blob(
+            f"LTI_Uploads/rogo_21/{submission_id(CRASHED, 21)}/1_21.txt",
+            b"of a run that crashed",
+            metadata={
+                "attemptId": "21",
+                "migratedFrom": "rogo_warehouse",
+                "runId": CRASHED,
+                "target": target_digest(desk.stack.writer_dsn(desk.place)),
+            },
+        )
 
 
 def rules(seen: Picture) -> dict[str, tuple[object, object]]:
@@ -139,9 +153,25 @@ async def test_attempts_go_and_others_stay(desk: Desk, site: dict[str, str]) -> 
     assert after.of(1) == seen.of(1)
     assert after.of(900) == seen.of(900)
     assert after.of(2) == after.of(15) == [[], []]
+    assert after.of(21) == seen.of(21)
     assert (await roll_back(site, [2, 15, 77])).headline.startswith("there is nothing")
     assert (await roll_back(site, run)).code == 0
     assert await attempts_of(desk) == []
+
+
+async def test_everything_that_a_row_can_hold_goes_again(
+    stack: Stack, place: Place, site: dict[str, str]
+) -> None:
+    await load(generate_for(stack, place, rows=150, seed=11), stack, place)
+    desk = Desk(stack, place)
+    before = await picture(desk)
+    assert (await operate(site)).code == 1
+    run = summary(desk.data_dir)
+    assert run["migrated"] > 80
+    ended = await roll_back(site, run["run_id"])
+    assert (ended.code, ended.said) == (0, [])
+    assert f"{run['migrated']} of {run['migrated']} submissions rolled back" in ended.headline
+    assert await picture(desk) == before
 
 
 async def attempts_of(desk: Desk) -> list[int]:
