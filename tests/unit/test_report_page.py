@@ -138,7 +138,7 @@ def test_only_its_own_style_is_allowed() -> None:
     assert "http" not in policy[1]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=30))
 def test_any_text_stays_text(text: str) -> None:
     hostile = f"<script>x</script><img src=//h.example onerror=x>\"'&{{{{ 7*7 }}}}</svg>{text}"
@@ -173,7 +173,7 @@ def test_any_text_stays_text(text: str) -> None:
         {"finished_at": "2026-02-09T01:15:00Z"},
     ],
 )
-@pytest.mark.parametrize("at", [0, 1, 2, 5000])
+@pytest.mark.parametrize("at", [0, 1, 3000])
 def test_any_run_can_be_drawn(changes: dict[str, Any], at: int) -> None:
     html = page(at=at, **changes)
     harmless(html)
