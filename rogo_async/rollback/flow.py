@@ -50,6 +50,8 @@ class Figures:
 
     total: int = 0
     out: int = 0
+    files: int = 0
+    """Files that the submissions had, all of them together."""
     left: int = 0
     blobs: int = 0
     blobs_left: int = 0
@@ -150,6 +152,7 @@ class Rollback:
         if traces:
             ids = [trace.submission_id for trace in traces if trace.submission_id is not None]
             files, rules = await removal.extent(ids)
+            self._figures.files = files
             what = (
                 f"{len(traces):,} submissions with {files:,} files and {rules:,} malpractice rules"
             )
@@ -257,6 +260,9 @@ class Rollback:
             )
         if figures.blobs_left:
             text += f"; {figures.blobs_left:,} blobs have changed meanwhile and were left alone"
+        missing = figures.files - figures.blobs - figures.blobs_left
+        if missing > 0 and figures.out == figures.total and not self._control.reasons:
+            text += f"; {missing:,} files have no blob of this tool and target in the container"
         if figures.done or figures.blobs:
             text += f"; see {data.runs / self._id}.rollback.csv"
         for detail in self._control.reasons.values():

@@ -95,6 +95,9 @@ async def test_each_run_goes_in_the_order_of_their_coming(desk: Desk, site: dict
     before = await picture(desk)
     first = await migrate(site, *PLAIN, *ONE)
     second = await migrate(site, *TWO)
+    async with desk.target() as target:  # neither is a change
+        await target.execute("VACUUM (FREEZE)")
+        await target.execute("VACUUM FULL submission_grades")
     ended = await roll_back(site, first)
     assert ended.code == 0, ended
     between = await picture(desk)
@@ -157,6 +160,22 @@ async def test_attempts_go_and_others_stay(desk: Desk, site: dict[str, str]) -> 
     assert (await roll_back(site, [2, 15, 77])).headline.startswith("there is nothing")
     assert (await roll_back(site, run)).code == 0
     assert await attempts_of(desk) == []
+
+
+async def test_it_says_when_there_are_no_blobs_for_the_files(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    """As when the container is not the one of the run."""
+    run = await migrate(site, *PLAIN)
+    other = f"{desk.place.container}-other"
+    async with desk.container() as container:
+        store = container._get_blob_service_client()
+        await store.create_container(other)
+        ended = await roll_back({**site, "ROGO_CONTAINER": other}, run)
+        await store.delete_container(other)
+    assert ended.code == 0
+    assert "0 blobs deleted" in ended.headline
+    assert "2 files have no blob of this tool and target in the container" in ended.headline
 
 
 async def test_everything_that_a_row_can_hold_goes_again(
