@@ -14,6 +14,7 @@ import aiohttp
 
 from rogo_async.blobs import Account, Mover, Sources, Store
 from rogo_async.blobs.budget import ByteBudget
+from rogo_async.commands import frame
 from rogo_async.control import Control
 from rogo_async.datadir import new_run_id
 from rogo_async.errors import Dependency
@@ -64,7 +65,8 @@ async def _take(
 def main() -> None:
     """Do the whole order."""
     urls = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    asyncio.run(move_all(load_settings(), urls))
+    with asyncio.Runner(loop_factory=frame._loop_factory()) as runner:
+        runner.run(move_all(load_settings(), urls))
 
 
 if __name__ == "__main__":

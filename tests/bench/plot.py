@@ -1,6 +1,6 @@
-"""The plot of docs/performance.md, from what ``seed`` and ``bound`` printed with ``--json``.
+"""The plot of docs/performance.md, from what ``seed`` printed with ``--json``.
 
-``python -m bench.plot SEED.json BOUND.json > docs/performance.svg``. Rates are shown as they would
+``python -m bench.plot SEED.json > docs/performance.svg``. Rates are shown as they would
 be without the stretching of the latencies: times the factor that was printed.
 """
 
@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.delayed import ideal_latency_s
 from bench.predecessor import WORKERS
 
 WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 56
+LEFT, RIGHT, TOP, BOTTOM = 70, 40, 40, 56
 CONSUMERS = (1, 512)
 RATES = (0.5, 512)
 TICKS_X = (1, 4, 16, 64, 256)
@@ -23,10 +24,10 @@ INK, GREY, OURS, OLD = "#1f2933", "#9aa5b1", "#0b69a3", "#ba2525"
 Point = tuple[float, float]
 
 
-def svg(seed: dict[str, Any], bound: dict[str, Any]) -> str:
+def svg(seed: dict[str, Any]) -> str:
     """The plot as text."""
-    alone = bound["latency_alone_s"] / bound["stretch"]
-    ours = sorted([*_of_bound(bound), *_of_seed(seed)])
+    alone = ideal_latency_s()
+    ours = sorted(_ours(seed))
     old = (float(WORKERS), seed["seed.rate"] * seed["stretch"])
     law = [(float(n), n / alone) for n in CONSUMERS if n / alone <= RATES[1]]
     law.append((RATES[1] * alone, float(RATES[1])))
@@ -50,15 +51,8 @@ def svg(seed: dict[str, Any], bound: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _of_bound(bound: dict[str, Any]) -> Iterable[Point]:
-    for key, rate in bound.items():
-        name, _, count = key.partition(".")
-        if name == "rate":
-            yield float(count), rate * bound["stretch"]
-
-
-def _of_seed(seed: dict[str, Any]) -> Iterable[Point]:
-    for key in ("5", "default"):
+def _ours(seed: dict[str, Any]) -> Iterable[Point]:
+    for key in ("5", "default", "256"):
         yield seed[f"ours.{key}.consumers"], seed[f"ours.{key}.rate"] * seed["stretch"]
 
 
@@ -102,4 +96,4 @@ def _text(
 
 
 if __name__ == "__main__":
-    sys.stdout.write(svg(*(json.loads(Path(name).read_text("utf-8")) for name in sys.argv[1:3])))
+    sys.stdout.write(svg(json.loads(Path(sys.argv[1]).read_text("utf-8"))))

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from rogo_async import consumers, logs
+from rogo_async.commands import frame
 from rogo_async.control import ExitCode
 from rogo_async.engine import Run, Selection
 from rogo_async.settings import load_settings
@@ -70,27 +71,27 @@ class Sampler:
         """Sample no more."""
         signal.setitimer(signal.ITIMER_PROF, 0.0)
 
-    def _sample(self, _number: int, frame: FrameType | None) -> None:
+    def _sample(self, _number: int, where: FrameType | None) -> None:
         main_s, all_s = time.thread_time(), time.process_time()
         main, every = main_s - self._main_s, all_s - self._all_s
         self._main_s, self._all_s = main_s, all_s
-        if frame is not None and frame.f_code.co_filename == __file__:
-            frame = frame.f_back
-        self.stages[stage_of(frame)] += main
+        if where is not None and where.f_code.co_filename == __file__:
+            where = where.f_back
+        self.stages[stage_of(where)] += main
         self.stages["threads (CSV, ODBC, fsync)"] += max(0.0, every - main)
-        self.functions[function_of(frame)] += main
+        self.functions[function_of(where)] += main
 
 
-def stage_of(frame: FrameType | None) -> str:
-    """The stage of the innermost frame of ours, else of the innermost library's that is known."""
+def stage_of(where: FrameType | None) -> str:
+    """The stage of the innermost where of ours, else of the innermost library's that is known."""
     names = []
-    while frame is not None:
-        name = frame.f_code.co_filename
+    while where is not None:
+        name = where.f_code.co_filename
         for part, stage in OURS:
             if part in name and "/bench/" not in name:
-                return _finer(stage, frame)
+                return _finer(stage, where)
         names.append(name)
-        frame = frame.f_back
+        where = where.f_back
     for name in names:
         for part, stage in LIBRARIES:
             if part in name:
@@ -98,21 +99,21 @@ def stage_of(frame: FrameType | None) -> str:
     return "other"
 
 
-def _finer(stage: str, frame: FrameType) -> str:
-    return "hashing" if frame.f_code.co_name == "_hashed" else stage
+def _finer(stage: str, where: FrameType) -> str:
+    return "hashing" if where.f_code.co_name == "_hashed" else stage
 
 
-def function_of(frame: FrameType | None) -> str:
+def function_of(where: FrameType | None) -> str:
     """The innermost function of ours, with what it called if that is a library's."""
     called = ""
-    while frame is not None:
-        path = frame.f_code.co_filename
+    while where is not None:
+        path = where.f_code.co_filename
         if "rogo_async/" in path and "/bench/" not in path:
             own = path.rpartition("rogo_async/")[2]
             below = f" > {called}" if called else ""
-            return f"{own}:{frame.f_code.co_name}{below}"
-        called = called or f"{'/'.join(path.rsplit('/', 2)[-2:])}:{frame.f_code.co_name}"
-        frame = frame.f_back
+            return f"{own}:{where.f_code.co_name}{below}"
+        called = called or f"{'/'.join(path.rsplit('/', 2)[-2:])}:{where.f_code.co_name}"
+        where = where.f_back
     return called
 
 
@@ -131,7 +132,8 @@ def main() -> None:
             sampler.stop()
 
     consumers.Consumers.work = sampled  # type: ignore[method-assign]
-    ending = asyncio.run(Run(settings, Selection(), None).execute())
+    with asyncio.Runner(loop_factory=frame._loop_factory()) as runner:
+        ending = runner.run(Run(settings, Selection(), None).execute())
     found = {"stages": sampler.stages, "functions": dict(sampler.functions.most_common(FUNCTIONS))}
     Path("profile.json").write_text(json.dumps(found), "utf-8")
     os._exit(0 if ending.exit_code is ExitCode.DONE else 1)

@@ -59,7 +59,7 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
     program = shutil.which("rclone")
     if program is None:
         raise BenchError(REMEDY)
-    loads, repeats = (QUICK, 1) if quick else (LOADS, REPEATS)
+    loads, repeats = (QUICK, 2) if quick else (LOADS, REPEATS)
     with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
         found: dict[str, dict[str, list[Copied]]] = {}
         for key, load in loads.items():
