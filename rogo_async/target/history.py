@@ -146,7 +146,6 @@ def change_of(
     floor = _floor(rule, kept, [each.submission_id for each in claims], launch_ids, history)
     best: Change = Delete() if floor.content is None else PutBack(floor.content)
     rank = None if floor.content is None else rank_of(floor.content, floor.launch_id)
-    exact = {content["submission_id"]: content for content in kept}
     named = {each.submission_id for each in others}
     for claim in claims:
         limit = claim.max_attempts()
@@ -155,8 +154,7 @@ def change_of(
             continue
         if rank is None or outranks(claimed, rank):
             rank = claimed
-            content = exact.get(claim.submission_id)
-            best = Rebuild(claim, limit, floor.content) if content is None else PutBack(content)
+            best = Rebuild(claim, limit, floor.content)
     return best
 
 

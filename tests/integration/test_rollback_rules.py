@@ -10,6 +10,9 @@ from rolled_back import malpractice, migrate, picture, roll_back
 
 from rogo_async.devstack.dataset import DEMO_LMS
 from rogo_async.devstack.stack import Place, Stack
+from rogo_async.model import MalpracticeLevel
+from rogo_async.rules.identity import child_id, submission_id
+from rogo_async.target.history import Claim, Delete, Rebuild, Rule, change_of
 
 CLAIMS = {
     1: (1, "Minor"),
@@ -20,6 +23,8 @@ CLAIMS = {
     6: (2, "Moderate"),
 }
 """Attempt number and level of each submission; learner, assessment and course are the same."""
+
+GOES, STAYS = submission_id("run", 4), submission_id("run", 1)
 
 ENTERED = [None, (None, None), (2, 3), (2, None), (3, 1)]
 """Attempt number and limit of a row that staff have entered before."""
@@ -134,3 +139,50 @@ async def test_a_lower_claim_stands_again_and_is_known_as_ours(
     assert await picture(desk) == rebuilt
     assert (await roll_back(site, lower)).code == 0
     assert await picture(desk) == empty
+
+
+async def test_of_several_rows_each_becomes_what_it_was(desk: Desk, site: dict[str, str]) -> None:
+    await enter(desk, None, None)
+    empty = await picture(desk)
+    first = await migrate(site, 1)
+    await enter(desk, 2, 3)
+    both = await standing(desk)
+    second = await migrate(site, 4)
+    assert {row["attempt_number"] for row in await standing(desk)} == {1, 3}
+    assert (await roll_back(site, second)).code == 0
+    assert sorted(await standing(desk), key=str) == sorted(both, key=str)
+    assert (await roll_back(site, first)).code == 0
+    rows = await standing(desk)
+    assert {row["attempt_number"] for row in rows} == {None, 2}
+    assert empty.tables["malpractice_enforcements"][0] in rows
+
+
+class NoHistory:
+    """Journals that know of nothing."""
+
+    def knows(self, submission_id: str, row_id: str) -> bool:
+        return False
+
+    def before(self, submission_id: str, row_id: str) -> None:
+        return None
+
+    def is_put_back(self, content: object) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("named", "winner"), [(STAYS, None), (None, STAYS)])
+def test_a_claim_that_has_another_row_needs_no_second(
+    named: str | None, winner: str | None
+) -> None:
+    """The platform has weakened the row that names it, which the claim would outrank else."""
+    content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
+    rule = Rule(child_id(GOES, "enforcement"), GOES, "rogo_4_x", "7", content)
+    weak = {"attempt_number": None, "enforced_max_attempts": None, "submission_id": named}
+    other = Rule("other", named, None, "8", weak)
+    level = MalpracticeLevel("level-minor", "Minor")
+    claim = Claim(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
+    change = change_of(rule, [other], [claim], {}, NoHistory())
+    if winner is None:
+        assert change == Delete()
+    else:
+        assert change == Rebuild(claim, None, None)
