@@ -82,7 +82,9 @@ class Measurements:
     def observe(self, dependency: Dependency, operation: str, seconds: float) -> None:
         """Record how long one successful call took."""
         name = f"{dependency.value}.{operation}"
-        self.latency.setdefault(name, Reservoir()).add(seconds)
+        if (sample := self.latency.get(name)) is None:
+            sample = self.latency[name] = Reservoir()
+        sample.add(seconds)
         if (stages := STAGES.get()) is not None:
             _note(stages, name, seconds)
 
