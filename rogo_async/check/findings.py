@@ -96,7 +96,7 @@ class Check:
     name: str
     look: Callable[[], Awaitable[Verdict]]
     needs: tuple[str, ...] = ()
-    advice: str = ""
+    advice: str = "See that the server is well, and check again"
 
 
 @dataclass(slots=True)
@@ -118,7 +118,8 @@ class Findings:
     def skip(self, name: str, on: str) -> None:
         """Note that ``name`` was left out because of ``on``, or of the cause of that."""
         self._grounds[name] = ground = self._grounds.get(on, on)
-        self._add(Finding(name, State.SKIPPED, f"not looked at: it needs {ground}", ""))
+        what = f"{name.partition('.')[2]} was not looked at: it needs {ground}"
+        self._add(Finding(name, State.SKIPPED, what, ""))
 
     def stands(self, name: str) -> bool:
         """Whether a check that has been made found nothing wrong."""
@@ -152,7 +153,7 @@ class Findings:
         """
         silent: str | None = None
         for check in checks:
-            blocked = silent or next((n for n in check.needs if not self.stands(n)), None)
+            blocked = next((n for n in check.needs if not self.stands(n)), silent)
             if blocked is not None:
                 self.skip(check.name, blocked)
                 continue

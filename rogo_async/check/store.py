@@ -1,10 +1,12 @@
 """The destination: credentials, container, and a blob that is written, read and deleted."""
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -19,7 +21,6 @@ from rogo_async.errors import (
     DependencyFault,
     SetupError,
     SystemicFault,
-    TransientFault,
 )
 from rogo_async.settings import Settings
 
@@ -37,6 +38,7 @@ _ADVICE: Final = "See that the store runs and that the AZURE_STORAGE_… setting
 _GRANT: Final = "Give the credentials read, write, create, delete and list in the container"
 _BODY: Final = b"Written by rogo_async check, and to be deleted by it.\n"
 _MARK: Final = "rogocheck"
+_TAKEN: Final = "the credentials are taken"
 log = structlog.get_logger()
 
 
@@ -53,6 +55,7 @@ class StoreChecks:
         self._blob = Blob(f"{PREFIX}{self._mark}", "text/plain", {_MARK: self._mark})
         self._md5 = hashlib.md5(_BODY, usedforsecurity=False).digest()
         self._may_stand = False
+        self._times: tuple[datetime, datetime, datetime] | None = None
 
     async def execute(self) -> None:
         """Make them."""
@@ -72,7 +75,7 @@ class StoreChecks:
             )
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        """Ask for the container; what that failed at is one of three findings."""
+        """Reach the store, log in, find the container."""
         findings = self._findings
         wrong = next((name for name in _SETTINGS if not findings.stands(name)), None)
         if wrong is not None:
@@ -81,34 +84,59 @@ class StoreChecks:
             return
         try:
             self._account = Account(self._settings)
-            stack.push_async_callback(self._account.aclose)
-            session = await stack.enter_async_context(
-                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-            )
-            gate = Once(Dependency.STORE)
-            self._store = Store(self._account, session, gate)
-            self._inventory = Inventory(self._account, session, gate)
-            await answered(Dependency.STORE, lambda: soon(self._account.check))
-        except (SetupError, DependencyFault) as fault:
-            at = _OPENING.index(_stage(fault))
-            for name in _OPENING[:at]:
-                findings.add(name, ok(_PASSED[name]))
-            findings.add(_OPENING[at], verdict_of(fault, _ADVICE))
-            for name in _OPENING[at + 1 :]:
-                findings.skip(name, _OPENING[at])
+        except SetupError as fault:
+            findings.add("store.credentials", verdict_of(fault, _ADVICE))
+            for name in ("store.reach", "store.container"):
+                findings.skip(name, "store.credentials")
             return
-        for name, what in _PASSED.items():
-            findings.add(name, ok(what))
+        stack.push_async_callback(self._account.aclose)
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        )
+        gate = Once(Dependency.STORE)
+        self._store = Store(self._account, session, gate)
+        self._inventory = Inventory(self._account, session, gate)
+        await findings.carry_out([Check("store.reach", self._reach, (), _ADVICE)])
+        if findings.stands("store.reach"):
+            await self._log_in()
+        else:
+            for name in _OPENING[1:]:
+                findings.skip(name, "store.reach")
+
+    async def _reach(self) -> Verdict:
+        """Ask without credentials, which are refused where clocks differ."""
+        await answered(Dependency.STORE, lambda: soon(self._ask_time))
+        return ok("the store answers")
+
+    async def _ask_time(self) -> None:
+        before = datetime.now(UTC)
+        there = await self._inventory.time_told()
+        self._times = None if there is None else (there, before, datetime.now(UTC))
+
+    async def _log_in(self) -> None:
+        """Ask for the container; it tells of the credentials and of itself."""
+        findings = self._findings
+        try:
+            await answered(Dependency.STORE, lambda: soon(self._account.check))
+        except DependencyFault as fault:
+            verdict = verdict_of(fault, _ADVICE)
+            if getattr(fault.__context__, "status_code", None) == HTTPStatus.NOT_FOUND:
+                findings.add("store.credentials", ok(_TAKEN))
+                findings.add("store.container", verdict)
+            else:
+                findings.add("store.credentials", verdict)
+                findings.skip("store.container", "store.credentials")
+            return
+        findings.add("store.credentials", ok(_TAKEN))
+        findings.add("store.container", ok("the container is there"))
 
     async def _clock(self) -> Verdict:
-        before = datetime.now(UTC)
-        there = await answered(Dependency.STORE, self._inventory.time_told)
-        if there is None:
+        if self._times is None:
             return ok("the store does not tell its time")
-        return compared(there, before, datetime.now(UTC), "the store's")
+        return compared(*self._times, "the store's")
 
     async def _signature(self) -> Verdict:
-        await answered(Dependency.STORE, self._account.sas)
+        await answered(Dependency.STORE, lambda: soon(self._account.sas))
         return ok("requests can be signed")
 
     async def _write(self) -> Verdict:
@@ -152,11 +180,24 @@ class StoreChecks:
         return ok("it can be deleted, and was")
 
     async def _clear(self) -> None:
-        """Delete what was, or may have been, written before the checks came to an end."""
+        """Delete what was, or may have been, written before the checks came to an end. Whoever is
+        in a hurry waits for it: it has a deadline.
+        """
         if not self._may_stand:
             return
+        removing = asyncio.create_task(self._remove(), name="removing-what-a-check-wrote")
+        hurried: asyncio.CancelledError | None = None
+        while not removing.done():
+            try:
+                await asyncio.wait({removing})
+            except asyncio.CancelledError as cancelled:
+                hurried = cancelled
+        if hurried is not None:
+            raise hurried
+
+    async def _remove(self) -> None:
         try:
-            await answered(Dependency.STORE, lambda: self._store.delete(self._blob.name))
+            await _permitted("delete", lambda: self._store.delete(self._blob.name))
         except DependencyFault as fault:
             log.warning("a blob of this check may be left", blob=self._blob.name, reason=str(fault))
 
@@ -164,22 +205,7 @@ class StoreChecks:
 async def _permitted(operation: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """What ``work`` gives; a refusal names the right that is missing."""
     try:
-        return await answered(Dependency.STORE, work)
+        return await answered(Dependency.STORE, lambda: soon(work))
     except SystemicFault as fault:
         reason = f"the store refuses to {operation} ({fault.reason.partition(':')[0]}). {_GRANT}"
         raise SystemicFault(fault.dependency, fault.operation, reason) from None
-
-
-_PASSED: Final = {
-    "store.reach": "the store answers",
-    "store.credentials": "the credentials are taken",
-    "store.container": "the container is there",
-}
-
-
-def _stage(fault: SetupError | DependencyFault) -> str:
-    if isinstance(fault, TransientFault):
-        return "store.reach"
-    if getattr(fault.__context__, "status_code", None) == 404:
-        return "store.container"
-    return "store.credentials"

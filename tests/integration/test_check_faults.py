@@ -532,7 +532,8 @@ async def test_a_fault_is_named_with_its_remedy_and_nothing_else_is(
         assert re.search(text, found.said(key)), found.said(key)
         assert found.findings[key].remedy
     for key in found.names(State.SKIPPED):
-        cause = found.findings[key].what.removeprefix("not looked at: it needs ")
+        what, _, cause = found.findings[key].what.partition(" was not looked at: it needs ")
+        assert key.endswith(f".{what}")
         assert cause in red, found.findings[key]
     assert found.findings.keys() >= set(NAMES)
     said = "\n".join(found.said(key) for key in found.findings)
