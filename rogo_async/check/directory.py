@@ -29,6 +29,7 @@ class Directory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._nearly_full = False
         self.newest: list[SourceRow] = []
 
     def checks(self) -> list[Check]:
@@ -59,7 +60,8 @@ class Directory:
         size = sum(path.stat().st_size for path in inputs if path.is_file())
         wanted = max(_LEAST_FREE_BYTES, _TIMES_THE_INPUTS * size)
         shown = f"{free // _MIB:,} MiB are free, {-(-wanted // _MIB):,} may be needed"
-        if free < wanted:
+        self._nearly_full = free < wanted
+        if self._nearly_full:
             return fail(f"the disk is nearly full: {shown}", f"Make room. {_ELSEWHERE}")
         return ok(shown)
 
@@ -71,8 +73,13 @@ class Directory:
                 if directory.exists():
                     _write_in(directory)
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in _FULL and self._nearly_full:
                 raise Needs("directory.space") from None
+            if error.errno in _FULL:
+                return fail(
+                    f"{directory} takes no more ({error.strerror})",
+                    f"Make room: blocks, inodes or quota. {_ELSEWHERE}",
+                )
             return fail(f"{directory} cannot be written ({error.strerror})", remedy)
         strangers = [path.name for path in self._own_files() if not _is_mine(path)]
         if strangers:
@@ -97,8 +104,10 @@ class Directory:
             descriptor = os.open(self._path / _LOCK, os.O_RDONLY)
         except FileNotFoundError:
             return ok("the lock is free")
-        except OSError:
-            raise Needs("directory.writable") from None
+        except OSError as error:
+            if not _is_mine(self._path / _LOCK):
+                raise Needs("directory.writable") from None
+            return fail(f"{_LOCK} cannot be read ({error.strerror})", f"chmod 600 {_LOCK}")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

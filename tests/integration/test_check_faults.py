@@ -5,6 +5,7 @@ import resource
 import shutil
 import struct
 import subprocess
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -179,6 +180,14 @@ async def a_full_disk(scene: Scene) -> None:
     place = mounted(scene, "1m")
     with pytest.raises(OSError, match="No space left"):
         (place / "ballast").write_bytes(b"x" * 2_000_000)
+
+
+@fault(directory__writable=r"takes no more.*inodes")
+async def a_disk_without_inodes(scene: Scene) -> None:
+    place = mounted(scene, "300m,nr_inodes=8")
+    ballast = (place / f"ballast{number}" for number in range(9))
+    with pytest.raises(OSError, match="No space left"):
+        deque(path.touch() for path in ballast)
 
 
 @fault(directory__writable=r"cannot be written.*Mend its owner")
