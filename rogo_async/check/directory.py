@@ -22,6 +22,7 @@ _TIMES_THE_INPUTS: Final = 3
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FAR: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "9p", "glusterfs"})
 _ELSEWHERE: Final = "Name another directory (--data-dir, ROGO_DATA_DIR)"
+_MEND: Final = f"Mend its owner and mode. {_ELSEWHERE}"
 
 
 class Directory:
@@ -34,15 +35,19 @@ class Directory:
 
     def checks(self) -> list[Check]:
         """The directory first, then its files."""
-        there = ("directory.exists",)
+        looks = {
+            "directory.exists": in_thread(self._exists),
+            "directory.space": in_thread(self._space),
+            "directory.writable": in_thread(self._writable),
+            "directory.filesystem": in_thread(self._filesystem),
+            "directory.lock": in_thread(self._lock),
+            "inputs.submissions": self._submissions,
+            "inputs.mapping": self._mapping,
+        }
+        needs = {"directory.exists": "settings.ROGO_DATA_DIR"}
         return [
-            Check("directory.exists", in_thread(self._exists), ("settings.ROGO_DATA_DIR",)),
-            Check("directory.space", in_thread(self._space), there),
-            Check("directory.writable", in_thread(self._writable), there),
-            Check("directory.filesystem", in_thread(self._filesystem), there),
-            Check("directory.lock", in_thread(self._lock), there),
-            Check("inputs.submissions", self._submissions, there),
-            Check("inputs.mapping", self._mapping, there),
+            Check(name, look, (needs.get(name, "directory.exists"),), _MEND)
+            for name, look in looks.items()
         ]
 
     def _exists(self) -> Verdict:
@@ -51,6 +56,8 @@ class Directory:
             return fail(f"{shown} is not there", f"Create it. {_ELSEWHERE}")
         if not self._path.is_dir():
             return fail(f"{shown} is no directory", _ELSEWHERE)
+        if not os.access(self._path, os.R_OK | os.X_OK, effective_ids=True):
+            return fail(f"{shown} may not be entered", _MEND)
         return ok(f"{shown} is there")
 
     def _space(self) -> Verdict:
@@ -67,7 +74,6 @@ class Directory:
 
     def _writable(self) -> Verdict:
         """Write something that has no name, and so is gone whatever happens."""
-        remedy = f"Mend its owner and mode. {_ELSEWHERE}"
         try:
             for directory in (self._path, self._path / "runs"):
                 if directory.exists():
@@ -80,7 +86,7 @@ class Directory:
                     f"{directory} takes no more ({error.strerror})",
                     f"Make room: blocks, inodes or quota. {_ELSEWHERE}",
                 )
-            return fail(f"{directory} cannot be written ({error.strerror})", remedy)
+            return fail(f"{directory} cannot be written ({error.strerror})", _MEND)
         strangers = [path.name for path in self._own_files() if not _is_mine(path)]
         if strangers:
             user = os.geteuid()

@@ -173,6 +173,10 @@ class Findings:
             raise
         except (SetupError, RowFault, DependencyFault) as fault:
             return verdict_of(fault, check.advice)
+        except OSError as error:
+            return fail(
+                f"the system refuses ({error.strerror or type(error).__name__})", check.advice
+            )
         except Exception as error:  # noqa: BLE001 - the other checks go on
             log.critical("a fault of this tool", check=check.name, **without_values(error))
             self.faulty = True

@@ -157,6 +157,11 @@ async def no_directory(scene: Scene) -> None:
     scene.options["rogo_data_dir"] = scene.desk.data_dir / "absent"
 
 
+@fault(directory__exists=r"is no directory.*Name another")
+async def a_file_for_a_directory(scene: Scene) -> None:
+    scene.options["rogo_data_dir"] = scene.desk.data_dir / "submission_files.csv"
+
+
 def mounted(scene: Scene, size: str, *, read_only: bool = False) -> Path:
     """A small disk with the input files on it, which is the data directory."""
     if not is_root():
