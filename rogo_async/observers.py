@@ -87,7 +87,7 @@ class Observers:
         finally:
             sampling.cancel()
             await asyncio.wait({sampling})
-            self._timeline.add(self._point(done_by_status))
+            self._timeline.finish(self._point(done_by_status))
 
     def ended(self, summary: Mapping[str, Any]) -> None:
         """Write what is written at the end, once the summary is on disk. Blocks."""

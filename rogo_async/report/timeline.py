@@ -54,6 +54,15 @@ class Timeline:
         if len(self.points) > self._limit:
             self._coarsen()
 
+    def finish(self, point: Point) -> None:
+        """Take in the last point. When it comes right after the one before, the two become one:
+        the rate of a moment would say nothing.
+        """
+        if self.points and point.seconds < self.points[-1].seconds / 2:
+            self.points[-1] = _merged(self.points[-1], point)
+        else:
+            self.add(point)
+
     def json_lines(self) -> bytes:
         """The file's content."""
         return b"".join(orjson.dumps(asdict(point)) + b"\n" for point in self.points)

@@ -91,6 +91,9 @@ async def test_the_file_says_in_the_end_what_the_summary_says(
     assert [path.name for path in file.parent.iterdir()] == ["rogo.prom"]
     assert CANARY not in text
     assert "@" not in text
+    documented = (Path(__file__).parents[2] / "docs" / "observing.md").read_text(encoding="utf-8")
+    for name, _ in found:
+        assert name.removesuffix("_count").removesuffix("_sum") in documented, name
 
 
 async def test_the_file_grows_while_the_run_lasts_and_is_always_whole(

@@ -55,6 +55,19 @@ def test_no_outage_gets_lost_when_points_are_merged() -> None:
     assert sum(point.outages > 0 for point in kept) == 1
 
 
+def test_the_rate_of_the_last_moment_is_not_a_point_of_its_own() -> None:
+    timeline = Timeline()
+    for point in series([4, 6]):
+        timeline.add(point)
+    timeline.finish(Point(2.001, 0.001, 11, 11, 0, 0, 1000.0, 0))
+    assert len(timeline.points) == 2
+    last = timeline.points[-1]
+    assert (last.at_s, last.done, last.seconds) == (2.001, 11, 1.001)
+    assert last.rate_per_s == pytest.approx(7, abs=0.01)
+    timeline.finish(Point(2.9, 0.899, 12, 12, 0, 0, 1.1, 0))
+    assert len(timeline.points) == 3
+
+
 def test_what_is_written_is_read_again() -> None:
     timeline = Timeline()
     for point in series([3, 0, 5]):
