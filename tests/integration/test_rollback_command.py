@@ -131,6 +131,7 @@ async def test_it_does_not_work_beside_a_migration(desk: Desk, site: dict[str, s
         for there in (site, elsewhere):
             ended = await operate(there, "rollback", "--run", run, "--yes")
             assert ended.code == 4, ended.output
+            assert "another run" in ended.output
     assert await picture(desk) == before
 
 
