@@ -38,6 +38,7 @@ log = structlog.get_logger()
 class Patience:
     """How long to insist. All in seconds but ``tries``.
 
+    Who has waited at the gate goes on within ``spread_s`` of its opening, not all in one moment.
     ``tries`` calls are made before the gate closes, one alone if it took ``slow_s`` to fail;
     ``deadline_s`` is what one operation may
     spend in calls and backoff while its dependency is up, before its outcome counts as unknown.
@@ -50,6 +51,7 @@ class Patience:
     deadline_s: float = 60.0
     probe_first_s: float = 0.25
     probe_cap_s: float = 2.0
+    spread_s: float = 1.0
 
     def backoff_s(self, attempt: int) -> float:
         """Full jitter over an exponential: between a half and the whole of it."""
@@ -197,6 +199,7 @@ class Gate:
             opened.cancel()
         if not self._open.is_set():
             raise RunStopped
+        await self._control.sleep(random.uniform(0.0, self._patience.spread_s))
 
     async def _after(
         self,

@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-BLOCK_BYTES: Final = 4 * 1024 * 1024
-"""Files up to this size are held whole; larger ones pass through in blocks of it."""
-
 IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
 
 

@@ -11,7 +11,7 @@ from yarl import URL
 
 from rogo_async import classify
 from rogo_async.blobs.account import seconds_of
-from rogo_async.blobs.budget import BLOCK_BYTES
+from rogo_async.blobs.block import BLOCK_BYTES, Block, next_block
 from rogo_async.errors import (
     Dependency,
     FailureCode,
@@ -249,7 +249,7 @@ class SourceFile:
         """
         await self._host.gate.call("get", self._open, self._probe)
 
-    async def block(self) -> bytes:
+    async def block(self) -> Block:
         """The next BLOCK_BYTES of the file, fewer at its end; then ``at_end``.
 
         Raises as ``begin`` does, and Restart when what was read before is of no use any more.
@@ -291,26 +291,19 @@ class SourceFile:
         self._response = response
         return response
 
-    async def _read(self) -> bytes:
+    async def _read(self) -> Block:
         response = self._response or await self._open()
-        parts: list[bytes] = []
-        size_bytes = 0
         try:
             async with asyncio.timeout(BLOCK_S):
-                while size_bytes < BLOCK_BYTES:
-                    part = await response.content.read(BLOCK_BYTES - size_bytes)
-                    if not part:
-                        break
-                    parts.append(part)
-                    size_bytes += len(part)
+                block = await next_block(response.content)
         except _LIBRARY_ERRORS as error:
             self.close()
             raise _broken(error) from None
-        self._offset += size_bytes
+        self._offset += len(block)
         self._ended = response.content.at_eof()
         if self._ended:
             self._host.serve(self.url)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return block
 
 
 def name_of(place: Origin) -> str:

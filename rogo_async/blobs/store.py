@@ -11,6 +11,7 @@ from azure.storage.blob import BlobBlock, ContentSettings
 from yarl import URL
 
 from rogo_async.blobs.account import Account, deadline_s, fault_of_status
+from rogo_async.blobs.block import Block
 from rogo_async.errors import Dependency, FailureCode, RowFault, TransientFault, reason_of
 from rogo_async.resilience import Gate
 
@@ -41,7 +42,7 @@ class Store:
         """The blob's address without any SAS."""
         return f"{self._account.container_url}/{blob_name}"
 
-    async def put(self, blob: Blob, data: bytes, md5: bytes) -> None:
+    async def put(self, blob: Blob, data: Block, md5: bytes) -> None:
         """Write a whole blob in one request; the store checks length and MD5 as it takes it.
 
         Raises RunStopped, or a DependencyFault when it keeps failing for this blob alone.
@@ -57,16 +58,17 @@ class Store:
         }
         await self._gate.call("put", lambda: self._put(blob, data, headers, digest), self.probe)
 
-    async def stage(self, blob: Blob, number: int, data: bytes) -> str:
+    async def stage(self, blob: Blob, number: int, data: Block) -> str:
         """Write a block of a large blob and return its id. Raises as ``put`` does."""
         block_id = f"{number:08d}"
         client = self._account.container.get_blob_client(blob.name)
+        whole = bytes(data)  # the SDK takes no other buffer
         await self._gate.call(
             "stage",
             lambda: self._account.call(
                 "stage",
-                lambda: client.stage_block(block_id, data, len(data), validate_content=True),
-                len(data),
+                lambda: client.stage_block(block_id, whole, len(whole), validate_content=True),
+                len(whole),
             ),
             self.probe,
         )
@@ -114,7 +116,7 @@ class Store:
         """Whether the container answers. Raises a DependencyFault."""
         await self._account.check()
 
-    async def _put(self, blob: Blob, data: bytes, headers: dict[str, str], digest: str) -> None:
+    async def _put(self, blob: Blob, data: Block, headers: dict[str, str], digest: str) -> None:
         url = URL(f"{self.url_of(blob.name)}?{await self._account.sas()}", encoded=True)
         timeout = aiohttp.ClientTimeout(total=deadline_s(len(data)), sock_connect=10)
         try:

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from rogo_async.blobs.block import Block
 from rogo_async.blobs.budget import ByteBudget
 from rogo_async.blobs.source import Restart, SourceFile, Sources
 from rogo_async.blobs.store import Blob, Store
@@ -133,7 +134,7 @@ def _check(file: SourceFile, size_bytes: int, md5: bytes) -> None:
         raise _Corrupt
 
 
-async def _hashed(digest: "hashlib._Hash", block: bytes) -> "hashlib._Hash":
+async def _hashed(digest: "hashlib._Hash", block: Block) -> "hashlib._Hash":
     if len(block) > _HASH_IN_THREAD_BYTES:
         await asyncio.to_thread(digest.update, block)
     else:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from rogo_async.errors import FailureCode, RowFault
@@ -116,6 +117,7 @@ def score_updated_at(score: Score, report: Report) -> datetime:
     return score.date_modified or score.date_inserted or updated_at(report)
 
 
+@lru_cache(1024)
 def custom_params(assessment_code: str) -> str:
     """Give the launch's custom parameters as JSON text."""
     return json.dumps({"cis": CUSTOM_INSTRUCTION_SET, "cas": assessment_code}, ensure_ascii=False)

@@ -69,8 +69,15 @@ def submission_id(run_id: str, attempt: int) -> str:
 
 
 def child_id(submission_id: str, kind: str, index: int = 0) -> str:
-    """Give the id of a row that belongs to a submission: its ``index``-th of that kind."""
-    return str(uuid5(UUID(submission_id), f"{index}/{kind}"))
+    """Give the id of a row that belongs to a submission: its ``index``-th of that kind.
+
+    A UUIDv5 within the submission's. Written out, since a submission has a dozen of them and
+    ``uuid.uuid5`` takes four times as long.
+    """
+    name = bytes.fromhex(submission_id.replace("-", "")) + f"{index}/{kind}".encode()
+    digest = hashlib.sha1(name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def identify(attempt: int, run_id: str, instance_id: str) -> Identity:

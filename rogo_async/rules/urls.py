@@ -8,6 +8,7 @@ disagree about where it leads.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import quote, unquote
@@ -22,6 +23,8 @@ UNNAMED_FILE: Final = "file"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HIGHEST_PORT: Final = 65_535
 _LONGEST_HOST: Final = 253
+_LONGEST_REMEMBERED: Final = 2_048
+"""Longer addresses are read anew each time, so that hostile rows fill no memory."""
 
 _SEPARATOR: Final = re.compile(r"\s*,\s*(?=https?://)", re.IGNORECASE)
 _ADDRESS: Final = re.compile(
@@ -75,7 +78,7 @@ class AllowList:
         Raises RowFault source_not_allowed; its message tells scheme, host and port only.
         """
         try:
-            parsed = _parse(url)
+            parsed = _remembered(url) if len(url) < _LONGEST_REMEMBERED else _parse(url)
         except ValueError as error:
             raise RowFault(FailureCode.SOURCE_NOT_ALLOWED, str(error)) from None
         found = origin(parsed)
@@ -112,6 +115,12 @@ def name_in_url(url: str) -> str:
     address = _ADDRESS.fullmatch(url.strip())
     path = address["path"] if address else url.partition("?")[0]
     return unquote(path.rpartition("/")[2]).strip()
+
+
+@lru_cache(1024)
+def _remembered(text: str) -> URL:
+    """As ``_parse``: an address is asked for when a row is prepared, and when it is fetched."""
+    return _parse(text)
 
 
 def _parse(text: str) -> URL:

@@ -4,12 +4,15 @@ A value that cannot be converted is not dropped: its column is named in the reco
 ``unreadable`` and the rules fail the row for it.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 from rogo_async.model import Report, Score
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class _Row:
@@ -28,7 +31,7 @@ class _Row:
         except (ValueError, TypeError):
             self.unreadable.append(column)
             return None
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if not text.isascii() and _SURROGATE.search(text):
             # Half of a surrogate pair, which SQL Server takes and no other system does.
             self.unreadable.append(column)
             return None

@@ -10,7 +10,7 @@ from rounds import Ground
 from rogo_async.devstack.dataset import DEMO_LMS
 from rogo_async.devstack.stack import Place, Stack
 
-LARGE_BYTES: Final = 5 * 1024 * 1024
+LARGE_BYTES: Final = 9 * 1024 * 1024
 """Too much for one request: it is staged in blocks."""
 LEARNERS: Final = "Learner Azure Blob URLs"
 MARKERS: Final = "Marker Azure Blob URLs"

@@ -7,10 +7,9 @@ import pytest
 from handmade import Desk, whole
 from operating import FAILED, counts, failures, operate, summary, table
 
+from rogo_async.blobs.block import BLOCK_BYTES
 from rogo_async.devstack.source import Answer
 from rogo_async.devstack.stack import Place, Stack
-
-BLOCK_BYTES = 4 * 1024 * 1024
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """SPEC §3 rule 1 and the ids of SPEC §2."""
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 from hypothesis import given
@@ -143,6 +143,11 @@ def test_submission_id_is_a_uuid5_of_run_and_attempt() -> None:
     assert submission_id("run", 1) != submission_id("run2", 1)
     assert submission_id("run", 11) != submission_id("run1", 1)
     assert submission_id("run", 1) != submission_id("run", 12)
+
+
+@given(st.uuids(), st.sampled_from(["file", "mark", "session"]), st.integers(0, 500))
+def test_child_ids_are_uuids_of_version_5(parent: UUID, kind: str, index: int) -> None:
+    assert child_id(str(parent), kind, index) == str(uuid5(parent, f"{index}/{kind}"))
 
 
 def test_child_ids_differ_by_submission_kind_and_index() -> None:
