@@ -254,7 +254,10 @@ async def test_interrupted_after_the_write_it_leaves_no_blob(
         scene = Scene(desk, dict(site), undo)
         (await scene.proxied(STORE, desk.stack.azurite.port)).tap = tap
         async with begun(scene.site, "check") as command:
-            await asyncio.wait_for(written.wait(), 30)
+            async with asyncio.timeout(60):
+                while not written.is_set():
+                    assert command.process.returncode is None, await command.ended()
+                    await asyncio.sleep(0.02)
             (name,) = await desk.blobs()
             assert name.startswith("LTI_Uploads/rogo_check_")
             command.process.send_signal(number)
