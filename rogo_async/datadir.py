@@ -1,6 +1,7 @@
 """The data directory: its lock, its files, and the runs that are kept (SPEC §2, §5)."""
 
 import asyncio
+import contextlib
 import csv
 import fcntl
 import os
@@ -15,9 +16,10 @@ import aiofiles
 import orjson
 
 from rogo_async.csvfile import MAX_CELL_CHARS
+from rogo_async.disk import sync_directory
 from rogo_async.errors import DataDirFull, FailureCode, LockHeld, RowFault, SetupError
 from rogo_async.inputs import ERROR_COLUMN
-from rogo_async.ledger import KnownFailures, sync_directory
+from rogo_async.ledger import KnownFailures
 from rogo_async.rules.identity import parse_attempt_id
 
 SUBMISSIONS: Final = "submission_files.csv"
@@ -28,6 +30,8 @@ SUMMARY: Final = "run_summary.json"
 _LOCK: Final = ".rogo_async.lock"
 _LATEST_FULL: Final = "latest_full_run"
 _PRIVATE: Final = 0o600
+_NO_RUN: Final = (".orphans.csv", ".rollback.csv")
+_AFTER_ALL: Final = "~"
 _RUN_FILE = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{8})\.")
 
 
@@ -61,18 +65,23 @@ class DataDir:
             other = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
             os.close(descriptor)
             raise LockHeld(f"another run works in {self.path}: {other or 'unknown'}") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(
-            descriptor,
-            f"{holder} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(),
-            0,
-        )
+        except OSError as error:
+            os.close(descriptor)
+            raise SetupError(
+                f"{self.path}: cannot be locked ({error.strerror}). It must be on a local disk, or "
+                "on a file system with locks"
+            ) from None
         self._lock = descriptor
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without the name
+            os.ftruncate(descriptor, 0)
+            text = f"{holder} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+            os.pwrite(descriptor, text.encode(), 0)
 
     def unlock(self) -> None:
         """Let the lock go."""
         if self._lock is not None:
-            os.ftruncate(self._lock, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None
 
@@ -156,9 +165,18 @@ class DataDir:
             found = _RUN_FILE.match(file.name)
             if found and file.is_file():
                 files.setdefault(found[1], []).append(file)
-        for run_id in sorted(files, reverse=True)[max(0, keep - 1) :]:
-            for file in files[run_id]:
-                if spared is None or not file.samefile(spared):
+        # A sweep and a rollback leave files, too: they are no runs, and go with those around them.
+        runs = sorted(
+            run_id
+            for run_id, found_files in files.items()
+            if not any(file.name.endswith(_NO_RUN) for file in found_files)
+        )
+        if len(runs) < keep:
+            return
+        oldest_kept = runs[1 - keep] if keep > 1 else _AFTER_ALL
+        for run_id, found_files in files.items():
+            for file in found_files:
+                if run_id < oldest_kept and (spared is None or not file.samefile(spared)):
                     file.unlink(missing_ok=True)
 
     def _latest_full(self) -> str | None:

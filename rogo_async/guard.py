@@ -52,6 +52,9 @@ async def guarded(
         control.stop(StopReason.INPUT_CHANGED, str(changed))
     except DataDirFull as full:
         control.stop(StopReason.DISK, str(full))
+    except TimeoutError as error:  # an OSError, too, and none of a file's
+        log.critical("a fault of this tool", **without_values(error))
+        control.stop(StopReason.FAULT, "see the traceback in the log")
     except OSError as error:
         control.stop(StopReason.DISK, f"{data_dir}: {error.strerror}")
     except DependencyFault as fault:

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import orjson
 
+from rogo_async.disk import sync_directory
 from rogo_async.errors import DataDirFull
 from rogo_async.rules.identity import submission_id
 
@@ -44,12 +45,22 @@ class Journal:
                 raise DataDirFull(f"{self._path}: {error.strerror}") from None
 
     def _append(self, line: bytes) -> None:
+        is_new = not self._path.exists()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, _PRIVATE)
         try:
-            os.write(descriptor, line)
-            os.fsync(descriptor)
+            size_bytes = os.fstat(descriptor).st_size
+            try:
+                left = memoryview(line)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size_bytes)
+                raise
         finally:
             os.close(descriptor)
+        if is_new:
+            sync_directory(self._path.parent)
 
 
 def journal_path(runs: Path, run_id: str) -> Path:

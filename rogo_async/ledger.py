@@ -17,6 +17,7 @@ import aiofiles
 import structlog
 
 from rogo_async.control import Control, StopReason
+from rogo_async.disk import sync_directory
 from rogo_async.errors import FailureCode
 from rogo_async.model import Outcome, Receipt, Status
 
@@ -48,6 +49,16 @@ class Tally:
         return sum(self.by_status.values())
 
 
+def csv_of(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV. A line break of any kind is quoted, the lone CR too, which ``csv`` forgets."""
+    text = io.StringIO()
+    plain = csv.writer(text, lineterminator="\n")
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        (quoting if any("\r" in str(cell) for cell in row) else plain).writerow(row)
+    return text.getvalue()
+
+
 class AppendFile:
     """A CSV file of personal data, its owner's alone, that rows are appended to durably."""
 
@@ -71,9 +82,7 @@ class AppendFile:
 
         Raises OSError; of these rows nothing is in the file then, and nothing can be added.
         """
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        data = memoryview(text.getvalue().encode("utf-8"))
+        data = memoryview(csv_of(rows).encode("utf-8"))
         if self._file is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         size_bytes = self._size_bytes + len(data)
@@ -210,15 +219,6 @@ class KnownFailures:
 
 def _key(attempt: int | None, cells: Sequence[str]) -> int:
     return attempt if attempt is not None else -1 - (hash(tuple(cells)) & 0xFFFFFFFFFFFF)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def line(receipt: Receipt) -> tuple[object, ...]:

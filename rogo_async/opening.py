@@ -60,10 +60,11 @@ class Opening:
         self._stack = stack
         self._address = Address(settings.target_dsn, settings.target_ssl, name)
 
-    async def lock(self) -> None:
+    async def lock(self) -> RunLock:
         """Take the target's lock. Raises LockHeld."""
         lock = await self.patiently(lambda: RunLock.acquire(self._address, self._control))
         self._stack.push_async_callback(lock.release)
+        return lock
 
     async def connections(self) -> Connections:
         """The pool of connections to the target."""
@@ -143,7 +144,7 @@ async def open_for_run(opening: Opening, run_id: str, journal: Journal) -> Serve
     """Open all that a run needs, the target's lock before the rest of the target."""
     settings = opening.settings
     warehouse = await opening.warehouse()
-    await opening.lock()
+    lock = await opening.lock()
     connections = await opening.connections()
     reference = await opening.patiently(
         lambda: read_reference(connections, settings.rogo_migration_user_id)
@@ -159,7 +160,7 @@ async def open_for_run(opening: Opening, run_id: str, journal: Journal) -> Serve
     store = Store(account, session, opening.gate(Dependency.STORE))
     mover = Mover(sources, store, ByteBudget(), metadata)
     constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
-    writer = Writer(connections, opening.gate(Dependency.TARGET), constants, journal)
+    writer = Writer(connections, opening.gate(Dependency.TARGET), constants, journal, lock)
     return Servers(warehouse, connections, reference, sources, mover, writer)
 
 

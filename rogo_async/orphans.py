@@ -142,12 +142,12 @@ async def wait_for_runs(references: References, control: Control, command: str) 
     it was stalled may still be about to write. Raises LockHeld and RunStopped.
     """
     until = asyncio.get_running_loop().time() + SESSIONS_S
-    while since := await references.run_since():
+    while sessions := await references.sessions_of_runs():
         if asyncio.get_running_loop().time() > until:
             raise LockHeld(
-                "a run without the lock is still connected to the target, since "
-                f"{since:%Y-%m-%d %H:%M:%S} UTC, and may be about to write. End it, or its "
-                f"sessions (pg_terminate_backend), and {command} again"
+                "a run without the lock is still connected to the target (sessions: "
+                f"{sessions}) and may be about to write. End it, or its sessions "
+                f"(pg_terminate_backend), and {command} again"
             )
         log.info("waiting for the sessions of a run to end")
         await control.sleep(_POLL_S)

@@ -208,7 +208,7 @@ class Sources:
             return self._hosts[origin(url)].refuse(url, status)
         if status == 404:
             return RowFault(FailureCode.SOURCE_FILE_MISSING, f"{_where(url)} answered 404")
-        if status == 412:
+        if status in {412, 416} and response.request_info.headers.get("Range"):
             return Restart()
         return RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
 

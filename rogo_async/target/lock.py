@@ -1,12 +1,13 @@
 """One run at a time for a target: an advisory lock on a connection of its own (SPEC §5)."""
 
 import asyncio
+import time
 from typing import Any, Final, Self
 
 import asyncpg
 
 from rogo_async.control import Control, StopReason
-from rogo_async.errors import LockHeld, SetupError
+from rogo_async.errors import LockHeld, RunStopped, SetupError
 from rogo_async.target.connections import (
     CLOSE_S,
     LIBRARY_ERRORS,
@@ -23,6 +24,13 @@ HEARTBEAT_S: Final = 5.0
 _ANSWER_S: Final = 60.0
 """A server that is slow still keeps the lock for us; by then it would have noticed our absence."""
 
+_FRESH_S: Final = 3 * HEARTBEAT_S
+
+
+def _now_s() -> float:
+    """A clock that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
 
 class RunLock:
     """Held from ``acquire`` to ``release``; losing it ends the run, for another may begin."""
@@ -30,6 +38,8 @@ class RunLock:
     def __init__(self, connection: Any, control: Control) -> None:
         self._connection = connection
         self._control = control
+        self._turn = asyncio.Lock()
+        self._proved_s = _now_s()
         self._releasing = False
         self._heart: asyncio.Task[None] | None = None
 
@@ -57,6 +67,17 @@ class RunLock:
         lock._heart = asyncio.create_task(lock._beat(), name="run-lock")
         return lock
 
+    async def sure(self) -> None:
+        """Return when it is certain that the lock was held a moment ago; raise RunStopped if not.
+
+        Between two heartbeats that costs nothing. After this machine stood still, what wakes first
+        may be a write: it must not go out before the server has been asked.
+        """
+        if _now_s() - self._proved_s > _FRESH_S:
+            await self._prove()
+        if StopReason.LOCK_LOST in self._control.reasons:
+            raise RunStopped
+
     async def release(self) -> None:
         """Let the lock go by ending its session."""
         self._releasing = True
@@ -83,18 +104,25 @@ class RunLock:
             raise LockHeld(f"another run has held this target's lock {when}")
 
     async def _beat(self) -> None:
-        session = Session(self._connection)
-        while True:
+        while StopReason.LOCK_LOST not in self._control.reasons:
             await asyncio.sleep(HEARTBEAT_S)
+            await self._prove()
+
+    async def _prove(self) -> None:
+        async with self._turn:
+            asked_s = _now_s()
+            if asked_s - self._proved_s < HEARTBEAT_S / 2:
+                return
             try:
-                (found,) = await session.rows("own_lock", _KEY, _ANSWER_S)
+                (found,) = await Session(self._connection).rows("own_lock", _KEY, _ANSWER_S)
                 held = found["held"]
             except LIBRARY_ERRORS:
                 held = 0
-            if not held:
+            if held:
+                self._proved_s = asked_s
+            else:
                 self._lost()
                 self._connection.terminate()
-                return
 
     def _on_termination(self, _connection: object) -> None:
         self._lost()

@@ -1,6 +1,7 @@
 """Which blobs the target refers to, and whether another run could still write (SPEC §6.7)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -8,6 +9,18 @@ from rogo_async.resilience import Gate
 from rogo_async.target.connections import RUN, Connections
 
 _SCAN_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """How many there are, and since when the oldest stands; None where we may not see it."""
+
+    count: int
+    since: datetime | None
+
+    def __str__(self) -> str:
+        when = f"{self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else "a time not visible here"
+        return f"{self.count} since {when}"
 
 
 class References:
@@ -31,16 +44,16 @@ class References:
 
         return await self._gate.call("references", ask, self._connections.probe)
 
-    async def run_since(self) -> datetime | None:
-        """Since when a session of some run has been connected; None when there is none.
+    async def sessions_of_runs(self) -> "Sessions | None":
+        """The sessions of runs that are connected at the moment; None when there is none.
 
         Raises RunStopped.
         """
 
-        async def ask() -> datetime | None:
+        async def ask() -> Sessions | None:
             async with self._connections.session("sessions") as session:
                 row = await session.row("sessions_of_runs", {"name": RUN})
-            since: datetime | None = row["since"]
-            return since
+            # The time is for a session's own user to see, that there is one for everybody.
+            return Sessions(row["count"], row["since"]) if row["count"] else None
 
         return await self._gate.call("sessions", ask, self._connections.probe)

@@ -44,13 +44,26 @@ class Keeper(Protocol):
         """Return when the row is on disk."""
 
 
+class Owner(Protocol):
+    """Knows whether the target is still ours to write to (``lock.RunLock``)."""
+
+    async def sure(self) -> None:
+        """Return when it is. Raises RunStopped."""
+
+
 class Writer:
     """Writes submissions through the pool."""
 
     def __init__(
-        self, connections: Connections, gate: Gate, constants: Constants, journal: Keeper
+        self,
+        connections: Connections,
+        gate: Gate,
+        constants: Constants,
+        journal: Keeper,
+        owner: Owner,
     ) -> None:
         self._connections = connections
+        self._owner = owner
         self._journal = journal
         self._gate = gate
         self._constants = constants
@@ -108,6 +121,7 @@ class Writer:
         self, values: Mapping[str, object], enforcement: Mapping[str, object] | None
     ) -> bool:
         async with self._connections.session("insert", writing=True) as session:
+            await self._owner.sure()
             if enforcement is None:
                 return await session.row("insert_submission", values) is not None
             return await _insert_with_enforcement(session, values, enforcement, self._journal)

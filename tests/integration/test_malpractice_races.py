@@ -100,8 +100,15 @@ async def writers(stack: Stack, desk: Desk, tmp_path: Path) -> AsyncIterator[lis
             )
             opened.push_async_callback(connections.aclose)
             constants = Constants(LMS, "container", "user-first")
-            made.append(Writer(connections, gate, constants, Journal(tmp_path / name)))
+            made.append(Writer(connections, gate, constants, Journal(tmp_path / name), Sure()))
         yield made
+
+
+class Sure:
+    """Nobody takes the target from these writers."""
+
+    async def sure(self) -> None:
+        return
 
 
 def findings(rng: random.Random, first_attempt: int) -> list[Finding]:
@@ -156,6 +163,33 @@ async def test_the_row_of_the_highest_rank_stands_alone(
         (row,) = await standing(desk, f"learner{turn}")
         assert is_of(row, max(racing, key=Finding.strength), submissions), (turn, racing)
     assert len(await desk.rows("malpractice_enforcements")) == ROUNDS
+
+
+@pytest.mark.parametrize("deletes", [False, True])
+async def test_the_platform_changes_its_row_in_the_same_moment(
+    desk: Desk, writers: list[Writer], tmp_path: Path, *, deletes: bool
+) -> None:
+    """What is compared, kept and overwritten is the row as it stands, not as it stood."""
+    await _platform_row(desk, "theirs", 1, None)
+    finding = Finding(1, 2, "severe")
+    identity = identify(1, "run", LMS.instance_id)
+    async with desk.target() as platform:
+        transaction = platform.transaction()
+        await transaction.start()
+        change = "DELETE FROM" if deletes else "UPDATE"
+        to = "" if deletes else "SET attempt_number = 5"
+        await platform.execute(f"{change} malpractice_enforcements {to} WHERE id = 'theirs'")
+        writing = asyncio.create_task(
+            writers[0].write(prepared(finding, "one"), [], identity), name="writing"
+        )
+        await asyncio.sleep(0.5)
+        assert not writing.done()
+        await transaction.commit()
+        assert await writing is Standing.OURS
+    (row,) = await standing(desk, "one")
+    assert row["attempt_number"] == (2 if deletes else 5)
+    assert (row["id"] == "theirs") is not deletes
+    assert not (tmp_path / "one").exists()
 
 
 async def test_equals_yield_to_the_lowest_attempt(desk: Desk, writers: list[Writer]) -> None:

@@ -135,11 +135,14 @@ async def test_it_does_not_run_beside_a_migration(
     assert orphan in await desk.blobs()
 
 
+@pytest.mark.parametrize("other_role", [False, True])
 async def test_it_waits_until_no_session_of_a_run_is_left(
-    desk: Desk, site: dict[str, str], orphan: str
+    desk: Desk, site: dict[str, str], orphan: str, target_db: str, *, other_role: bool
 ) -> None:
+    """Whoever the run's role is: of another one's session the server tells little."""
     stalled = await asyncpg.connect(
-        site["DATABASE_URL"], server_settings={"application_name": "rogo_async"}
+        target_db if other_role else site["DATABASE_URL"],
+        server_settings={"application_name": "rogo_async"},
     )
     async with begun(site, "sweep", "--delete", "--min-age", "0") as command:
         await command.logged("waiting for the sessions of a run to end")

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import io
 import resource
 import stat
 from collections.abc import Iterator
@@ -9,10 +10,19 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rogo_async.control import Control, StopReason
 from rogo_async.errors import FailureCode, SkipCode
-from rogo_async.ledger import MIGRATED_COLUMNS, AppendFile, KnownFailures, RunLedger, Tally
+from rogo_async.ledger import (
+    MIGRATED_COLUMNS,
+    AppendFile,
+    KnownFailures,
+    RunLedger,
+    Tally,
+    csv_of,
+)
 from rogo_async.model import Outcome, Receipt, SourceRow, Status
 
 DEADLINE_S = 5.0
@@ -142,3 +152,8 @@ def test_rows_without_an_attempt_are_known_by_their_cells() -> None:
     assert not known.has(failure(None, "a", "c"))
     assert known.has(failure(5, "other cells"))
     assert not known.has(failure(6, "c"))
+
+
+@given(st.lists(st.lists(st.text('a\r\n",; é'), min_size=2, max_size=4), max_size=4))
+def test_what_is_written_is_read_back_cell_by_cell(rows: list[list[str]]) -> None:
+    assert list(csv.reader(io.StringIO(csv_of(rows), newline=""), strict=True)) == rows

@@ -111,6 +111,7 @@ SELECT
 
 -- name: standing_enforcements
 -- The enforcement rows of one key, with the attempt that each belongs to (null: not migrated).
+-- Locked: our advisory lock is unknown to the platform, which may change a row at any time.
 SELECT e.id, e.attempt_number, e.enforced_max_attempts, to_jsonb(e)::text AS before,
     substring(s.lti_launch_id from '^rogo_0*([0-9]{1,10})_')::bigint AS attempt
 FROM malpractice_enforcements e
@@ -118,7 +119,8 @@ LEFT JOIN assignment_submissions s ON s.id = e.submission_id
 WHERE e.lms_user_id = :lms_user_id::text
   AND e.custom_assessment_code = :assessment_code::text
   AND e.context_id = :context_id::text
-ORDER BY e.id;
+ORDER BY e.id
+FOR UPDATE OF e;
 
 -- name: lock_enforcement
 SELECT pg_advisory_xact_lock(:key::bigint);

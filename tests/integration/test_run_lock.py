@@ -1,0 +1,51 @@
+"""A run that has lost its lock writes nothing, even before it has noticed (SPEC §5, §6.2)."""
+
+import time
+
+import pytest
+
+from rogo_async.control import Control, StopReason
+from rogo_async.devstack.stack import Place, Stack
+from rogo_async.errors import RunStopped
+from rogo_async.target import RunLock
+from rogo_async.target import lock as module
+from rogo_async.target.connections import Address
+
+
+@pytest.fixture
+def address(stack: Stack, place: Place) -> Address:
+    return Address(stack.writer_dsn(place), None)
+
+
+async def test_after_a_standstill_the_server_is_asked_first(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = Control()
+    lock = await RunLock.acquire(address, control)
+    try:
+        await lock.sure()
+        await lock._connection.execute("SELECT pg_advisory_unlock_all()")
+        await lock.sure()  # as fresh as the last heartbeat
+        later = time.clock_gettime(time.CLOCK_BOOTTIME) + 3600
+        monkeypatch.setattr(module, "_now_s", lambda: later)
+        with pytest.raises(RunStopped):
+            await lock.sure()
+        assert StopReason.LOCK_LOST in control.reasons
+        with pytest.raises(RunStopped):
+            await lock.sure()
+    finally:
+        await lock.release()
+
+
+async def test_after_a_standstill_a_lock_that_is_held_goes_on(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = Control()
+    lock = await RunLock.acquire(address, control)
+    try:
+        later = time.clock_gettime(time.CLOCK_BOOTTIME) + 3600
+        monkeypatch.setattr(module, "_now_s", lambda: later)
+        await lock.sure()
+        assert not control.stopping
+    finally:
+        await lock.release()
