@@ -69,7 +69,7 @@ def rate_over_time(points: Sequence[Point], started: datetime, outages: Sequence
         end = begin + outage.seconds
         box = [(begin, 0), (begin, top), (end, top), (end, 0)]
         chart.add(f"outage {number}", box, fill=True)
-    chart.y_labels = _steps(top)
+    chart.y_labels = _steps(top, least=0.1)
     return _svg(chart, "Migrated rows a second over time")
 
 
@@ -134,12 +134,14 @@ def _over_time(points: Sequence[Point], started: datetime, colors: Sequence[str]
     return chart
 
 
-def _steps(top: float) -> list[float]:
-    """Round values from zero to beyond ``top``, few enough to be read side by side."""
-    rough = max(top, 1) / 4
+def _steps(top: float, least: float = 1.0) -> list[float]:
+    """Round values from zero to beyond ``top``, few enough to be read side by side and ``least``
+    apart, for there is no half of a row.
+    """
+    rough = max(top / 4, least)
     decade = 10.0 ** math.floor(math.log10(rough))
-    step = next(decade * factor for factor in (1, 2, 2.5, 5, 10) if decade * factor >= rough)
-    return [step * number for number in range(math.ceil(max(top, 1) / step) + 1)]
+    step = next(decade * factor for factor in (1, 2, 5, 10) if decade * factor >= rough)
+    return [step * number for number in range(max(1, math.ceil(top / step)) + 1)]
 
 
 def _ticks(started: datetime, end_s: float) -> list[float]:

@@ -13,6 +13,7 @@ from browser import Page, browser
 from handmade import Desk
 from operating import Ended, operate, summary
 
+from rogo_async.devstack.source import Answer
 from rogo_async.devstack.stack import Place, Stack
 
 ROWS = 40
@@ -34,13 +35,16 @@ class Finished:
 
 @pytest.fixture(scope="module")
 async def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Finished]:
-    """A run with a report: failures of three codes, a row that is skipped."""
+    """A run with a report: an outage, failures of three codes, a row that is skipped."""
     place = await stack.new_place("report", tmp_path_factory.mktemp("data"))
     desk = Desk(stack, place)
     submissions = [desk.sound(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         desk.served(f"{each.attempt}.txt", b"text %d" % each.attempt, delay_s=0.15)
         each.cells.update({"First Name": CANARY, "Learner File Names": f"{CANARY}.txt"})
+    for each in submissions[-4:]:
+        served = Answer(body=b"at last")
+        desk.served(f"{each.attempt}.txt", status=503, times=6, then=served)
     submissions[3].cells["Learner Email"] = ""
     submissions[4].report["Grade"] = f"Malpractice {CANARY}"
     submissions[5].cells["Learner Azure Blob URLs"] = desk.served("missing", status=404)
@@ -58,6 +62,11 @@ async def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
 async def page(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
     async with browser(tmp_path_factory.mktemp("profile")) as shown:
         yield shown
+
+
+def _points(run: Finished) -> list[dict[str, float]]:
+    (series,) = (run.data_dir / "runs").glob("*.timeline.jsonl")
+    return [json.loads(line) for line in series.read_text(encoding="utf-8").splitlines()]
 
 
 async def test_a_run_leaves_a_report_of_figures_alone(run: Finished) -> None:
@@ -78,7 +87,7 @@ async def test_the_series_of_points_ends_where_the_run_ends(run: Finished) -> No
     found = summary(run.data_dir)
     series = run.data_dir / "runs" / f"{found['run_id']}.timeline.jsonl"
     assert stat.S_IMODE(series.stat().st_mode) == 0o600
-    points = [json.loads(line) for line in series.read_text().splitlines()]
+    points = _points(run)
     assert len(points) >= 5
     assert points[0]["done"] < points[2]["done"] < points[-1]["done"] == found["rows_total"]
     assert [points[-1][name] for name in ("migrated", "failed", "skipped")] == [
@@ -88,6 +97,25 @@ async def test_the_series_of_points_ends_where_the_run_ends(run: Finished) -> No
     ]
     rows = sum(point["rate_per_s"] * point["seconds"] for point in points[1:])
     assert rows + points[0]["done"] == pytest.approx(found["rows_total"], rel=0.02)
+
+
+async def test_an_outage_is_on_the_time_line(run: Finished, page: Page) -> None:
+    (outage,) = summary(run.data_dir)["outages"]
+    await page.open(run.report, 1280)
+    text = await page.tell("document.body.innerText")
+    assert outage["reason"] in text
+    assert outage["dependency"] in text
+    box, chart = await page.tell(
+        "(() => { const svg = document.querySelector('svg[aria-label^=\"Migrated rows\"]');"
+        "return ['.serie-1 path.line', '.plot .background'].map("
+        "name => { const box = svg.querySelector(name).getBoundingClientRect();"
+        "return [box.left, box.width, box.height] }) })()"
+    )
+    seconds = _points(run)[-1]["at_s"]
+    assert box[1] / chart[1] == pytest.approx(outage["seconds"] / seconds, abs=0.15)
+    assert box[2] > chart[2] / 2
+    assert box[0] < chart[0] + chart[1] / 2
+    assert max(point["outages"] for point in _points(run)) == 1
 
 
 async def test_the_browser_shows_every_chart_at_any_width(run: Finished, page: Page) -> None:
