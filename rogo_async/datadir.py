@@ -27,7 +27,7 @@ MAPPING: Final = "attempt_number_mapping.csv"
 MIGRATED: Final = "migrated.csv"
 FAILED: Final = "submissions_failed_migration.csv"
 SUMMARY: Final = "run_summary.json"
-_LOCK: Final = ".rogo_async.lock"
+LOCK_FILE: Final = ".rogo_async.lock"
 _LATEST_FULL: Final = "latest_full_run"
 _PRIVATE: Final = 0o600
 _NO_RUN: Final = (".orphans.csv", ".rollback.csv")
@@ -53,7 +53,7 @@ class DataDir:
         once. Raises SetupError when the directory cannot be written.
         """
         try:
-            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, _PRIVATE)
+            descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, _PRIVATE)
         except OSError as error:
             raise SetupError(
                 f"{self.path}: cannot be written ({error.strerror}). Mend its owner and mode, or "

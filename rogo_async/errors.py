@@ -174,7 +174,7 @@ def reason_of(error: BaseException) -> str:
     """Why a connection failed, in words fit for a log: neither addresses nor a server's text."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, socket.gaierror):
+    if isinstance(getattr(error, "os_error", error), socket.gaierror):
         return "the host's name cannot be resolved"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return f"the connection failed ({os.strerror(error.errno)})"

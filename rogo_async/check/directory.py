@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rogo_async.check.findings import Check, Needs, Verdict, fail, in_thread, ok, warning
-from rogo_async.datadir import _LOCK, FAILED, MAPPING, SUBMISSIONS
+from rogo_async.datadir import FAILED, LOCK_FILE, MAPPING, SUBMISSIONS
 from rogo_async.errors import InputChanged
 from rogo_async.inputs import SubmissionsFile, load_mapping
 from rogo_async.model import SourceRow
@@ -107,13 +107,13 @@ class Directory:
     def _lock(self) -> Verdict:
         """Whether a run holds the lock; a shared one, for an instant, is in nobody's way."""
         try:
-            descriptor = os.open(self._path / _LOCK, os.O_RDONLY)
+            descriptor = os.open(self._path / LOCK_FILE, os.O_RDONLY)
         except FileNotFoundError:
             return ok("the lock is free")
         except OSError as error:
-            if not _is_mine(self._path / _LOCK):
+            if not _is_mine(self._path / LOCK_FILE):
                 raise Needs("directory.writable") from None
-            return fail(f"{_LOCK} cannot be read ({error.strerror})", f"chmod 600 {_LOCK}")
+            return fail(f"{LOCK_FILE} cannot be read ({error.strerror})", f"chmod 600 {LOCK_FILE}")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -160,7 +160,7 @@ class Directory:
 
     def _own_files(self) -> Iterator[Path]:
         """Files that a run changes in their place: the others are replaced."""
-        for name in (FAILED, _LOCK):
+        for name in (FAILED, LOCK_FILE):
             if (self._path / name).exists():
                 yield self._path / name
 

@@ -5,7 +5,7 @@ from rogo_async.target.connections import Address, Connections, Session, TableCo
 from rogo_async.target.enforcement import Enforcements
 from rogo_async.target.existing import Existing, export_migrated, read_existing
 from rogo_async.target.history import LeftAlone
-from rogo_async.target.lock import _KEY as RUN_LOCK_KEY
+from rogo_async.target.lock import LOCK_KEY as RUN_LOCK_KEY
 from rogo_async.target.lock import RunLock
 from rogo_async.target.reference import (
     TableFaults,

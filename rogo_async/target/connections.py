@@ -50,7 +50,7 @@ _MEANING: Final = {
     "42501": "a permission is missing. Grant this user its rights on the tables",
     "42P01": "a table is missing. Check database and search path in DATABASE_URL",
     "53100": "the server's disk is full",
-    "42704": "DATABASE_URL has a parameter that the server does not know",
+    "42704": "the server does not know a parameter of DATABASE_URL, or a type of the schema",
 }
 
 

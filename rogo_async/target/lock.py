@@ -19,7 +19,7 @@ from rogo_async.target.connections import (
 
 _CLASS: Final = 0x526F676F
 _OBJECT: Final = 1
-_KEY: Final = {"class": _CLASS, "object": _OBJECT}
+LOCK_KEY: Final = {"class": _CLASS, "object": _OBJECT}
 HEARTBEAT_S: Final = 5.0
 _ANSWER_S: Final = 60.0
 """A server that is slow still keeps the lock for us; by then it would have noticed our absence."""
@@ -97,8 +97,8 @@ class RunLock:
                 "DATABASE_URL leads through a connection pooler, which does not keep the lock "
                 "that stops two runs at once: name the PostgreSQL server itself"
             )
-        if not (await session.row("try_lock", _KEY))["locked"]:
-            holder = await session.row("lock_holder", _KEY)
+        if not (await session.row("try_lock", LOCK_KEY))["locked"]:
+            holder = await session.row("lock_holder", LOCK_KEY)
             since = holder["since"] if holder is not None else None
             when = f"since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "(start not visible here)"
             raise LockHeld(f"another run has held this target's lock {when}")
@@ -114,7 +114,7 @@ class RunLock:
             if asked_s - self._proved_s < HEARTBEAT_S / 2:
                 return
             try:
-                (found,) = await Session(self._connection).rows("own_lock", _KEY, _ANSWER_S)
+                (found,) = await Session(self._connection).rows("own_lock", LOCK_KEY, _ANSWER_S)
                 held = found["held"]
             except LIBRARY_ERRORS:
                 held = 0

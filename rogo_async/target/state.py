@@ -7,7 +7,7 @@ from typing import Final
 
 from rogo_async.rules.identity import attempt_of_launch_id, launch_id
 from rogo_async.target.connections import Connections
-from rogo_async.target.lock import _KEY as LOCK_KEY
+from rogo_async.target.lock import LOCK_KEY
 from rogo_async.target.queries import query
 
 _PREFETCH_ROWS: Final = 5_000
