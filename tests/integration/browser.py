@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -134,8 +136,9 @@ async def browser(profile: Path) -> AsyncIterator[Page]:
             await socket.close()
             await listening
     finally:
-        if process.returncode is None:
-            process.kill()
+        # The program may be a script that starts the browser: all of its session ends.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 
