@@ -9,14 +9,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import structlog
 
 from rogo_async.blobs import Inventory
-from rogo_async.control import Control
+from rogo_async.control import Control, StopReason
 from rogo_async.datadir import DataDir, new_run_id
-from rogo_async.errors import Dependency, DependencyFault, RunStopped, SetupError
+from rogo_async.errors import DataDirFull, Dependency, DependencyFault, RunStopped, SetupError
 from rogo_async.guard import Ending, guarded
 from rogo_async.interrupt import drained_by_signals
 from rogo_async.journal import Journal, Journals, journal_path
@@ -78,6 +79,8 @@ class Rollback:
     _figures: Figures = field(default_factory=Figures)
     _id: str = field(default_factory=new_run_id)
     _lines: list[tuple[object, ...]] = field(default_factory=list)
+    _began: datetime | None = None
+    """By the store's clock."""
 
     async def execute(self) -> Ending:
         """Roll back. Raises SetupError and LockHeld, after which nothing has been deleted."""
@@ -102,6 +105,7 @@ class Rollback:
         inventory = Inventory(account, await opening.http(), opening.gate(Dependency.STORE))
         orphans = Orphans(self.settings, account, inventory, references, self._control)
         await wait_for_runs(references, self._control, "roll back")
+        self._began = await inventory.now()
         traces = await opening.patiently(lambda: self._look(removal))
         self._figures.total = len(traces)
         blobs = 0 if traces else await self._count_blobs(orphans)
@@ -121,9 +125,13 @@ class Rollback:
             stack.push_async_callback(report.close)
             await self._take_all_out(traces, removal, report)
             await self._delete_blobs(orphans, report)
-        await opening.patiently(
-            lambda: data.rebuild_migrated(lambda sink: export_migrated(connections, sink))
-        )
+        try:
+            await opening.patiently(
+                lambda: data.rebuild_migrated(lambda sink: export_migrated(connections, sink))
+            )
+        except SetupError as error:  # too late for that: rows are gone
+            text = f"migrated.csv could not be made anew: {error}"
+            self._control.stop(StopReason.OUTAGE, text)
 
     async def _removal(self, data: DataDir, opening: Opening, connections: Connections) -> Removal:
         user = self.settings.rogo_migration_user_id
@@ -176,11 +184,14 @@ class Rollback:
         try:
             for start in range(0, len(traces), _AT_ONCE):
                 waiting = iter(traces[start : start + _AT_ONCE])
-                async with asyncio.TaskGroup() as group:
-                    for number in range(self.settings.pg_pool_size):
-                        group.create_task(self._consume(waiting, removal), name=f"taking-{number}")
-                lines, self._lines = self._lines, []
-                await report.append(lines)
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for number in range(self.settings.pg_pool_size):
+                            name = f"taking-{number}"
+                            group.create_task(self._consume(waiting, removal), name=name)
+                finally:
+                    lines, self._lines = self._lines, []
+                    await report.append(lines)
                 self._control.check()
         finally:
             showing.cancel()
@@ -193,6 +204,9 @@ class Rollback:
             try:
                 await self._take_out(trace, removal)
             except RunStopped:
+                return
+            except DataDirFull as full:
+                self._control.stop(StopReason.DISK, str(full))
                 return
 
     async def _take_out(self, trace: Trace, removal: Removal) -> None:
@@ -236,8 +250,15 @@ class Rollback:
         self._control.check()
 
     def _meant(self, found: Sequence[Orphan]) -> list[Orphan]:
-        spared = self._figures.spared
-        return [o for o in found if self.selection.wants_blob(o) and o.owner.attempt not in spared]
+        spared, began = self._figures.spared, self._began
+        return [
+            each
+            for each in found
+            if self.selection.wants_blob(each)
+            and each.owner.attempt not in spared
+            # What is younger is a run's that began when this lost its lock.
+            and (began is None or each.blob.modified <= began)
+        ]
 
     async def _show(self) -> None:
         while True:

@@ -13,6 +13,7 @@ SQL_INT_MAX: Final = 2_147_483_647
 
 _SUFFIX_LENGTH: Final = 16
 _NAMESPACE: Final = UUID("6f1d3a52-9c0e-5b7e-8d41-2b7c54a0e9f3")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _LAUNCH_ID: Final = re.compile(r"rogo_([0-9]+)_")
 
@@ -66,6 +67,11 @@ def attempt_of_launch_id(launch_id: str) -> int | None:
 def submission_id(run_id: str, attempt: int) -> str:
     """Give the id of an attempt's submission in a run: the same one each time it is asked for."""
     return str(uuid5(_NAMESPACE, f"submission/{attempt}/{run_id}"))
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a row's id is of the form that ``submission_id`` and ``child_id`` give."""
+    return _UUID.fullmatch(text) is not None
 
 
 def child_id(submission_id: str, kind: str, index: int = 0) -> str:

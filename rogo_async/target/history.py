@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from rogo_async.errors import RowFault
 from rogo_async.model import EnforcementRank, MalpracticeLevel
 from rogo_async.rules.grading import malpractice, outranks
-from rogo_async.rules.identity import attempt_of_launch_id, child_id
+from rogo_async.rules.identity import attempt_of_launch_id, child_id, is_uuid
 from rogo_async.rules.matching import Reference
 
 Content = Mapping[str, Any]
@@ -143,7 +143,7 @@ def change_of(
     LeftAlone when it cannot be known.
     """
     kept = [*versions(history, rule.id, rule.submission_id or "")]
-    floor = _floor(rule, kept, [each.submission_id for each in claims], launch_ids, history)
+    floor = _floor(rule, kept, launch_ids, history)
     best: Change = Delete() if floor.content is None else PutBack(floor.content)
     rank = None if floor.content is None else rank_of(floor.content, floor.launch_id)
     named = {each.submission_id for each in others}
@@ -161,18 +161,18 @@ def change_of(
 def _floor(
     rule: Rule,
     kept: Sequence[Content],
-    authors: Sequence[str],
     launch_ids: Mapping[str, str],
     history: History,
 ) -> _Floor:
-    """``authors`` are submissions that may have inserted the row."""
+    """What stood under the submission that goes. Raises LeftAlone when it cannot be known."""
     for content in kept:
         named = content["submission_id"]
         if named is None or named in launch_ids:
             return _Floor(content, launch_ids.get(named) if named else None)
     gone = [rule.submission_id or "", *(content["submission_id"] for content in kept)]
-    is_ours = any(_inserted(author, rule.id) for author in (*authors, *gone))
-    if is_ours or history.knows(gone[-1], rule.id):
+    # Whoever claimed the row first of those that are known must have made it. One that found it
+    # there, and left no line, may have found anything: an appeal that was granted, say.
+    if _inserted(gone[-1], rule.id) or history.knows(gone[-1], rule.id):
         return _Floor(None)
     raise LeftAlone(
         "malpractice_enforcements: no journal has the row as it was before it was overwritten"
@@ -180,10 +180,8 @@ def _floor(
 
 
 def _inserted(submission_id: str, row_id: str) -> bool:
-    try:
-        return row_id == child_id(submission_id, "enforcement")
-    except ValueError:  # the platform's ids may be of any form
-        return False
+    """Whether the submission made the row; the platform's ids may be of any form."""
+    return is_uuid(submission_id) and row_id == child_id(submission_id, "enforcement")
 
 
 def rank_of(content: Content, launch_id: str | None) -> EnforcementRank:

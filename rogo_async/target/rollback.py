@@ -16,7 +16,7 @@ import asyncpg
 
 from rogo_async.errors import RowFault, SetupError
 from rogo_async.resilience import Gate
-from rogo_async.rules.identity import attempt_of_launch_id, child_id
+from rogo_async.rules.identity import attempt_of_launch_id, child_id, is_uuid
 from rogo_async.target.connections import Connections, Session, TableConflict
 from rogo_async.target.enforcement import Enforcements
 from rogo_async.target.history import Delete, LeftAlone
@@ -203,6 +203,8 @@ def author_of(submission_id: str, file_count: int, rows: Sequence[BelongingRow])
 
     Raises LeftAlone with what is different.
     """
+    if not is_uuid(submission_id):
+        raise LeftAlone("assignment_submissions: its id is not one that a run gives")
     by_table: dict[str, list[BelongingRow]] = {table: [] for table in _BELONGING}
     for row in rows:
         by_table[row.table].append(row)

@@ -12,6 +12,7 @@ from rogo_async.devstack.dataset import DEMO_LMS
 from rogo_async.devstack.stack import Place, Stack
 from rogo_async.model import MalpracticeLevel
 from rogo_async.rules.identity import child_id, submission_id
+from rogo_async.target import LeftAlone
 from rogo_async.target.history import Claim, Delete, Rebuild, Rule, change_of
 
 CLAIMS = {
@@ -186,3 +187,13 @@ def test_a_claim_that_has_another_row_needs_no_second(
         assert change == Delete()
     else:
         assert change == Rebuild(claim, None, None)
+
+
+def test_a_row_that_was_found_there_without_a_line_in_a_journal_stays() -> None:
+    """Who stays made it, who goes overwrote it; what the platform did in between nobody knows."""
+    content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
+    rule = Rule(child_id(STAYS, "enforcement"), GOES, "rogo_4_x", "7", content)
+    level = MalpracticeLevel("level-minor", "Minor")
+    claim = Claim(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
+    with pytest.raises(LeftAlone, match="no journal"):
+        change_of(rule, [], [claim], {}, NoHistory())
