@@ -1,8 +1,8 @@
 """What the commands have in common: settings, logs, one line at the end, an exit code."""
 
 import asyncio
-import gc
 import contextlib
+import gc
 import logging
 import os
 import sys
