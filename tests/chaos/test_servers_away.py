@@ -22,7 +22,7 @@ from rogo_async.devstack.stack import Place, Stack
 from rogo_async.devstack.tcp_proxy import Hook, TcpProxy, Wire, forward
 
 ROWS: Final = 60
-FREEZE_S: Final = float(os.environ.get("ROGO_TEST_FREEZE_S", "3"))
+FREEZE_S: Final = float(os.environ.get("ROGO_TEST_FREEZE_S", "2"))
 SLACK_S: Final = 8.0
 """What an outage may cost beyond its own length: backoff, the probe's interval, a busy machine."""
 SETTINGS: Final = {
@@ -91,7 +91,7 @@ async def behind_proxy(
             lines = desk.data_dir / "submission_files.csv"
             lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
         if server == "warehouse":
-            proxy.delay_s = 0.15
+            proxy.delay_s = 0.05
         async with begun(there, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
             await command.logged("migration begins")
             if server != "warehouse":
