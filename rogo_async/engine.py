@@ -3,7 +3,6 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from rogo_async.guard import Ending, guarded
 from rogo_async.inputs import ERROR_COLUMN, SubmissionsFile
 from rogo_async.interrupt import drained_by_signals
 from rogo_async.journal import Journal
-from rogo_async.ledger import AppendFile, Ledger, RunLedger, Tally
-from rogo_async.measure import Measurements
+from rogo_async.ledger import AppendFile, Ledger, RunLedger
 from rogo_async.migrate import Migrator
 from rogo_async.observers import Observers
 from rogo_async.opening import Opening, open_for_run
@@ -39,15 +37,7 @@ class Run:
         self._terminal = terminal
         self._control = Control()
         self._data = DataDir(settings.rogo_data_dir)
-        self._record = RunRecord(
-            run_id=new_run_id(),
-            started_at=datetime.now(UTC),
-            started_s=time.monotonic(),
-            concurrency=settings.rogo_concurrency,
-            tally=Tally(),
-            consumers=[],
-            measurements=Measurements(),
-        )
+        self._record = RunRecord.begin(new_run_id(), settings.rogo_concurrency)
         self._observers = Observers(settings, self._record, self._data.runs)
 
     async def execute(self) -> Ending:

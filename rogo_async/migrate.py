@@ -37,6 +37,19 @@ class Work:
     version: str
     found: LookUp
 
+    def prepare(self, reference: Reference, allow: AllowList) -> Prepared:
+        """All that the target needs but the files' bytes. Raises RowFault (rules 8 to 14)."""
+        return prepare(
+            self.row,
+            self.attempt,
+            self.attempt_number,
+            self.version,
+            self.found.reports,
+            self.found.scores,
+            reference,
+            allow,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
@@ -75,16 +88,7 @@ class Migrator:
         """
         identity = identify(work.attempt, self._run_id, self._lms.instance_id)
         try:
-            prepared = prepare(
-                work.row,
-                work.attempt,
-                work.attempt_number,
-                work.version,
-                work.found.reports,
-                work.found.scores,
-                self._reference,
-                self._allow,
-            )
+            prepared = work.prepare(self._reference, self._allow)
         except RowFault as fault:
             return failed(work.row, work.attempt, fault)
         try:

@@ -6,11 +6,10 @@ bytes and the target itself can tell stays open, and is said to.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +25,9 @@ from rogo_async.errors import FailureCode, RowFault, SourceForbidden
 from rogo_async.guard import Ending, guarded
 from rogo_async.interrupt import drained_by_signals
 from rogo_async.ledger import AppendFile, Ledger, Tally
-from rogo_async.measure import Measurements
 from rogo_async.migrate import Forbidden, Work, failed
 from rogo_async.model import FileRef, Lms, Outcome, Prepared, Status, StoredFile
 from rogo_async.opening import Opening
-from rogo_async.rules.assemble import prepare
 from rogo_async.rules.files import blob_name, size_text
 from rogo_async.rules.identity import identify
 from rogo_async.rules.matching import Reference
@@ -80,16 +77,7 @@ class Planner:
     async def migrate(self, work: Work) -> Outcome | Forbidden:
         """Tell what a run would make of the row. Raises as ``Migrator.migrate`` does."""
         try:
-            prepared = prepare(
-                work.row,
-                work.attempt,
-                work.attempt_number,
-                work.version,
-                work.found.reports,
-                work.found.scores,
-                self._reference,
-                self._allow,
-            )
+            prepared = work.prepare(self._reference, self._allow)
             return await self._look(work, prepared)
         except RowFault as fault:
             return failed(work.row, work.attempt, fault)
@@ -178,15 +166,7 @@ class Plan:
         self._control = Control()
         self._data = DataDir(settings.rogo_data_dir)
         self._ledger: PlanLedger | None = None
-        self._record = RunRecord(
-            run_id=new_run_id(),
-            started_at=datetime.now(UTC),
-            started_s=time.monotonic(),
-            concurrency=settings.rogo_concurrency,
-            tally=Tally(),
-            consumers=[],
-            measurements=Measurements(),
-        )
+        self._record = RunRecord.begin(new_run_id(), settings.rogo_concurrency)
 
     async def execute(self) -> Ending:
         """Plan. Takes no lock. Raises SetupError."""

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from rogo_async.consumers import ConsumerFigures
 from rogo_async.control import Control, ExitCode
@@ -23,6 +23,19 @@ class RunRecord:
     tally: Tally
     consumers: list[ConsumerFigures]
     measurements: Measurements
+
+    @classmethod
+    def begin(cls, run_id: str, concurrency: int) -> Self:
+        """The record of a run that begins now."""
+        return cls(
+            run_id=run_id,
+            started_at=datetime.now(UTC),
+            started_s=time.monotonic(),
+            concurrency=concurrency,
+            tally=Tally(),
+            consumers=[],
+            measurements=Measurements(),
+        )
 
     def summary(self, control: Control) -> dict[str, Any]:
         """The fields of run_summary.json. The four counts add up to rows_total by definition of

@@ -71,10 +71,12 @@ async def damage(there: Round, sql: str) -> None:
     """Spoil one submission of this tool's, another each time."""
     connection = await asyncpg.connect(there.stack.postgres.dsn(there.place.target))
     try:
-        own = "'^rogo_[0-9]+_'"
         submission = await connection.fetchval(
-            f"SELECT id FROM assignment_submissions WHERE lti_launch_id ~ {own} "
-            "ORDER BY random() LIMIT 1"
+            "SELECT s.id FROM assignment_submissions s "
+            "WHERE substring(s.lti_launch_id from '^rogo_0*([0-9]{1,10})_')::bigint = ANY ($1) "
+            "AND NOT EXISTS (SELECT FROM malpractice_enforcements WHERE submission_id = s.id) "
+            "ORDER BY random() LIMIT 1",
+            list(there.answer.files),
         )
         await connection.execute(sql, submission)
     finally:
