@@ -118,7 +118,8 @@ class Sweep:
         if found.orphans and not self.delete:
             text += "; nothing was deleted, --delete does that"
         if found.changed:
-            text += f"; {found.changed:,} have changed meanwhile and were left alone"
+            text += f"; {found.changed:,} have changed meanwhile or are kept by a lease, a snapshot"
+            text += " or a policy"
         for detail in self._control.reasons.values():
             text += f"; stopped: {detail}"
         return Ending(code, text)

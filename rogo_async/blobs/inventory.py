@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 import aiohttp
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from yarl import URL
 
 from rogo_async.blobs.account import Account, fault_of_status
-from rogo_async.blobs.store import API_VERSION
+from rogo_async.blobs.store import API_VERSION, still_kept
 from rogo_async.errors import Dependency, TransientFault, reason_of
 from rogo_async.resilience import Gate
 
@@ -105,8 +105,8 @@ class Inventory:
                 return
 
     async def delete(self, blob: Listed) -> bool:
-        """Delete a blob as it was listed. False when it has changed since then; one that is gone
-        already counts as deleted. Raises RunStopped.
+        """Delete a blob as it was listed. False when it has changed since then, or when a lease, a
+        snapshot or a policy keeps it; one that is gone counts as deleted. Raises RunStopped.
         """
         client = self._account.container.get_blob_client(blob.name)
 
@@ -117,8 +117,8 @@ class Inventory:
                 )
             except ResourceNotFoundError:
                 return True
-            except ResourceModifiedError:
-                return False
+            except HttpResponseError as error:
+                return still_kept(error)
             return True
 
         return bool(await self._call("delete", gone))

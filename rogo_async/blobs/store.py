@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, ContentSettings
 from yarl import URL
 
@@ -18,6 +18,7 @@ from rogo_async.resilience import Gate
 API_VERSION: Final = "2021-12-02"
 MIGRATED_FROM: Final = "rogo_warehouse"
 """The metadata that marks every blob of this tool (SPEC §2)."""
+_KEPT: Final = frozenset({409, 412})
 _DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})
 
 
@@ -100,17 +101,25 @@ class Store:
         if found.size != size_bytes or bytes(found.content_settings.content_md5 or b"") != md5:
             raise RowFault(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
 
-    async def delete(self, blob_name: str) -> None:
-        """Delete a blob; one that is not there counts as deleted. Raises as ``put`` does."""
+    async def delete(self, blob_name: str) -> bool:
+        """Delete a blob; one that is not there counts as deleted. False when something keeps it.
+
+        Raises as ``put`` does.
+        """
         client = self._account.container.get_blob_client(blob_name)
 
-        async def gone() -> None:
+        async def gone() -> bool:
             try:
                 await client.delete_blob()
             except ResourceNotFoundError:
-                return
+                return True
+            except HttpResponseError as error:
+                return still_kept(error)
+            return True
 
-        await self._gate.call("delete", lambda: self._account.call("delete", gone), self.probe)
+        return await self._gate.call(
+            "delete", lambda: self._account.call("delete", gone), self.probe
+        )
 
     async def probe(self) -> None:
         """Whether the container answers. Raises a DependencyFault."""
@@ -133,3 +142,12 @@ class Store:
             raise TransientFault(Dependency.STORE, "put", "the bytes arrived damaged")
         if status != 201:
             raise fault_of_status("put", status, retry_after)
+
+
+def still_kept(error: HttpResponseError) -> bool:
+    """False, when a deletion was refused for this very blob: a lease, a snapshot or a policy keeps
+    it, or it has changed. Raises the error when it is about anything else.
+    """
+    if error.status_code not in _KEPT:
+        raise error
+    return False

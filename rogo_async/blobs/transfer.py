@@ -68,7 +68,9 @@ class Mover:
         """
         for ref in refs:
             try:
-                await self._store.delete(blob_name(identity.attempt, identity.submission_id, ref))
+                name = blob_name(identity.attempt, identity.submission_id, ref)
+                if not await self._store.delete(name):
+                    log.warning("a blob is kept by the store", attempt=identity.attempt)
             except (DependencyFault, RunStopped) as reason:
                 log.warning(
                     "blobs were left to sweep", attempt=identity.attempt, reason=str(reason)

@@ -153,6 +153,20 @@ async def test_it_waits_until_no_session_of_a_run_is_left(
     assert orphan not in await desk.blobs()
 
 
+@pytest.mark.parametrize("how", ["lease", "snapshot"])
+async def test_a_blob_that_the_store_keeps_is_left_and_told(
+    desk: Desk, site: dict[str, str], orphan: str, how: str
+) -> None:
+    async with desk.container() as container:
+        blob = container.get_blob_client(orphan)
+        await (blob.acquire_lease() if how == "lease" else blob.create_snapshot())
+    ended = await operate(site, "sweep", "--delete", "--min-age", "0")
+    assert ended.code == 1, ended.output
+    assert "1 have changed meanwhile or are kept" in ended.stdout
+    assert ended.events("outage began") == []
+    assert orphan in await desk.blobs()
+
+
 async def test_a_container_of_several_pages(
     desk: Desk, site: dict[str, str], stack: Stack, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
