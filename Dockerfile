@@ -1,5 +1,7 @@
 # The tool with FreeTDS and Microsoft's ODBC driver, run by an ordinary user.
 #
+# It has not been built where it was written; its steps are those of the README.
+#
 #   docker build -t rogo-async .
 #   docker run --rm --env-file .env --volume /srv/rogo:/srv/rogo rogo-async check
 #

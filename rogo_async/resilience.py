@@ -132,7 +132,8 @@ class Gate:
             except DependencyFault as fault:
                 self._measurements.retries[f"{self.dependency.value}.{operation}"] += 1
                 await self._after(fault, trial, probe)
-            except SourceForbidden:
+            except (SourceForbidden, RunStopped):
+                # A refusal is weighed elsewhere; a run that ends says nothing of the server.
                 raise
             except Exception:
                 # Whatever else it was, the dependency gave a definite answer.

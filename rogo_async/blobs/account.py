@@ -142,7 +142,7 @@ class Account:
             key = settings.azure_storage_account_key.get_secret_value()
             return BlobServiceClient(url, credential=key, **_NO_RETRIES)
         # It takes a third of a second to load and few installations need it.
-        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
+        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - as said above
 
         self._credential = DefaultAzureCredential()
         return BlobServiceClient(url, credential=self._credential, **_NO_RETRIES)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import sys
@@ -105,7 +104,6 @@ def _attempt(work: Work, overrides: dict[str, Any], level: int) -> Ending | _Fai
         settings = load_settings(**overrides)
         is_watched = _open_logs(settings, level)
         terminal = Console(stderr=True) if is_watched and level < logging.WARNING else None
-        _collect_less_garbage()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(work(settings, terminal))
     except SetupError as error:
@@ -119,16 +117,8 @@ def _attempt(work: Work, overrides: dict[str, Any], level: int) -> Ending | _Fai
         return _Failed(ExitCode.INTERNAL, ("a fault of this tool, see the log",))
 
 
-def _collect_less_garbage() -> None:
-    """The collector looks for cycles every 700 objects, of which a submission makes few: a tenth
-    of the CPU time for nothing. What is loaded by now is never garbage.
-    """
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, which costs less CPU time (docs/performance.md); asyncio's where there is none."""
+    """uvloop's, where it is installed, else asyncio's (docs/performance.md)."""
     try:
         import uvloop  # noqa: PLC0415 - there are platforms without it
     except ImportError:

@@ -14,8 +14,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AGE: Final = re.compile(r"(\d{1,6})([smhd]?)")
 
 
-# Some versions of click have it generic, others not.
-class Age(click.ParamType):  # type: ignore[type-arg]
+class Age(click.ParamType):  # type: ignore[type-arg] # not generic in every version of click
     """A length of time such as ``30m``, ``24h`` or ``7d``; ``0`` is any age."""
 
     name = "age"

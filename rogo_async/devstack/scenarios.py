@@ -136,7 +136,7 @@ def score(**columns: object) -> Alter:
 
     def alter(case: Case, world: World) -> None:
         case.scores = world.scores(case.course, 3, case.inserted)
-        case.scores[1] = replace(case.scores[1], **columns)  # type: ignore[arg-type]
+        case.scores[1] = replace(case.scores[1], **columns)  # type: ignore[arg-type] # names vary by case
 
     return alter
 

@@ -49,3 +49,12 @@ async def test_after_a_standstill_a_lock_that_is_held_goes_on(
         assert not control.stopping
     finally:
         await lock.release()
+
+
+async def test_the_server_is_asked_to_notice_when_this_machine_is_gone(address: Address) -> None:
+    lock = await RunLock.acquire(address, Control())
+    try:
+        for name, value in (("idle", "30"), ("interval", "10"), ("count", "3")):
+            assert await lock._connection.fetchval(f"SHOW tcp_keepalives_{name}") == value
+    finally:
+        await lock.release()

@@ -1,7 +1,8 @@
 """The outage gate: who waits, who goes on, and when the run gives up."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -217,3 +218,41 @@ async def test_at_start_a_refusal_is_not_waited_for(control: Control) -> None:
 
 async def _gathered(work: list[Coroutine[Any, Any, Any]]) -> list[Any]:
     return await asyncio.gather(*work, return_exceptions=True)
+
+
+async def test_a_run_that_ends_within_a_call_does_not_end_the_outage(
+    control: Control, measurements: Measurements
+) -> None:
+    async def ends() -> None:
+        raise RunStopped
+
+    server = Server()
+    one = gate(control, measurements)
+    one.close(transient(), server.probe)
+    with pytest.raises(RunStopped):
+        await bounded(one.call("put", ends, server.probe))
+    await one.aclose()
+    (outage,) = measurements.outages
+    assert outage.ended_s is None
+
+
+async def test_who_waited_at_the_gate_goes_on_one_after_another(
+    control: Control, measurements: Measurements
+) -> None:
+    passed: list[float] = []
+
+    async def work() -> None:
+        passed.append(asyncio.get_running_loop().time())
+
+    server = Server()
+    patience = replace(QUICK, spread_s=0.5)
+    one = Gate(Dependency.STORE, control, measurements, 30.0, patience)
+    one.close(transient(), server.probe)
+    await bounded(_all(one, work, server))
+    await one.aclose()
+    assert len(passed) == 50
+    assert max(passed) - min(passed) > 0.1
+
+
+async def _all(one: Gate, work: Callable[[], Coroutine[Any, Any, None]], server: Server) -> None:
+    await asyncio.gather(*(one.call("put", work, server.probe) for _ in range(50)))
