@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+import click
+from azure.core.exceptions import AzureError
 from azure.storage.blob.aio import BlobServiceClient
 from invariants import Answer, Findings, inspect
 from operating import Ended, operate
@@ -102,7 +104,7 @@ class Ground:
                 BlobServiceClient.from_connection_string(self.stack.azurite.connection_string)
             )
             await service.create_container(own.container)
-            stack.push_async_callback(service.delete_container, own.container)
+            stack.push_async_callback(_remove, service, own.container)
             ports = {
                 "target": self.stack.postgres.port,
                 "warehouse": self.stack.postgres.port,
@@ -116,6 +118,14 @@ class Ground:
                 proxy.delay_s = delay_s
             site = through(self.stack.environment_of(own), ports, proxies)
             yield Round(self.stack, own, self.answer, proxies, site)
+
+
+async def _remove(service: BlobServiceClient, container: str) -> None:
+    """Tidy up after a round. It has been judged by then: what is left over does no harm."""
+    try:
+        await service.delete_container(container)
+    except AzureError as error:
+        click.echo(f"{container} is left over ({type(error).__name__})", err=True)
 
 
 def through(
