@@ -14,6 +14,7 @@ from rogo_async.blobs import MIGRATED_FROM, Account, Mover, Sources, Store
 from rogo_async.blobs.budget import ByteBudget
 from rogo_async.control import Control
 from rogo_async.errors import Dependency, SetupError, SystemicFault
+from rogo_async.http import Client
 from rogo_async.journal import Journal
 from rogo_async.measure import Measurements
 from rogo_async.resilience import Gate, until_up
@@ -91,8 +92,14 @@ class Opening:
         await self.patiently(account.check)
         return account
 
-    async def http(self) -> aiohttp.ClientSession:
-        """The one session for the bytes of files."""
+    async def http(self) -> Client:
+        """The connections for the bytes of files."""
+        client = Client()
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    async def session(self) -> aiohttp.ClientSession:
+        """A session for reading blobs that are stored."""
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             auto_decompress=False,
@@ -101,10 +108,10 @@ class Opening:
         self._stack.push_async_callback(session.close)
         return session
 
-    def sources(self, session: aiohttp.ClientSession) -> Sources:
+    def sources(self, http: Client) -> Sources:
         """The hosts of the allow-list."""
         return Sources(
-            session,
+            http,
             self.settings.allow_list,
             self.settings.source_sas,
             lambda place: self.gate(Dependency.SOURCE, place),
@@ -150,14 +157,14 @@ async def open_for_run(opening: Opening, run_id: str, journal: Journal) -> Serve
         lambda: read_reference(connections, settings.rogo_migration_user_id)
     )
     account = await opening.account()
-    session = await opening.http()
-    sources = opening.sources(session)
+    http = await opening.http()
+    sources = opening.sources(http)
     metadata = {
         "migratedFrom": MIGRATED_FROM,
         "runId": run_id,
         "target": target_digest(settings.target_dsn),
     }
-    store = Store(account, session, opening.gate(Dependency.STORE))
+    store = Store(account, http, opening.gate(Dependency.STORE))
     mover = Mover(sources, store, ByteBudget(), metadata)
     constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
     writer = Writer(connections, opening.gate(Dependency.TARGET), constants, journal, lock)

@@ -73,7 +73,7 @@ class Sweep:
         connections = await opening.connections()
         references = References(connections, opening.gate(Dependency.TARGET))
         account = await opening.account()
-        inventory = Inventory(account, await opening.http(), opening.gate(Dependency.STORE))
+        inventory = Inventory(account, await opening.session(), opening.gate(Dependency.STORE))
         orphans = Orphans(self.settings, account, inventory, references, self._control)
         if self.delete:
             await wait_for_runs(references, self._control, "sweep")

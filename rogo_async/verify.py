@@ -112,7 +112,7 @@ class Verification:
         )
         audit = Audit(await opening.connections(), opening.gate(Dependency.TARGET))
         account = await opening.account()
-        inventory = Inventory(account, await opening.http(), opening.gate(Dependency.STORE))
+        inventory = Inventory(account, await opening.session(), opening.gate(Dependency.STORE))
         report = AppendFile(data.path / FAILURES)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)

@@ -1,17 +1,16 @@
 """Source files over HTTP: permitted hosts only, resumed where a connection breaks (SPEC §1)."""
 
-import asyncio
 import base64
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 from yarl import URL
 
 from rogo_async import classify
 from rogo_async.blobs.account import seconds_of
-from rogo_async.blobs.block import BLOCK_BYTES, Block, next_block
+from rogo_async.blobs.block import BLOCK_BYTES, Block
 from rogo_async.errors import (
     Dependency,
     FailureCode,
@@ -21,15 +20,15 @@ from rogo_async.errors import (
     TransientFault,
     reason_of,
 )
+from rogo_async.http import Client, Exchange
 from rogo_async.resilience import Gate
 from rogo_async.rules.urls import AllowList, Origin, origin
 
 BLOCK_S: Final = 120.0
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=20)
+QUIET_S: Final = 20.0
 _MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FORBIDDEN: Final = frozenset({401, 403})
-_LIBRARY_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +80,12 @@ class Sources:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        http: Client,
         allow: AllowList,
         tokens: Mapping[Origin, str],
         gate_for: Callable[[str], Gate],
     ) -> None:
-        self._session = session
+        self._http = http
         self._allow = allow
         self._tokens = tokens
         self._hosts = {place: Host(gate_for(name_of(place))) for place in allow.origins}
@@ -122,7 +121,7 @@ class Sources:
         Raises TransientFault for a passing refusal and for the statuses ``refused``.
         """
         response = await self.request("HEAD", url, {})
-        response.release()
+        response.close()
         transient = classify.of_http(response.status) is classify.Verdict.TRANSIENT
         if transient or response.status in refused:
             raise TransientFault(Dependency.SOURCE, "probe", f"status {response.status}")
@@ -158,9 +157,7 @@ class Sources:
         response.close()
         return _stated(response)
 
-    async def fetch(
-        self, method: str, url: URL, headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
+    async def fetch(self, method: str, url: URL, headers: Mapping[str, str]) -> Exchange:
         """A request that follows redirects within the host; the caller closes the response.
 
         Raises RowFault for a definite refusal and a DependencyFault for a passing one.
@@ -171,30 +168,29 @@ class Sources:
                 return response
             response.close()
             if response.status not in _REDIRECTS:
-                raise self._refusal(url, response)
+                raise self._refusal(url, response, in_part="Range" in headers)
             url = self._redirected(url, response)
         raise RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} redirects without an end")
 
-    async def request(
-        self, method: str, url: URL, headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
+    async def request(self, method: str, url: URL, headers: Mapping[str, str]) -> Exchange:
         """One request, signed with the host's own SAS. Raises a DependencyFault."""
+        place = origin(url)
         try:
-            return await self._session.request(
+            return await self._http.request(
                 method,
-                _signed(url, self._tokens.get(origin(url))),
-                headers=headers,
-                allow_redirects=False,
-                timeout=_TIMEOUT,
+                place,
+                _signed(url, self._tokens.get(place)),
+                headers,
+                quiet_s=QUIET_S,
             )
-        except aiohttp.ClientConnectorCertificateError:
+        except ssl.SSLCertVerificationError:
             raise SystemicFault(
                 Dependency.SOURCE, "get", f"the certificate of {_where(url)} is not trusted"
             ) from None
-        except _LIBRARY_ERRORS as error:
+        except OSError as error:
             raise _broken(error) from None
 
-    def _refusal(self, url: URL, response: aiohttp.ClientResponse) -> Exception:
+    def _refusal(self, url: URL, response: Exchange, *, in_part: bool) -> Exception:
         """What a status that brings no file means (SPEC §3 rule 14)."""
         status = response.status
         if classify.of_http(status) is classify.Verdict.TRANSIENT:
@@ -202,19 +198,19 @@ class Sources:
                 Dependency.SOURCE,
                 "get",
                 f"{_where(url)} answered {status}",
-                seconds_of(response.headers.get("Retry-After")),
+                seconds_of(response.header("Retry-After")),
             )
         if status in _FORBIDDEN:
             return self._hosts[origin(url)].refuse(url, status)
         if status == 404:
             return RowFault(FailureCode.SOURCE_FILE_MISSING, f"{_where(url)} answered 404")
-        if status in {412, 416} and response.request_info.headers.get("Range"):
+        if status in {412, 416} and in_part:
             return Restart()
         return RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
 
-    def _redirected(self, url: URL, response: aiohttp.ClientResponse) -> URL:
+    def _redirected(self, url: URL, response: Exchange) -> URL:
         try:
-            target = self._allow.permit(str(url.join(URL(response.headers.get("Location", "")))))
+            target = self._allow.permit(str(url.join(URL(response.header("Location") or ""))))
         except (RowFault, ValueError):
             target = None
         if target is None or origin(target) != origin(url):
@@ -238,7 +234,7 @@ class SourceFile:
         self._ended = False
         self._sources = sources
         self._host = host
-        self._response: aiohttp.ClientResponse | None = None
+        self._response: Exchange | None = None
         self._offset = 0
 
     async def begin(self) -> None:
@@ -275,7 +271,7 @@ class SourceFile:
     async def _probe(self) -> None:
         await self._sources.prove(self.url)
 
-    async def _open(self) -> aiohttp.ClientResponse:
+    async def _open(self) -> Exchange:
         headers = {"Accept-Encoding": "identity"}
         if self._offset:
             if self.stated.etag is None:
@@ -294,13 +290,12 @@ class SourceFile:
     async def _read(self) -> Block:
         response = self._response or await self._open()
         try:
-            async with asyncio.timeout(BLOCK_S):
-                block = await next_block(response.content)
-        except _LIBRARY_ERRORS as error:
+            block = await response.block(BLOCK_BYTES, BLOCK_S)
+        except OSError as error:
             self.close()
             raise _broken(error) from None
         self._offset += len(block)
-        self._ended = response.content.at_eof()
+        self._ended = response.at_end
         if self._ended:
             self._host.serve(self.url)
         return block
@@ -320,22 +315,22 @@ def _broken(error: BaseException) -> TransientFault:
     return TransientFault(Dependency.SOURCE, "get", reason_of(error))
 
 
-def _stated(response: aiohttp.ClientResponse) -> Stated:
+def _stated(response: Exchange) -> Stated:
     try:
-        md5 = base64.b64decode(response.headers.get("Content-MD5", ""), validate=True)
+        md5 = base64.b64decode(response.header("Content-MD5") or "", validate=True)
     except ValueError:
         md5 = b""
-    etag = response.headers.get("ETag")
+    etag = response.header("ETag")
     return Stated(
-        size_bytes=response.content_length,
+        size_bytes=response.length,
         md5=md5 if len(md5) == 16 else None,
         etag=etag if etag is not None and etag.isascii() else None,
     )
 
 
-def _signed(url: URL, token: str | None) -> URL:
-    """The URL with its host's SAS; one that carries a signature of its own is left as it is."""
+def _signed(url: URL, token: str | None) -> str:
+    """Path and query with the host's SAS; a URL with a signature of its own is left as it is."""
+    target = url.raw_path_qs
     if token is None or "sig=" in url.raw_query_string:
-        return url
-    query = f"{url.raw_query_string}&{token}" if url.raw_query_string else token
-    return URL(f"{url.with_query(None)}?{query}", encoded=True)
+        return target
+    return f"{target}{'&' if url.raw_query_string else '?'}{token}"

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, ContentSettings
 from yarl import URL
@@ -13,7 +12,9 @@ from yarl import URL
 from rogo_async.blobs.account import Account, deadline_s, fault_of_status
 from rogo_async.blobs.block import Block
 from rogo_async.errors import Dependency, FailureCode, RowFault, TransientFault, reason_of
+from rogo_async.http import Client
 from rogo_async.resilience import Gate
+from rogo_async.rules.urls import origin
 
 API_VERSION: Final = "2021-12-02"
 MIGRATED_FROM: Final = "rogo_warehouse"
@@ -34,9 +35,11 @@ class Blob:
 class Store:
     """Writes and deletes blobs. Everything that a retry repeats has the same name and bytes."""
 
-    def __init__(self, account: Account, session: aiohttp.ClientSession, gate: Gate) -> None:
+    def __init__(self, account: Account, http: Client, gate: Gate) -> None:
         self._account = account
-        self._session = session
+        self._http = http
+        there = URL(account.container_url, encoded=True)
+        self._origin, self._path = origin(there), there.raw_path
         self._gate = gate
 
     def url_of(self, blob_name: str) -> str:
@@ -63,13 +66,12 @@ class Store:
         """Write a block of a large blob and return its id. Raises as ``put`` does."""
         block_id = f"{number:08d}"
         client = self._account.container.get_blob_client(blob.name)
-        whole = bytes(data)  # the SDK takes no other buffer
         await self._gate.call(
             "stage",
             lambda: self._account.call(
                 "stage",
-                lambda: client.stage_block(block_id, whole, len(whole), validate_content=True),
-                len(whole),
+                lambda: client.stage_block(block_id, data, len(data), validate_content=True),
+                len(data),
             ),
             self.probe,
         )
@@ -126,22 +128,24 @@ class Store:
         await self._account.check()
 
     async def _put(self, blob: Blob, data: Block, headers: dict[str, str], digest: str) -> None:
-        url = URL(f"{self.url_of(blob.name)}?{await self._account.sas()}", encoded=True)
-        timeout = aiohttp.ClientTimeout(total=deadline_s(len(data)), sock_connect=10)
         try:
-            async with self._session.put(
-                url, data=data, headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                status = response.status
-                stored = response.headers.get("Content-MD5", digest)
-                error_code = response.headers.get("x-ms-error-code", "")
-                retry_after = response.headers.get("Retry-After")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            answer = await self._http.request(
+                "PUT",
+                self._origin,
+                f"{self._path}/{blob.name}?{await self._account.sas()}",
+                headers,
+                data,
+                within_s=deadline_s(len(data)),
+            )
+        except OSError as error:
             raise TransientFault(Dependency.STORE, "put", reason_of(error)) from None
-        if error_code in _DIGEST_REFUSED or (status == 201 and stored != digest):
+        answer.close()
+        stored = answer.header("Content-MD5") or digest
+        damaged = answer.header("x-ms-error-code") in _DIGEST_REFUSED
+        if damaged or (answer.status == 201 and stored != digest):
             raise TransientFault(Dependency.STORE, "put", "the bytes arrived damaged")
-        if status != 201:
-            raise fault_of_status("put", status, retry_after)
+        if answer.status != 201:
+            raise fault_of_status("put", answer.status, answer.header("Retry-After"))
 
 
 def still_kept(error: HttpResponseError) -> bool:

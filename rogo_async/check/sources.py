@@ -1,12 +1,12 @@
 """The hosts of the source files: reach, SAS, and a few of the newest files (SPEC §1, §3.14)."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import parse_qs
 
-import aiohttp
 from yarl import URL
 
 from rogo_async import classify
@@ -15,6 +15,7 @@ from rogo_async.check.directory import NEWEST_ROWS, Directory
 from rogo_async.check.findings import Check, Findings, State, Verdict, fail, ok, warning
 from rogo_async.check.once import Once, answered, soon
 from rogo_async.errors import Dependency, RowFault
+from rogo_async.http import Client
 from rogo_async.model import SourceRow
 from rogo_async.rules.urls import Origin, origin, split_urls
 from rogo_async.settings import Settings
@@ -43,9 +44,9 @@ class SourceChecks:
             await inputs
             findings.skip("source.allowed", "settings.ROGO_SOURCE_HOSTS")
             return
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        async with contextlib.aclosing(Client()) as http:
             self._sources = Sources(
-                session,
+                http,
                 self._settings.allow_list,
                 self._settings.source_sas,
                 lambda _: Once(Dependency.SOURCE),
@@ -123,7 +124,7 @@ class SourceChecks:
 
     async def _status(self, url: URL) -> int:
         response = await answered(Dependency.SOURCE, lambda: self._sources.request("HEAD", url, {}))
-        response.release()
+        response.close()
         return response.status
 
 

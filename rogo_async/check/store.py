@@ -22,6 +22,7 @@ from rogo_async.errors import (
     SetupError,
     SystemicFault,
 )
+from rogo_async.http import Client
 from rogo_async.settings import Settings
 
 T = TypeVar("T")
@@ -94,7 +95,9 @@ class StoreChecks:
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         )
         gate = Once(Dependency.STORE)
-        self._store = Store(self._account, session, gate)
+        http = Client()
+        stack.push_async_callback(http.aclose)
+        self._store = Store(self._account, http, gate)
         self._inventory = Inventory(self._account, session, gate)
         await findings.carry_out([Check("store.reach", self._reach, (), _ADVICE)])
         if findings.stands("store.reach"):

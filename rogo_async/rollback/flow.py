@@ -102,7 +102,7 @@ class Rollback:
         references = References(connections, opening.gate(Dependency.TARGET))
         removal = await self._removal(data, opening, connections)
         account = await opening.account()
-        inventory = Inventory(account, await opening.http(), opening.gate(Dependency.STORE))
+        inventory = Inventory(account, await opening.session(), opening.gate(Dependency.STORE))
         orphans = Orphans(self.settings, account, inventory, references, self._control)
         await wait_for_runs(references, self._control, "roll back")
         self._began = await inventory.now()

@@ -5,12 +5,11 @@ those of a run, from the environment.
 """
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import aiohttp
 
 from rogo_async.blobs import Account, Mover, Sources, Store
 from rogo_async.blobs.budget import ByteBudget
@@ -18,6 +17,7 @@ from rogo_async.commands import frame
 from rogo_async.control import Control
 from rogo_async.datadir import new_run_id
 from rogo_async.errors import Dependency
+from rogo_async.http import Client
 from rogo_async.measure import Measurements
 from rogo_async.model import FileKind, FileRef
 from rogo_async.resilience import Gate
@@ -33,18 +33,14 @@ async def move_all(settings: Settings, urls: list[str]) -> None:
         return Gate(dependency, control, measurements, settings.rogo_outage_limit, place=place)
 
     account = Account(settings)
-    connector = aiohttp.TCPConnector(limit=0)
-    jar = aiohttp.DummyCookieJar()
-    async with aiohttp.ClientSession(
-        connector=connector, auto_decompress=False, cookie_jar=jar
-    ) as session:
+    async with contextlib.aclosing(Client()) as http:
         sources = Sources(
-            session,
+            http,
             settings.allow_list,
             settings.source_sas,
             lambda place: gate(Dependency.SOURCE, place),
         )
-        store = Store(account, session, gate(Dependency.STORE))
+        store = Store(account, http, gate(Dependency.STORE))
         metadata = {"migratedFrom": "rogo_warehouse", "runId": run_id, "target": "bench"}
         mover = Mover(sources, store, ByteBudget(), metadata)
         waiting = enumerate(urls, start=1)
