@@ -224,7 +224,7 @@ def _parse_sas(text: str, hosts: tuple[str, ...]) -> dict[Origin, str]:
                 )
             host = hosts[0]
         token = token.lstrip("?")
-        if "=" not in token:
+        if "=" not in token or not token.isascii():
             raise ValueError("holds a token that is no SAS (expected sv=…&sig=…)")
         (origin,) = AllowList.from_hosts((host,)).origins
         tokens[origin] = token

@@ -2,7 +2,8 @@
 
 from rogo_async.blobs.account import Account
 from rogo_async.blobs.inventory import Content, Inventory, Listed
-from rogo_async.blobs.source import Sources, Stated, name_of
+from rogo_async.blobs.source import Sources, name_of
+from rogo_async.blobs.stated import Stated
 from rogo_async.blobs.store import MIGRATED_FROM, Blob, Store
 from rogo_async.blobs.transfer import Mover
 

@@ -1,9 +1,7 @@
 """Source files over HTTP: permitted hosts only, resumed where a connection breaks (SPEC §1)."""
 
-import base64
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from yarl import URL
@@ -11,6 +9,7 @@ from yarl import URL
 from rogo_async import classify
 from rogo_async.blobs.account import seconds_of
 from rogo_async.blobs.block import BLOCK_BYTES, Block
+from rogo_async.blobs.stated import Stated
 from rogo_async.errors import (
     Dependency,
     FailureCode,
@@ -29,15 +28,6 @@ QUIET_S: Final = 20.0
 _MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FORBIDDEN: Final = frozenset({401, 403})
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """What the source says of a file before its bytes come; None where it says nothing."""
-
-    size_bytes: int | None = None
-    md5: bytes | None = None
-    etag: str | None = None
 
 
 class Restart(Exception):
@@ -155,7 +145,7 @@ class Sources:
             # Not every server knows HEAD; what it says to a GET is what a run will meet.
             response = await self.fetch("GET", url, headers)
         response.close()
-        return _stated(response)
+        return Stated.by(response)
 
     async def fetch(self, method: str, url: URL, headers: Mapping[str, str]) -> Exchange:
         """A request that follows redirects within the host; the caller closes the response.
@@ -164,7 +154,7 @@ class Sources:
         """
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self.request(method, url, headers)
-            if response.status in {200, 206}:
+            if response.status == 200 or (response.status == 206 and "Range" in headers):
                 return response
             response.close()
             if response.status not in _REDIRECTS:
@@ -181,6 +171,7 @@ class Sources:
                 place,
                 _signed(url, self._tokens.get(place)),
                 headers,
+                within_s=BLOCK_S,
                 quiet_s=QUIET_S,
             )
         except ssl.SSLCertVerificationError:
@@ -280,8 +271,8 @@ class SourceFile:
             headers["If-Match"] = self.stated.etag
         response = await self._sources.fetch("GET", self.url, headers)
         if self._offset == 0:
-            self.stated = _stated(response)
-        elif response.status != 206:
+            self.stated = Stated.by(response)
+        elif not self.stated.is_gone_on_with(response, self._offset):
             response.close()
             raise Restart
         self._response = response
@@ -313,19 +304,6 @@ def _where(url: URL) -> str:
 
 def _broken(error: BaseException) -> TransientFault:
     return TransientFault(Dependency.SOURCE, "get", reason_of(error))
-
-
-def _stated(response: Exchange) -> Stated:
-    try:
-        md5 = base64.b64decode(response.header("Content-MD5") or "", validate=True)
-    except ValueError:
-        md5 = b""
-    etag = response.header("ETag")
-    return Stated(
-        size_bytes=response.length,
-        md5=md5 if len(md5) == 16 else None,
-        etag=etag if etag is not None and etag.isascii() else None,
-    )
 
 
 def _signed(url: URL, token: str | None) -> str:

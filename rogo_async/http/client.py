@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import aiohappyeyeballs
 
-from rogo_async.http.exchange import Broken, Connection, Exchange, Stale
+from rogo_async.http.connection import Broken, Connection, Stale
+from rogo_async.http.exchange import Exchange
 from rogo_async.rules.urls import Origin
 
 CONNECT_S: Final = 10.0
@@ -33,12 +34,14 @@ class Client:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._origins: dict[Origin, _Origin] = {}
+        self._origins: dict[tuple[Origin, bool], _Origin] = {}
+        self._is_closed = False
         self._under_way: set[Exchange] = set()
         self._timer = self._loop.call_later(_TICK_S, self._tick)
 
     async def aclose(self) -> None:
         """Give up every connection; who waits for an answer gets an error."""
+        self._is_closed = True
         self._timer.cancel()
         for exchange in list(self._under_way):
             exchange.fail(Broken("closed"))
@@ -67,18 +70,26 @@ class Client:
         """
         if within_s is quiet_s is math.inf:
             raise ValueError("a request without a deadline")
-        origin = self._origins.get(place)
+        # A server may send a body with the answer to HEAD where none belongs: its connections are
+        # used for HEAD alone, so that nobody takes it for a file.
+        key = place, method == "HEAD"
+        origin = self._origins.get(key)
         if origin is None:
-            origin = self._origins[place] = _Origin(place, self._loop)
+            origin = self._origins[key] = _Origin(place, self._loop)
         head = _head(method, target, origin.host_header, headers, len(body))
-        limits = (within_s, quiet_s)
+        limits = (self._loop.time() + within_s, quiet_s)
         connection = origin.kept(self._loop.time() - _KEPT_S)
         if connection is not None:
             try:
                 return await self._ask(connection, method, head, body, limits)
             except Stale:
                 origin.drop_idle(math.inf)
-        return await self._ask(await origin.connect(), method, head, body, limits)
+        connecting_s = self._loop.time()
+        connection = await origin.connect()
+        if self._is_closed:
+            connection.abort()
+        limits = (limits[0] + self._loop.time() - connecting_s, quiet_s)
+        return await self._ask(connection, method, head, body, limits)
 
     async def _ask(
         self,
@@ -88,12 +99,13 @@ class Client:
         body: bytes | bytearray,
         limits: tuple[float, float],
     ) -> Exchange:
-        within_s, quiet_s = limits
+        until_s, quiet_s = limits
         exchange = Exchange(
             connection,
             self._loop,
             bodiless=method == "HEAD",
-            until_s=self._loop.time() + within_s,
+            carries=bool(body),
+            until_s=until_s,
             quiet_s=quiet_s,
             ended=self._under_way.discard,
         )
@@ -159,7 +171,7 @@ class _Origin:
                     lambda: Connection(self._keep),
                     sock=there,
                     ssl=self._tls,
-                    server_hostname=self._host if self._tls else None,
+                    server_hostname=self._host.rstrip(".") if self._tls else None,
                 )
             except BaseException:
                 there.close()
@@ -174,9 +186,12 @@ class _Origin:
         """The host's addresses, asked for once for all who connect at the same time."""
         async with self._naming:
             if self._loop.time() - self._named_s > _NAMES_S:
-                self._addresses = await self._loop.getaddrinfo(
-                    self._host, self._port, type=socket.SOCK_STREAM
-                )
+                try:
+                    self._addresses = await self._loop.getaddrinfo(
+                        self._host, self._port, type=socket.SOCK_STREAM
+                    )
+                except UnicodeError:
+                    raise socket.gaierror(socket.EAI_NONAME, "no name of a host") from None
                 self._named_s = self._loop.time()
             return self._addresses
 

@@ -1,106 +1,37 @@
-"""One request and its answer, and the connection that they travel on."""
+"""One request's answer."""
 
 import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
 import httptools
 
+from rogo_async.http.connection import Broken, Connection, ProtocolError, Stale
+
 _HEAD_BYTES: Final = 64 * 1024
-"""Of an answer, before its body; a server that sends more of it is not listened to any longer."""
+"""Of an answer, before its body; who sends more of it is not listened to any longer."""
 _FRAMING: Final = 16
 """How many bytes of framing each byte of a body may have: chunks of one byte have five."""
 _AHEAD_BYTES: Final = 64 * 1024
 """What is taken in of a body that nobody waits for."""
-
-
-class ProtocolError(ConnectionError):
-    """The server's answer is no HTTP/1.1, or has no end."""
-
-
-class Broken(ConnectionError):
-    """The connection was lost before the answer had ended."""
-
-
-class Stale(Broken):
-    """A kept connection was lost before a byte of the answer came: the server had closed it."""
-
-
-class Connection(asyncio.Protocol):
-    """One connection to an origin. ``kept`` gives it back to its owner when an exchange is over."""
-
-    def __init__(self, kept: Callable[["Connection"], None]) -> None:
-        self._kept = kept
-        self._transport: asyncio.Transport
-        self._exchange: Exchange | None = None
-        self.is_open = False
-        self.used = 0
-        self.idle_since_s = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The loop's word that the connection stands."""
-        self._transport = cast("asyncio.Transport", transport)
-        self.is_open = True
-
-    def send(self, exchange: "Exchange", head: bytes, body: bytes | bytearray) -> None:
-        """Send a request; what comes back goes to ``exchange``."""
-        self._exchange = exchange
-        self.used += 1
-        self._transport.write(head)
-        if body:
-            self._transport.write(body)
-
-    def data_received(self, data: bytes) -> None:
-        """The loop's word that bytes came."""
-        if self._exchange is None:
-            self.abort()  # nobody asked
-        else:
-            self._exchange.feed(data)
-
-    def eof_received(self) -> None:
-        """The loop's word that the server will send no more."""
-        self.is_open = False
-        if self._exchange is not None:
-            self._exchange.end()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The loop's word that the connection is gone."""
-        self.is_open = False
-        if self._exchange is not None:
-            self._exchange.lost(error)
-
-    def pause(self) -> None:
-        """Take no more bytes in for now."""
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        """Take bytes in again."""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def release(self) -> None:
-        """The exchange is over and the connection as good as before."""
-        self._exchange = None
-        if self.is_open and not self._transport.get_write_buffer_size():
-            self._kept(self)
-        else:
-            self.abort()
-
-    def abort(self) -> None:
-        """Let go of the connection at once."""
-        self.is_open = False
-        self._exchange = None
-        self._transport.abort()
+_TAIL_BYTES: Final = 512 * 1024
+"""A body that misses less than this is taken in all the same: of a paused TLS connection that the
+server closes, uvloop throws away what it has decrypted, 256 KiB and more.
+"""
+_SMALL_BYTES: Final = 1024
+"""Parts below this are put together: each by itself would take more memory than it has bytes."""
+_LONGEST_NUMBER: Final = 19
 
 
 class Exchange:
     """One request's answer. Its owner calls ``close``.
 
     ``until_s`` on the loop's clock is when a wait for it ends at the latest, ``quiet_s`` how long
-    it may wait for the next byte. ``ended`` is told when the exchange needs its connection no more.
+    it may wait for the next byte. ``bodiless`` answers have no body whatever their head says;
+    ``carries`` tells that the request has one. ``ended`` is told when the exchange needs its
+    connection no more.
     """
 
     def __init__(
@@ -109,6 +40,7 @@ class Exchange:
         loop: asyncio.AbstractEventLoop,
         *,
         bodiless: bool,
+        carries: bool,
         until_s: float,
         quiet_s: float,
         ended: Callable[["Exchange"], None],
@@ -117,6 +49,7 @@ class Exchange:
         self._reused = connection.used > 0
         self._loop = loop
         self._bodiless = bodiless
+        self._carries = carries
         self._quiet_s = quiet_s
         self._ended = ended
         self.until_s = until_s
@@ -130,12 +63,13 @@ class Exchange:
         self._surplus = False
         self._can_go_on = False
         self._error: Exception | None = None
-        self._parts: deque[bytes] = deque()
+        self._parts: deque[bytes | bytearray] = deque()
         self._held_bytes = 0
         self._wanted_bytes = _AHEAD_BYTES
         self._paused = False
         self._fed_bytes = 0
         self._body_bytes = 0
+        self._length: int | None = None
         self.status = 0
 
     def header(self, name: str) -> str | None:
@@ -147,7 +81,7 @@ class Exchange:
     def length(self) -> int | None:
         """The body's length in bytes, where the server states it."""
         value = self._headers.get(b"content-length", b"")
-        return int(value) if value.isdigit() else None
+        return int(value) if value.isdigit() and len(value) <= _LONGEST_NUMBER else None
 
     @property
     def at_end(self) -> bool:
@@ -241,12 +175,15 @@ class Exchange:
 
     def on_headers_complete(self) -> None:
         """The head has ended."""
+        if self._has_head:
+            return  # of something beyond the answer
         status = self._parser.get_status_code()
         if status < 200:
             self._headers.clear()  # a word in between, such as 100
-        elif not self._has_head:
+        else:
             self.status = status
             self._has_head = True
+            self._length = self.length
             if self._bodiless:
                 self._whole()
 
@@ -256,11 +193,13 @@ class Exchange:
         if self._is_whole:
             self._surplus = True
             return
-        self._parts.append(data)
+        self._keep(data)
         self._held_bytes += len(data)
         if self._held_bytes >= self._wanted_bytes and not self._paused and self._connection:
-            self._paused = True
-            self._connection.pause()
+            left_bytes = math.inf if self._length is None else self._length - self._body_bytes
+            if left_bytes >= _TAIL_BYTES:
+                self._paused = True
+                self._connection.pause()
 
     def on_message_complete(self) -> None:
         """The answer has ended."""
@@ -268,6 +207,14 @@ class Exchange:
             self._whole()
 
     # Between them.
+
+    def _keep(self, data: bytes) -> None:
+        if len(data) >= _SMALL_BYTES:
+            self._parts.append(data)
+        elif self._parts and isinstance(self._parts[-1], bytearray):
+            self._parts[-1] += data
+        else:
+            self._parts.append(bytearray(data))
 
     def _whole(self) -> None:
         """The answer has ended; only now does the parser know whether the connection goes on."""
@@ -292,7 +239,9 @@ class Exchange:
             return
         if self._paused:
             connection.resume()
-        if self._can_go_on and not self._surplus:
+        # Who refuses a request may not have read all of it; TLS does not tell what is unsent.
+        is_spent = not self._carries or 200 <= self.status < 300
+        if self._can_go_on and is_spent and not self._surplus:
             connection.release()
         else:
             connection.abort()
@@ -306,7 +255,7 @@ class Exchange:
         parts = self._parts
         if self._held_bytes <= limit_bytes:
             self._held_bytes = 0
-            taken = parts[0] if len(parts) == 1 else b"".join(parts)
+            taken = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
             parts.clear()
             return taken
         taken_parts, missing = [], limit_bytes

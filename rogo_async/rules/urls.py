@@ -32,7 +32,7 @@ _ADDRESS: Final = re.compile(
     r"(?P<path>(?:/[^?]*)?)(?:\?(?P<query>.*))?"
 )
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{0,5}))?")
-_HOST: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
+_HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
 _TREACHEROUS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 # A `#` is encoded, not cut off: a blob's address has no fragment, its name may have a `#`.
 _UNSAFE_IN_PATH: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")

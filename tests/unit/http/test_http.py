@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import Peer, Server, Talk, talking
 
+from rogo_async.blobs import Stated
 from rogo_async.http import Client, Exchange
 from rogo_async.http import client as client_module
 
@@ -393,18 +395,140 @@ async def test_a_closed_answer_gives_its_connection_up(client: Client) -> None:
         assert await whole(client, server) == b"2"
 
 
-async def test_an_answer_before_the_request_has_ended(client: Client) -> None:
-    """The rest of the body would be taken for the next request."""
+@pytest.mark.parametrize("run", LOOPS)
+@pytest.mark.parametrize("secure", [False, True])
+def test_an_answer_before_the_request_has_ended(
+    run: Run, secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the body would be taken for the next request, or for one of its own."""
+    tls = trusted(tmp_path, monkeypatch) if secure else None
 
     async def early(peer: Peer) -> None:
         await peer.reader.readuntil(b"\r\n\r\n")
         await peer.say(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 3\r\n\r\n")
-        await asyncio.sleep(5)
+        await asyncio.sleep(30)
 
-    async with talking([early, answering(sized(b"2"))]) as server:
-        answer = await client.request("PUT", server.place, "/", {}, bytes(64 * MIB), within_s=5.0)
-        assert (answer.status, answer.header("Retry-After")) == (503, "3")
-        assert await whole(client, server) == b"2"
+    async def refused() -> None:
+        talks = [early, answering(sized(b"2"))]
+        async with talking(talks, tls) as server, contextlib.aclosing(Client()) as client:
+            answer = await client.request(
+                "PUT", server.place, "/", {}, bytes(16 * MIB), within_s=5.0
+            )
+            assert (answer.status, answer.header("Retry-After")) == (503, "3")
+            answer.close()
+            assert await whole(client, server, quiet_s=1.0) == b"2"
+
+    run(refused())
+
+
+@pytest.mark.parametrize("run", LOOPS)
+@pytest.mark.parametrize("size_bytes", [100_000, 300_000, 600_000])
+def test_a_tail_that_waits_when_the_server_closes(
+    run: Run, size_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for memory reads late; what the server sent before it closed is there then."""
+    tls = trusted(tmp_path, monkeypatch)
+    body = bytes(size_bytes)
+
+    async def closing(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(sized(body, b"Connection: close"))
+        await asyncio.sleep(0.1)
+        peer.cut()
+
+    async def late() -> bytes:
+        async with talking([closing], tls) as server, contextlib.aclosing(Client()) as client:
+            answer = await get(client, server)
+            await asyncio.sleep(0.3)
+            try:
+                return await answer.block(MIB, 5.0)
+            finally:
+                answer.close()
+
+    assert run(late()) == body
+
+
+async def test_a_body_behind_the_answer_to_head_is_no_file(client: Client) -> None:
+    async def wrong(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n")
+        await peer.request()
+        await peer.say(sized(b"EVIL"))
+
+    async with talking([wrong, answering(sized(b"good"))]) as server:
+        answer = await client.request("HEAD", server.place, "/f", {}, quiet_s=5.0)
+        answer.close()
+        assert await whole(client, server) == b"good"
+
+
+async def test_a_word_after_the_answer_changes_nothing(client: Client) -> None:
+    after = b"HTTP/1.1 100 Continue\r\n\r\n"
+    async with talking([answering(sized(b"1", b"ETag: this") + after)]) as server:
+        answer = await get(client, server)
+        assert (answer.status, answer.header("ETag"), answer.length) == (200, "this", 1)
+
+
+async def test_a_length_of_thousands_of_digits(client: Client) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 5_000 + b"5\r\n\r\nhello"
+    async with talking([answering(head)]) as server:
+        answer = await get(client, server)
+        assert (answer.length, await answer.block(MIB, 5.0)) == (None, b"hello")
+
+
+async def test_chunks_of_two_bytes_take_no_more_memory_than_their_bytes(client: Client) -> None:
+    async with talking([answering(chunked(BODY, 2))]) as server:
+        answer = await get(client, server)
+        tracemalloc.start()
+        try:
+            assert await answer.block(MIB, 5.0) == BODY
+            assert tracemalloc.get_traced_memory()[1] < 8 * len(BODY)
+        finally:
+            tracemalloc.stop()
+
+
+async def test_a_head_that_drips_has_a_deadline(client: Client) -> None:
+    async def dripping(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nX: ")
+        while True:
+            await peer.say(b"y")
+            await asyncio.sleep(0.05)
+
+    async with talking([dripping]) as server:
+        with pytest.raises(TimeoutError):
+            await client.request("GET", server.place, "/", {}, within_s=0.5, quiet_s=5.0)
+
+
+async def test_who_connects_while_all_is_closed(client: Client) -> None:
+    async with talking([answering(sized(b"1"))]) as server:
+        asking = asyncio.create_task(get(client, server))
+        await asyncio.sleep(0)
+        await client.aclose()
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(asking, 3.0)
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(get(client, server), 3.0)
+
+
+@pytest.mark.parametrize(
+    ("head", "goes_on"),
+    [
+        (b"206 OK\r\nContent-Range: bytes 5-9/10\r\nETag: e", True),
+        (b"206 OK\r\nContent-Range: bytes 5-9/*", True),
+        (b"206 OK\r\nContent-Range: bytes 5-9/10\r\nETag: f", False),
+        (b"206 OK\r\nContent-Range: bytes 0-9/10\r\nETag: e", False),
+        (b"206 OK\r\nContent-Range: bytes 5-8/10\r\nETag: e", False),
+        (b"206 OK\r\nContent-Range: bytes 5-10/11\r\nETag: e", False),
+        (b"206 OK\r\nETag: e", False),
+        (b"200 OK\r\nContent-Range: bytes 5-9/10\r\nETag: e", False),
+    ],
+)
+async def test_the_rest_of_a_file(client: Client, head: bytes, *, goes_on: bool) -> None:
+    """Another file's bytes, or others of this file, are not appended to what was read."""
+    parts = b"HTTP/1.1 " + head + b"\r\nContent-Length: 5\r\n\r\n56789"
+    async with talking([answering(parts)]) as server:
+        answer = await get(client, server)
+        assert Stated(10, None, "e").is_gone_on_with(answer, 5) is goes_on
 
 
 async def test_what_cannot_be_sent_is_not(client: Client) -> None:
@@ -461,6 +585,15 @@ async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             port = server.place[2]
             with pytest.raises(ssl.SSLCertVerificationError):
                 await client.request("GET", ("https", "127.0.0.1", port), "/", {}, quiet_s=5.0)
+
+
+def trusted(directory: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context whose certificate every new client trusts."""
+    files = certificate(directory)
+    monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(*files)
+    return tls
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:
