@@ -31,6 +31,7 @@ OURS = (
     ("rogo_async/rules/", "rules"),
     ("rogo_async/target/", "target insert"),
     ("rogo_async/warehouse/", "warehouse"),
+    ("rogo_async/http/", "HTTP protocol"),
     ("rogo_async/blobs/source", "source GET"),
     ("rogo_async/blobs/store", "store PUT"),
     ("rogo_async/blobs/account", "store PUT"),
