@@ -20,7 +20,7 @@ from rogo_async.target import Existing
 from rogo_async.warehouse import LookUp, Warehouse
 from rogo_async.warehouse.reader import CHUNK_ATTEMPTS
 
-_AHEAD_CHUNKS: Final = 2
+_AHEAD_CHUNKS: Final = 1
 _NOTHING: Final = LookUp((), ())
 log = structlog.get_logger()
 
@@ -75,7 +75,7 @@ class Sieve:
 
 
 class Feeder:
-    """Fills the consumers' queue; reads ahead of them by a few chunks and no more."""
+    """Fills the consumers' queue; reads ahead of them by two chunks and no more."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 from array import array
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from rogo_async.model import MappingRow, SourceRow
 from rogo_async.rules.identity import parse_attempt_id
 
 ERROR_COLUMN: Final = "Error"
-CHUNK_ROWS: Final = 256
+BLOCK_ROWS: Final = 256
+"""Rows that are found, and read, together."""
 
 USED_COLUMNS: Final = (
     "Attempt ID",
@@ -65,8 +67,8 @@ class _Layout:
 class SubmissionsFile:
     """submission_files.csv, read from its end without holding its rows in memory.
 
-    A first pass finds where each record begins (12 bytes a row are kept) and refuses what is
-    wrong with the file as a whole; rows are then parsed a chunk at a time.
+    A first pass finds where each block of ``BLOCK_ROWS`` rows begins and refuses what is wrong
+    with the file as a whole; rows are then parsed a block at a time.
     """
 
     def __init__(self, path: Path, handle: BinaryIO) -> None:
@@ -74,7 +76,8 @@ class SubmissionsFile:
         self._handle = handle
         self._mark = _fingerprint(handle)
         self._starts = array("Q")
-        self._lines = array("I")
+        self._lines = array("Q")
+        self._count = 0
         self.columns: tuple[str, ...] = ()
         self._layout = _Layout(0, (), None)
         self._selected: Sequence[int] = range(0)
@@ -101,15 +104,14 @@ class SubmissionsFile:
 
     def select_newest(self, count: int) -> None:
         """Keep the ``count`` rows nearest the end."""
-        total = len(self._starts)
-        self._selected = range(max(0, total - count), total)
+        self._selected = range(max(0, self._count - count), self._count)
 
     async def select_attempts(self, attempts: Iterable[int]) -> None:
         """Keep the selected rows of these attempts. Raises SetupError naming those without one."""
         wanted = set(attempts)
         kept = array("Q")
         found = set()
-        number = len(self._starts)
+        number = self._count
         async for rows in self.chunks_from_end():
             for row in rows:
                 number -= 1
@@ -124,14 +126,15 @@ class SubmissionsFile:
         self._selected = kept[::-1]
 
     async def chunks_from_end(self) -> AsyncIterator[list[SourceRow]]:
-        """The selected rows, newest first, some hundred at a time.
+        """The selected rows, newest first, those of a block at a time.
 
         Raises InputChanged when the file is no longer the one that was indexed.
         """
         end = len(self._selected)
         while end > 0:
-            begin = max(0, end - CHUNK_ROWS)
-            yield await asyncio.to_thread(self._read, self._selected[begin:end])
+            block = self._selected[end - 1] // BLOCK_ROWS
+            begin = bisect_left(self._selected, block * BLOCK_ROWS, 0, end)
+            yield await asyncio.to_thread(self._read, block, self._selected[begin:end])
             end = begin
 
     def _index(self) -> None:
@@ -145,35 +148,34 @@ class SubmissionsFile:
         self.columns = tuple(n for place, n in enumerate(header.cells) if place != error)
         self._layout = _Layout(len(names), tuple(places[name] for name in USED_COLUMNS), error)
         for record in reader:
-            self._starts.append(record.offset)
-            self._lines.append(record.line)
-        self._selected = range(len(self._starts))
+            if self._count % BLOCK_ROWS == 0:
+                self._starts.append(record.offset)
+                self._lines.append(record.line)
+            self._count += 1
+        self._selected = range(self._count)
         self._check_unchanged()
 
-    def _read(self, numbers: Sequence[int]) -> list[SourceRow]:
-        """Rows of these ascending numbers, the highest first. Neighbours are read at once."""
-        rows: list[SourceRow] = []
-        begin = 0
-        for place in range(1, len(numbers) + 1):
-            if place == len(numbers) or numbers[place] != numbers[place - 1] + 1:
-                rows.extend(self._read_block(numbers[begin], numbers[place - 1] + 1))
-                begin = place
+    def _read(self, block: int, numbers: Sequence[int]) -> list[SourceRow]:
+        """The rows of these ascending numbers, which all lie in this block, the highest first."""
+        first = block * BLOCK_ROWS
+        found = self._read_block(block)
+        rows = [self._layout.row(found[number - first]) for number in reversed(numbers)]
         self._check_unchanged()
-        return rows[::-1]
+        return rows
 
-    def _read_block(self, first: int, after: int) -> list[SourceRow]:
-        start = self._starts[first]
-        end = self._starts[after] if after < len(self._starts) else self._mark[0]
-        block = os.pread(self._handle.fileno(), end - start, start)
+    def _read_block(self, block: int) -> list[Record]:
+        is_last = block == len(self._starts) - 1
+        start = self._starts[block]
+        end = self._mark[0] if is_last else self._starts[block + 1]
+        content = os.pread(self._handle.fileno(), end - start, start)
+        line_before = self._lines[block] - 1
         try:
-            found = list(
-                records(io.BytesIO(block), start, self._lines[first] - 1, self._layout.width)
-            )
+            found = list(records(io.BytesIO(content), start, line_before, self._layout.width))
         except UnicodeDecodeError:
             raise InputChanged(self.path) from None
-        if [record.offset for record in found] != list(self._starts[first:after]):
+        if len(found) != min(BLOCK_ROWS, self._count - block * BLOCK_ROWS):
             raise InputChanged(self.path)
-        return [self._layout.row(record) for record in found]
+        return found
 
     def _check_unchanged(self) -> None:
         if _fingerprint(self._handle) != self._mark:

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,47 @@ async def test_selections_narrow_each_other(tmp_path: Path) -> None:
         assert len(file) == 2
         with pytest.raises(SetupError, match="no row for attempt 99"):
             await file.select_attempts([2, 99])
+    finally:
+        file.close()
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 344, 345, 512, 599, 600, 601])
+async def test_the_newest_rows_are_those_wherever_blocks_end(tmp_path: Path, count: int) -> None:
+    path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
+    file = await SubmissionsFile.open(path)
+    try:
+        file.select_newest(count)
+        found = [each async for chunk in file.chunks_from_end() for each in chunk]
+        wanted = range(600, max(0, 600 - count), -1)
+        assert [(each.attempt_id, each.line) for each in found] == [(str(n), n + 1) for n in wanted]
+    finally:
+        file.close()
+
+
+async def test_single_rows_are_found_wherever_blocks_end(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
+    file = await SubmissionsFile.open(path)
+    try:
+        wanted = [1, 2, 256, 257, 300, 512, 513, 600]
+        await file.select_attempts(wanted)
+        found = [each async for chunk in file.chunks_from_end() for each in chunk]
+        assert [int(each.attempt_id) for each in found] == wanted[::-1]
+        assert [each.line for each in found] == [n + 1 for n in wanted[::-1]]
+    finally:
+        file.close()
+
+
+async def test_rows_that_merge_behind_our_back_are_not_taken(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
+    file = await SubmissionsFile.open(path)
+    try:
+        at = path.stat()
+        content = path.read_bytes()
+        place = content.index(b"\r\n", len(content) // 2)
+        path.write_bytes(content[:place] + b",," + content[place + 2 :])
+        os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+        with pytest.raises(InputChanged):
+            _ = [each async for chunk in file.chunks_from_end() for each in chunk]
     finally:
         file.close()
 
