@@ -1,7 +1,7 @@
 """The destination account: how it is reached and how requests to it are signed (SPEC §4)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -11,6 +11,7 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 from rogo_async import classify
+from rogo_async.blobs.sharedkey import SharedKey
 from rogo_async.errors import (
     Dependency,
     DependencyFault,
@@ -55,6 +56,7 @@ class Account:
         self._signature: _Signature | None = None
         self._signing = asyncio.Lock()
         self._service = self._service_client(settings)
+        self._shared_key = self._shared_key_of_service()
         self.container: ContainerClient = self._service.get_container_client(self._container_name)
         self.container_url = (
             f"{self._service.url.partition('?')[0].rstrip('/')}/{self._container_name}"
@@ -74,19 +76,18 @@ class Account:
         """
         await self.call("container", self.container.get_container_properties)
 
-    async def sas(self) -> str:
-        """A query string that signs reads, writes and deletes in the container.
+    async def signed(
+        self, method: str, path: str, headers: Mapping[str, str], body_bytes: int = 0
+    ) -> tuple[str, Mapping[str, str]]:
+        """Path and query, and the headers, of a request to a blob of the container.
 
-        Renewed at half its life. Raises a DependencyFault where a user delegation key is needed
-        and cannot be had.
+        With an account key each request has a signature of its own, which lets nothing else be
+        done; otherwise there is a SAS in the query. ``path`` is percent-encoded. Raises a
+        DependencyFault where a user delegation key is needed and cannot be had.
         """
-        if self._given_sas is not None:
-            return self._given_sas
-        if self._signature is None or datetime.now(UTC) >= self._signature.renew_at:
-            async with self._signing:
-                if self._signature is None or datetime.now(UTC) >= self._signature.renew_at:
-                    self._signature = await self._sign()
-        return self._signature.query
+        if self._shared_key is not None:
+            return path, self._shared_key.signed(method, path, headers, body_bytes)
+        return f"{path}?{await self._sas()}", headers
 
     async def call(
         self, operation: str, request: Callable[[], Awaitable[T]], size_bytes: int = 0
@@ -103,26 +104,44 @@ class Account:
         except AzureError as error:
             raise fault_of(operation, error) from None
 
-    async def _sign(self) -> _Signature:
+    async def _sas(self) -> str:
+        """The SAS that was given, or one of a user delegation key, renewed at half its life."""
+        if self._given_sas is not None:
+            return self._given_sas
+        if self._signature is None or datetime.now(UTC) >= self._signature.renew_at:
+            async with self._signing:
+                if self._signature is None or datetime.now(UTC) >= self._signature.renew_at:
+                    self._signature = await self._delegated()
+        return self._signature.query
+
+    async def _delegated(self) -> _Signature:
         now = datetime.now(UTC)
         start, expiry = now - _CLOCK_SLACK, now + SAS_LIFE
-        key: dict[str, Any] = {}
-        if self._credential is not None:
-            key["user_delegation_key"] = await self.call(
-                "delegation_key",
-                lambda: self._service.get_user_delegation_key(start, expiry),
-            )
-        else:
-            key["account_key"] = self._service.credential.account_key
+        key = await self.call(
+            "delegation_key", lambda: self._service.get_user_delegation_key(start, expiry)
+        )
         query = generate_container_sas(
             account_name=str(self._service.account_name),
             container_name=self._container_name,
             permission=ContainerSasPermissions(read=True, write=True, create=True, delete=True),
             start=start,
             expiry=expiry,
-            **key,
+            user_delegation_key=key,
         )
         return _Signature(query, now + SAS_LIFE / 2)
+
+    def _shared_key_of_service(self) -> SharedKey | None:
+        """None where there is no key: credentials of Entra, or a SAS alone."""
+        if self._credential is not None or self._given_sas is not None:
+            return None
+        credential = self._service.credential
+        try:
+            return SharedKey(credential.account_name, credential.account_key)
+        except ValueError:
+            raise SetupError(
+                "the storage account's key is not base64. Copy it anew into "
+                f"AZURE_STORAGE_ACCOUNT_KEY or {_CONNECTION_STRING}"
+            ) from None
 
     def _service_client(self, settings: Settings) -> BlobServiceClient:
         if settings.azure_storage_connection_string is not None:

@@ -140,15 +140,17 @@ class Inventory:
         )
 
     async def _read(self, name: str, *, whole: bool) -> Content | None:
-        url = URL(
-            f"{self._account.container_url}/{quote(name)}?{await self._account.sas()}", encoded=True
+        method = "GET" if whole else "HEAD"
+        there = URL(f"{self._account.container_url}/{quote(name)}", encoded=True)
+        target, headers = await self._account.signed(
+            method, there.raw_path, {"x-ms-version": API_VERSION}
         )
         digest, size_bytes = hashlib.md5(usedforsecurity=False), 0
         try:
             async with self._session.request(
-                "GET" if whole else "HEAD",
-                url,
-                headers={"x-ms-version": API_VERSION},
+                method,
+                URL(f"{there.origin()}{target}", encoded=True),
+                headers=headers,
                 timeout=_TIMEOUT,
                 allow_redirects=False,
             ) as response:
@@ -160,17 +162,17 @@ class Inventory:
                 async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
                     size_bytes += len(chunk)
                     digest.update(chunk)
-                headers = response.headers
+                stated = response.headers
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             raise TransientFault(Dependency.STORE, "read", reason_of(error)) from None
         return Content(
             size_bytes=size_bytes,
             md5=digest.digest(),
             stated_bytes=response.content_length,
-            stated_md5=_md5_of(headers.get("Content-MD5", "")),
+            stated_md5=_md5_of(stated.get("Content-MD5", "")),
             metadata={
                 key.lower().removeprefix("x-ms-meta-"): value
-                for key, value in headers.items()
+                for key, value in stated.items()
                 if key.lower().startswith("x-ms-meta-")
             },
         )

@@ -128,14 +128,11 @@ class Store:
         await self._account.check()
 
     async def _put(self, blob: Blob, data: Block, headers: dict[str, str], digest: str) -> None:
+        path = f"{self._path}/{blob.name}"
+        target, signed = await self._account.signed("PUT", path, headers, len(data))
         try:
             answer = await self._http.request(
-                "PUT",
-                self._origin,
-                f"{self._path}/{blob.name}?{await self._account.sas()}",
-                headers,
-                data,
-                within_s=deadline_s(len(data)),
+                "PUT", self._origin, target, signed, data, within_s=deadline_s(len(data))
             )
         except OSError as error:
             raise TransientFault(Dependency.STORE, "put", reason_of(error)) from None

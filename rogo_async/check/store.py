@@ -139,8 +139,11 @@ class StoreChecks:
         return compared(*self._times, "the store's")
 
     async def _signature(self) -> Verdict:
-        await answered(Dependency.STORE, lambda: soon(self._account.sas))
+        await answered(Dependency.STORE, lambda: soon(self._signed))
         return ok("requests can be signed")
+
+    async def _signed(self) -> None:
+        await self._account.signed("GET", "/", {})
 
     async def _write(self) -> Verdict:
         self._may_stand = True
