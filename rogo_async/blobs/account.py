@@ -160,8 +160,7 @@ class Account:
         if settings.azure_storage_account_key is not None:
             key = settings.azure_storage_account_key.get_secret_value()
             return BlobServiceClient(url, credential=key, **_NO_RETRIES)
-        # It takes a third of a second to load and few installations need it.
-        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - as said above
+        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - slow to load; few need it
 
         self._credential = DefaultAzureCredential()
         return BlobServiceClient(url, credential=self._credential, **_NO_RETRIES)

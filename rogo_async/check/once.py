@@ -26,7 +26,7 @@ class Once(Gate):
         self,
         operation: str,  # noqa: ARG002 - the interface's
         work: Callable[[], Coroutine[Any, Any, T]],
-        probe: Callable[[], Coroutine[Any, Any, object]],  # noqa: ARG002 - as above
+        probe: Callable[[], Coroutine[Any, Any, object]],  # noqa: ARG002 - the interface's
     ) -> T:
         """Run ``work`` and raise what it raises."""
         return await work()

@@ -35,8 +35,7 @@ def demo(rows: int, seed: int, directory: Path | None, *, serve: bool) -> None:
     """Start servers, generate submissions, migrate them, and check what came out."""
     try:
         _require_extra()
-        # The embedded stack is an extra: who does not install it can still migrate.
-        from rogo_async.devstack.demo import Demo  # noqa: PLC0415 - as said above
+        from rogo_async.devstack.demo import Demo  # noqa: PLC0415 - its libraries are an extra
 
         code = asyncio.run(Demo(rows, seed, directory, click.echo).execute(serve=serve))
     except SetupError as error:

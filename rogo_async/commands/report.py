@@ -25,7 +25,6 @@ def report(run_id: str | None, output: Path | None, data_dir: Path | None) -> No
 
     The page loads nothing and names nobody: it can be mailed. No server is asked.
     """
-    # The libraries that draw are slow to load, and only this command needs them.
     from rogo_async.report.stored import newest_run, write_report  # noqa: PLC0415 - charts take a while to load
 
     overrides = {} if data_dir is None else {"rogo_data_dir": data_dir}

@@ -54,7 +54,7 @@ def _selection(run_id: str | None, attempts: tuple[int, ...]) -> Selection:
     return OfRun(run_id)
 
 
-async def _agree(question: str) -> bool:  # noqa: ARG001 - it stands in for _ask
+async def _agree(question: str) -> bool:  # noqa: ARG001 - --yes: it stands in for _ask
     return True
 
 
