@@ -12,14 +12,15 @@ Pairs = list[tuple[str, str]]
 """Keywords, as written, and values, freed of their quotes, in the order in which they stand."""
 
 _ODBC_PAIR: Final = re.compile(
-    r"\s*(?P<key>[^=;{}]+?)\s*=\s*(?P<value>\{(?:[^}]|\}\})*\}|(?!\{)[^;]*?)\s*(?:;|\Z)", re.DOTALL
+    r"\s*(?P<key>[^\s=;{}][^=;{}]*?)\s*=\s*(?P<value>\{(?:[^}]|\}\})*\}|(?!\{)[^;]*?)\s*(?:;|\Z)",
+    re.DOTALL,
 )
 _FREETDS_PAIR: Final = re.compile(
-    r"\s*(?P<key>[^=;{}]+?)\s*=\s*(?P<value>\{.*?\}(?=\s*(?:;|\Z))|(?!\{)[^;]*?)\s*(?:;|\Z)",
+    r"\s*(?P<key>[^\s=;{}][^=;{}]*?)\s*=\s*(?P<value>\{.*?\}(?=\s*(?:;|\Z))|(?!\{)[^;]*?)\s*(?:;|\Z)",
     re.DOTALL,
 )
 _ADO_PAIR: Final = re.compile(
-    r"\s*(?P<key>(?:==|[^=;])+?)\s*=(?!=)\s*"
+    r"\s*(?P<key>(?:==|[^\s=;])(?:==|[^=;])*?)\s*=(?!=)\s*"
     r"(?P<value>\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|(?![\"'])[^;]*?)\s*(?:;|\Z)",
     re.DOTALL,
 )

@@ -1,7 +1,7 @@
 """Connection strings: what is written down is read back, in either form."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rogo_async.warehouse.grammar import odbc_value, read
@@ -40,6 +40,8 @@ def test_an_ado_string_gives_back_every_value(values: list[str], mark: str) -> N
 
 
 @given(st.text() | TRICKY)
+@example(" =")
+@example("a=b; \t=c")
 def test_any_text_is_read_or_is_of_neither_form(text: str) -> None:
     form = read(text)
     assert form is None or all(key.strip() for key, _ in form.pairs)
