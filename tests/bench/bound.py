@@ -10,7 +10,7 @@ from bench.report import Report
 from bench.wire import wired
 
 COUNTS = (8, 32, 128, 256)
-WAVES = 16
+WAVES = 12
 ALONE_ROWS = 12
 TARGETS = {8: 0.95, 32: 0.95, 128: 0.95, 256: 0.9}
 
@@ -18,12 +18,13 @@ TARGETS = {8: 0.95, 32: 0.95, 128: 0.95, 256: 0.9}
 async def measure(report: Report, *, quick: bool, stretch: float | None) -> None:
     """Time one consumer, then 8, 32, 128 and 256, on the same wire."""
     waves = 9 if quick else WAVES
-    rows = max(delayed.CALIBRATION_ROWS, waves * max(COUNTS))
+    most = max(COUNTS)
+    rows = waves * most
     with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
         directory = Path(name)
         async with ground.stack_in(directory / "stack") as stack:
             field = await ground.prepared(stack, rows)
-            factor = stretch or await calibrated(field, directory, max(COUNTS) / ideal_latency_s())
+            factor = stretch or await calibrated(field, directory, most / ideal_latency_s(), rows)
             async with wired(stack, factor) as wire:
                 alone = await ours_at(field, directory, wire, 1, ALONE_ROWS)
                 runs = {

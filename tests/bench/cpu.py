@@ -14,7 +14,7 @@ from bench.meters import MACHINE, metered
 from bench.report import Report
 
 ROWS = 2_000
-REPEATS = 3
+REPEATS = 5
 MOST_MS = 2.0
 SHOWN = 15
 

@@ -11,7 +11,6 @@ from bench.wire import ROUND_TRIP_MS, Wire, wired
 from rogo_async.devstack.stack import Stack
 
 HALF_A_CORE = 0.5
-CALIBRATION_ROWS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +33,21 @@ def ideal_latency_s() -> float:
     return sum(ROUND_TRIP_MS[kind] for kind in ("get", "put", "target")) / 1_000
 
 
-async def calibrated(field: ground.Ground, directory: Path, peak_rate: float) -> float:
+async def calibrated(field: ground.Ground, directory: Path, peak_rate: float, rows: int) -> float:
     """The stretch at which ``peak_rate`` leaves every server and proxy half a core to spare.
 
-    Found from the CPU time a submission of each, in a run through proxies that do not delay.
+    Found from the CPU time a submission of each, in a run through proxies that do not delay. It
+    has ``rows`` submissions, as many as the longest run that follows: what Azurite needs for a
+    blob grows with the number of those that it has.
     """
     async with wired(field.stack, 0.0) as wire:
         place = await field.new_target("calibration", directory / "calibration")
-        field.write_inputs(
-            place.data_dir, CALIBRATION_ROWS, wire.source_base(field.stack, field.place)
-        )
+        field.write_inputs(place.data_dir, rows, wire.source_base(field.stack, field.place))
         async with metered(pids(field.stack, wire)) as meters:
-            await client.run(
-                wire.environment(field.stack, place), place.data_dir, 64, CALIBRATION_ROWS
-            )
+            await client.run(wire.environment(field.stack, place), place.data_dir, 64, rows)
         used = meters.all_used()
     await field.stack.remove_place(ground.own_of(place))
-    each = {n: used[n] / CALIBRATION_ROWS for n in used if n != MACHINE}
+    each = {n: used[n] / rows for n in used if n != MACHINE}
     return stretch_for(peak_rate, each, HALF_A_CORE)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from bench import ground
 from bench.client import BenchError
 from bench.delayed import (
-    CALIBRATION_ROWS,
     Measured,
     calibrated,
     ideal_latency_s,
@@ -29,7 +28,7 @@ from rogo_async.devstack.process import tied_to_us
 from rogo_async.settings import DEFAULT_CONCURRENCY
 
 MOST = 256
-WAVES = 20
+WAVES = 12
 TARGETS = {"5": 2.0, "default": 25.0, "256": 100.0}
 
 
@@ -37,12 +36,12 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
     """Time the old design on a sample, ours at 5, the default and 256, on the same wire."""
     waves = 9 if quick else WAVES
     counts = {"5": 5, "default": DEFAULT_CONCURRENCY, "256": MOST}
-    rows = max(CALIBRATION_ROWS, waves * MOST)
+    rows = waves * MOST
     with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
         directory = Path(name)
         async with ground.stack_in(directory / "stack") as stack:
             field = await ground.prepared(stack, rows)
-            factor = stretch or await calibrated(field, directory, MOST / ideal_latency_s())
+            factor = stretch or await calibrated(field, directory, MOST / ideal_latency_s(), rows)
             async with wired(stack, factor) as wire:
                 old = await _old_design(field, directory, wire, WORKERS * (8 if quick else 12))
                 ours = {
