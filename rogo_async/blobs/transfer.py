@@ -46,14 +46,21 @@ class Mover:
         Where several fail, the first of them in that order decides, whichever was faster. Raises
         RowFault (source_…, file_corrupt), RunStopped or a DependencyFault.
         """
+        first, *others = refs
         tasks = [
             asyncio.create_task(
                 self._move(ref, identity), name=f"file-{identity.attempt}-{ref.order}"
             )
-            for ref in refs
+            for ref in others
         ]
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        stored = []
+        try:
+            stored = [await self._move(first, identity)]
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result

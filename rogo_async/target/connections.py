@@ -8,8 +8,7 @@ before it is given back.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -224,36 +223,55 @@ class Connections:
         except LIBRARY_ERRORS:
             self._pool.terminate()
 
-    @asynccontextmanager
-    async def session(self, operation: str, *, writing: bool = False) -> AsyncIterator[Session]:
-        """A connection; whatever goes wrong on it leaves as a fault of this package.
+    def session(self, operation: str, *, writing: bool = False) -> "Loan":
+        """A connection for the length of an async with block, as a Session; whatever goes wrong
+        on it leaves as a fault of this package.
 
         Raises what ``fault_of`` gives.
         """
-        try:
-            connection = await self._pool.acquire(timeout=CONNECT_S + STATEMENT_S)
-        except LIBRARY_ERRORS as error:
-            raise fault_of(operation, error) from None
-        answered = False
-        try:
-            yield Session(connection)
-            answered = True
-        except asyncpg.PostgresError as error:
-            answered = not isinstance(error, asyncpg.PostgresConnectionError)
-            raise fault_of(operation, error, writing=writing) from None
-        except LIBRARY_ERRORS as error:
-            raise fault_of(operation, error, writing=writing) from None
-        finally:
-            if not answered:
-                # A connection that was lost has gone back to the pool by itself.
-                with contextlib.suppress(asyncpg.InterfaceError):
-                    connection.terminate()
-            await self._pool.release(connection, timeout=CLOSE_S)
+        return Loan(self._pool, operation, writing=writing)
 
     async def probe(self) -> None:
         """Ask the server for one value on a connection. Raises a DependencyFault."""
         async with self.session("probe") as session:
             await session.raw.fetchval("SELECT 1", timeout=CONNECT_S)
+
+
+class Loan:
+    """A connection of the pool, from one end of an async with block to the other.
+
+    No ``asynccontextmanager``: the loop would register a generator for each submission.
+    """
+
+    __slots__ = ("_connection", "_operation", "_pool", "_writing")
+
+    def __init__(self, pool: Any, operation: str, *, writing: bool) -> None:
+        self._pool = pool
+        self._operation = operation
+        self._writing = writing
+        self._connection: Any = None
+
+    async def __aenter__(self) -> Session:
+        try:
+            self._connection = await self._pool.acquire(timeout=CONNECT_S + STATEMENT_S)
+        except LIBRARY_ERRORS as error:
+            raise fault_of(self._operation, error) from None
+        return Session(self._connection)
+
+    async def __aexit__(
+        self, _kind: object, error: BaseException | None, _traceback: object
+    ) -> None:
+        if isinstance(error, asyncpg.PostgresError):
+            answered = not isinstance(error, asyncpg.PostgresConnectionError)
+        else:
+            answered = error is None
+        if not answered:
+            # A connection that was lost has gone back to the pool by itself.
+            with contextlib.suppress(asyncpg.InterfaceError):
+                self._connection.terminate()
+        await self._pool.release(self._connection, timeout=CLOSE_S)
+        if isinstance(error, LIBRARY_ERRORS):
+            raise fault_of(self._operation, error, writing=self._writing) from None
 
 
 async def _prepare(connection: Any) -> None:
