@@ -55,9 +55,11 @@ class Connection(asyncio.Protocol):
             raise Broken("closed")
         self._exchange = exchange
         self.used += 1
-        if len(body) <= _JOINED_BYTES:
+        if not body:
+            self._transport.write(head)
+        elif len(body) <= _JOINED_BYTES:
             # Two writes would be two calls of the system, and two packets.
-            self._transport.write(head + body)
+            self._transport.writelines((head, body))
         else:
             self._transport.write(head)
             self._transport.write(body)

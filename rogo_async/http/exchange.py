@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -56,8 +56,14 @@ class Exchange:
         self.deadline_s = math.inf
         """When the present wait ends; infinite while nobody waits."""
         self._waiter: asyncio.Future[None] | None = None
-        self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[bytes, bytes] = {}
+        """By their names in lower case, once the head has ended."""
+        self._fields: dict[bytes, bytes] = {}
+        self.on_header = self._fields.setdefault
+        """What the parser says of a header: the first of its name counts. A method would be called
+        sixty times a submission.
+        """
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._has_head = False
         self._is_whole = False
         self._surplus = False
@@ -69,19 +75,14 @@ class Exchange:
         self._paused = False
         self._fed_bytes = 0
         self._body_bytes = 0
-        self._length: int | None = None
         self.status = 0
+        self.length: int | None = None
+        """The body's length in bytes, where the server states it."""
 
     def header(self, name: str) -> str | None:
         """The first header of that name, whose case does not matter; None when there is none."""
         value = self._headers.get(name.lower().encode("ascii"))
         return None if value is None else value.decode("latin-1")
-
-    @property
-    def length(self) -> int | None:
-        """The body's length in bytes, where the server states it."""
-        value = self._headers.get(b"content-length", b"")
-        return int(value) if value.isdigit() and len(value) <= _LONGEST_NUMBER else None
 
     @property
     def at_end(self) -> bool:
@@ -140,6 +141,7 @@ class Exchange:
             self.fail(ProtocolError("too much beside the body"))
             return
         if self._has_head:
+            self._fields.clear()  # trailers, which nobody wants
             self._wake()
 
     def end(self) -> None:
@@ -168,22 +170,21 @@ class Exchange:
         """Another answer begins."""
         self._surplus = self._is_whole
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or, behind the body, a trailer, which nobody wants."""
-        if not self._has_head:
-            self._headers.setdefault(name.lower(), value)
-
     def on_headers_complete(self) -> None:
         """The head has ended."""
         if self._has_head:
             return  # of something beyond the answer
         status = self._parser.get_status_code()
         if status < 200:
-            self._headers.clear()  # a word in between, such as 100
+            self._fields.clear()  # a word in between, such as 100
         else:
             self.status = status
             self._has_head = True
-            self._length = self.length
+            for name, value in self._fields.items():
+                self._headers.setdefault(name.lower(), value)
+            stated = self._headers.get(b"content-length", b"")
+            if stated.isdigit() and len(stated) <= _LONGEST_NUMBER:
+                self.length = int(stated)
             if self._bodiless:
                 self._whole()
 
@@ -196,7 +197,7 @@ class Exchange:
         self._keep(data)
         self._held_bytes += len(data)
         if self._held_bytes >= self._wanted_bytes and not self._paused and self._connection:
-            left_bytes = math.inf if self._length is None else self._length - self._body_bytes
+            left_bytes = math.inf if self.length is None else self.length - self._body_bytes
             if left_bytes >= _TAIL_BYTES:
                 self._paused = True
                 self._connection.pause()
@@ -229,6 +230,7 @@ class Exchange:
         """The connection, which this exchange needs no more."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._parser = None  # it holds this exchange, and would wait for the collector with it
             self._ended(self)
         return connection
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import ssl
 import tracemalloc
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -529,6 +531,23 @@ async def test_the_rest_of_a_file(client: Client, head: bytes, *, goes_on: bool)
     async with talking([answering(parts)]) as server:
         answer = await get(client, server)
         assert Stated(10, None, "e").is_gone_on_with(answer, 5) is goes_on
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 3_000])
+async def test_an_answer_that_is_over_leaves_nothing_to_collect(
+    client: Client, body: bytes
+) -> None:
+    async with talking([answering(sized(body))]) as server:
+        answer = await get(client, server)
+        assert await answer.block(MIB, 5.0) == body
+        seen = weakref.ref(answer)
+        answer.close()
+        gc.disable()
+        try:
+            del answer
+            assert seen() is None
+        finally:
+            gc.enable()
 
 
 async def test_what_cannot_be_sent_is_not(client: Client) -> None:
