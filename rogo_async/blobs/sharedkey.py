@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import hmac
+import time
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Final
 
 _SIGNED: Final = (
@@ -28,7 +30,10 @@ class SharedKey:
 
     def __init__(self, account: str, key: str) -> None:
         self._account = account
-        self._key = base64.b64decode(key, validate=True)
+        # Copied for each request: nine tenths of a whole HMAC are the work on the key. With a
+        # function of Python the library keeps two digests, which OpenSSL copies faster than its own
+        # HMAC.
+        self._hmac = hmac.new(base64.b64decode(key, validate=True), digestmod=_sha256)
 
     def signed(
         self, method: str, path: str, headers: Mapping[str, str], body_bytes: int
@@ -36,19 +41,31 @@ class SharedKey:
         """The headers with ``x-ms-date`` and ``Authorization``, good for a quarter of an hour.
 
         ``path`` is percent-encoded as it is sent, the account's own part of an emulator's included;
-        it has no query. ``headers`` have ``x-ms-version`` 2015-02-21 or later among them.
+        it has no query. ``headers`` have ``x-ms-version`` 2015-02-21 or later among them, and no
+        blanks around a value.
         """
-        dated = {**headers, "x-ms-date": formatdate(usegmt=True)}
-        lower = {name.lower(): value.strip() for name, value in dated.items()}
+        dated = {**headers, "x-ms-date": _date(int(time.time()))}
+        lower = {name.lower(): value for name, value in dated.items()}
         if body_bytes:
             lower["content-length"] = str(body_bytes)
         lines = [
             method,
-            *(lower.get(name, "") for name in _SIGNED),
-            *(f"{name}:{lower[name]}" for name in sorted(lower) if name.startswith("x-ms-")),
+            *[lower.get(name, "") for name in _SIGNED],
+            *[f"{name}:{value}" for name, value in sorted(lower.items()) if name[:5] == "x-ms-"],
             f"/{self._account}{path}",
         ]
-        digest = hmac.digest(self._key, "\n".join(lines).encode(), hashlib.sha256)
-        signature = base64.b64encode(digest).decode()
+        mac = self._hmac.copy()
+        mac.update("\n".join(lines).encode())
+        signature = base64.b64encode(mac.digest()).decode()
         dated["Authorization"] = f"SharedKey {self._account}:{signature}"
         return dated
+
+
+def _sha256(data: bytes = b"") -> "hashlib._Hash":
+    return hashlib.sha256(data)
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    """A second since 1970 as HTTP writes it."""
+    return formatdate(second, usegmt=True)

@@ -1,6 +1,6 @@
 """What a source says of a file before its bytes come."""
 
-import base64
+import binascii
 import re
 from dataclasses import dataclass
 from typing import Final, Self
@@ -24,7 +24,7 @@ class Stated:
     def by(cls, answer: Exchange) -> Self:
         """What an answer for the whole file states."""
         try:
-            md5 = base64.b64decode(answer.header("Content-MD5") or "", validate=True)
+            md5 = binascii.a2b_base64(answer.header("Content-MD5") or "", strict_mode=True)
         except ValueError:
             md5 = b""
         etag = answer.header("ETag")
