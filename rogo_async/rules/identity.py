@@ -3,7 +3,7 @@
 import hashlib
 import re
 from typing import Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from rogo_async.errors import FailureCode, RowFault
 from rogo_async.model import Identity
@@ -66,7 +66,7 @@ def attempt_of_launch_id(launch_id: str) -> int | None:
 
 def submission_id(run_id: str, attempt: int) -> str:
     """Give the id of an attempt's submission in a run: the same one each time it is asked for."""
-    return str(uuid5(_NAMESPACE, f"submission/{attempt}/{run_id}"))
+    return _uuid5(_NAMESPACE.bytes, f"submission/{attempt}/{run_id}")
 
 
 def is_uuid(text: str) -> bool:
@@ -77,13 +77,9 @@ def is_uuid(text: str) -> bool:
 def child_id(submission_id: str, kind: str, index: int = 0) -> str:
     """Give the id of a row that belongs to a submission: its ``index``-th of that kind.
 
-    A UUIDv5 within the submission's. Written out, since a submission has a dozen of them and
-    ``uuid.uuid5`` takes four times as long.
+    A UUIDv5 within the submission's.
     """
-    name = bytes.fromhex(submission_id.replace("-", "")) + f"{index}/{kind}".encode()
-    digest = hashlib.sha1(name, usedforsecurity=False).hexdigest()
-    variant = "89ab"[int(digest[16], 16) & 3]
-    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+    return _uuid5(bytes.fromhex(submission_id.replace("-", "")), f"{index}/{kind}")
 
 
 def identify(attempt: int, run_id: str, instance_id: str) -> Identity:
@@ -93,3 +89,12 @@ def identify(attempt: int, run_id: str, instance_id: str) -> Identity:
         launch_id=launch_id(attempt, instance_id),
         submission_id=submission_id(run_id, attempt),
     )
+
+
+def _uuid5(namespace: bytes, name: str) -> str:
+    """Written out, since a submission has a dozen of them and ``uuid.uuid5`` takes four times as
+    long.
+    """
+    digest = hashlib.sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"

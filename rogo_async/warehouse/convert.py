@@ -42,7 +42,7 @@ class _Row:
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
         try:
-            number = Decimal(str(value).strip())
+            number = value if isinstance(value, Decimal) else Decimal(str(value).strip())
         except (InvalidOperation, ValueError):
             number = Decimal("NaN")
         if not number.is_finite():
@@ -77,6 +77,8 @@ def _plain(value: object) -> str:
 
     Raises TypeError for bytes and ValueError for a number of several thousand digits.
     """
+    if isinstance(value, str):
+        return value
     if isinstance(value, bytes | bytearray):
         raise TypeError(type(value).__name__)
     if isinstance(value, float):
