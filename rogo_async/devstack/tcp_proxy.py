@@ -346,4 +346,5 @@ class _End(asyncio.Protocol):
         elif self.peer.finished:
             self._link.close()
         elif self.peer.transport is not None and not self.peer.transport.is_closing():
-            self.peer.transport.write_eof()
+            with contextlib.suppress(OSError):  # gone, which it will be told
+                self.peer.transport.write_eof()
