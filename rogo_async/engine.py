@@ -1,7 +1,6 @@
 """The life of a run: open, begin, drive, drain, close."""
 
 import asyncio
-import gc
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -91,7 +90,6 @@ class Run:
             servers.mover,
             servers.writer,
         )
-        gc.freeze()  # what is loaded by now lives as long as the run: no collection looks at it
         drive = Drive(self._settings, self._control, record, self._terminal)
         inputs = Inputs(file, mapping, existing)
         handler = self._observers.of(migrator)

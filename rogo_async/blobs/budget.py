@@ -31,7 +31,7 @@ class ByteBudget:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._free += size_bytes
-            else:
+            elif entry in self._waiting:  # _hand_out passes over one that is cancelled
                 self._waiting.remove(entry)
             self._hand_out()
             raise

@@ -41,7 +41,7 @@ class Mover:
         self._metadata = metadata
 
     async def move(self, refs: Sequence[FileRef], identity: Identity) -> list[StoredFile]:
-        """Move all files of a submission and give them in the order of ``refs``.
+        """Move all files of a submission, one at least, and give them in the order of ``refs``.
 
         Where several fail, the first of them in that order decides, whichever was faster. Raises
         RowFault (source_…, file_corrupt), RunStopped or a DependencyFault.

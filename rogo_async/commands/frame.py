@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -104,6 +105,7 @@ def _attempt(work: Work, overrides: dict[str, Any], level: int) -> Ending | _Fai
         settings = load_settings(**overrides)
         is_watched = _open_logs(settings, level)
         terminal = Console(stderr=True) if is_watched and level < logging.WARNING else None
+        gc.freeze()  # what is loaded by now lives as long as the process: not to be looked through
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(work(settings, terminal))
     except SetupError as error:

@@ -40,14 +40,19 @@ class Connection(asyncio.Protocol):
         self._kept = kept
         self._transport: asyncio.Transport
         self._exchange: Listener | None = None
-        self.is_open = False
+        self._is_open = False
         self.used = 0
         self.idle_since_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request can be sent; a broken transport knows it before the protocol does."""
+        return self._is_open and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The loop's word that the connection stands."""
         self._transport = cast("asyncio.Transport", transport)
-        self.is_open = True
+        self._is_open = True
 
     def send(self, exchange: Listener, head: bytes, body: bytes | bytearray) -> None:
         """Send a request; what comes back goes to ``exchange``. Raises Broken."""
@@ -73,13 +78,13 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The loop's word that the server will send no more."""
-        self.is_open = False
+        self._is_open = False
         if self._exchange is not None:
             self._exchange.end()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The loop's word that the connection is gone."""
-        self.is_open = False
+        self._is_open = False
         if self._exchange is not None:
             self._exchange.lost(error)
 
@@ -103,6 +108,6 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Let go of the connection at once."""
-        self.is_open = False
+        self._is_open = False
         self._exchange = None
         self._transport.abort()

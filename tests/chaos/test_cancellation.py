@@ -10,7 +10,7 @@ import random
 from typing import Any, Final
 
 import pytest
-from handmade import Desk, whole
+from handmade import Desk, sound, whole
 from operating import FAILED, operate, table
 
 from rogo_async import drive
@@ -23,18 +23,27 @@ from rogo_async.settings import load_settings
 POINTS: Final = int(os.environ.get("ROGO_TEST_CANCELLATIONS", "40"))
 PER_RUN: Final = 8
 ROWS: Final = 24
+FILES: Final = 36
 SEED: Final = 7
 
 
 @pytest.fixture
 async def desk(stack: Stack, place: Place) -> Desk:
     made = Desk(stack, place)
-    submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
+    submissions = [sound(attempt, *files_of(made, attempt)) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         if each.attempt % 3 == 0:
             each.report["Grade"] = "Malpractice Moderate"
     await made.lay_out(submissions)
     return made
+
+
+def files_of(desk: Desk, attempt: int) -> list[str]:
+    """The addresses of one file, or of two."""
+    return [
+        desk.served(f"{attempt}-{number}.txt", b"text %d %d" % (attempt, number))
+        for number in range(1 + attempt % 2)
+    ]
 
 
 class Steps:
@@ -101,7 +110,7 @@ async def test_consumers_are_cancelled_anywhere(
         assert table(desk.data_dir / FAILED) == []
         assert len(table(desk.data_dir / "migrated.csv")) == ROWS
         assert (await operate(site, "sweep", "--delete", "--min-age", "0")).code == 0
-        assert len(await desk.blobs()) == ROWS
+        assert len(await desk.blobs()) == FILES
 
 
 async def emptied(desk: Desk) -> None:

@@ -62,3 +62,21 @@ async def test_cancelled_takers_give_everything_back(seed: int) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         async with budget.share(50):
             pass
+
+
+async def test_who_is_cancelled_hears_of_it_also_when_a_share_comes_free_meanwhile() -> None:
+    budget = ByteBudget(10)
+
+    async def taker() -> None:
+        async with budget.share(10):
+            await asyncio.sleep(DEADLINE_S)
+
+    tasks = [asyncio.create_task(taker(), name="taker") for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    async with asyncio.timeout(DEADLINE_S):
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError] * 3
+        async with budget.share(10):
+            pass

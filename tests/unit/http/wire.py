@@ -82,5 +82,7 @@ async def talking(
             task.cancel()
         await asyncio.gather(*led, return_exceptions=True)
         for writer in writers:
-            writer.transport.abort()
+            # A TLS transport of Python 3.11.2 that was closed twice has no protocol left to abort.
+            with contextlib.suppress(AttributeError):
+                writer.transport.abort()
         await asyncio.sleep(0)

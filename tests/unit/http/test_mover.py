@@ -1,0 +1,117 @@
+"""The files of one submission side by side: how their ends meet."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from wire import Peer, Server, Talk, talking
+
+from rogo_async.blobs import Mover, Sources, Store
+from rogo_async.blobs.budget import ByteBudget
+from rogo_async.control import Control
+from rogo_async.errors import Dependency, FailureCode, RowFault
+from rogo_async.http import Client
+from rogo_async.measure import Measurements
+from rogo_async.model import FileKind, FileRef
+from rogo_async.resilience import Gate
+from rogo_async.rules.identity import identify
+from rogo_async.rules.urls import AllowList
+
+DEADLINE_S = 5.0
+WHO = identify(7, "20260131T011500Z-0123abcd", "lms")
+
+
+@contextlib.asynccontextmanager
+async def moving(server: Server) -> AsyncIterator[Mover]:
+    """A Mover from this server to nowhere."""
+    gate = Gate(Dependency.SOURCE, Control(), Measurements(), 60.0)
+    async with contextlib.aclosing(Client()) as client:
+        sources = Sources(client, AllowList(frozenset({server.place})), {}, lambda _: gate)
+        yield Mover(sources, cast("Store", None), ByteBudget(), {})
+
+
+def refs(server: Server, count: int) -> list[FileRef]:
+    base = f"http://{server.place[1]}:{server.place[2]}"
+    return [
+        FileRef(FileKind.SUBMISSION, n, f"{n}.txt", "txt", "text/plain", f"{base}/{n}")
+        for n in range(1, count + 1)
+    ]
+
+
+def by_path(**words: bytes) -> Talk:
+    """Answers the file of a number with these words, any other with silence."""
+
+    async def talk(peer: Peer) -> None:
+        while True:
+            number = (await peer.request()).split()[1].decode().strip("/")
+            if f"f{number}" in words:
+                await peer.say(words[f"f{number}"])
+
+    return talk
+
+
+def file_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("file-")]
+
+
+async def asked(server: Server, count: int) -> None:
+    while len(server.asked) < count:
+        await asyncio.sleep(0.001)
+
+
+async def cancelled(whole: asyncio.Task[Any]) -> None:
+    """Cancels it, after which nothing of it is left."""
+    whole.cancel()
+    await asyncio.wait({whole}, timeout=DEADLINE_S / 2)
+    assert whole.cancelled()
+    assert file_tasks() == []
+
+
+async def test_who_cancels_a_submission_cancels_all_its_files() -> None:
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        talking([by_path()]) as server,
+        moving(server) as mover,
+    ):
+        whole = asyncio.create_task(mover.move(refs(server, 3), WHO), name="move")
+        await asked(server, 3)
+        await cancelled(whole)
+
+
+async def test_a_file_that_fails_waits_for_the_others() -> None:
+    """So that nothing of a submission is under way when its row has an outcome."""
+    missing = b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        talking([by_path(f1=missing)]) as server,
+        moving(server) as mover,
+    ):
+        whole = asyncio.create_task(mover.move(refs(server, 2), WHO), name="move")
+        await asked(server, 2)
+        await asyncio.sleep(0.05)
+        assert not whole.done()
+        assert len(file_tasks()) == 1
+        await cancelled(whole)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ({"f1": b"404 No", "f2": b"410 No"}, FailureCode.SOURCE_FILE_MISSING),
+        ({"f1": b"410 No", "f2": b"404 No"}, FailureCode.SOURCE_REFUSED),
+    ],
+)
+async def test_the_first_faulty_file_decides(words: dict[str, bytes], code: FailureCode) -> None:
+    said = {
+        name: b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % word for name, word in words.items()
+    }
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        talking([by_path(**said)]) as server,
+        moving(server) as mover,
+    ):
+        with pytest.raises(RowFault) as found:
+            await mover.move(refs(server, 2), WHO)
+        assert found.value.code is code
