@@ -92,9 +92,7 @@ def identify(attempt: int, run_id: str, instance_id: str) -> Identity:
 
 
 def _uuid5(namespace: bytes, name: str) -> str:
-    """Written out, since a submission has a dozen of them and ``uuid.uuid5`` takes four times as
-    long.
-    """
+    """Written out: a submission has a dozen of them, and ``uuid.uuid5`` takes twice as long."""
     digest = hashlib.sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
