@@ -1,5 +1,5 @@
 """``python -m rogo_async``."""
 
-from rogo_async.cli import main
+from rogo_async.commands.main import main
 
 main(prog_name="rogo_async")

@@ -4,10 +4,15 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
-from rogo_async.devstack.source import ScriptedSource
-from rogo_async.devstack.stack import Place, Stack
+from rogo_async.demo.servers.scripted_source import ScriptedSource
+from rogo_async.demo.servers.stack import Place, Stack
+
+# A busy machine makes no property fail: examples have no time limit.
+hypothesis.settings.register_profile("rogo", deadline=None)
+hypothesis.settings.load_profile("rogo")
 
 
 @pytest.fixture(scope="session")

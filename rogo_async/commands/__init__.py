@@ -1,1 +1,1 @@
-"""One module a command, each thin."""
+"""The command line: one module or package for each command."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from rogo_async.control import ExitCode
-from rogo_async.errors import SetupError
+from rogo_async.common.errors import SetupError
+from rogo_async.common.shutdown import ExitCode
 
 
 @click.command()
@@ -35,7 +35,7 @@ def demo(rows: int, seed: int, directory: Path | None, *, serve: bool) -> None:
     """Start servers, generate submissions, migrate them, and check what came out."""
     try:
         _require_extra()
-        from rogo_async.devstack.demo import Demo  # noqa: PLC0415 - its libraries are an extra
+        from rogo_async.demo.demo import Demo  # noqa: PLC0415 - its libraries are an extra
 
         code = asyncio.run(Demo(rows, seed, directory, click.echo).execute(serve=serve))
     except SetupError as error:

@@ -1,12 +1,275 @@
 """``plan``: what a run would do, and why (SPEC §5)."""
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Final
 
 import click
+import orjson
+import structlog
+from rich.console import Console
 
-from rogo_async.commands.frame import data_dir_option, operate, selection_options
-from rogo_async.plan import Plan
-from rogo_async.selection import Selection
+from rogo_async.commands.runner import data_dir_option, operate, selection_options
+from rogo_async.common.data_dir import DataDir, new_run_id
+from rogo_async.common.errors import FailureCode, RowFault, SourceForbidden
+from rogo_async.common.files import AppendFile
+from rogo_async.common.settings import Lms, Settings
+from rogo_async.common.shutdown import Control, Ending, StopReason, drained_by_signals, guarded
+from rogo_async.common.urls import AllowList
+from rogo_async.destination.postgres.migrated_attempts import read_existing
+from rogo_async.destination.postgres.parameters import (
+    enforcement_values,
+    foreseeable_refusal,
+    submission_values,
+)
+from rogo_async.destination.postgres.reference_data import read_reference
+from rogo_async.pipeline.migrate import Forbidden, Work, failed
+from rogo_async.pipeline.pipeline import Drive, Inputs
+from rogo_async.pipeline.selection import Selection, open_selection
+from rogo_async.pipeline.services import Opening
+from rogo_async.pipeline.writer import Ledger
+from rogo_async.reporting.summary import RunRecord, Tally
+from rogo_async.rules.files import blob_name, size_text
+from rogo_async.rules.identity import identify
+from rogo_async.rules.matching import Reference
+from rogo_async.rules.records import FileRef, Outcome, Prepared, Status, StoredFile
+from rogo_async.sources.http_files import Sources
+from rogo_async.sources.stated import Stated
+
+PLAN: Final = "plan.csv"
+OPEN: Final = (FailureCode.FILE_CORRUPT, FailureCode.TARGET_REFUSED, FailureCode.TARGET_CONFLICT)
+"""What only a run can find out of a row that would migrate."""
+
+_COLUMNS: Final = ("Attempt ID", "Outcome", "Code", "Message", "Files", "Bytes", "Open")
+_OUTCOME: Final = {Status.MIGRATED: "migrate", Status.FAILED: "fail", Status.SKIPPED: "skip"}
+_ENOUGH_ROWS: Final = 50
+_BYTES_PER_S: Final = 100 * 1024 * 1024
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Outcome):
+    """A row that would migrate, with its files. ``size_bytes`` is None where a source is silent."""
+
+    files: int = 0
+    size_bytes: int | None = None
+
+
+class Planner:
+    """Takes a row as far as it comes without writing (``consumers.Handler``)."""
+
+    def __init__(
+        self, lms: Lms, allow: AllowList, reference: Reference, sources: Sources, container: str
+    ) -> None:
+        self._lms = lms
+        self._allow = allow
+        self._reference = reference
+        self._sources = sources
+        self._container = container
+
+    async def migrate(self, work: Work) -> Outcome | Forbidden:
+        """Tell what a run would make of the row. Raises as ``Migrator.migrate`` does."""
+        try:
+            prepared = work.prepare(self._reference, self._allow)
+            return await self._look(work, prepared)
+        except RowFault as fault:
+            return failed(work.row, work.attempt, fault)
+
+    async def discard(self, forbidden: Forbidden) -> None:
+        """Nothing was stored."""
+
+    async def _look(self, work: Work, prepared: Prepared) -> Outcome | Forbidden:
+        looks = [self._sources.look(ref.url) for ref in prepared.files]
+        results = await asyncio.gather(*looks, return_exceptions=True)
+        stated: list[Stated] = []
+        for result in results:
+            if isinstance(result, SourceForbidden):
+                outcome = failed(work.row, work.attempt, result)
+                return Forbidden(work, prepared, result, outcome)
+            if isinstance(result, BaseException):
+                raise result
+            stated.append(result)
+        self._foresee(prepared, stated)
+        sizes = [each.size_bytes for each in stated]
+        return Planned(
+            work.row,
+            Status.MIGRATED,
+            work.attempt,
+            files=len(sizes),
+            size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
+        )
+
+    def _foresee(self, prepared: Prepared, stated: Sequence[Stated]) -> None:
+        """Raise RowFault target_refused for values that no target can take."""
+        identity = identify(prepared.attempt, "plan", self._lms.instance_id)
+
+        def stored(ref: FileRef, size_bytes: int) -> StoredFile:
+            name = blob_name(prepared.attempt, identity.submission_id, ref)
+            return StoredFile(ref, name, name, size_bytes, b"")
+
+        files = [
+            stored(ref, each.size_bytes or 0)
+            for ref, each in zip(prepared.files, stated, strict=True)
+        ]
+        values = submission_values(prepared, files, identity, self._lms, self._container)
+        if prepared.malpractice:
+            values = {**values, **enforcement_values(prepared, identity, self._lms, "")}
+        if reason := foreseeable_refusal(values):
+            raise RowFault(FailureCode.TARGET_REFUSED, reason)
+
+
+class PlanLedger(Ledger):
+    """Every row's outcome, in plan.csv."""
+
+    def __init__(
+        self, file: AppendFile, tally: Tally, control: Control, write_interval_s: float
+    ) -> None:
+        super().__init__(tally, write_interval_s)
+        self._file = file
+        self._control = control
+        self.files = 0
+        self.size_bytes = 0
+        self.of_unknown_size = 0
+        """Rows with a file whose source does not state its length."""
+
+    async def put_down(self, batch: Sequence[Outcome]) -> None:
+        """Append to plan.csv. What cannot be written stops the plan."""
+        try:
+            await self._file.append([_line(outcome) for outcome in batch])
+        except OSError as error:
+            text = f"{self._file.path} cannot be written ({error.strerror})"
+            self._control.stop(StopReason.DISK, text)
+            return
+        self.tally.by_status.update(outcome.status for outcome in batch)
+        self.tally.by_code.update(o.code.value for o in batch if o.code is not None)
+        for outcome in batch:
+            if isinstance(outcome, Planned):
+                self.files += outcome.files
+                self.size_bytes += outcome.size_bytes or 0
+                self.of_unknown_size += outcome.size_bytes is None
+
+
+class Plan:
+    """One plan; ``execute`` is called once."""
+
+    def __init__(self, settings: Settings, selection: Selection, terminal: Console | None) -> None:
+        self._settings = settings
+        self._selection = selection
+        self._terminal = terminal
+        self._control = Control()
+        self._data = DataDir(settings.rogo_data_dir)
+        self._ledger: PlanLedger | None = None
+        self._record = RunRecord.begin(new_run_id(), settings.rogo_concurrency)
+
+    async def execute(self) -> Ending:
+        """Plan. Takes no lock. Raises SetupError."""
+        async with AsyncExitStack() as stack:
+            stack.enter_context(drained_by_signals(self._control))
+            limit_s = self._settings.rogo_outage_limit
+            await guarded(lambda: self._work(stack), self._control, limit_s, self._data.path)
+        return self._ending()
+
+    async def _work(self, stack: AsyncExitStack) -> None:
+        settings, record = self._settings, self._record
+        file, mapping = await open_selection(self._selection, self._data.path, stack)
+        record.tally.total = len(file)
+        opening = Opening(
+            settings, self._control, record.measurements, stack, name="rogo_async plan"
+        )
+        warehouse = await opening.warehouse()
+        connections = await opening.connections()
+        user_id = settings.rogo_migration_user_id
+        reference = await opening.patiently(lambda: read_reference(connections, user_id))
+        await opening.account()
+        sources = opening.sources(await opening.http())
+        existing = await opening.patiently(lambda: read_existing(connections))
+        report = AppendFile(self._data.path / PLAN)
+        await report.open(_COLUMNS)
+        stack.push_async_callback(report.close)
+        self._ledger = PlanLedger(report, record.tally, self._control, settings.rogo_write_interval)
+        planner = Planner(
+            settings.lms, settings.allow_list, reference.matching, sources, settings.rogo_container
+        )
+        drive = Drive(settings, self._control, record, self._terminal, title="planning")
+        await drive.drive(
+            Inputs(file, mapping, existing), warehouse, sources, planner, self._ledger
+        )
+
+    def _ending(self) -> Ending:
+        tally = self._record.tally
+        would_fail = tally.by_status[Status.FAILED]
+        code = self._control.exit_code(would_fail)
+        text = (
+            f"of {tally.total:,} rows {tally.by_status[Status.MIGRATED]:,} would migrate"
+            f"{self._load()}, {would_fail:,} would fail, {tally.by_status[Status.SKIPPED]:,} "
+            f"would be skipped, {tally.total - tally.done:,} not looked at; exit {int(code)}; "
+            f"see {self._data.path / PLAN}"
+        )
+        for detail in self._control.reasons.values():
+            text += f"; stopped: {detail}"
+        log.info("plan ended", exit_code=int(code), by_code=dict(sorted(tally.by_code.items())))
+        return Ending(code, text)
+
+    def _load(self) -> str:
+        """Files, bytes and the time that they may take, in brackets."""
+        rows, ledger = self._record.tally.by_status[Status.MIGRATED], self._ledger
+        if not rows or ledger is None:
+            return ""
+        unknown = ledger.of_unknown_size
+        more = f" and {unknown:,} rows of unknown size" if unknown else ""
+        return (
+            f" ({ledger.files:,} files, {size_text(ledger.size_bytes)}{more}; "
+            f"{self._duration(rows, ledger.size_bytes)})"
+        )
+
+    def _duration(self, rows: int, size_bytes: int) -> str:
+        """An estimate, and what it rests on."""
+        if (before := _latest_rate(self._data.runs)) is not None:
+            run_id, rate_per_s = before
+            return f"some {_minutes(rows / rate_per_s)} at the rate of run {run_id}"
+        look = self._record.measurements.latency_ms().get("source.look", {"p50": 0.0})
+        # Files, their copies and the rows: three waits one after the other.
+        waits_s = rows * 3 * look["p50"] / 1000 / self._settings.rogo_concurrency
+        least_s = max(waits_s, size_bytes / _BYTES_PER_S)
+        return f"at least {_minutes(least_s)} by the source's latency"
+
+
+def _line(outcome: Outcome) -> tuple[object, ...]:
+    code = "" if outcome.code is None else outcome.code.value
+    planned = outcome if isinstance(outcome, Planned) else None
+    return (
+        outcome.row.attempt_id if outcome.attempt is None else outcome.attempt,
+        _OUTCOME[outcome.status],
+        code,
+        outcome.message,
+        planned.files if planned else "",
+        planned.size_bytes if planned and planned.size_bytes is not None else "",
+        " ".join(OPEN) if planned else "",
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} min" if seconds >= 90 else f"{seconds:,.0f} s"
+
+
+def _latest_rate(runs: Path) -> tuple[str, float] | None:
+    """Id and rate of the latest run that migrated enough rows to go by; None without one."""
+    for path in sorted(runs.glob("*.json"), reverse=True):
+        try:
+            found: dict[str, Any] = orjson.loads(path.read_bytes())
+            seconds = (
+                datetime.fromisoformat(found["finished_at"])
+                - datetime.fromisoformat(found["started_at"])
+            ).total_seconds()
+            if found["migrated"] >= _ENOUGH_ROWS and seconds > 0:
+                return str(found["run_id"]), found["migrated"] / seconds
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
 @click.command()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from rogo_async.commands.frame import data_dir_option
-from rogo_async.control import ExitCode
-from rogo_async.datadir import DataDir
-from rogo_async.errors import SetupError
-from rogo_async.settings import load_place
+from rogo_async.commands.runner import data_dir_option
+from rogo_async.common.data_dir import DataDir
+from rogo_async.common.errors import SetupError
+from rogo_async.common.settings import load_place
+from rogo_async.common.shutdown import ExitCode
 
 
 @click.command()
@@ -25,7 +25,7 @@ def report(run_id: str | None, output: Path | None, data_dir: Path | None) -> No
 
     The page loads nothing and names nobody: it can be mailed. No server is asked.
     """
-    from rogo_async.report.stored import newest_run, write_report  # noqa: PLC0415 - charts take a while to load
+    from rogo_async.reporting.html.stored import newest_run, write_report  # noqa: PLC0415 - charts take a while to load
 
     overrides = {} if data_dir is None else {"rogo_data_dir": data_dir}
     try:

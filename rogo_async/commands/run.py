@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from rogo_async.commands.frame import data_dir_option, operate, selection_options
-from rogo_async.engine import Run
-from rogo_async.selection import Selection
+from rogo_async.commands.runner import data_dir_option, operate, selection_options
+from rogo_async.pipeline.run import Run
+from rogo_async.pipeline.selection import Selection
 
 
 @click.command()

@@ -3,10 +3,10 @@
 import re
 from typing import Final
 
-from rogo_async.errors import FailureCode, RowFault
-from rogo_async.model import EnforcementRank, Malpractice, MalpracticeLevel
+from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.text import listed, quoted
 from rogo_async.rules.matching import Reference
-from rogo_async.rules.wording import listed, quoted
+from rogo_async.rules.records import EnforcementRank, Malpractice, MalpracticeLevel
 
 REFER: Final = "Refer"
 

@@ -5,9 +5,9 @@ import re
 from typing import Final
 from uuid import UUID
 
-from rogo_async.errors import FailureCode, RowFault
-from rogo_async.model import Identity
-from rogo_async.rules.wording import quoted
+from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.text import quoted
+from rogo_async.rules.records import Identity
 
 SQL_INT_MAX: Final = 2_147_483_647
 

@@ -3,10 +3,10 @@
 import re
 from typing import Final
 
-from rogo_async.errors import FailureCode, RowFault, RowSkip, SkipCode
-from rogo_async.model import MappingRow, SourceRow
+from rogo_async.common.errors import FailureCode, RowFault, RowSkip, SkipCode
+from rogo_async.common.text import quoted
 from rogo_async.rules.identity import SQL_INT_MAX, sql_int
-from rogo_async.rules.wording import quoted
+from rogo_async.rules.records import MappingRow, SourceRow
 
 _ATTEMPT: Final = re.compile("attempt", re.IGNORECASE)
 # A sign belongs to the number only when it stands apart from what is before it and close to the

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from rogo_async.errors import FailureCode, RowFault
-from rogo_async.model import Assessment, MalpracticeLevel, Score, Section, SectionMark
-from rogo_async.rules.wording import listed, quoted
+from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.text import listed, quoted
+from rogo_async.rules.records import Assessment, MalpracticeLevel, Score, Section, SectionMark
 
 _REMEMBERED_ASSESSMENTS: Final = 4_096
 _REMEMBERED_LABELS: Final = 32_768

@@ -8,7 +8,7 @@
 ``rclone``    beside rclone, on the same blobs
 ============  ==========================================================================
 
-Each is a module of that name. They stand on ``ground`` (the data), ``wire`` (the delays),
+Each is a module of that name. They stand on ``dataset`` (the data), ``wire`` (the delays),
 ``client`` (our command as a process), ``meters`` (CPU of servers and proxies), ``figures`` (the
 arithmetic, which has tests) and ``report`` (the table and the JSON).
 """

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from bench import bound, cpu, rclone, scale, seed
-from bench.client import BenchError
-from bench.report import Report
-from rogo_async.errors import SetupError
+from rogo_async.common.errors import SetupError
+from tests.bench import cpu, rclone, scale, vs_littles_law, vs_old_design
+from tests.bench.client import BenchError
+from tests.bench.report import Report
 
 BENCHES: dict[str, Any] = {
-    "seed": seed,
-    "bound": bound,
+    "seed": vs_old_design,
+    "bound": vs_littles_law,
     "cpu": cpu,
     "scale": scale,
     "rclone": rclone,

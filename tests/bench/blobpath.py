@@ -11,18 +11,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rogo_async.blobs import Account, Mover, Sources, Store
-from rogo_async.blobs.budget import ByteBudget
-from rogo_async.commands import frame
-from rogo_async.control import Control
-from rogo_async.datadir import new_run_id
-from rogo_async.errors import Dependency
-from rogo_async.http import Client
-from rogo_async.measure import Measurements
-from rogo_async.model import FileKind, FileRef
-from rogo_async.resilience import Gate
+from rogo_async.commands import runner
+from rogo_async.common.call_stats import Measurements
+from rogo_async.common.data_dir import new_run_id
+from rogo_async.common.errors import Dependency
+from rogo_async.common.http.client import Client
+from rogo_async.common.retry import Gate
+from rogo_async.common.settings import Settings, load_settings
+from rogo_async.common.shutdown import Control
+from rogo_async.destination.blobs.account import Account
+from rogo_async.destination.blobs.store import Store
+from rogo_async.pipeline.file_copier import ByteBudget, Mover
 from rogo_async.rules.identity import identify
-from rogo_async.settings import Settings, load_settings
+from rogo_async.rules.records import FileKind, FileRef
+from rogo_async.sources.http_files import Sources
 
 
 async def move_all(settings: Settings, urls: list[str]) -> None:
@@ -61,8 +63,8 @@ async def _take(
 def main() -> None:
     """Do the whole order."""
     urls = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    with asyncio.Runner(loop_factory=frame._loop_factory()) as runner:
-        runner.run(move_all(load_settings(), urls))
+    with asyncio.Runner(loop_factory=runner._loop_factory()) as loop_runner:
+        loop_runner.run(move_all(load_settings(), urls))
 
 
 if __name__ == "__main__":

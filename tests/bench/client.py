@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rogo_async.devstack.process import tied_to_us
+from rogo_async.demo.servers.process import tied_to_us
 
 COMMAND: Final = (sys.executable, "-m", "rogo_async", "run")
 _POLL_S: Final = 0.05

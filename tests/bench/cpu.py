@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import client, ground
-from bench.figures import spread
-from bench.meters import MACHINE, metered
-from bench.report import Report
+from tests.bench import client, dataset
+from tests.bench.cpu_time import MACHINE, metered
+from tests.bench.figures import spread
+from tests.bench.report import Report
 
 ROWS = 2_000
 REPEATS = 5
@@ -35,8 +35,8 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
     rows, repeats = (500, 2) if quick else (ROWS, REPEATS)
     with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
         directory = Path(name)
-        async with ground.stack_in(directory / "stack") as stack:
-            field = await ground.prepared(stack, rows)
+        async with dataset.stack_in(directory / "stack") as stack:
+            field = await dataset.prepared(stack, rows)
             start_s = statistics.median(
                 [await _starting(field, directory, number) for number in range(repeats)]
             )
@@ -47,17 +47,17 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
     _tell(report, rows, start_s, runs, profile)
 
 
-async def _starting(field: ground.Ground, directory: Path, number: int) -> float:
+async def _starting(field: dataset.Ground, directory: Path, number: int) -> float:
     """CPU seconds of a run of an empty file."""
     place = await field.new_target(f"empty{number}", directory / f"empty{number}")
     field.write_inputs(place.data_dir, 0, field.stack.source_url(place))
     ran = await client.run(field.stack.environment_of(place), place.data_dir, None, 0)
-    await field.stack.remove_place(ground.own_of(place))
+    await field.stack.remove_place(dataset.own_of(place))
     return ran.used.cpu_s
 
 
 async def _once(
-    field: ground.Ground, directory: Path, number: int, rows: int, start_s: float
+    field: dataset.Ground, directory: Path, number: int, rows: int, start_s: float
 ) -> Once:
     stack = field.stack
     place = await field.new_target(f"cpu{number}", directory / f"cpu{number}")
@@ -65,8 +65,8 @@ async def _once(
     servers = {"azurite": stack.azurite.pid, "postgres": stack.postgres.pid}
     async with metered(servers) as meters:
         ran = await client.run(stack.environment_of(place), place.data_dir, None, rows)
-    finished = await ground.finish_times(stack.postgres.dsn(place.target))
-    await stack.remove_place(ground.own_of(place))
+    finished = await dataset.finish_times(stack.postgres.dsn(place.target))
+    await stack.remove_place(dataset.own_of(place))
     cut = rows // 10
     rate = (rows - 2 * cut) / (finished[-cut] - finished[cut])
     servers_s = meters.all_used()
@@ -74,13 +74,15 @@ async def _once(
     return Once(ran.used.cpu_s - start_s, servers_s, others_s / ran.used.wall_s, rate)
 
 
-async def _profile(field: ground.Ground, directory: Path, rows: int) -> dict[str, dict[str, float]]:
+async def _profile(
+    field: dataset.Ground, directory: Path, rows: int
+) -> dict[str, dict[str, float]]:
     """Milliseconds a submission by stage and by function, sampled; starting is left out."""
     stack = field.stack
     place = await field.new_target("profile", directory / "profile")
     field.write_inputs(place.data_dir, rows, stack.source_url(place))
     used = await client.process(
-        [sys.executable, "-m", "bench.profiled"], stack.environment_of(place), place.data_dir
+        [sys.executable, "-m", "tests.bench.profiled"], stack.environment_of(place), place.data_dir
     )
     path = place.data_dir / "profile.json"
     if used.code != 0 or not path.exists():

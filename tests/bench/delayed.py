@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import client, ground
-from bench.figures import Steady, steady, stretch_for
-from bench.meters import MACHINE, Meters, metered
-from bench.report import Report
-from bench.wire import ROUND_TRIP_MS, Wire, wired
-from rogo_async.devstack.stack import Stack
+from rogo_async.demo.servers.stack import Stack
+from tests.bench import client, dataset
+from tests.bench.cpu_time import MACHINE, Meters, metered
+from tests.bench.figures import Steady, steady, stretch_for
+from tests.bench.report import Report
+from tests.bench.wire import ROUND_TRIP_MS, Wire, wired
 
 HALF_A_CORE = 0.5
 
@@ -33,7 +33,7 @@ def ideal_latency_s() -> float:
     return sum(ROUND_TRIP_MS[kind] for kind in ("get", "put", "target")) / 1_000
 
 
-async def calibrated(field: ground.Ground, directory: Path, peak_rate: float, rows: int) -> float:
+async def calibrated(field: dataset.Ground, directory: Path, peak_rate: float, rows: int) -> float:
     """The stretch at which ``peak_rate`` leaves every server and proxy half a core to spare.
 
     Found from the CPU time a submission of each, in a run through proxies that do not delay. It
@@ -46,7 +46,7 @@ async def calibrated(field: ground.Ground, directory: Path, peak_rate: float, ro
         async with metered(pids(field.stack, wire)) as meters:
             await client.run(wire.environment(field.stack, place), place.data_dir, 64, rows)
         used = meters.all_used()
-    await field.stack.remove_place(ground.own_of(place))
+    await field.stack.remove_place(dataset.own_of(place))
     each = {n: used[n] / rows for n in used if n != MACHINE}
     return stretch_for(peak_rate, each, HALF_A_CORE)
 
@@ -58,7 +58,7 @@ def pids(stack: Stack, wire: Wire) -> dict[str, int]:
 
 
 async def ours_at(
-    field: ground.Ground, directory: Path, wire: Wire, consumers: int, waves: int
+    field: dataset.Ground, directory: Path, wire: Wire, consumers: int, waves: int
 ) -> Measured:
     """Ours with so many consumers, ``waves`` submissions for each of them."""
     stack, rows = field.stack, waves * consumers
@@ -67,8 +67,8 @@ async def ours_at(
     field.write_inputs(place.data_dir, rows, wire.source_base(stack, field.place))
     async with metered(pids(stack, wire)) as meters:
         ran = await client.run(wire.environment(stack, place), place.data_dir, consumers, rows)
-    finished = await ground.finish_times(stack.postgres.dsn(place.target))
-    await stack.remove_place(ground.own_of(place))
+    finished = await dataset.finish_times(stack.postgres.dsn(place.target))
+    await stack.remove_place(dataset.own_of(place))
     found = measured_from(finished, consumers, ran.used.began, meters)
     found.cores["client"] = ran.used.cpu_s / ran.used.wall_s
     return found

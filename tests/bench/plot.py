@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.delayed import ideal_latency_s
-from bench.predecessor import WORKERS
+from tests.bench.delayed import ideal_latency_s
+from tests.bench.old_design import WORKERS
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 40, 40, 56

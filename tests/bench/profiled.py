@@ -18,31 +18,32 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rogo_async import consumers, logs
-from rogo_async.commands import frame
-from rogo_async.control import ExitCode
-from rogo_async.engine import Run, Selection
-from rogo_async.settings import load_settings
+from rogo_async.commands import runner
+from rogo_async.common.logging import configure, format_for
+from rogo_async.common.settings import load_settings
+from rogo_async.common.shutdown import ExitCode
+from rogo_async.pipeline import workers
+from rogo_async.pipeline.run import Run, Selection
 
 INTERVAL_S = 0.001
 FUNCTIONS = 40
 
 OURS = (
     ("rogo_async/rules/", "rules"),
-    ("rogo_async/target/", "target insert"),
-    ("rogo_async/warehouse/", "warehouse"),
-    ("rogo_async/http/", "HTTP protocol"),
-    ("rogo_async/blobs/source", "source GET"),
-    ("rogo_async/blobs/store", "store PUT"),
-    ("rogo_async/blobs/account", "store PUT"),
-    ("rogo_async/blobs/transfer", "transfer and hashing"),
-    ("rogo_async/blobs/", "transfer and hashing"),
-    ("rogo_async/ledger", "ledger"),
-    ("rogo_async/feeder", "csv and feeder"),
-    ("rogo_async/inputs", "csv and feeder"),
-    ("rogo_async/csvfile", "csv and feeder"),
-    ("rogo_async/measure", "measuring and gates"),
-    ("rogo_async/resilience", "measuring and gates"),
+    ("rogo_async/destination/postgres/", "target insert"),
+    ("rogo_async/sources/warehouse/", "warehouse"),
+    ("rogo_async/common/http/", "HTTP protocol"),
+    ("rogo_async/sources/http_files", "source GET"),
+    ("rogo_async/destination/blobs/store", "store PUT"),
+    ("rogo_async/destination/blobs/account", "store PUT"),
+    ("rogo_async/pipeline/file_copier", "transfer and hashing"),
+    ("rogo_async/destination/blobs/", "transfer and hashing"),
+    ("rogo_async/pipeline/writer", "ledger"),
+    ("rogo_async/pipeline/producer", "csv and feeder"),
+    ("rogo_async/sources/submissions_csv", "csv and feeder"),
+    ("rogo_async/sources/csv_reader", "csv and feeder"),
+    ("rogo_async/common/call_stats", "measuring and gates"),
+    ("rogo_async/common/retry", "measuring and gates"),
     ("rogo_async/", "consumers and the rest of ours"),
 )
 LIBRARIES = (
@@ -121,9 +122,9 @@ def function_of(where: FrameType | None) -> str:
 def main() -> None:
     """Run the migration, sampled while consumers work."""
     settings = load_settings()
-    logs.configure(logs.format_for(sys.stderr, None), colors=False)
+    configure(format_for(sys.stderr, None), colors=False)
     sampler = Sampler()
-    work = consumers.Consumers.work
+    work = workers.Consumers.work
 
     async def sampled(self: Any, grace_s: float) -> None:
         sampler.start()
@@ -132,9 +133,9 @@ def main() -> None:
         finally:
             sampler.stop()
 
-    consumers.Consumers.work = sampled  # type: ignore[method-assign]
-    with asyncio.Runner(loop_factory=frame._loop_factory()) as runner:
-        ending = runner.run(Run(settings, Selection(), None).execute())
+    workers.Consumers.work = sampled  # type: ignore[method-assign]
+    with asyncio.Runner(loop_factory=runner._loop_factory()) as loop_runner:
+        ending = loop_runner.run(Run(settings, Selection(), None).execute())
     found = {"stages": sampler.stages, "functions": dict(sampler.functions.most_common(FUNCTIONS))}
     Path("profile.json").write_text(json.dumps(found), "utf-8")
     os._exit(0 if ending.exit_code is ExitCode.DONE else 1)

@@ -12,15 +12,15 @@ from pathlib import Path
 import aiohttp
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
-from bench import client, ground
-from bench.client import BenchError
-from bench.figures import spread
-from bench.meters import MACHINE, metered
-from bench.report import Report
-from rogo_async.devstack.container import Container, side_by_side
-from rogo_async.devstack.documents import BlobSpec
-from rogo_async.devstack.stack import Place, Stack
-from rogo_async.settings import DEFAULT_CONCURRENCY
+from rogo_async.common.settings import DEFAULT_CONCURRENCY
+from rogo_async.demo.dataset.documents import BlobSpec
+from rogo_async.demo.servers.blob_container import Container, side_by_side
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.bench import client, dataset
+from tests.bench.client import BenchError
+from tests.bench.cpu_time import MACHINE, metered
+from tests.bench.figures import spread
+from tests.bench.report import Report
 
 REMEDY = "rclone is missing: apt-get install rclone"
 REPEATS = 3
@@ -68,7 +68,7 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
                 for tool in ("rclone", "ours"):
                     # A store of its own for each: Azurite is twice as slow with what went before.
                     directory = Path(name) / f"{key}-{tool}-{number}"
-                    async with ground.stack_in(directory) as stack:
+                    async with dataset.stack_in(directory) as stack:
                         bench = _Bench(stack, load, program, directory)
                         await bench.fill()
                         copy = bench.rclone if tool == "rclone" else bench.ours
@@ -119,19 +119,19 @@ class _Bench:
         order = place.data_dir / "urls.json"
         base = stack.source_url(place)
         order.write_text(json.dumps([f"{base}/{path}" for path in self._load.paths()]), "utf-8")
-        command = [sys.executable, "-m", "bench.blobpath", str(order)]
+        command = [sys.executable, "-m", "tests.bench.blobpath", str(order)]
         return await self._copy(place, command, stack.environment_of(place))
 
     async def _place(self, name: str) -> Place:
-        return await ground.Ground(self._stack, self._stack.place, 0).new_target(
+        return await dataset.Ground(self._stack, self._stack.place, 0).new_target(
             name, self._directory / name
         )
 
     async def _copy(self, place: Place, command: list[str], environment: dict[str, str]) -> Copied:
         async with metered({"azurite": self._stack.azurite.pid}) as meters:
             used = await client.process(command, environment, place.data_dir)
-        blobs = await ground.stored(self._stack, place)
-        await self._stack.remove_place(ground.own_of(place))
+        blobs = await dataset.stored(self._stack, place)
+        await self._stack.remove_place(dataset.own_of(place))
         whole = sum(size == self._load.size_bytes for size, _ in blobs)
         if used.code != 0 or whole != self._load.count or len(blobs) != whole:
             said = client.last_words(place.data_dir / "output.log")

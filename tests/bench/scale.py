@@ -15,10 +15,10 @@ from pathlib import Path
 import asyncpg
 from aiohttp import web
 
-from bench import client, ground
-from bench.client import BenchError
-from bench.report import Report
-from rogo_async.devstack.ports import LOOPBACK
+from rogo_async.demo.servers.ports import LOOPBACK
+from tests.bench import client, dataset
+from tests.bench.client import BenchError
+from tests.bench.report import Report
 
 LEVELS = (1_000, 10_000, 100_000, 1_000_000)
 MIGRATE_AT_MOST = 10_000
@@ -52,14 +52,14 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
         directory = Path(name)
         if shutil.disk_usage(directory).free < 2 * big_bytes + _SLACK_BYTES:
             raise BenchError(f"there is too little room in {directory.parent}: set TMPDIR")
-        async with ground.stack_in(directory / "stack") as stack:
-            field = await ground.prepared(stack, new, size_bytes=SMALL_BYTES)
+        async with dataset.stack_in(directory / "stack") as stack:
+            field = await dataset.prepared(stack, new, size_bytes=SMALL_BYTES)
             found = {rows: await _level(field, directory, rows, min(rows, new)) for rows in LEVELS}
         big = await _big_file(directory, big_bytes)
     _tell(report, found, big, big_bytes)
 
 
-async def _level(field: ground.Ground, directory: Path, rows: int, new: int) -> Level:
+async def _level(field: dataset.Ground, directory: Path, rows: int, new: int) -> Level:
     stack = field.stack
     place = await field.new_target(f"scale{rows}", directory / f"scale{rows}")
     dsn = stack.postgres.dsn(place.target)
@@ -71,13 +71,13 @@ async def _level(field: ground.Ground, directory: Path, rows: int, new: int) -> 
         files=1,
         size_bytes=SMALL_BYTES,
         standing=rows - new,
-        mapping_lines=ground.MAPPING_LINES,
+        mapping_lines=dataset.MAPPING_LINES,
     )
     ran = await client.run(stack.environment_of(place), place.data_dir, None, new)
     if ran.summary["skipped"] != rows - new:
         raise BenchError(f"{ran.summary['skipped']} rows were skipped, not {rows - new}")
-    finished = (await ground.finish_times(dsn))[-new:]
-    await stack.remove_place(ground.own_of(place))
+    finished = (await dataset.finish_times(dsn))[-new:]
+    await stack.remove_place(dataset.own_of(place))
     shutil.rmtree(place.data_dir)
     cut = new // 10
     rate = (new - 2 * cut) / (finished[-cut] - finished[cut])
@@ -87,7 +87,7 @@ async def _level(field: ground.Ground, directory: Path, rows: int, new: int) -> 
 async def _stand(dsn: str, rows: int) -> None:
     """Put submissions into the target that an earlier run has migrated, as the tables need."""
     connection = await asyncpg.connect(dsn, command_timeout=_STATEMENT_S)
-    first = ground.FIRST_STANDING
+    first = dataset.FIRST_STANDING
     try:
         for statement in (
             (
@@ -114,16 +114,16 @@ async def _stand(dsn: str, rows: int) -> None:
 async def _big_file(directory: Path, size_bytes: int) -> client.Ran:
     """One submission with one large file, from a small server to a store on disk."""
     async with (
-        ground.stack_in(directory / "disk", keep=True) as stack,
+        dataset.stack_in(directory / "disk", keep=True) as stack,
         _streaming(size_bytes) as (origin, digest),
     ):
-        field = await ground.prepared(stack, 1, size_bytes=SMALL_BYTES)
+        field = await dataset.prepared(stack, 1, size_bytes=SMALL_BYTES)
         place = await field.new_target("big", directory / "big")
         field.write_inputs(place.data_dir, 1, origin, files=1)
         environment = {**stack.environment_of(place), "ROGO_SOURCE_HOSTS": origin}
         environment["ROGO_SOURCE_SAS_TOKEN"] = ""
         ran = await client.run(environment, place.data_dir, None, 1)
-        blobs = await ground.stored(stack, place)
+        blobs = await dataset.stored(stack, place)
         if blobs != [(size_bytes, digest.digest())]:
             raise BenchError("the large file did not arrive whole")
     return ran

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from bench.figures import latency_alone, spread, steady, stretch_for
+from tests.bench.figures import latency_alone, spread, steady, stretch_for
 
 
 def _waves(consumers: int, waves: int, latency_s: float, jitter_s: float) -> list[float]:

@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.client import BenchError
-from rogo_async.devstack.azurite import Azurite
-from rogo_async.devstack.ports import LOOPBACK
-from rogo_async.devstack.process import tied_to_us
-from rogo_async.devstack.stack import Place, Stack
-from rogo_async.devstack.tcp_proxy import TcpProxy
+from rogo_async.demo.servers.azurite import Azurite
+from rogo_async.demo.servers.ports import LOOPBACK
+from rogo_async.demo.servers.process import tied_to_us
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.bench.client import BenchError
+from tests.support.tcp_proxy import TcpProxy
 
 _START_S: Final = 20.0
 _STOP_S: Final = 5.0
@@ -94,7 +94,7 @@ async def wired(stack: Stack, stretch: float) -> AsyncIterator[Wire]:
 async def _proxy_process(upstream: int, delay_s: float) -> AsyncIterator[tuple[int, int]]:
     order = json.dumps({"upstream": upstream, "delay_s": delay_s})
     process = await asyncio.create_subprocess_exec(
-        *tied_to_us([sys.executable, "-m", "bench.wire", order], signal.SIGKILL),
+        *tied_to_us([sys.executable, "-m", "tests.bench.wire", order], signal.SIGKILL),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         env=os.environ,

@@ -17,7 +17,7 @@ if __name__ == "__main__":
     where, _, dash_m, package, *rest = sys.argv[1:]
     assert (dash_m, package) == ("-m", "rogo_async")
     sys.argv = ["rogo_async", *rest]
-    from rogo_async.cli import main
+    from rogo_async.commands.main import main
 
     module, _, name = where.partition(":")
     owner = import_module(module)

@@ -41,7 +41,7 @@ if __name__ == "__main__":
     record, _, dash_m, module, *rest = sys.argv[1:]
     assert (dash_m, module) == ("-m", "rogo_async")
     sys.argv = ["rogo_async", *rest]
-    from rogo_async.cli import main
+    from rogo_async.commands.main import main
 
     record_to(record)
     main()

@@ -17,13 +17,13 @@ from urllib.parse import quote
 
 import aiohttp
 import asyncpg
-from operating import FAILED, MIGRATED, summary
 
-from rogo_async.devstack.container import REQUEST_TIMEOUT_S, Container, side_by_side
-from rogo_async.devstack.dataset import Dataset
-from rogo_async.devstack.render import SUBMISSION_COLUMNS
-from rogo_async.devstack.stack import Place, Stack
-from rogo_async.model import Status
+from rogo_async.demo.dataset.dataset import Dataset
+from rogo_async.demo.dataset.writers import SUBMISSION_COLUMNS
+from rogo_async.demo.servers.blob_container import REQUEST_TIMEOUT_S, Container, side_by_side
+from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.rules.records import Status
+from tests.support.cli import FAILED, MIGRATED, summary
 
 Key = tuple[str, str, str]
 """Of an enforcement row: lms_user_id, custom_assessment_code, context_id."""

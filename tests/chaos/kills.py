@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Final
 
 import asyncpg
-from invariants import Findings
-from operating import begun
-from rounds import Ground, Round
+
+from tests.chaos.invariants import Findings
+from tests.chaos.rounds import Ground, Round
+from tests.support.cli import begun
 
 DELAY_S: Final = 0.001
 """Each way, so that the moments in which something is under way are no rare ones."""

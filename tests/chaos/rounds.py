@@ -10,13 +10,13 @@ from typing import Final, Self
 import click
 from azure.core.exceptions import AzureError
 from azure.storage.blob.aio import BlobServiceClient
-from invariants import Answer, Findings, inspect
-from operating import Ended, operate
 
-from rogo_async.devstack.file_checks import INPUT, MAPPING
-from rogo_async.devstack.load import generate_for, load
-from rogo_async.devstack.stack import Place, Stack
-from rogo_async.devstack.tcp_proxy import TcpProxy
+from rogo_async.demo.checks.check_files import INPUT, MAPPING
+from rogo_async.demo.dataset.load import generate_for, load
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.chaos.invariants import Answer, Findings, inspect
+from tests.support.cli import Ended, operate
+from tests.support.tcp_proxy import TcpProxy
 
 LOCK_S: Final = 10.0
 """A run that was killed holds its lock until the server has noticed."""

@@ -10,15 +10,15 @@ import random
 from typing import Any, Final
 
 import pytest
-from handmade import Desk, sound, whole
-from operating import FAILED, operate, table
 
-from rogo_async import drive
-from rogo_async.consumers import Consumers
-from rogo_async.devstack.stack import Place, Stack
-from rogo_async.engine import Run
-from rogo_async.selection import Selection
-from rogo_async.settings import load_settings
+from rogo_async.common.settings import load_settings
+from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.pipeline import pipeline
+from rogo_async.pipeline.run import Run
+from rogo_async.pipeline.selection import Selection
+from rogo_async.pipeline.workers import Consumers
+from tests.support.builders import Desk, sound, whole
+from tests.support.cli import FAILED, operate, table
 
 POINTS: Final = int(os.environ.get("ROGO_TEST_CANCELLATIONS", "40"))
 PER_RUN: Final = 8
@@ -81,7 +81,7 @@ async def run_with(
             finally:
                 walker.cancel()
 
-    monkeypatch.setattr(drive, "Consumers", Watched)
+    monkeypatch.setattr(pipeline, "Consumers", Watched)
     run = Run(load_settings(rogo_concurrency=PER_RUN, **settings), Selection(), None)
     return int((await run.execute()).exit_code)
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import pytest
 from azure.storage.blob.aio import BlobServiceClient
-from handmade import Desk, Handmade, sound
-from operating import MIGRATED, operate, summary, table
 
-from rogo_async.devstack.ports import LOOPBACK, reserve_port
-from rogo_async.devstack.source import Answer, ScriptedSource
-from rogo_async.devstack.stack import Place, Stack
-from rogo_async.errors import FailureCode, SkipCode
+from rogo_async.common.errors import FailureCode, SkipCode
+from rogo_async.demo.servers.ports import LOOPBACK, reserve_port
+from rogo_async.demo.servers.scripted_source import Answer, ScriptedSource
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk, Handmade, sound
+from tests.support.cli import MIGRATED, operate, summary, table
 
 ROWS: Final = 400
 SEED: Final = 11

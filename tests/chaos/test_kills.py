@@ -6,12 +6,12 @@ from typing import Final
 import asyncpg
 import pytest
 from azure.storage.blob.aio import ContainerClient
-from invariants import Findings, inspect
-from kills import Fell, killed
-from operating import operate
-from rounds import Ground, Round
 
-from rogo_async.devstack.stack import Place, Stack
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.chaos.invariants import Findings, inspect
+from tests.chaos.kills import Fell, killed
+from tests.chaos.rounds import Ground, Round
+from tests.support.cli import operate
 
 ROWS: Final = 60
 SEED: Final = 5

@@ -13,13 +13,13 @@ from typing import Final
 import asyncpg
 import pytest
 from aiohttp import ClientSession, web
-from handmade import Desk, whole
-from operating import FAILED, Command, Ended, begun, counts, operate, summary, table
 
-from rogo_async.devstack.postgres import quoted
-from rogo_async.devstack.source import Answer
-from rogo_async.devstack.stack import Place, Stack
-from rogo_async.devstack.tcp_proxy import Hook, TcpProxy, Wire, forward
+from rogo_async.demo.servers.postgres import quoted
+from rogo_async.demo.servers.scripted_source import Answer
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk, whole
+from tests.support.cli import FAILED, Command, Ended, begun, counts, operate, summary, table
+from tests.support.tcp_proxy import Hook, TcpProxy, Wire, forward
 
 ROWS: Final = 60
 FREEZE_S: Final = float(os.environ.get("ROGO_TEST_FREEZE_S", "2"))

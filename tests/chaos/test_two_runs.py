@@ -7,11 +7,11 @@ from typing import Final
 
 import asyncpg
 import pytest
-from handmade import Desk, whole
-from operating import Ended, begun, counts, operate, table
 
-from rogo_async.devstack.stack import Place, Stack
-from rogo_async.devstack.tcp_proxy import TcpProxy
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk, whole
+from tests.support.cli import Ended, begun, counts, operate, table
+from tests.support.tcp_proxy import TcpProxy
 
 ROWS: Final = 40
 STORE: Final = "AZURE_STORAGE_CONNECTION_STRING"

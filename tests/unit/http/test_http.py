@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import Peer, Server, Talk, talking
 
-from rogo_async.blobs import Stated
-from rogo_async.http import Client, Exchange
-from rogo_async.http import client as client_module
+from rogo_async.common.http import client as client_module
+from rogo_async.common.http.client import Client
+from rogo_async.common.http.exchange import Exchange
+from rogo_async.sources.stated import Stated
+from tests.unit.http.wire import Peer, Server, Talk, talking
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 LOOPS: list[Run] = [asyncio.run, uvloop.run]

@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
-from wire import Peer, Server, Talk, talking
 
-from rogo_async.blobs import Mover, Sources, Store
-from rogo_async.blobs.budget import ByteBudget
-from rogo_async.control import Control
-from rogo_async.errors import Dependency, FailureCode, RowFault
-from rogo_async.http import Client
-from rogo_async.measure import Measurements
-from rogo_async.model import FileKind, FileRef
-from rogo_async.resilience import Gate
+from rogo_async.common.call_stats import Measurements
+from rogo_async.common.errors import Dependency, FailureCode, RowFault
+from rogo_async.common.http.client import Client
+from rogo_async.common.retry import Gate
+from rogo_async.common.shutdown import Control
+from rogo_async.common.urls import AllowList
+from rogo_async.destination.blobs.store import Store
+from rogo_async.pipeline.file_copier import ByteBudget, Mover
 from rogo_async.rules.identity import identify
-from rogo_async.rules.urls import AllowList
+from rogo_async.rules.records import FileKind, FileRef
+from rogo_async.sources.http_files import Sources
+from tests.unit.http.wire import Peer, Server, Talk, talking
 
 DEADLINE_S = 5.0
 WHO = identify(7, "20260131T011500Z-0123abcd", "lms")

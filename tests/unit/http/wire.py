@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from rogo_async.rules.urls import Origin
+from rogo_async.common.urls import Origin
 
 Talk = Callable[["Peer"], Awaitable[None]]
 

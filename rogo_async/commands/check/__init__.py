@@ -1,0 +1,1 @@
+"""The ``check`` command: preflight checks of everything that a run needs."""

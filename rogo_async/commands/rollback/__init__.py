@@ -1,0 +1,1 @@
+"""The ``rollback`` command: deletes what a run or an attempt migrated."""

@@ -1,0 +1,291 @@
+"""The life of a rollback: open, look, ask, take the rows out, then the blobs.
+
+Rows go first, a submission in one transaction, and blobs when no row refers to them any more: one
+that is interrupted leaves orphans at worst, and the next one of the same run or attempts finds
+and deletes them. Both locks are held, and no session of a run may be connected.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from rogo_async.commands.orphans import Orphan, Orphans, wait_for_runs
+from rogo_async.commands.rollback.selection import Selection
+from rogo_async.common.call_stats import Measurements
+from rogo_async.common.data_dir import DataDir, new_run_id
+from rogo_async.common.errors import (
+    DataDirFull,
+    Dependency,
+    DependencyFault,
+    RunStopped,
+    SetupError,
+)
+from rogo_async.common.files import AppendFile
+from rogo_async.common.settings import Settings
+from rogo_async.common.shutdown import Control, Ending, StopReason, drained_by_signals, guarded
+from rogo_async.destination.blobs.inventory import Inventory
+from rogo_async.destination.postgres.blob_references import References
+from rogo_async.destination.postgres.change_detection import LeftAlone
+from rogo_async.destination.postgres.connections import Connections
+from rogo_async.destination.postgres.malpractice_rules import Enforcements
+from rogo_async.destination.postgres.migrated_attempts import export_migrated
+from rogo_async.destination.postgres.reference_data import read_reference
+from rogo_async.destination.postgres.rollback import Removal, Taken, Trace
+from rogo_async.destination.postgres.undo_log import Journal, Journals, journal_path
+from rogo_async.pipeline.services import Opening
+from rogo_async.rules.identity import launch_id
+
+_COLUMNS: Final = ("Attempt ID", "Launch ID", "Submission ID", "Outcome", "Reason", "Blob Name")
+_AT_ONCE: Final = 200
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Figures:
+    """What a rollback has counted so far."""
+
+    total: int = 0
+    out: int = 0
+    files: int = 0
+    """Files that the submissions had, all of them together."""
+    left: int = 0
+    blobs: int = 0
+    blobs_left: int = 0
+    """Blobs that were written anew while it worked."""
+    declined: bool = False
+    spared: set[int] = field(default_factory=set)
+    """Attempts of which something stands that must keep its blobs."""
+
+    @property
+    def done(self) -> int:
+        """Submissions that were come to."""
+        return self.out + self.left
+
+
+@dataclass(slots=True)
+class Rollback:
+    """One rollback; ``execute`` is called once. ``say`` prints a line, ``ask`` asks for a yes."""
+
+    settings: Settings
+    selection: Selection
+    say: Callable[[str], object]
+    ask: Callable[[str], Awaitable[bool]]
+    _control: Control = field(default_factory=Control)
+    _figures: Figures = field(default_factory=Figures)
+    _id: str = field(default_factory=new_run_id)
+    _lines: list[tuple[object, ...]] = field(default_factory=list)
+    _began: datetime | None = None
+    """By the store's clock."""
+
+    async def execute(self) -> Ending:
+        """Roll back. Raises SetupError and LockHeld, after which nothing has been deleted."""
+        data = DataDir(self.settings.rogo_data_dir)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(drained_by_signals(self._control))
+            data.lock(f"rollback {self._id}")
+            stack.callback(data.unlock)
+            limit_s = self.settings.rogo_outage_limit
+            await guarded(lambda: self._work(data, stack), self._control, limit_s, data.path)
+        return self._ending(data)
+
+    async def _work(self, data: DataDir, stack: AsyncExitStack) -> None:
+        opening = Opening(
+            self.settings, self._control, Measurements(), stack, name="rogo_async rollback"
+        )
+        await opening.lock()
+        connections = await opening.connections()
+        references = References(connections, opening.gate(Dependency.TARGET))
+        removal = await self._removal(data, opening, connections)
+        account = await opening.account()
+        inventory = Inventory(account, await opening.session(), opening.gate(Dependency.STORE))
+        orphans = Orphans(self.settings, account, inventory, references, self._control)
+        await wait_for_runs(references, self._control, "roll back")
+        self._began = await inventory.now()
+        traces = await opening.patiently(lambda: self._look(removal))
+        self._figures.total = len(traces)
+        blobs = 0 if traces else await self._count_blobs(orphans)
+        if not traces and not blobs and not self.selection.is_known(data):
+            raise SetupError(
+                f"--run: nothing of {self.selection.text()} stands in the target or the container, "
+                f"and {data.runs} has no file of it"
+            )
+        if traces or blobs:
+            if not await self._agreed(await self._question(removal, traces, blobs)):
+                self._figures.declined = True
+                return
+            log.info("rollback begins", submissions=len(traces), selection=self.selection.text())
+            data.make_runs()
+            report = AppendFile(data.runs / f"{self._id}.rollback.csv")
+            await report.open(_COLUMNS)
+            stack.push_async_callback(report.close)
+            await self._take_all_out(traces, removal, report)
+            await self._delete_blobs(orphans, report)
+        try:
+            await opening.patiently(
+                lambda: data.rebuild_migrated(lambda sink: export_migrated(connections, sink))
+            )
+        except SetupError as error:  # too late for that: rows are gone
+            text = f"migrated.csv could not be made anew: {error}"
+            self._control.stop(StopReason.OUTAGE, text)
+
+    async def _removal(self, data: DataDir, opening: Opening, connections: Connections) -> Removal:
+        user = self.settings.rogo_migration_user_id
+        reference = await opening.patiently(lambda: read_reference(connections, user))
+        own = Journal(journal_path(data.runs, self._id))
+        journals = await asyncio.to_thread(Journals.read, data.runs, own)
+        instance = self.settings.rogo_instance_id
+        enforcements = Enforcements(journals, instance, reference.applied_by)
+        removal = Removal(connections, opening.gate(Dependency.TARGET), enforcements)
+        await removal.prepare()
+        return removal
+
+    async def _look(self, removal: Removal) -> list[Trace]:
+        found = [trace async for trace in removal.traces() if self.selection.wants(trace)]
+        whole = {trace.attempt for trace in found if trace.submission_id is not None}
+        return [t for t in found if t.submission_id is not None or t.attempt not in whole]
+
+    async def _count_blobs(self, orphans: Orphans) -> int:
+        count = 0
+        async for page in orphans.pages(self.selection.prefixes()):
+            count += len(self._meant(page.orphans))
+        return count
+
+    async def _question(self, removal: Removal, traces: Sequence[Trace], blobs: int) -> str:
+        what = f"{blobs:,} blobs that no row refers to"
+        if traces:
+            ids = [trace.submission_id for trace in traces if trace.submission_id is not None]
+            files, rules = await removal.extent(ids)
+            self._figures.files = files
+            what = (
+                f"{len(traces):,} submissions with {files:,} files and {rules:,} malpractice rules"
+            )
+        return f"Delete {what}, all of {self.selection.text()}?"
+
+    async def _agreed(self, question: str) -> bool:
+        asking = asyncio.ensure_future(self.ask(question))
+        stopped = asyncio.create_task(self._control.stopped(), name="asking-stopped")
+        try:
+            await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self._control.check()
+            return await asking
+        finally:
+            asking.cancel()
+            stopped.cancel()
+
+    async def _take_all_out(
+        self, traces: Sequence[Trace], removal: Removal, report: AppendFile
+    ) -> None:
+        showing = asyncio.create_task(self._show(), name="progress")
+        try:
+            for start in range(0, len(traces), _AT_ONCE):
+                waiting = iter(traces[start : start + _AT_ONCE])
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for number in range(self.settings.pg_pool_size):
+                            name = f"taking-{number}"
+                            group.create_task(self._consume(waiting, removal), name=name)
+                finally:
+                    lines, self._lines = self._lines, []
+                    await report.append(lines)
+                self._control.check()
+        finally:
+            showing.cancel()
+            await asyncio.wait({showing})
+
+    async def _consume(self, waiting: Iterator[Trace], removal: Removal) -> None:
+        for trace in waiting:
+            if self._control.stopping:
+                return
+            try:
+                await self._take_out(trace, removal)
+            except RunStopped:
+                return
+            except DataDirFull as full:
+                self._control.stop(StopReason.DISK, str(full))
+                return
+
+    async def _take_out(self, trace: Trace, removal: Removal) -> None:
+        if trace.launch_id != launch_id(trace.attempt, self.settings.rogo_instance_id):
+            self._leave(trace, "assignment_submissions: its launch id is not of this tool")
+            return
+        try:
+            taken = await removal.take_out(trace)
+        except LeftAlone as reason:
+            self._leave(trace, str(reason))
+        except DependencyFault as fault:
+            self._control.unresolved += 1
+            self._figures.spared.add(trace.attempt)
+            log.error("outcome unknown", attempt=trace.attempt, reason=str(fault))
+            self._note(trace, "unknown", str(fault))
+        else:
+            self._figures.out += 1
+            self._note(trace, "rolled_back" if taken is Taken.OUT else "gone")
+
+    def _leave(self, trace: Trace, reason: str) -> None:
+        self._figures.left += 1
+        self._figures.spared.add(trace.attempt)
+        self.say(f"attempt {trace.attempt}  left alone: {reason}")
+        self._note(trace, "left_alone", reason)
+
+    def _note(self, trace: Trace, outcome: str, reason: str = "") -> None:
+        names = trace.attempt, trace.launch_id, trace.submission_id or ""
+        self._lines.append((*names, outcome, reason, ""))
+
+    async def _delete_blobs(self, orphans: Orphans, report: AppendFile) -> None:
+        async for page in orphans.pages(self.selection.prefixes()):
+            meant = self._meant(page.orphans)
+            if meant:
+                await report.append(
+                    (each.owner.attempt, "", each.owner.submission_id, "blob", "", each.blob.name)
+                    for each in meant
+                )
+                deleted, changed = await orphans.delete(meant)
+                self._figures.blobs += deleted
+                self._figures.blobs_left += changed
+        self._control.check()
+
+    def _meant(self, found: Sequence[Orphan]) -> list[Orphan]:
+        spared, began = self._figures.spared, self._began
+        return [
+            each
+            for each in found
+            if self.selection.wants_blob(each)
+            and each.owner.attempt not in spared
+            # What is younger is a run's that began when this lost its lock.
+            and (began is None or each.blob.modified <= began)
+        ]
+
+    async def _show(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.rogo_progress_interval)
+            figures = self._figures
+            log.info("progress", done=figures.done, total=figures.total, left=figures.left)
+
+    def _ending(self, data: DataDir) -> Ending:
+        figures = self._figures
+        code = self._control.exit_code(figures.left + figures.blobs_left + figures.declined)
+        if figures.declined:
+            text = f"nothing was rolled back, it was not agreed to; exit {int(code)}"
+        elif not figures.total and not figures.blobs and not self._control.reasons:
+            text = f"there is nothing of {self.selection.text()} to roll back; exit {int(code)}"
+        else:
+            text = (
+                f"{figures.out:,} of {figures.total:,} submissions rolled back, "
+                f"{figures.blobs:,} blobs deleted, {figures.left:,} submissions left alone; "
+                f"exit {int(code)}"
+            )
+        if figures.blobs_left:
+            text += f"; {figures.blobs_left:,} blobs have changed meanwhile and were left alone"
+        missing = figures.files - figures.blobs - figures.blobs_left
+        if missing > 0 and figures.out == figures.total and not self._control.reasons:
+            text += f"; {missing:,} files have no blob of this tool and target in the container"
+        if figures.done or figures.blobs:
+            text += f"; see {data.runs / self._id}.rollback.csv"
+        for detail in self._control.reasons.values():
+            text += f"; stopped: {detail}"
+        return Ending(code, text)

@@ -1,0 +1,89 @@
+"""The one table that sorts a server's answer into classes (DESIGN decision 7).
+
+Modules that own a library hand in bare facts (an SQLSTATE, an error number, an HTTP status) and
+raise what the class asks for. Sources: PostgreSQL's appendix of error codes, Microsoft's list of
+transient errors of Azure SQL, Azure Storage's REST status codes.
+"""
+
+from collections.abc import Collection
+from enum import Enum, auto
+from typing import Final
+
+
+class Verdict(Enum):
+    """What an answer means for the call that received it."""
+
+    TRANSIENT = auto()
+    SYSTEMIC = auto()
+    CONTENT = auto()
+    """The row's content is refused, for good."""
+    CONFLICT = auto()
+    """A unique or foreign key stands in the way."""
+
+
+_PG_TRANSIENT: Final = frozenset(
+    {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "57014", "25006"}
+)
+_PG_CONTENT: Final = frozenset({"23502", "23514", "54000", "54001", "P0001"})
+_PG_CONFLICT: Final = frozenset({"23503", "23505", "23P01"})
+
+THROTTLED_WAIT_S: Final = 10.0
+_MSSQL_THROTTLED: Final = frozenset({40501, 49918, 49919, 49920, 10928, 10929, 10936})
+_MSSQL_TRANSIENT: Final = _MSSQL_THROTTLED | frozenset(
+    {1204, 1205, 1222, 233, 997, 4060, 4221, 10060, 40143, 40197, 40540, 40613}
+    | {42108, 42109, 20, 64, 121, 10053, 10054}
+    # A server that starts, stops, hands over to another, or is short of memory.
+    | {596, 615, 701, 921, 976, 983, 6005, 8628, 8645, 8651, 40020, 40166, 40648, 40671}
+)
+_FREETDS_TRANSIENT: Final = frozenset({20002, 20003, 20004, 20006, 20009, 20017, 20047})
+"""FreeTDS's own: the connection could not be made, timed out, or broke."""
+_ODBC_TRANSIENT: Final = frozenset(
+    {"08S01", "08001", "08003", "08004", "08007", "HYT00", "HYT01"}
+    # A driver's own general error: FreeTDS says no more of a connection that was cut.
+    | {"HY000"}
+)
+
+_HTTP_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
+
+
+def of_postgres(sqlstate: str | None) -> Verdict:
+    """Class of a PostgreSQL error; None means that the connection broke without one."""
+    if sqlstate is None or sqlstate in _PG_TRANSIENT or sqlstate.startswith("08"):
+        return Verdict.TRANSIENT
+    if sqlstate in _PG_CONFLICT:
+        return Verdict.CONFLICT
+    if sqlstate in _PG_CONTENT or sqlstate.startswith("22"):
+        return Verdict.CONTENT
+    return Verdict.SYSTEMIC
+
+
+def of_odbc(sqlstate: str, numbers: Collection[int]) -> tuple[Verdict, float]:
+    """Class of an ODBC error and the least wait in seconds.
+
+    ``numbers`` are SQL Server's own, and FreeTDS's. One that is transient makes the error so: a
+    database that is moving refuses the login too.
+    """
+    found = frozenset(numbers)
+    if found & _MSSQL_TRANSIENT:
+        return Verdict.TRANSIENT, THROTTLED_WAIT_S if found & _MSSQL_THROTTLED else 0.0
+    if sqlstate in {"HYT00", "HYT01", "08S01", "40001"}:
+        return Verdict.TRANSIENT, 0.0
+    if found - _FREETDS_TRANSIENT:
+        return Verdict.SYSTEMIC, 0.0
+    if found or sqlstate in _ODBC_TRANSIENT or sqlstate in _PG_TRANSIENT:
+        return Verdict.TRANSIENT, 0.0
+    return Verdict.SYSTEMIC, 0.0
+
+
+def of_http(status: int) -> Verdict:
+    """Class of a storage answer that is no success and has no meaning of its own."""
+    return Verdict.TRANSIENT if status in _HTTP_TRANSIENT else Verdict.SYSTEMIC
+
+
+def seconds_of(retry_after: str | None) -> float:
+    """A Retry-After header's seconds; 0 for none or a date."""
+    return (
+        float(retry_after)
+        if retry_after and retry_after.isascii() and retry_after.isdigit()
+        else 0.0
+    )

@@ -1,0 +1,93 @@
+"""Durable, private files: append, replace, sync."""
+
+import asyncio
+import csv
+import errno
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import aiofiles
+
+PRIVATE_MODE: Final = 0o600
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def csv_of(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV. A line break of any kind is quoted, the lone CR too, which ``csv`` forgets."""
+    text = io.StringIO()
+    plain = csv.writer(text, lineterminator="\n")
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        (quoting if any("\r" in str(cell) for cell in row) else plain).writerow(row)
+    return text.getvalue()
+
+
+class AppendFile:
+    """A CSV file of personal data, its owner's alone, that rows are appended to durably."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: Any = None
+        self._size_bytes = 0
+
+    async def open(self, header: Sequence[str] | None) -> None:
+        """Begin the file anew with a header, or go on at its end when there is none given."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if header is None else os.O_TRUNC)
+        descriptor = await asyncio.to_thread(os.open, self.path, flags, PRIVATE_MODE)
+        await asyncio.to_thread(sync_directory, self.path.parent)
+        self._size_bytes = os.fstat(descriptor).st_size
+        self._file = await aiofiles.open(descriptor, "wb", buffering=0)
+        if header is not None:
+            await self.append([header])
+
+    async def append(self, rows: Iterable[Sequence[object]]) -> None:
+        """Write rows; they are on disk when this returns.
+
+        Raises OSError; of these rows nothing is in the file then, and nothing can be added.
+        """
+        data = memoryview(csv_of(rows).encode("utf-8"))
+        if self._file is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        size_bytes = self._size_bytes + len(data)
+        try:
+            while data:
+                data = data[await self._file.write(data) :]
+            await asyncio.to_thread(os.fdatasync, self._file.fileno())
+        except OSError:
+            await asyncio.to_thread(os.ftruncate, self._file.fileno(), self._size_bytes)
+            await self.close()
+            raise
+        self._size_bytes = size_bytes
+
+    async def close(self) -> None:
+        """Close the file; nothing is left to be written."""
+        if self._file is not None:
+            await self._file.close()
+            self._file = None
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file at once and durably; only its owner may read it. Raises OSError."""
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    put_in_place(draft, path)
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    draft.replace(path)
+    sync_directory(path.parent)

@@ -1,0 +1,211 @@
+"""What ends a run before its work is done, and the exit code of each ending (SPEC §5)."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+
+import structlog
+
+from rogo_async.common.errors import (
+    DataDirFull,
+    Dependency,
+    DependencyFault,
+    InputChanged,
+    LockHeld,
+    RunStopped,
+    SetupError,
+)
+from rogo_async.common.logging import without_values
+
+log = structlog.get_logger()
+
+
+class ExitCode(IntEnum):
+    """The process's exit codes."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    SETUP = 2
+    STOPPED_EARLY = 3
+    LOCKED = 4
+    WINDOW_ENDED = 5
+    INTERNAL = 70
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class StopReason(StrEnum):
+    """Why a run stops taking new work."""
+
+    OUTAGE = "outage"
+    DISK = "disk"
+    LOCK_LOST = "lock_lost"
+    INPUT_CHANGED = "input_changed"
+    WINDOW = "window"
+    SIGINT = "sigint"
+    SIGTERM = "sigterm"
+    FAULT = "fault"
+
+
+_EXIT: Final = {
+    StopReason.FAULT: ExitCode.INTERNAL,
+    StopReason.SIGINT: ExitCode.INTERRUPTED,
+    StopReason.SIGTERM: ExitCode.TERMINATED,
+    StopReason.OUTAGE: ExitCode.STOPPED_EARLY,
+    StopReason.DISK: ExitCode.STOPPED_EARLY,
+    StopReason.LOCK_LOST: ExitCode.STOPPED_EARLY,
+    StopReason.INPUT_CHANGED: ExitCode.STOPPED_EARLY,
+    StopReason.WINDOW: ExitCode.WINDOW_ENDED,
+}
+_PRECEDENCE: Final = (
+    ExitCode.INTERNAL,
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.STOPPED_EARLY,
+    ExitCode.WINDOW_ENDED,
+    ExitCode.SOME_FAILED,
+)
+_SETTING_OF: Final = {
+    Dependency.TARGET: "DATABASE_URL",
+    Dependency.WAREHOUSE: "DATA_WAREHOUSE_CONNECTION_STRING",
+    Dependency.STORE: "AZURE_STORAGE_…",
+    Dependency.SOURCE: "ROGO_SOURCE_HOSTS",
+}
+
+
+class Control:
+    """The one place that a run is told to stop at, and asked whether it was."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[StopReason, str] = {}
+        self.unresolved = 0
+        """Rows whose outcome stayed unknown while their servers were up."""
+        self._faulty = False
+        self._stopping = asyncio.Event()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether new work is no longer taken."""
+        return self._stopping.is_set()
+
+    def stop(self, reason: StopReason, detail: str) -> None:
+        """Take no new work; whoever waits for a dependency gives up. The first detail counts."""
+        self.reasons.setdefault(reason, detail)
+        self._stopping.set()
+
+    def fault(self) -> None:
+        """Note a fault of this tool itself; the run goes on with the other rows."""
+        self._faulty = True
+
+    def check(self) -> None:
+        """Raise RunStopped when the run is stopping."""
+        if self.stopping:
+            raise RunStopped
+
+    async def stopped(self) -> None:
+        """Wait until the run is told to stop. Its owner bounds the wait."""
+        await self._stopping.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but raise RunStopped at once when the run is told to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise RunStopped
+
+    def exit_code(self, failed: int) -> ExitCode:
+        """The code of SPEC §5: 70, 130/143, then 3, 5, 1, 0."""
+        codes = [_EXIT[reason] for reason in self.reasons]
+        if self._faulty:
+            codes.append(ExitCode.INTERNAL)
+        if self.unresolved:
+            codes.append(ExitCode.STOPPED_EARLY)
+        if failed:
+            codes.append(ExitCode.SOME_FAILED)
+        return next((code for code in _PRECEDENCE if code in codes), ExitCode.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is left of a command for its caller."""
+
+    exit_code: ExitCode
+    headline: str
+
+
+async def guarded(
+    work: Callable[[], Awaitable[None]], control: Control, outage_limit_s: float, data_dir: object
+) -> None:
+    """Do the work; what it raises becomes a reason to stop, for a report that is still written.
+
+    Raises SetupError and LockHeld, before which nothing has been written.
+    """
+    asyncio.get_running_loop().set_exception_handler(_unforeseen)
+    try:
+        await work()
+    except RunStopped:
+        log.warning("stopped before the work was done")
+    except InputChanged as changed:
+        control.stop(StopReason.INPUT_CHANGED, str(changed))
+    except DataDirFull as full:
+        control.stop(StopReason.DISK, str(full))
+    except TimeoutError as error:  # an OSError, too, and none of a file's
+        log.critical("a fault of this tool", **without_values(error))
+        control.stop(StopReason.FAULT, "see the traceback in the log")
+    except OSError as error:
+        control.stop(StopReason.DISK, f"{data_dir}: {error.strerror}")
+    except DependencyFault as fault:
+        control.stop(StopReason.OUTAGE, _outage(fault, outage_limit_s))
+    except (SetupError, LockHeld):
+        raise
+    except Exception as error:  # noqa: BLE001 - the report is written whatever happens
+        log.critical("a fault of this tool", **without_values(error))
+        control.stop(StopReason.FAULT, "see the traceback in the log")
+
+
+def _outage(fault: DependencyFault, limit_s: float) -> str:
+    return (
+        f"{fault.dependency.value} stayed away for {limit_s:g} s: {fault.reason}. "
+        f"See that it runs and that {_SETTING_OF[fault.dependency]} leads to it"
+    )
+
+
+def _unforeseen(_loop: object, context: dict[str, Any]) -> None:
+    """What the event loop has nobody to tell: a library's task that was left behind when its
+    connection died. Our own tasks have owners. Logged without values.
+    """
+    error = context.get("exception")
+    facts = without_values(error) if isinstance(error, BaseException) else {}
+    log.error("nobody waited for this", stage=context.get("message"), **facts)
+
+
+@contextlib.contextmanager
+def drained_by_signals(control: Control) -> Iterator[None]:
+    """The first SIGINT or SIGTERM drains the run, the second ends the process at once."""
+    loop = asyncio.get_running_loop()
+    codes = {
+        signal.SIGINT: (StopReason.SIGINT, ExitCode.INTERRUPTED),
+        signal.SIGTERM: (StopReason.SIGTERM, ExitCode.TERMINATED),
+    }
+
+    def received(number: signal.Signals) -> None:
+        reason, code = codes[number]
+        if control.stopping and {StopReason.SIGINT, StopReason.SIGTERM} & control.reasons.keys():
+            os._exit(code)
+        log.warning("draining; a second signal ends at once", signal=number.name)
+        control.stop(reason, f"{number.name} received")
+
+    for number in codes:
+        loop.add_signal_handler(number, received, number)
+    try:
+        yield
+    finally:
+        for number in codes:
+            loop.remove_signal_handler(number)

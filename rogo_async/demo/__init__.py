@@ -1,0 +1,1 @@
+"""The ``demo`` command: a whole migration on servers of its own."""

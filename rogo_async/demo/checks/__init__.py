@@ -1,0 +1,1 @@
+"""Compares target, blobs and CSV files with the known answer."""

@@ -1,0 +1,1 @@
+"""Generated submissions, with every variation and every failure case."""

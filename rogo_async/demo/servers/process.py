@@ -1,0 +1,209 @@
+"""Child processes that do not outlive us, and none of them with more rights than it needs."""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from rogo_async.common.errors import SetupError
+from rogo_async.demo.servers.ports import is_free
+
+KILL_TIMEOUT_S: Final = 5.0
+POLL_INTERVAL_S: Final = 0.02
+
+
+class DevstackError(SetupError):
+    """The embedded stack cannot start or went away. One line: what is wrong, and the remedy."""
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def nobody() -> pwd.struct_passwd:
+    """The account that runs what refuses to run as root."""
+    try:
+        return pwd.getpwnam("nobody")
+    except KeyError:
+        raise DevstackError(
+            "there is no user nobody to run PostgreSQL as: run as an ordinary user"
+        ) from None
+
+
+def as_nobody(command: Sequence[str]) -> list[str]:
+    """The command without root's rights, when we have them; else as it is.
+
+    Outermost, since the kernel forgets ``tied_to_us`` when a process changes its user.
+    """
+    if not is_root():
+        return list(command)
+    if shutil.which("setpriv") is None:
+        raise DevstackError(
+            "setpriv is missing, so root cannot give up its rights: apt-get install util-linux, "
+            "or run as an ordinary user"
+        )
+    account = nobody()
+    drop = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    return [*drop, *command]
+
+
+def tied_to_us(command: Sequence[str], stop_signal: signal.Signals) -> list[str]:
+    """The command, sent ``stop_signal`` by the kernel when we die, even by SIGKILL.
+
+    Where there is no setpriv (it is Linux's own) the command is left as it is.
+    """
+    if shutil.which("setpriv") is None:
+        return list(command)
+    return ["setpriv", "--pdeathsig", stop_signal.name.removeprefix("SIG"), *command]
+
+
+def require_free(port: int) -> None:
+    """Raises DevstackError when something listens on the port already."""
+    if not is_free(port):
+        raise DevstackError(
+            f"port {port} is in use: end what listens there, or use another directory"
+        )
+
+
+class ServerProcess:
+    """One server as our child, in a session of its own: Ctrl-C at the terminal is ours alone.
+
+    ``stop_signals`` are sent in turn, each with the seconds that it may take; SIGKILL follows.
+    """
+
+    def __init__(
+        self, name: str, log_path: Path, stop_signals: Sequence[tuple[signal.Signals, float]]
+    ) -> None:
+        self.name = name
+        self._log_path = log_path
+        self._stop_signals = stop_signals
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Raises DevstackError when the server is not running."""
+        if self._process is None or self._process.returncode is not None:
+            raise DevstackError(f"{self.name} is not running: start it first")
+        return self._process.pid
+
+    async def start(
+        self,
+        command: Sequence[str],
+        *,
+        ready: Callable[[], Awaitable[bool]],
+        timeout_s: float,
+        cwd: Path,
+        env: Mapping[str, str],
+    ) -> None:
+        """Starts the server and returns as soon as ``ready`` says so.
+
+        Raises DevstackError when it ends or is not ready in time; then it is not running.
+        """
+        with _private_log(self._log_path) as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+            )
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._until(ready, self._process)
+        except TimeoutError:
+            await self.stop()
+            raise DevstackError(
+                f"{self.name} was not ready after {timeout_s:g} s: see {self._log_path}"
+            ) from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _until(
+        self, ready: Callable[[], Awaitable[bool]], process: asyncio.subprocess.Process
+    ) -> None:
+        while not await ready():
+            if process.returncode is not None:
+                raise DevstackError(
+                    f"{self.name} ended with {process.returncode} instead of starting: "
+                    f"{self._last_words()}"
+                )
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+    def _last_words(self) -> str:
+        lines = self._log_path.read_text(encoding="utf-8", errors="replace").split("\n")
+        telling = [line.strip() for line in lines if line.strip()]
+        return f"{telling[-1] if telling else 'it said nothing'} (all of it in {self._log_path})"
+
+    async def stop(self) -> None:
+        """Ends the server, by force when it takes too long. Harmless when it is not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for stop_signal, timeout_s in (*self._stop_signals, (signal.SIGKILL, KILL_TIMEOUT_S)):
+            if process.returncode is not None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(stop_signal)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), timeout_s)
+                return
+        raise DevstackError(f"{self.name} (process {process.pid}) cannot be stopped: reboot")
+
+
+@contextlib.asynccontextmanager
+async def _until_done(
+    process: asyncio.subprocess.Process,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def run_to_end(
+    command: Sequence[str], *, timeout_s: float, cwd: Path, env: Mapping[str, str]
+) -> tuple[int, str]:
+    """The exit code of a command and all that it printed.
+
+    Raises DevstackError when it takes longer; it and its children are then killed.
+    """
+    started = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
+    )
+    async with _until_done(started) as process:
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
+        except TimeoutError:
+            raise DevstackError(f"{command[0]} took more than {timeout_s:g} s: try again") from None
+        return await process.wait(), output.decode("utf-8", errors="replace")
+
+
+def _private_log(path: Path) -> IO[bytes]:
+    """Opens the log of a server for appending; it may quote data, so it is its owner's alone."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file that is its owner's alone, all of it or nothing."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    unfinished.replace(path)

@@ -1,0 +1,130 @@
+"""A source of files that misbehaves as it is told to, which no emulator does."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from aiohttp import web
+
+from rogo_async.demo.servers.ports import LOOPBACK
+from rogo_async.demo.servers.process import require_free
+
+SHUTDOWN_TIMEOUT_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a path answers.
+
+    ``headers`` are added to the answer; ``location`` is short for a header of that name (set
+    ``status`` to 301, 302, 307 …). ``delay_s`` is waited before anything is sent. With
+    ``truncate_at`` the full length is declared, so many bytes of the body are sent, and the
+    connection is closed. With ``times``, so many requests (HEAD or GET) get this answer and the
+    ones after them get ``then``.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    location: str | None = None
+    truncate_at: int | None = None
+    delay_s: float = 0.0
+    times: int | None = None
+    then: "Answer | None" = None
+
+    def __post_init__(self) -> None:
+        if (self.times is None) != (self.then is None):
+            raise ValueError("times and then belong together")
+
+    def after(self, answered: int) -> "Answer":
+        """The answer that is due when this one's path has been asked ``answered`` times."""
+        if self.times is None or self.then is None or answered < self.times:
+            return self
+        return self.then.after(answered - self.times)
+
+
+NOT_FOUND: Final = Answer(status=404)
+
+
+class ScriptedSource:
+    """An HTTP server on 127.0.0.1 in this process; ``routes`` may change at any time.
+
+    Paths are as on the wire: percent-encoded, without the query. A path without a route is 404.
+    ``requests`` lists (method, path) of every request in order of arrival, and ``queries`` the
+    query of each, so that a test can tell what was never asked, and what no token was sent to.
+    ``port`` 0 takes a free one at the first start and keeps it.
+    """
+
+    def __init__(self, *, port: int = 0) -> None:
+        self.port = port
+        self.routes: dict[str, Answer] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.queries: list[str] = []
+        self._asked: dict[str, tuple[Answer, int]] = {}
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as the allow-list of source hosts spells them."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def url(self, path: str) -> str:
+        """The URL of a path that begins with a slash."""
+        return self.origin + path
+
+    async def start(self) -> None:
+        """Listens. Raises DevstackError when the port is taken."""
+        if self.port:
+            require_free(self.port)
+        runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        await runner.setup()
+        self._runner = runner
+        site = web.TCPSite(runner, LOOPBACK, self.port, reuse_address=True)
+        await site.start()
+        self.port = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Ends it, cutting off what is still being answered. Harmless when not running."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    def forget(self) -> None:
+        """Drops all routes and the record of all requests."""
+        self.routes.clear()
+        self.requests.clear()
+        self.queries.clear()
+        self._asked.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    def _due(self, path: str) -> Answer:
+        scripted = self.routes.get(path, NOT_FOUND)
+        known, answered = self._asked.get(path, (scripted, 0))
+        if known is not scripted:
+            answered = 0
+        self._asked[path] = (scripted, answered + 1)
+        return scripted.after(answered)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        self.requests.append((request.method, path))
+        self.queries.append(query)
+        answer = self._due(path)
+        await asyncio.sleep(answer.delay_s)
+        headers = dict(answer.headers)
+        if answer.location is not None:
+            headers["Location"] = answer.location
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        response.content_length = len(answer.body)
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await response.write(answer.body[: answer.truncate_at])
+            if answer.truncate_at is not None and request.transport is not None:
+                request.transport.close()
+        return response

@@ -1,0 +1,266 @@
+"""The whole embedded stack: a source, a warehouse, a target and a blob store, all real."""
+
+import asyncio
+import fcntl
+import secrets
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Final, Self
+
+import orjson
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+from azure.storage.blob.aio import BlobServiceClient
+
+from rogo_async.demo.checks.expected import CONTAINER
+from rogo_async.demo.dataset.dataset import DEMO_LMS
+from rogo_async.demo.servers.azurite import Azurite
+from rogo_async.demo.servers.ports import reserve_port
+from rogo_async.demo.servers.postgres import EmbeddedPostgres
+from rogo_async.demo.servers.process import DevstackError, write_private
+from rogo_async.demo.servers.scripted_source import ScriptedSource
+
+WRITER: Final = "rogo_writer"
+READER: Final = "rogo_reader"
+ODBC_DRIVER: Final = "PostgreSQL Unicode"
+SAS_VALID_FOR: Final = timedelta(days=7)
+STORE_TIMEOUT_S: Final = 30.0
+
+_TARGET_TEMPLATE: Final = "target_template"
+_WAREHOUSE_TEMPLATE: Final = "warehouse_template"
+_ODBC_REMEDY: Final = "apt-get install unixodbc odbc-postgresql"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Somewhere to migrate from and to: two databases, two containers, a data directory."""
+
+    target: str
+    warehouse: str
+    source_container: str
+    container: str
+    data_dir: Path
+
+
+class Stack:
+    """Starts everything on entry and ends it on exit; all of it lives in ``directory``.
+
+    ``place`` stands ready: empty tables, empty containers. ``new_place`` makes more of the kind.
+    With ``keep`` the blobs are on disk too, and a later stack in the same directory finds
+    everything as it was, at the same ports (the scripted source's routes apart).
+    """
+
+    postgres: EmbeddedPostgres
+    azurite: Azurite
+    source: ScriptedSource
+
+    def __init__(self, directory: Path, *, keep: bool = False) -> None:
+        self.directory = directory.resolve()
+        self.place = Place(
+            target="target",
+            warehouse="warehouse",
+            source_container="rogo-source",
+            container=CONTAINER,
+            data_dir=self.directory / "data",
+        )
+        self._keep = keep
+        self._running = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Raises DevstackError when a server cannot start; the others are then stopped."""
+        _require_odbc_driver()
+        async with AsyncExitStack() as running:
+            running.enter_context(_sole_use(self.directory))
+            self._kept = kept = _Kept.of(self.directory / "stack.json")
+            self.postgres = EmbeddedPostgres(self.directory / "postgres", port=kept.postgres_port)
+            self.azurite = Azurite(
+                self.directory / "azurite", port=kept.azurite_port, persist=self._keep
+            )
+            self.source = ScriptedSource(port=kept.source_port)
+            for server in (self.postgres, self.azurite, self.source):
+                running.push_async_callback(server.stop)
+            await self._start()
+            self._running = running.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._running.aclose()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that ``run`` needs for ``place`` (SPEC §4)."""
+        return self.environment_of(self.place)
+
+    def environment_of(self, place: Place) -> dict[str, str]:
+        """The variables that ``run`` needs for a place (SPEC §4)."""
+        return {
+            "DATABASE_URL": self.writer_dsn(place),
+            "DATA_WAREHOUSE_CONNECTION_STRING": self.warehouse_odbc(place),
+            "AZURE_STORAGE_CONNECTION_STRING": self.azurite.connection_string,
+            "ROGO_SOURCE_HOSTS": f"{self.azurite.origin},{self.source.origin}",
+            "ROGO_SOURCE_SAS_TOKEN": f"{self.azurite.origin}={self.source_sas(place)}",
+            "ROGO_CONTAINER": place.container,
+            "ROGO_INSTANCE_ID": DEMO_LMS.instance_id,
+            "ROGO_CONSUMER_KEY": DEMO_LMS.consumer_key,
+            "ROGO_CONSUMER_NAME": DEMO_LMS.consumer_name,
+            "ROGO_RETURN_URL_BASE": DEMO_LMS.return_url_base,
+            "ROGO_DATA_DIR": str(place.data_dir),
+        }
+
+    def writer_dsn(self, place: Place) -> str:
+        """The target for a migration: a role with the rights that it needs and no others.
+
+        ``postgres.dsn(place.target)`` has every right.
+        """
+        return self.postgres.dsn_of(WRITER, self._kept.writer_password, place.target)
+
+    def warehouse_odbc(self, place: Place) -> str:
+        """The warehouse for a migration: a role that may only read.
+
+        ``postgres.dsn(place.warehouse)`` has every right, over asyncpg.
+        """
+        return (
+            f"DRIVER={{{ODBC_DRIVER}}};SERVER={self.postgres.host};PORT={self.postgres.port};"
+            f"DATABASE={place.warehouse};UID={READER};PWD={self._kept.reader_password}"
+        )
+
+    def source_url(self, place: Place) -> str:
+        """The URL of the source container, to which ``/`` and a blob's name are appended."""
+        return f"{self.azurite.endpoint}/{place.source_container}"
+
+    def source_sas(self, place: Place) -> str:
+        """A query string that lets its bearer read the blobs of the source container."""
+        return generate_container_sas(
+            self.azurite.account_name,
+            place.source_container,
+            account_key=self.azurite.account_key,
+            permission=ContainerSasPermissions(read=True),
+            expiry=datetime.now(UTC) + SAS_VALID_FOR,
+        )
+
+    async def new_place(self, name: str, data_dir: Path) -> Place:
+        """A fresh place. ``name`` is of lower case letters and digits."""
+        place = Place(
+            target=f"target_{name}",
+            warehouse=f"warehouse_{name}",
+            source_container=f"source-{name}",
+            container=f"migrated-{name}",
+            data_dir=data_dir,
+        )
+        await self._create_databases(place)
+        await self._create_containers(place)
+        return place
+
+    async def remove_place(self, place: Place) -> None:
+        """Drops a place's databases, ending connections to them, and its containers."""
+        await self.postgres.drop_database(place.target)
+        await self.postgres.drop_database(place.warehouse)
+        async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
+            for name in (place.source_container, place.container):
+                with suppress(ResourceNotFoundError):  # Azurite restarted meanwhile
+                    await store.delete_container(name)
+
+    async def _start(self) -> None:
+        self.place.data_dir.mkdir(mode=0o700, exist_ok=True)
+        try:
+            async with asyncio.TaskGroup() as starting:
+                starting.create_task(self._start_postgres(), name="starting PostgreSQL")
+                starting.create_task(self._start_azurite(), name="starting Azurite")
+                starting.create_task(self.source.start(), name="starting the scripted source")
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _start_postgres(self) -> None:
+        await self.postgres.start()
+        if not await self.postgres.has_database(self.place.warehouse):
+            await self._create_templates()
+            await self._create_databases(self.place)
+
+    async def _start_azurite(self) -> None:
+        await self.azurite.start()
+        await self._create_containers(self.place)
+
+    async def _create_templates(self) -> None:
+        """Makes roles and schemas, over what an earlier start may have left half done."""
+        for unfinished in (_TARGET_TEMPLATE, _WAREHOUSE_TEMPLATE, self.place.target):
+            await self.postgres.drop_database(unfinished)
+        await self.postgres.execute_script(
+            "postgres",
+            f"DROP ROLE IF EXISTS {WRITER}, {READER};"
+            f"CREATE ROLE {WRITER} LOGIN PASSWORD '{self._kept.writer_password}';"
+            f"CREATE ROLE {READER} LOGIN PASSWORD '{self._kept.reader_password}';"
+            f"ALTER ROLE {READER} SET default_transaction_read_only = on;",
+        )
+        for template, schema in ((_TARGET_TEMPLATE, "target"), (_WAREHOUSE_TEMPLATE, "warehouse")):
+            await self.postgres.create_database(template)
+            await self.postgres.execute_script(template, _sql(schema) + _sql(f"{schema}_grants"))
+
+    async def _create_databases(self, place: Place) -> None:
+        await self.postgres.create_database(place.target, _TARGET_TEMPLATE)
+        await self.postgres.create_database(place.warehouse, _WAREHOUSE_TEMPLATE)
+
+    async def _create_containers(self, place: Place) -> None:
+        async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
+            for name in (place.source_container, place.container):
+                with suppress(ResourceExistsError):
+                    await store.create_container(name)
+
+    def _store(self) -> BlobServiceClient:
+        return BlobServiceClient.from_connection_string(
+            self.azurite.connection_string, retry_total=0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a later stack in the same directory must find unchanged.
+
+    The ports are part of the data: URLs of source files name them, and so does the digest of
+    the target in the metadata of the blobs.
+    """
+
+    postgres_port: int
+    azurite_port: int
+    source_port: int
+    writer_password: str
+    reader_password: str
+
+    @classmethod
+    def of(cls, path: Path) -> "_Kept":
+        if path.exists():
+            return cls(**orjson.loads(path.read_bytes()))
+        ports = reserve_port(), reserve_port(), reserve_port()
+        kept = cls(*ports, secrets.token_hex(16), secrets.token_hex(16))
+        write_private(path, orjson.dumps(asdict(kept)))
+        return kept
+
+
+@contextmanager
+def _sole_use(directory: Path) -> Iterator[None]:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "stack.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DevstackError(
+                f"another stack runs in {directory}: end it or use another directory"
+            ) from None
+        yield
+
+
+def _require_odbc_driver() -> None:
+    try:
+        import pyodbc  # noqa: PLC0415 - it needs a system library, whose absence we explain
+    except ImportError as error:
+        raise DevstackError(f"pyodbc cannot be loaded ({error}): {_ODBC_REMEDY}") from None
+    if ODBC_DRIVER not in pyodbc.drivers():
+        raise DevstackError(f"the ODBC driver {ODBC_DRIVER} is missing: {_ODBC_REMEDY}")
+
+
+def _sql(name: str) -> str:
+    return (
+        resources.files("rogo_async.demo.servers").joinpath(f"schema/{name}.sql").read_text("utf-8")
+    )

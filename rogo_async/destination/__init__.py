@@ -1,0 +1,1 @@
+"""What a run writes: rows in PostgreSQL, blobs in the container."""

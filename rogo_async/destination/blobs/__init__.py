@@ -1,0 +1,1 @@
+"""The destination container: upload, list, read back and delete blobs."""

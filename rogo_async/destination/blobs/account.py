@@ -1,0 +1,212 @@
+"""The destination account: how it is reached and how requests to it are signed (SPEC §4)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+from azure.storage.blob.aio import BlobServiceClient, ContainerClient
+
+from rogo_async.common import error_classes
+from rogo_async.common.error_classes import seconds_of
+from rogo_async.common.errors import (
+    Dependency,
+    DependencyFault,
+    SetupError,
+    SystemicFault,
+    TransientFault,
+)
+from rogo_async.common.settings import Settings
+from rogo_async.destination.blobs.shared_key import SharedKey
+
+T = TypeVar("T")
+
+CALL_S: Final = 20.0
+_SLOWEST_BYTES_PER_S: Final = 64 * 1024
+SAS_LIFE: Final = timedelta(hours=6)
+_CLOCK_SLACK: Final = timedelta(minutes=15)
+_CONNECTION_STRING: Final = "AZURE_STORAGE_CONNECTION_STRING"
+_NO_RETRIES: Final[dict[str, Any]] = {
+    "retry_total": 0,
+    "retry_connect": 0,
+    "retry_read": 0,
+    "retry_status": 0,
+    "connection_timeout": 10,
+    "read_timeout": 90,
+}
+
+
+@dataclass(slots=True)
+class _Signature:
+    """A container SAS and the time to make the next one."""
+
+    query: str
+    renew_at: datetime
+
+
+class Account:
+    """Credentials and control plane of the destination. Its owner calls ``aclose``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._container_name = settings.rogo_container
+        self._given_sas: str | None = None
+        self._credential: Any = None
+        self._signature: _Signature | None = None
+        self._signing = asyncio.Lock()
+        self._service = self._service_client(settings)
+        self._shared_key = self._shared_key_of_service()
+        self.container: ContainerClient = self._service.get_container_client(self._container_name)
+        self.container_url = (
+            f"{self._service.url.partition('?')[0].rstrip('/')}/{self._container_name}"
+        )
+
+    async def aclose(self) -> None:
+        """Close the SDK's clients."""
+        await self.container.close()
+        await self._service.close()
+        if hasattr(self._credential, "close"):
+            await self._credential.close()
+
+    async def check(self) -> None:
+        """See that the container is there and the credentials work.
+
+        Raises TransientFault while the store is away and SystemicFault where it refuses.
+        """
+        await self.call("container", self.container.get_container_properties)
+
+    async def signed(
+        self, method: str, path: str, headers: Mapping[str, str], body_bytes: int = 0
+    ) -> tuple[str, Mapping[str, str]]:
+        """Path and query, and the headers, of a request to a blob of the container.
+
+        With an account key each request has a signature of its own, which lets nothing else be
+        done; otherwise there is a SAS in the query. ``path`` is percent-encoded. Raises a
+        DependencyFault where a user delegation key is needed and cannot be had.
+        """
+        if self._shared_key is not None:
+            return path, self._shared_key.signed(method, path, headers, body_bytes)
+        return f"{path}?{await self._sas()}", headers
+
+    async def call(
+        self, operation: str, request: Callable[[], Awaitable[T]], size_bytes: int = 0
+    ) -> T:
+        """Make one request of the SDK, with ``size_bytes`` to send, within its deadline.
+
+        Its errors leave as faults.
+        """
+        try:
+            async with asyncio.timeout(deadline_s(size_bytes)):
+                return await request()
+        except TimeoutError:
+            raise TransientFault(Dependency.STORE, operation, "no answer in time") from None
+        except AzureError as error:
+            raise fault_of(operation, error) from None
+
+    async def _sas(self) -> str:
+        """The SAS that was given, or one of a user delegation key, renewed at half its life."""
+        if self._given_sas is not None:
+            return self._given_sas
+        if self._signature is None or datetime.now(UTC) >= self._signature.renew_at:
+            async with self._signing:
+                if self._signature is None or datetime.now(UTC) >= self._signature.renew_at:
+                    self._signature = await self._delegated()
+        return self._signature.query
+
+    async def _delegated(self) -> _Signature:
+        now = datetime.now(UTC)
+        start, expiry = now - _CLOCK_SLACK, now + SAS_LIFE
+        key = await self.call(
+            "delegation_key", lambda: self._service.get_user_delegation_key(start, expiry)
+        )
+        query = generate_container_sas(
+            account_name=str(self._service.account_name),
+            container_name=self._container_name,
+            permission=ContainerSasPermissions(read=True, write=True, create=True, delete=True),
+            start=start,
+            expiry=expiry,
+            user_delegation_key=key,
+        )
+        return _Signature(query, now + SAS_LIFE / 2)
+
+    def _shared_key_of_service(self) -> SharedKey | None:
+        """None where there is no key: credentials of Entra, or a SAS alone."""
+        if self._credential is not None or self._given_sas is not None:
+            return None
+        credential = self._service.credential
+        try:
+            return SharedKey(credential.account_name, credential.account_key)
+        except ValueError:
+            raise SetupError(
+                "the storage account's key is not base64. Copy it anew into "
+                f"AZURE_STORAGE_ACCOUNT_KEY or {_CONNECTION_STRING}"
+            ) from None
+
+    def _service_client(self, settings: Settings) -> BlobServiceClient:
+        if settings.azure_storage_connection_string is not None:
+            text = settings.azure_storage_connection_string.get_secret_value()
+            try:
+                client = BlobServiceClient.from_connection_string(text, **_NO_RETRIES)
+            except (ValueError, AttributeError, KeyError):
+                raise SetupError(
+                    f"{_CONNECTION_STRING}: is not a storage account's connection string "
+                    "(AccountName=…;AccountKey=…;…)"
+                ) from None
+            if client.credential is None:
+                self._given_sas = _shared_access_signature(text)
+            return client
+        url = f"https://{settings.azure_storage_account_name}.blob.core.windows.net"
+        if settings.azure_storage_account_key is not None:
+            key = settings.azure_storage_account_key.get_secret_value()
+            return BlobServiceClient(url, credential=key, **_NO_RETRIES)
+        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - slow to load; few need it
+
+        self._credential = DefaultAzureCredential()
+        return BlobServiceClient(url, credential=self._credential, **_NO_RETRIES)
+
+
+def deadline_s(size_bytes: int) -> float:
+    """Seconds that a request may take which sends so much."""
+    return CALL_S + size_bytes / _SLOWEST_BYTES_PER_S
+
+
+def _shared_access_signature(text: str) -> str:
+    for part in text.split(";"):
+        key, _, value = part.strip().partition("=")
+        if key.lower() == "sharedaccesssignature" and value:
+            return value.lstrip("?")
+    raise SetupError(f"{_CONNECTION_STRING}: has neither AccountKey nor SharedAccessSignature")
+
+
+_MEANING: Final = {
+    400: "the request is refused as malformed. Check ROGO_CONTAINER and the account",
+    401: "the credentials are refused. Check the AZURE_STORAGE_… settings",
+    403: "the credentials are refused, or lack a permission. Check the AZURE_STORAGE_… settings",
+    404: "there is no such container. Create it or correct ROGO_CONTAINER",
+}
+
+
+def fault_of(operation: str, error: AzureError) -> DependencyFault:
+    """The fault that an error of the SDK stands for; the server's text is left out."""
+    if isinstance(error, HttpResponseError) and error.status_code is not None:
+        return fault_of_status(operation, error.status_code, None)
+    if isinstance(error, ClientAuthenticationError):
+        return SystemicFault(
+            Dependency.STORE,
+            operation,
+            "no credentials could be had: there is no managed identity here. Set "
+            "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_CONNECTION_STRING",
+        )
+    return TransientFault(Dependency.STORE, operation, "the connection failed")
+
+
+def fault_of_status(operation: str, status: int, retry_after: str | None) -> DependencyFault:
+    """The fault that an HTTP status of the destination stands for."""
+    reason = f"status {status}"
+    if error_classes.of_http(status) is error_classes.Verdict.TRANSIENT:
+        return TransientFault(Dependency.STORE, operation, reason, seconds_of(retry_after))
+    if status in _MEANING:
+        reason += f": {_MEANING[status]}"
+    return SystemicFault(Dependency.STORE, operation, reason)

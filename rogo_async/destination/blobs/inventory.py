@@ -1,0 +1,196 @@
+"""What stands in the destination container: listed, read back, deleted (SPEC §5, sweep, verify)."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from yarl import URL
+
+from rogo_async.common.errors import Dependency, TransientFault, reason_of
+from rogo_async.common.retry import Gate
+from rogo_async.destination.blobs.account import Account, fault_of_status
+from rogo_async.destination.blobs.store import API_VERSION, still_kept
+
+_PAGE: Final = 5_000
+_CHUNK_BYTES: Final = 256 * 1024
+_READ_S: Final = 20.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_READ_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A blob as a listing shows it. The names of the metadata are in lower case."""
+
+    name: str
+    size_bytes: int
+    modified: datetime
+    etag: str
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was read of a blob, and what the store states of it. ``md5`` is of the bytes read."""
+
+    size_bytes: int
+    md5: bytes
+    stated_bytes: int | None
+    stated_md5: bytes | None
+    metadata: dict[str, str]
+
+
+class Inventory:
+    """Lists, reads and deletes blobs of the destination, waiting for a store that is away."""
+
+    def __init__(self, account: Account, session: aiohttp.ClientSession, gate: Gate) -> None:
+        self._account = account
+        self._session = session
+        self._gate = gate
+
+    async def now(self) -> datetime:
+        """The store's own time. Raises RunStopped."""
+        dates: list[str] = []
+
+        def note(response: Any) -> None:
+            dates.append(response.http_response.headers.get("Date", ""))
+
+        await self._call(
+            "clock",
+            lambda: self._account.container.get_container_properties(raw_response_hook=note),
+        )
+        try:
+            return parsedate_to_datetime(dates[-1]).astimezone(UTC)
+        except (ValueError, IndexError):
+            return datetime.now(UTC)
+
+    async def time_told(self) -> datetime | None:
+        """The time in the store's answer to a request without credentials, which are refused where
+        clocks differ; None where it tells none. Raises TransientFault.
+        """
+        try:
+            async with self._session.head(
+                self._account.container_url, timeout=_TIMEOUT, allow_redirects=False
+            ) as response:
+                return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
+        except (KeyError, ValueError):
+            return None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransientFault(Dependency.STORE, "clock", reason_of(error)) from None
+
+    async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
+        """All blobs whose names begin so, some thousand at a time. Raises RunStopped."""
+        token: str | None = None
+        while True:
+
+            async def page(after: str | None = token) -> tuple[list[Listed], str | None]:
+                listing: Any = self._account.container.list_blobs(
+                    name_starts_with=prefix, include=["metadata"], results_per_page=_PAGE
+                ).by_page(continuation_token=after)
+                items = [_listed(item) async for item in await anext(listing)]
+                return items, listing.continuation_token or None
+
+            found, token = await self._call("list", page)
+            yield found
+            if token is None:
+                return
+
+    async def delete(self, blob: Listed) -> bool:
+        """Delete a blob as it was listed. False when it has changed since then, or when a lease, a
+        snapshot or a policy keeps it; one that is gone counts as deleted. Raises RunStopped.
+        """
+        client = self._account.container.get_blob_client(blob.name)
+
+        async def gone() -> bool:
+            try:
+                await client.delete_blob(
+                    etag=blob.etag, match_condition=MatchConditions.IfNotModified
+                )
+            except ResourceNotFoundError:
+                return True
+            except HttpResponseError as error:
+                return still_kept(error)
+            return True
+
+        return bool(await self._call("delete", gone))
+
+    async def read(self, name: str, *, whole: bool) -> Content | None:
+        """Read a blob to its end, or its properties alone; None when there is none of that name.
+
+        Raises RunStopped, or a DependencyFault when it keeps failing for this blob alone.
+        """
+        return await self._gate.call("read", lambda: self._read(name, whole=whole), self.probe)
+
+    async def probe(self) -> None:
+        """Whether the container answers. Raises a DependencyFault."""
+        await self._account.check()
+
+    async def _call(self, operation: str, request: Any) -> Any:
+        return await self._gate.call(
+            operation, lambda: self._account.call(operation, request), self.probe
+        )
+
+    async def _read(self, name: str, *, whole: bool) -> Content | None:
+        method = "GET" if whole else "HEAD"
+        there = URL(f"{self._account.container_url}/{quote(name)}", encoded=True)
+        target, headers = await self._account.signed(
+            method, there.raw_path, {"x-ms-version": API_VERSION}
+        )
+        digest, size_bytes = hashlib.md5(usedforsecurity=False), 0
+        try:
+            async with self._session.request(
+                method,
+                URL(f"{there.origin()}{target}", encoded=True),
+                headers=headers,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            ) as response:
+                if response.status == 404:
+                    return None
+                if response.status != 200:
+                    retry_after = response.headers.get("Retry-After")
+                    raise fault_of_status("read", response.status, retry_after)
+                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                    size_bytes += len(chunk)
+                    digest.update(chunk)
+                stated = response.headers
+        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise TransientFault(Dependency.STORE, "read", reason_of(error)) from None
+        return Content(
+            size_bytes=size_bytes,
+            md5=digest.digest(),
+            stated_bytes=response.content_length,
+            stated_md5=_md5_of(stated.get("Content-MD5", "")),
+            metadata={
+                key.lower().removeprefix("x-ms-meta-"): value
+                for key, value in stated.items()
+                if key.lower().startswith("x-ms-meta-")
+            },
+        )
+
+
+def _listed(item: Any) -> Listed:
+    return Listed(
+        name=item.name,
+        size_bytes=item.size or 0,
+        modified=item.last_modified,
+        etag=item.etag,
+        metadata={key.lower(): value for key, value in (item.metadata or {}).items()},
+    )
+
+
+def _md5_of(text: str) -> bytes | None:
+    try:
+        md5 = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+    return md5 if len(md5) == 16 else None

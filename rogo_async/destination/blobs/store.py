@@ -1,0 +1,173 @@
+"""The bytes' way into the destination container, and out of it (DESIGN decision 5)."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, ContentSettings
+from yarl import URL
+
+from rogo_async.common.block import Block
+from rogo_async.common.errors import (
+    Dependency,
+    FailureCode,
+    RowFault,
+    TransientFault,
+    reason_of,
+)
+from rogo_async.common.http.client import Client
+from rogo_async.common.retry import Gate
+from rogo_async.common.urls import origin
+from rogo_async.destination.blobs.account import Account, deadline_s, fault_of_status
+
+API_VERSION: Final = "2021-12-02"
+MIGRATED_FROM: Final = "rogo_warehouse"
+"""The metadata that marks every blob of this tool (SPEC §2)."""
+_KEPT: Final = frozenset({409, 412})
+_DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob to be written: name, content type and metadata."""
+
+    name: str
+    content_type: str
+    metadata: Mapping[str, str]
+
+
+class Store:
+    """Writes and deletes blobs. Everything that a retry repeats has the same name and bytes."""
+
+    def __init__(self, account: Account, http: Client, gate: Gate) -> None:
+        self._account = account
+        self._http = http
+        there = URL(account.container_url, encoded=True)
+        self._origin, self._path = origin(there), there.raw_path
+        self._gate = gate
+
+    def url_of(self, blob_name: str) -> str:
+        """The blob's address without any SAS."""
+        return f"{self._account.container_url}/{blob_name}"
+
+    async def put(self, blob: Blob, data: Block, md5: bytes) -> None:
+        """Write a whole blob in one request; the store checks length and MD5 as it takes it.
+
+        Raises RunStopped, or a DependencyFault when it keeps failing for this blob alone.
+        """
+        digest = base64.b64encode(md5).decode()
+        headers = {
+            "x-ms-version": API_VERSION,
+            "x-ms-blob-type": "BlockBlob",
+            "Content-Type": blob.content_type,
+            "Content-MD5": digest,
+            "x-ms-blob-content-md5": digest,
+            **{f"x-ms-meta-{name}": value for name, value in blob.metadata.items()},
+        }
+        await self._gate.call("put", lambda: self._put(blob, data, headers, digest), self.probe)
+
+    async def stage(self, blob: Blob, number: int, data: Block) -> str:
+        """Write a block of a large blob and return its id. Raises as ``put`` does."""
+        block_id = f"{number:08d}"
+        client = self._account.container.get_blob_client(blob.name)
+        await self._gate.call(
+            "stage",
+            lambda: self._account.call(
+                "stage",
+                lambda: client.stage_block(block_id, data, len(data), validate_content=True),
+                len(data),
+            ),
+            self.probe,
+        )
+        return block_id
+
+    async def commit(self, blob: Blob, block_ids: list[str], size_bytes: int, md5: bytes) -> None:
+        """Make a blob of the blocks and look that it has the right length and MD5.
+
+        Raises as ``put`` does, and RowFault file_corrupt where the store has something else.
+        """
+        client = self._account.container.get_blob_client(blob.name)
+        blocks = [BlobBlock(block_id) for block_id in block_ids]
+        settings = ContentSettings(content_type=blob.content_type, content_md5=bytearray(md5))
+        await self._gate.call(
+            "commit",
+            lambda: self._account.call(
+                "commit",
+                lambda: client.commit_block_list(
+                    blocks, content_settings=settings, metadata=dict(blob.metadata)
+                ),
+            ),
+            self.probe,
+        )
+        found = await self._gate.call(
+            "properties",
+            lambda: self._account.call("properties", client.get_blob_properties),
+            self.probe,
+        )
+        if found.size != size_bytes or bytes(found.content_settings.content_md5 or b"") != md5:
+            raise RowFault(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
+
+    async def delete(self, blob_name: str) -> bool:
+        """Delete a blob; one that is not there counts as deleted. False when something keeps it.
+
+        Raises as ``put`` does.
+        """
+        client = self._account.container.get_blob_client(blob_name)
+
+        async def gone() -> bool:
+            try:
+                await client.delete_blob()
+            except ResourceNotFoundError:
+                return True
+            except HttpResponseError as error:
+                return still_kept(error)
+            return True
+
+        return await self._gate.call(
+            "delete", lambda: self._account.call("delete", gone), self.probe
+        )
+
+    async def probe(self) -> None:
+        """Whether the container answers. Raises a DependencyFault."""
+        await self._account.check()
+
+    async def _put(self, blob: Blob, data: Block, headers: dict[str, str], digest: str) -> None:
+        path = f"{self._path}/{blob.name}"
+        target, signed = await self._account.signed("PUT", path, headers, len(data))
+        try:
+            answer = await self._http.request(
+                "PUT", self._origin, target, signed, data, within_s=deadline_s(len(data))
+            )
+        except OSError as error:
+            raise TransientFault(Dependency.STORE, "put", reason_of(error)) from None
+        answer.close()
+        stored = answer.header("Content-MD5") or digest
+        damaged = answer.header("x-ms-error-code") in _DIGEST_REFUSED
+        if damaged or (answer.status == 201 and stored != digest):
+            raise TransientFault(Dependency.STORE, "put", "the bytes arrived damaged")
+        if answer.status != 201:
+            raise fault_of_status("put", answer.status, answer.header("Retry-After"))
+
+
+def still_kept(error: HttpResponseError) -> bool:
+    """False, when a deletion was refused for this very blob: a lease, a snapshot or a policy keeps
+    it, or it has changed. Raises the error when it is about anything else.
+    """
+    if error.status_code not in _KEPT:
+        raise error
+    return False
+
+
+def target_digest(dsn: str) -> str:
+    """What tells one target's blobs from another's: a digest of host, port and database."""
+    parts = urlsplit(dsn)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    host = query.get("host") or parts.hostname or ""
+    port = query.get("port") or parts.port or 5432
+    database = parts.path.lstrip("/") or query.get("dbname") or query.get("database")
+    text = f"{host}:{port}/{database or parts.username or ''}"
+    return sha256(text.encode()).hexdigest()[:16]

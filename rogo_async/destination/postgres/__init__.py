@@ -1,0 +1,1 @@
+"""The target database: PostgreSQL through asyncpg; the SQL is in ``sql/``."""

@@ -1,0 +1,61 @@
+"""What the target holds already, read once after the lock is held (DESIGN decision 1, 2, 9)."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pyroaring import BitMap
+
+from rogo_async.destination.postgres.connections import Connections
+from rogo_async.destination.postgres.queries import query
+from rogo_async.rules.identity import SQL_INT_MAX
+
+_PREFETCH_ROWS: Final = 5_000
+_SCAN_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """Attempts with a trace in the target, as compressed bitmaps (some bits an attempt)."""
+
+    migrated: BitMap = field(default_factory=BitMap)
+    started: BitMap = field(default_factory=BitMap)
+
+    def is_migrated(self, attempt: int) -> bool:
+        """Whether a submission stands for this very attempt."""
+        return attempt in self.migrated
+
+    def is_incomplete(self, attempt: int) -> bool:
+        """Whether a launch or session record stands without any submission."""
+        return attempt in self.started and attempt not in self.migrated
+
+
+async def read_existing(connections: Connections) -> Existing:
+    """Scan the three tables that carry launch ids. Raises a DependencyFault."""
+    existing = Existing()
+    async with connections.session("existing") as session, session.raw.transaction():
+        rows = session.raw.cursor(
+            query("existing_attempts").sql, prefetch=_PREFETCH_ROWS, timeout=_SCAN_S
+        )
+        async for attempt, has_submission in rows:
+            if attempt <= SQL_INT_MAX:
+                (existing.migrated if has_submission else existing.started).add(attempt)
+    return existing
+
+
+async def export_migrated(
+    connections: Connections, sink: Callable[[bytes], Awaitable[None]]
+) -> None:
+    """Write migrated.csv, header and all, as it follows from the target.
+
+    Raises a DependencyFault.
+    """
+    async with connections.session("export") as session:
+        await session.raw.copy_from_query(
+            query("migrated_rows").sql,
+            output=sink,
+            format="csv",
+            header=True,
+            encoding="utf-8",
+            timeout=_SCAN_S,
+        )

@@ -1,0 +1,270 @@
+"""Takes submissions out of the target again, each in one transaction (SPEC §5).
+
+REPEATABLE READ: what was looked at is what is deleted. A row that somebody changes or adds
+meanwhile, in whatever table, ends the transaction with a serialization failure, and it is
+repeated; no right is needed but to select and delete.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+import asyncpg
+
+from rogo_async.common.errors import RowFault, SetupError
+from rogo_async.common.retry import Gate
+from rogo_async.destination.postgres.change_detection import Delete, LeftAlone
+from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
+from rogo_async.destination.postgres.malpractice_rules import Enforcements
+from rogo_async.destination.postgres.queries import query
+from rogo_async.destination.postgres.schema import WRITTEN_TABLES
+from rogo_async.destination.postgres.writer import _lock_key as lock_key
+from rogo_async.rules.identity import attempt_of_launch_id, child_id, is_uuid
+
+_SCAN_S: Final = 600.0
+_PREFETCH_ROWS: Final = 5_000
+_SUBMISSIONS: Final = "assignment_submissions"
+_MOST_MARKS_GONE: Final = 20
+_BELONGING: Final = tuple(table for table in WRITTEN_TABLES if table != "malpractice_enforcements")
+_OWN_KEYS: Final = (
+    (_SUBMISSIONS, "lti_session_record_id"),
+    ("submission_files", "submission_id"),
+    ("submission_marking_assignments", "submission_id"),
+    ("submission_section_marks", "submission_id"),
+    ("submission_grades", "submission_id"),
+    ("malpractice_enforcements", "submission_id"),
+)
+"""The foreign keys that this tool fills: what refers through them is looked at row by row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What stands under a launch id that marks an attempt as migrated."""
+
+    launch_id: str
+    attempt: int
+    submission_id: str | None
+    session_id: str | None
+    lms_user_id: str | None
+    assessment_code: str | None
+    context_id: str | None
+    crowded: bool
+    """Its submission shares its transaction with another, which no run writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BelongingRow:
+    """A row that belongs to a submission. ``written_by`` is its xmin."""
+
+    table: str
+    id: str
+    written_by: str
+
+
+class Taken(Enum):
+    """What became of a submission that is not left alone."""
+
+    OUT = auto()
+    GONE = auto()
+    """It was not there any more: taken out before."""
+
+
+class Removal:
+    """Looks for submissions and takes them out. Its methods raise RunStopped."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        gate: Gate,
+        enforcements: Enforcements,
+    ) -> None:
+        self._connections = connections
+        self._gate = gate
+        self._enforcements = enforcements
+        self._references = ""
+
+    async def prepare(self) -> None:
+        """See what else refers to a submission's tables. Raises SetupError for a missing right."""
+        tables = list(WRITTEN_TABLES)
+        rows = await self._rows("no_right_to_delete", {"tables": tables})
+        problems = [f"target: no right to DELETE on {row['name']}" for row in rows]
+        own_tables, own_columns = zip(*_OWN_KEYS, strict=True)
+        keys = await self._rows(
+            "foreign_keys",
+            {"tables": tables, "own_tables": own_tables, "own_columns": own_columns},
+        )
+        problems += [
+            f"target: no right to SELECT on {row['table_name']}, which refers to what a rollback "
+            "deletes"
+            for row in keys
+            if not row["readable"]
+        ]
+        if problems:
+            raise SetupError(
+                *(f"{each}. Grant it to the user of DATABASE_URL" for each in problems)
+            )
+        self._references = " UNION ALL ".join(row["question"] for row in keys)
+
+    async def traces(self) -> AsyncIterator[Trace]:
+        """Everything that marks an attempt as migrated, whoever wrote it."""
+        async with self._connections.session("traces") as session, session.raw.transaction():
+            rows = session.raw.cursor(query("traces").sql, prefetch=_PREFETCH_ROWS, timeout=_SCAN_S)
+            async for row in rows:
+                attempt = attempt_of_launch_id(row["launch_id"])
+                if attempt is not None:
+                    yield Trace(attempt=attempt, **dict(row))
+
+    async def extent(self, ids: Sequence[str]) -> tuple[int, int]:
+        """How many files these submissions have, and how many enforcement rows name them."""
+        (row,) = await self._rows("extent", {"ids": list(ids)})
+        return row["files"], row["rules"]
+
+    async def take_out(self, trace: Trace) -> Taken:
+        """Delete a submission and all that belongs to it, or nothing at all.
+
+        A try whose reply was lost is repeated: it finds the submission gone, or still there.
+        Raises LeftAlone, DataDirFull, or a DependencyFault when the outcome stays unknown.
+        """
+        if trace.submission_id is None:
+            raise LeftAlone(f"{_SUBMISSIONS}: the row was deleted")
+        if trace.crowded:
+            raise LeftAlone(
+                f"{_SUBMISSIONS}: the row was written anew together with others, so that what else "
+                "has changed cannot be told"
+            )
+        try:
+            taken = await self._gate.call(
+                "rollback", lambda: self._take_out(trace), self._connections.probe
+            )
+        except RowFault as refusal:
+            raise LeftAlone(refusal.message) from None
+        except TableConflict as conflict:
+            raise LeftAlone(f"{conflict.table}: a key stands in the way") from None
+        if isinstance(taken, LeftAlone):
+            raise taken
+        return taken
+
+    async def _take_out(self, trace: Trace) -> Taken | LeftAlone:
+        values = {
+            "submission_id": trace.submission_id,
+            "launch_id": trace.launch_id,
+            "session_id": trace.session_id,
+            "lms_user_id": trace.lms_user_id,
+            "assessment_code": trace.assessment_code,
+            "context_id": trace.context_id,
+        }
+        async with (
+            self._connections.session("rollback", writing=True) as session,
+            _transaction(session, lock_key(values)) as transaction,
+        ):
+            try:
+                return await self._delete(session, trace, values)
+            except LeftAlone as reason:
+                transaction.undo()
+                return reason
+
+    async def _delete(self, session: Session, trace: Trace, values: Mapping[str, object]) -> Taken:
+        found = await session.rows("rows_of_submission", values, _SCAN_S)
+        if not found:
+            return Taken.GONE
+        file_count = next((row["file_count"] for row in found if row["file_count"]), 0)
+        rows = [BelongingRow(row["table_name"], row["id"], row["written_by"]) for row in found]
+        written_by = author_of(trace.submission_id or "", file_count, rows)
+        ids = [row.id for row in rows]
+        changes = await self._enforcements.changes(session, values, written_by)
+        deleted = [rule.id for rule, change in changes if isinstance(change, Delete)]
+        await self._no_references(session, [*ids, *deleted])
+        for rule, change in changes:
+            await self._enforcements.apply(session, trace.attempt, rule, change)
+        gone = await session.row("delete_submission", {"ids": ids})
+        if gone["deleted"] != len(ids):
+            raise LeftAlone("the target did not delete every row")
+        return Taken.OUT
+
+    async def _no_references(self, session: Session, ids: Sequence[str]) -> None:
+        if self._references:
+            found = await session.raw.fetchrow(self._references, list(ids), timeout=_SCAN_S)
+            if found is not None:
+                raise LeftAlone(f"{found['table_name']}: a row refers to it")
+
+    async def _rows(self, name: str, values: Mapping[str, object]) -> list[Any]:
+        async def ask() -> list[Any]:
+            async with self._connections.session(name) as session:
+                return await session.rows(name, values, _SCAN_S)
+
+        return await self._gate.call(name, ask, self._connections.probe)
+
+
+def author_of(submission_id: str, file_count: int, rows: Sequence[BelongingRow]) -> str:
+    """The one transaction that wrote all rows of a submission, which are those that a run wrote.
+
+    Raises LeftAlone with what is different.
+    """
+    if not is_uuid(submission_id):
+        raise LeftAlone("assignment_submissions: its id is not one that a run gives")
+    by_table: dict[str, list[BelongingRow]] = {table: [] for table in _BELONGING}
+    for row in rows:
+        by_table[row.table].append(row)
+    wanted = {
+        _SUBMISSIONS: {submission_id},
+        "lti_session_records": {child_id(submission_id, "session")},
+        "submission_files": {child_id(submission_id, "file", n + 1) for n in range(file_count)},
+        "submission_marking_assignments": {child_id(submission_id, "marking")},
+        "submission_grades": {child_id(submission_id, "grade")},
+    }
+    for table, found in by_table.items():
+        ids = {row.id for row in found}
+        expected = wanted.get(table, ids)
+        if table == "submission_section_marks":
+            expected = _marks(submission_id, ids)
+        if expected - ids or (table == "lti_launch_sessions" and not ids):
+            raise LeftAlone(f"{table}: a row was deleted")
+        if ids - expected:
+            raise LeftAlone(f"{table}: a row was added")
+    ((author, _),) = Counter(row.written_by for row in rows).most_common(1)
+    for row in rows:
+        if row.written_by != author:
+            raise LeftAlone(f"{row.table}: a row was changed")
+    return author
+
+
+def _marks(submission_id: str, ids: Collection[str]) -> set[str]:
+    """The ids that a run gave to the marks among ``ids`` and to those before the last of them:
+    how many there were is written nowhere.
+    """
+    made = [child_id(submission_id, "mark", n) for n in range(len(ids) + _MOST_MARKS_GONE)]
+    return set(made[: max((n for n, each in enumerate(made, 1) if each in ids), default=0)])
+
+
+class _Transaction:
+    """One that ends in COMMIT unless it was undone."""
+
+    def __init__(self) -> None:
+        self.last_word = "COMMIT"
+
+    def undo(self) -> None:
+        self.last_word = "ROLLBACK"
+
+
+@asynccontextmanager
+async def _transaction(session: Session, key: int) -> AsyncIterator[_Transaction]:
+    """A REPEATABLE READ transaction under the lock of an enforcement's key.
+
+    The session takes the lock, before the snapshot: what a run wrote under the same lock is seen.
+    """
+    raw = session.raw
+    await session.row("lock_key", {"key": key})
+    await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    transaction = _Transaction()
+    try:
+        yield transaction
+        await raw.execute(transaction.last_word)
+    except asyncpg.PostgresError as error:
+        if not isinstance(error, asyncpg.PostgresConnectionError):
+            await raw.execute("ROLLBACK")
+            await session.row("unlock_key", {"key": key})
+        raise
+    await session.row("unlock_key", {"key": key})

@@ -1,0 +1,27 @@
+"""The columns that this tool reads and writes (SPEC §2): what is asked of the target at start."""
+
+import re
+from typing import Final
+
+from rogo_async.destination.postgres.queries import query
+
+_INSERT = re.compile(r"INSERT INTO (\w+) \(([^)]*)\)")
+
+
+def _inserted(*names: str) -> dict[str, tuple[str, ...]]:
+    """Tables and columns that the named statements insert: the statements are the source."""
+    return {
+        table: tuple(column.strip() for column in columns.split(","))
+        for name in names
+        for table, columns in _INSERT.findall(query(name).sql)
+    }
+
+
+WRITTEN_TABLES: Final = _inserted("insert_submission", "insert_enforcement")
+
+READ_TABLES: Final = {
+    "users": ("id", "role", "created_at"),
+    "assessments": ("id", "code", "name", "is_active"),
+    "assessment_sections": ("id", "assessment_id", "question_text"),
+    "malpractice_levels": ("id", "level_text", "sort_order", "is_active"),
+}

@@ -1,0 +1,78 @@
+"""What stands in the target, in figures, as status reads it (SPEC §5)."""
+
+import heapq
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from rogo_async.destination.postgres.connections import Connections
+from rogo_async.destination.postgres.queries import query
+from rogo_async.destination.postgres.run_lock import LOCK_KEY
+from rogo_async.rules.identity import attempt_of_launch_id, launch_id
+
+_PREFETCH_ROWS: Final = 5_000
+_SCAN_S: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A submission of this tool and when it was written, as far as the target tells."""
+
+    attempt: int
+    submission_id: str
+    written_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the target's lock, and since when it has been connected; None is not visible."""
+
+    name: str | None
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the target holds of migrations, and who works on it. ``latest`` comes first."""
+
+    submissions: int
+    of_another_tool: int
+    files: int
+    malpractice_rules: int
+    latest: tuple[Migration, ...]
+    holder: Holder | None
+
+
+async def read_state(connections: Connections, instance_id: str, latest: int) -> State:
+    """Count in one scan; files and rules are those of this tool's submissions.
+
+    Raises a DependencyFault.
+    """
+    ours = others = files = rules = 0
+    newest: list[tuple[float, int, Migration]] = []
+    async with connections.session("state") as session, session.raw.transaction(readonly=True):
+        rows = session.raw.cursor(
+            query("migrated_submissions").sql, prefetch=_PREFETCH_ROWS, timeout=_SCAN_S
+        )
+        async for row in rows:
+            attempt = attempt_of_launch_id(row["launch_id"])
+            if attempt is None or row["launch_id"] != launch_id(attempt, instance_id):
+                others += 1
+                continue
+            ours += 1
+            files += row["files"]
+            rules += row["rules"]
+            at: datetime | None = row["written_at"]
+            migration = Migration(attempt, row["id"], at)
+            heapq.heappush(newest, (at.timestamp() if at else 0.0, ours, migration))
+            if len(newest) > latest:
+                heapq.heappop(newest)
+        found = await session.row("lock_session", LOCK_KEY)
+    return State(
+        submissions=ours,
+        of_another_tool=others,
+        files=files,
+        malpractice_rules=rules,
+        latest=tuple(migration for _, _, migration in sorted(newest, reverse=True)),
+        holder=None if found is None else Holder(found["name"], found["since"]),
+    )

@@ -1,0 +1,109 @@
+"""The target's submissions as verify reads them (SPEC §5)."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from rogo_async.common.retry import Gate
+from rogo_async.destination.postgres.connections import Connections
+
+_PAGE: int = 2_000
+_SCAN_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A submission_files row, as far as it is verified."""
+
+    order: int | None
+    container: str | None
+    blob_name: str | None
+    size: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionRow:
+    """A submission with what belongs to it. The counts are of rows that refer to it."""
+
+    id: str
+    launch_id: str
+    session_record_id: str | None
+    session_id: str | None
+    has_launch: bool
+    launch_agrees: bool
+    session_agrees: bool
+    file_count: int | None
+    total_size: str | None
+    files: tuple[FileRow, ...]
+    grades: int
+    markings: int
+    strays: int
+    """Section marks whose section is not of the grade's assessment."""
+    unenforced: bool
+    """Malpractice without an enforcement row for its key."""
+
+
+class Audit:
+    """Reads the target page by page, waiting for a server that is away. Raises RunStopped."""
+
+    def __init__(self, connections: Connections, gate: Gate) -> None:
+        self._connections = connections
+        self._gate = gate
+
+    async def total(self) -> int:
+        """How many submissions have a launch id of the form ``rogo_{integer}_…``."""
+        (row,) = await self._rows("submissions_total", {})
+        return int(row["total"])
+
+    async def sample(self, count: int) -> list[str]:
+        """The ids of so many submissions, picked at random."""
+        return [row["id"] for row in await self._rows("submissions_sample", {"count": count})]
+
+    async def pages(self, ids: Sequence[str] | None) -> AsyncIterator[list[SubmissionRow]]:
+        """All submissions of that form, or those of ``ids`` alone, in the order of their ids."""
+        after = ""
+        while True:
+            values = {"after": after, "count": _PAGE, "ids": None if ids is None else list(ids)}
+            rows = [_submission(row) for row in await self._rows("submissions_page", values)]
+            if not rows:
+                return
+            yield rows
+            after = rows[-1].id
+
+    async def doubled(self) -> list[tuple[int, list[str], list[str]]]:
+        """Attempts with several submissions: attempt, launch ids, submission ids."""
+        rows = await self._rows("doubled_attempts", {})
+        return [(row["attempt"], row["launch_ids"], row["ids"]) for row in rows]
+
+    async def launches_alone(self) -> list[str]:
+        """Launch ids that mark an attempt and have no submission."""
+        return [row["launch_id"] for row in await self._rows("launches_alone", {})]
+
+    async def _rows(self, name: str, values: dict[str, object]) -> list[Any]:
+        async def ask() -> list[Any]:
+            async with self._connections.session(name) as session:
+                return await session.rows(name, values, deadline_s=_SCAN_S)
+
+        return await self._gate.call(name, ask, self._connections.probe)
+
+
+def _submission(row: Any) -> SubmissionRow:
+    files = orjson.loads(row["files"]) if row["files"] else []
+    return SubmissionRow(
+        id=row["id"],
+        launch_id=row["launch_id"],
+        session_record_id=row["session_record_id"],
+        session_id=row["session_id"],
+        has_launch=row["has_launch"],
+        launch_agrees=row["launch_agrees"],
+        session_agrees=row["session_agrees"],
+        file_count=row["file_count"],
+        total_size=row["total_file_size"],
+        files=tuple(FileRow(f["order"], f["container"], f["name"], f["size"]) for f in files),
+        grades=row["grades"],
+        markings=row["markings"],
+        strays=row["strays"],
+        unenforced=row["unenforced"],
+    )

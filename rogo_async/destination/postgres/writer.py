@@ -1,0 +1,202 @@
+"""The one atomic write of a submission (SPEC §3 rules 13 and 15, DESIGN decisions 2, 3, 6)."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Protocol
+
+import asyncpg
+import orjson
+
+from rogo_async.common.errors import AmbiguousFault, FailureCode, RowFault
+from rogo_async.common.retry import Gate
+from rogo_async.common.settings import Lms
+from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
+from rogo_async.destination.postgres.parameters import enforcement_values, submission_values
+from rogo_async.destination.postgres.queries import query
+from rogo_async.rules.grading import outranks
+from rogo_async.rules.records import EnforcementRank, Identity, Prepared, StoredFile
+
+
+class Standing(Enum):
+    """Whose submission stands for the attempt after a write."""
+
+    OURS = auto()
+    ANOTHERS = auto()
+    """Somebody else wrote this attempt first; nothing of ours was written."""
+    NOBODYS = auto()
+    """A launch or session record of this attempt stands without a submission."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """What is the same for every submission of a run."""
+
+    lms: Lms
+    container: str
+    applied_by: str
+
+
+class Keeper(Protocol):
+    """Keeps a row durably before it is changed (``journal.Journal``)."""
+
+    async def keep(self, kind: str, attempt: int, before: Mapping[str, object]) -> None:
+        """Return when the row is on disk."""
+
+
+class Owner(Protocol):
+    """Knows whether the target is still ours to write to (``lock.RunLock``)."""
+
+    async def sure(self) -> None:
+        """Return when it is. Raises RunStopped."""
+
+
+class Writer:
+    """Writes submissions through the pool."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        gate: Gate,
+        constants: Constants,
+        journal: Keeper,
+        owner: Owner,
+    ) -> None:
+        self._connections = connections
+        self._owner = owner
+        self._journal = journal
+        self._gate = gate
+        self._constants = constants
+
+    async def write(
+        self, prepared: Prepared, files: Sequence[StoredFile], identity: Identity
+    ) -> Standing:
+        """Insert all rows of a submission or none, and tell whose submission stands.
+
+        The ids are the same at each try, so a try whose reply was lost is simply repeated: the
+        repetition waits for the first one and then finds its launch id taken. Raises RowFault
+        target_refused or target_conflict, RunStopped, or a DependencyFault when the outcome
+        stays unknown.
+        """
+        constants = self._constants
+        values = submission_values(prepared, files, identity, constants.lms, constants.container)
+        enforcement = (
+            enforcement_values(prepared, identity, constants.lms, constants.applied_by)
+            if prepared.malpractice
+            else None
+        )
+        doubtful = False
+
+        async def insert() -> bool:
+            nonlocal doubtful
+            try:
+                return await self._insert(values, enforcement)
+            except AmbiguousFault:
+                doubtful = True
+                raise
+
+        try:
+            if await self._gate.call("insert", insert, self._connections.probe):
+                return Standing.OURS
+            return await self._ask(values)
+        except (RowFault, TableConflict) as refusal:
+            # An earlier try whose reply was lost may have been written all the same.
+            if doubtful and await self._ask(values) is Standing.OURS:
+                return Standing.OURS
+            if isinstance(refusal, RowFault):
+                raise
+            if refusal.table == "lti_session_records":
+                return Standing.NOBODYS
+            raise RowFault(
+                FailureCode.TARGET_CONFLICT,
+                f"a key of {refusal.table} stands in the way ({refusal.constraint})",
+            ) from None
+
+    async def _ask(self, values: Mapping[str, object]) -> Standing:
+        return await self._gate.call(
+            "standing", lambda: self._standing(values), self._connections.probe
+        )
+
+    async def _insert(
+        self, values: Mapping[str, object], enforcement: Mapping[str, object] | None
+    ) -> bool:
+        async with self._connections.session("insert", writing=True) as session:
+            await self._owner.sure()
+            if enforcement is None:
+                return await session.row("insert_submission", values) is not None
+            return await _insert_with_enforcement(session, values, enforcement, self._journal)
+
+    async def _standing(self, values: Mapping[str, object]) -> Standing:
+        async with self._connections.session("standing") as session:
+            found = await session.row("standing_submission", values)
+        if found["ours"] is not None:
+            return Standing.OURS
+        return Standing.ANOTHERS if found["standing"] is not None else Standing.NOBODYS
+
+
+async def _insert_with_enforcement(
+    session: Session,
+    values: Mapping[str, object],
+    enforcement: Mapping[str, object],
+    journal: Keeper,
+) -> bool:
+    """Submission and enforcement row in one transaction; False when the launch id was taken.
+
+    READ COMMITTED and the lock in a statement of its own: in one statement with the read, or
+    with a snapshot taken before the lock, two runs would not see each other's row.
+    """
+    raw = session.raw
+    await raw.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+    try:
+        await session.row("lock_enforcement", {"key": _lock_key(enforcement)})
+        written = await session.row("insert_submission", values) is not None
+        if written:
+            await _enforce(session, enforcement, journal)
+    except asyncpg.PostgresError as error:
+        if not isinstance(error, asyncpg.PostgresConnectionError):
+            await raw.execute("ROLLBACK")
+        raise
+    await raw.execute("COMMIT")
+    return written
+
+
+async def _enforce(session: Session, enforcement: Mapping[str, object], journal: Keeper) -> None:
+    """Let the row of the highest rank stand for its key (SPEC §3 rule 13)."""
+    standing = await session.rows("standing_enforcements", enforcement)
+    ours = EnforcementRank(
+        attempt_number=_int(enforcement["attempt_number"]),
+        max_attempts=_int(enforcement["max_attempts"]),
+        attempt=_int(enforcement["attempt"]),
+    )
+    highest: Any = None
+    for row in standing:
+        if highest is None or outranks(_rank(row), _rank(highest)):
+            highest = row
+    if highest is None:
+        await _execute(session, "insert_enforcement", enforcement)
+    elif outranks(ours, _rank(highest)):
+        await journal.keep("enforcement", ours.attempt or 0, orjson.loads(highest["before"]))
+        await _execute(
+            session, "update_enforcement", {**enforcement, "enforcement_id": highest["id"]}
+        )
+
+
+async def _execute(session: Session, name: str, values: Mapping[str, object]) -> None:
+    statement = query(name)
+    await session.raw.execute(statement.sql, *statement.arguments(values))
+
+
+def _rank(row: Any) -> EnforcementRank:
+    return EnforcementRank(row["attempt_number"], row["enforced_max_attempts"], row["attempt"])
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _lock_key(enforcement: Mapping[str, object]) -> int:
+    """A signed 64-bit digest of the enforcement's key, for pg_advisory_xact_lock."""
+    parts = (enforcement[name] for name in ("lms_user_id", "assessment_code", "context_id"))
+    encoded = "\0".join(str(part) for part in parts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(encoded).digest()[:8], "big", signed=True)

@@ -1,0 +1,1 @@
+"""One run: producer, queue, workers and the single CSV writer."""

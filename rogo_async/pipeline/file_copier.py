@@ -1,0 +1,224 @@
+"""A submission's files from their sources into the destination (SPEC §3 rule 14)."""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from rogo_async.common.block import Block
+from rogo_async.common.errors import (
+    Dependency,
+    DependencyFault,
+    FailureCode,
+    RowFault,
+    RunStopped,
+    TransientFault,
+)
+from rogo_async.destination.blobs.store import Blob, Store
+from rogo_async.rules.files import blob_name
+from rogo_async.rules.records import FileKind, FileRef, Identity, StoredFile
+from rogo_async.sources.http_files import Restart, SourceFile, Sources
+
+IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
+
+
+class ByteBudget:
+    """Hands out bytes in the order of asking. Nobody may hold one share while asking another."""
+
+    def __init__(self, limit_bytes: int = IN_FLIGHT_BYTES) -> None:
+        self._free = limit_bytes
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def share(self, size_bytes: int) -> "Share":
+        """Hold ``size_bytes`` (at most BLOCK_BYTES) for the length of an async with block."""
+        return Share(self, size_bytes)
+
+    async def take(self, size_bytes: int) -> None:
+        """Return when so many bytes are free, and hold them."""
+        if not self._waiting and self._free >= size_bytes:
+            self._free -= size_bytes
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (size_bytes, turn)
+        self._waiting.append(entry)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._free += size_bytes
+            elif entry in self._waiting:  # _hand_out passes over one that is cancelled
+                self._waiting.remove(entry)
+            self._hand_out()
+            raise
+
+    def give_back(self, size_bytes: int) -> None:
+        """Let go of bytes that were taken."""
+        self._free += size_bytes
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._free >= self._waiting[0][0]:
+            size_bytes, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= size_bytes
+                turn.set_result(None)
+
+
+class Share:
+    """Bytes that are held for the length of an async with block.
+
+    No ``asynccontextmanager``: the loop would register a generator for each file.
+    """
+
+    __slots__ = ("_budget", "_size_bytes")
+
+    def __init__(self, budget: ByteBudget, size_bytes: int) -> None:
+        self._budget = budget
+        self._size_bytes = size_bytes
+
+    async def __aenter__(self) -> None:
+        await self._budget.take(self._size_bytes)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._budget.give_back(self._size_bytes)
+
+
+_READS: Final = 3
+"""A file whose MD5 is not the stated one is read again: the damage may be the network's."""
+
+_HASH_IN_THREAD_BYTES: Final = 1024 * 1024
+log = structlog.get_logger()
+
+
+class Mover:
+    """Fetches, checks and stores files, those of one submission side by side."""
+
+    def __init__(
+        self, sources: Sources, store: Store, budget: ByteBudget, metadata: Mapping[str, str]
+    ) -> None:
+        self._sources = sources
+        self._store = store
+        self._budget = budget
+        self._metadata = metadata
+
+    async def move(self, refs: Sequence[FileRef], identity: Identity) -> list[StoredFile]:
+        """Move all files of a submission, one at least, and give them in the order of ``refs``.
+
+        Where several fail, the first of them in that order decides, whichever was faster. Raises
+        RowFault (source_…, file_corrupt), RunStopped or a DependencyFault.
+        """
+        first, *others = refs
+        tasks = [
+            asyncio.create_task(
+                self._move(ref, identity), name=f"file-{identity.attempt}-{ref.order}"
+            )
+            for ref in others
+        ]
+        try:
+            stored = [await self._move(first, identity)]
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            stored.append(result)
+        return stored
+
+    async def discard(self, refs: Sequence[FileRef], identity: Identity) -> None:
+        """Delete what this very submission may have stored. Only for one that is certain to have
+        no row in the target and will not be tried again in this run.
+
+        What cannot be deleted stays as an orphan that sweep finds.
+        """
+        for ref in refs:
+            try:
+                name = blob_name(identity.attempt, identity.submission_id, ref)
+                if not await self._store.delete(name):
+                    log.warning("a blob is kept by the store", attempt=identity.attempt)
+            except (DependencyFault, RunStopped) as reason:
+                log.warning(
+                    "blobs were left to sweep", attempt=identity.attempt, reason=str(reason)
+                )
+                return
+
+    async def _move(self, ref: FileRef, identity: Identity) -> StoredFile:
+        name = blob_name(identity.attempt, identity.submission_id, ref)
+        blob = Blob(name, ref.content_type, self._metadata_of(ref, identity))
+        tries = 1
+        while True:
+            file = self._sources.file(ref.url)
+            try:
+                await file.begin()
+                size_bytes, md5 = await self._copy(file, blob)
+            except (_Corrupt, Restart) as reason:
+                if tries == _READS:
+                    raise _given_up(ref, reason) from None
+                tries += 1
+            else:
+                return StoredFile(ref, name, self._store.url_of(name), size_bytes, md5)
+            finally:
+                file.close()
+
+    async def _copy(self, file: SourceFile, blob: Blob) -> tuple[int, bytes]:
+        """Size in bytes and MD5 of what was copied. Raises _Corrupt before a blob is made of it."""
+        async with self._budget.share(file.expected_bytes()):
+            block = await file.block()
+            digest = await _hashed(hashlib.md5(usedforsecurity=False), block)
+            if file.at_end():
+                _check(file, len(block), digest.digest())
+                await self._store.put(blob, block, digest.digest())
+                return len(block), digest.digest()
+            block_ids = [await self._store.stage(blob, 0, block)]
+        size_bytes = len(block)
+        while not file.at_end():
+            async with self._budget.share(file.expected_bytes()):
+                block = await file.block()
+                digest = await _hashed(digest, block)
+                size_bytes += len(block)
+                if block:
+                    block_ids.append(await self._store.stage(blob, len(block_ids), block))
+        _check(file, size_bytes, digest.digest())
+        await self._store.commit(blob, block_ids, size_bytes, digest.digest())
+        return size_bytes, digest.digest()
+
+    def _metadata_of(self, ref: FileRef, identity: Identity) -> dict[str, str]:
+        metadata = {"attemptId": str(identity.attempt), **self._metadata}
+        if ref.kind is FileKind.FEEDBACK:
+            metadata["fileType"] = "marker_feedback"
+        return metadata
+
+
+class _Corrupt(Exception):
+    """Bytes that are not the ones the source states."""
+
+
+def _check(file: SourceFile, size_bytes: int, md5: bytes) -> None:
+    stated = file.stated
+    if stated.size_bytes is not None and stated.size_bytes != size_bytes:
+        raise _Corrupt
+    if stated.md5 is not None and stated.md5 != md5:
+        raise _Corrupt
+
+
+async def _hashed(digest: "hashlib._Hash", block: Block) -> "hashlib._Hash":
+    if len(block) > _HASH_IN_THREAD_BYTES:
+        await asyncio.to_thread(digest.update, block)
+    else:
+        digest.update(block)
+    return digest
+
+
+def _given_up(ref: FileRef, reason: Exception) -> Exception:
+    if isinstance(reason, Restart):
+        return TransientFault(Dependency.SOURCE, "read", "the transfer broke again and again")
+    return RowFault(
+        FailureCode.FILE_CORRUPT,
+        f"file {ref.order}: length or MD5 is not what the source states",
+    )

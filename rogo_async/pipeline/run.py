@@ -1,0 +1,171 @@
+"""The life of a run: open, begin, drive, drain, close."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+from rich.console import Console
+
+from rogo_async.common.data_dir import FAILED, MIGRATED, DataDir, new_run_id
+from rogo_async.common.files import AppendFile
+from rogo_async.common.settings import Settings
+from rogo_async.common.shutdown import (
+    Control,
+    Ending,
+    ExitCode,
+    StopReason,
+    drained_by_signals,
+    guarded,
+)
+from rogo_async.destination.postgres.migrated_attempts import export_migrated, read_existing
+from rogo_async.destination.postgres.undo_log import Journal
+from rogo_async.pipeline.migrate import Migrator
+from rogo_async.pipeline.observers import Observers
+from rogo_async.pipeline.pipeline import Drive, Inputs
+from rogo_async.pipeline.selection import Selection, open_selection
+from rogo_async.pipeline.services import Opening, open_for_run
+from rogo_async.pipeline.writer import KnownFailures, Ledger, RunLedger
+from rogo_async.reporting.summary import RunRecord, headline
+from rogo_async.sources.submissions_csv import ERROR_COLUMN, SubmissionsFile
+
+log = structlog.get_logger()
+
+
+class Run:
+    """One run; ``execute`` is called once."""
+
+    def __init__(self, settings: Settings, selection: Selection, terminal: Console | None) -> None:
+        self._settings = settings
+        self._selection = selection
+        self._terminal = terminal
+        self._control = Control()
+        self._data = DataDir(settings.rogo_data_dir)
+        self._record = RunRecord.begin(new_run_id(), settings.rogo_concurrency)
+        self._observers = Observers(settings, self._record, self._data.runs)
+
+    async def execute(self) -> Ending:
+        """Do the whole run.
+
+        Raises SetupError and LockHeld, after which nothing has been written; every other ending
+        has a summary.
+        """
+        structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(drained_by_signals(self._control))
+            self._data.lock(f"run {self._record.run_id}")
+            stack.callback(self._data.unlock)
+            await stack.enter_async_context(self._observers)
+            await guarded(
+                lambda: self._open_and_drive(stack),
+                self._control,
+                self._settings.rogo_outage_limit,
+                self._data.path,
+            )
+            return await asyncio.to_thread(self._sum_up)
+
+    async def _open_and_drive(self, stack: AsyncExitStack) -> None:
+        file, mapping = await open_selection(self._selection, self._data.path, stack)
+        self._record.tally.total = len(file)
+        record = self._record
+        journal = Journal(self._data.runs / f"{record.run_id}.journal.jsonl")
+        opening = Opening(self._settings, self._control, record.measurements, stack)
+        if self._settings.rogo_max_duration is not None:
+            self._close_window_after(self._settings.rogo_max_duration, stack)
+        servers = await open_for_run(opening, record.run_id, journal)
+        existing = await opening.patiently(lambda: read_existing(servers.connections))
+        await opening.patiently(
+            lambda: self._data.rebuild_migrated(
+                lambda sink: export_migrated(servers.connections, sink)
+            )
+        )
+        self._control.check()
+        ledger = await self._ledger(file, stack)
+        log.info(
+            "migration begins",
+            already_migrated=len(existing.migrated),
+            concurrency=self._settings.rogo_concurrency,
+        )
+        migrator = Migrator(
+            record.run_id,
+            self._settings.lms,
+            self._settings.allow_list,
+            servers.reference.matching,
+            servers.mover,
+            servers.writer,
+        )
+        drive = Drive(self._settings, self._control, record, self._terminal)
+        inputs = Inputs(file, mapping, existing)
+        handler = self._observers.of(migrator)
+        async with self._observers.watching(ledger.handed_over):
+            await drive.drive(inputs, servers.warehouse, servers.sources, handler, ledger)
+
+    async def _ledger(self, file: SubmissionsFile, stack: AsyncExitStack) -> Ledger:
+        data, run_id = self._data, self._record.run_id
+        await asyncio.to_thread(
+            data.make_room_for_runs, self._settings.rogo_keep_runs, self._selection.input
+        )
+        known = await asyncio.to_thread(KnownFailures.read, data.path / FAILED)
+        if self._selection.is_full:
+            await asyncio.to_thread(data.begin_full_run, run_id)
+        migrated = AppendFile(data.path / MIGRATED)
+        failed = AppendFile(self._failed_path())
+        await migrated.open(None)
+        stack.push_async_callback(migrated.close)
+        await failed.open([*file.columns, ERROR_COLUMN])
+        stack.push_async_callback(failed.close)
+        return RunLedger(
+            migrated,
+            failed,
+            self._record.tally,
+            known,
+            self._control,
+            self._settings.rogo_write_interval,
+        )
+
+    def _failed_path(self) -> Path:
+        if self._selection.is_full:
+            return self._data.path / FAILED
+        return self._data.runs / f"{self._record.run_id}.failed.csv"
+
+    def _close_window_after(self, seconds: float, stack: AsyncExitStack) -> None:
+        left_s = max(0.0, self._record.started_s + seconds - time.monotonic())
+        handle = asyncio.get_running_loop().call_later(
+            left_s,
+            self._control.stop,
+            StopReason.WINDOW,
+            f"the time window of {seconds:g} s ended (ROGO_MAX_DURATION)",
+        )
+        stack.callback(handle.cancel)
+
+    def _sum_up(self) -> Ending:
+        summary = self._record.summary(self._control)
+        try:
+            self._data.write_summary(self._record.run_id, summary)
+        except OSError as error:
+            self._control.stop(
+                StopReason.DISK, f"run_summary.json cannot be written ({error.strerror})"
+            )
+            summary = self._record.summary(self._control)
+        self._observers.ended(summary)
+        text = headline(summary, str(self._failed_path()))
+        log.info("run ended", **_facts(summary))
+        return Ending(ExitCode(summary["exit_code"]), text)
+
+
+def _facts(summary: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "exit_code",
+        "rows_total",
+        "migrated",
+        "failed",
+        "failed_new",
+        "skipped",
+        "not_reached",
+        "rate_per_s",
+        "by_code",
+        "stopped_by",
+    )
+    return {name: summary[name] for name in names}

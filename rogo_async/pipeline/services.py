@@ -1,0 +1,172 @@
+"""Opening everything that a run needs, and closing it in reverse (SPEC §5, exit codes 2 to 4)."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import aiohttp
+
+from rogo_async.common.call_stats import Measurements
+from rogo_async.common.errors import Dependency, SetupError, SystemicFault
+from rogo_async.common.http.client import Client
+from rogo_async.common.retry import Gate, until_up
+from rogo_async.common.settings import Settings
+from rogo_async.common.shutdown import Control
+from rogo_async.destination.blobs.account import Account
+from rogo_async.destination.blobs.store import MIGRATED_FROM, Store, target_digest
+from rogo_async.destination.postgres.connections import RUN, Address, Connections
+from rogo_async.destination.postgres.reference_data import TargetReference, read_reference
+from rogo_async.destination.postgres.run_lock import RunLock
+from rogo_async.destination.postgres.undo_log import Journal
+from rogo_async.destination.postgres.writer import Constants, Writer
+from rogo_async.pipeline.file_copier import ByteBudget, Mover
+from rogo_async.sources.http_files import Sources
+from rogo_async.sources.warehouse.reader import Warehouse
+
+T = TypeVar("T")
+_CANCEL_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The open dependencies of a run."""
+
+    warehouse: Warehouse
+    connections: Connections
+    reference: TargetReference
+    sources: Sources
+    mover: Mover
+    writer: Writer
+
+
+class Opening:
+    """Opens dependencies; what it opened is closed by the exit stack that it was given.
+
+    Everything here raises SetupError for what is certainly wrong, RunStopped, and the last
+    TransientFault of a server that stayed away for ROGO_OUTAGE_LIMIT.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        control: Control,
+        measurements: Measurements,
+        stack: AsyncExitStack,
+        name: str = RUN,
+    ) -> None:
+        self.settings = settings
+        self._control = control
+        self._measurements = measurements
+        self._stack = stack
+        self._address = Address(settings.target_dsn, settings.target_ssl, name)
+
+    async def lock(self) -> RunLock:
+        """Take the target's lock. Raises LockHeld."""
+        lock = await self.patiently(lambda: RunLock.acquire(self._address, self._control))
+        self._stack.push_async_callback(lock.release)
+        return lock
+
+    async def connections(self) -> Connections:
+        """The pool of connections to the target."""
+        size = self.settings.pg_pool_size
+        connections = await self.patiently(lambda: Connections.open(self._address, size))
+        self._stack.push_async_callback(connections.aclose)
+        return connections
+
+    async def warehouse(self) -> Warehouse:
+        """The warehouse, its tables looked at."""
+        settings = self.settings
+        dsn = settings.data_warehouse_connection_string.get_secret_value()
+        gate = self.gate(Dependency.WAREHOUSE)
+        warehouse = await self.patiently(
+            lambda: Warehouse.open(dsn, settings.warehouse_pool_size, gate)
+        )
+        self._stack.push_async_callback(warehouse.aclose)
+        return warehouse
+
+    async def account(self) -> Account:
+        """The destination account, whose container answers."""
+        account = Account(self.settings)
+        self._stack.push_async_callback(account.aclose)
+        await self.patiently(account.check)
+        return account
+
+    async def http(self) -> Client:
+        """The connections for the bytes of files."""
+        client = Client()
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    async def session(self) -> aiohttp.ClientSession:
+        """A session for reading blobs that are stored."""
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        self._stack.push_async_callback(session.close)
+        return session
+
+    def sources(self, http: Client) -> Sources:
+        """The hosts of the allow-list."""
+        return Sources(
+            http,
+            self.settings.allow_list,
+            self.settings.source_sas,
+            lambda place: self.gate(Dependency.SOURCE, place),
+        )
+
+    def gate(self, dependency: Dependency, place: str = "") -> Gate:
+        """A gate before a dependency, or before one ``place`` of it."""
+        gate = Gate(
+            dependency,
+            self._control,
+            self._measurements,
+            self.settings.rogo_outage_limit,
+            place=place,
+        )
+        self._stack.push_async_callback(gate.aclose)
+        return gate
+
+    async def patiently(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do something at start, waiting for a server that is away; a refusal is a SetupError."""
+        opening = asyncio.create_task(
+            until_up(what, self._control, self.settings.rogo_outage_limit), name="opening"
+        )
+        stopped = asyncio.create_task(self._control.stopped(), name="opening-stopped")
+        try:
+            await asyncio.wait({opening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self._control.check()
+            return await opening
+        except SystemicFault as fault:
+            raise SetupError(f"{fault.dependency.value}: {fault.reason}") from None
+        finally:
+            opening.cancel()
+            stopped.cancel()
+            await asyncio.wait({opening, stopped}, timeout=_CANCEL_S)
+
+
+async def open_for_run(opening: Opening, run_id: str, journal: Journal) -> Servers:
+    """Open all that a run needs, the target's lock before the rest of the target."""
+    settings = opening.settings
+    warehouse = await opening.warehouse()
+    lock = await opening.lock()
+    connections = await opening.connections()
+    reference = await opening.patiently(
+        lambda: read_reference(connections, settings.rogo_migration_user_id)
+    )
+    account = await opening.account()
+    http = await opening.http()
+    sources = opening.sources(http)
+    metadata = {
+        "migratedFrom": MIGRATED_FROM,
+        "runId": run_id,
+        "target": target_digest(settings.target_dsn),
+    }
+    store = Store(account, http, opening.gate(Dependency.STORE))
+    mover = Mover(sources, store, ByteBudget(), metadata)
+    constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
+    writer = Writer(connections, opening.gate(Dependency.TARGET), constants, journal, lock)
+    return Servers(warehouse, connections, reference, sources, mover, writer)

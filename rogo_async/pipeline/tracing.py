@@ -1,0 +1,229 @@
+"""Single submissions, for those who look at them: a log line each, and an OpenTelemetry span each.
+
+Nothing here is in the way of a run that nobody looks at: ``watched`` gives the handler back as it
+came, and OpenTelemetry is imported only where the environment asks for it.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import Any, Final
+
+import structlog
+
+from rogo_async.common.call_stats import STAGES, Measurements, Stage, Stages
+from rogo_async.common.errors import DependencyFault, RunStopped
+from rogo_async.pipeline.migrate import Forbidden, Work
+from rogo_async.pipeline.workers import Handler
+from rogo_async.rules.records import Outcome
+
+_STAGE_OF: Final = {"source": "files", "store": "files", "target": "insert"}
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_QUEUED_SPANS: Final = 16_384
+_FLUSH_S: Final = 5.0
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One submission as it went through; times are on the monotonic clock.
+
+    ``calls`` are the successful calls by dependency and operation, ``stages`` what they add up to:
+    ``files`` and ``insert``. A submission whose source refuses it may be seen again.
+    """
+
+    attempt: int
+    outcome: str
+    code: str | None
+    began_s: float
+    ended_s: float
+    calls: Stages
+
+    def stages(self) -> Stages:
+        """The stages, in the order in which they began."""
+        stages: Stages = {}
+        for name, call in self.calls.items():
+            stage = _STAGE_OF.get(name.partition(".")[0], name)
+            whole = stages.setdefault(stage, Stage(call.began_s, call.ended_s))
+            whole.began_s = min(whole.began_s, call.began_s)
+            whole.ended_s = max(whole.ended_s, call.ended_s)
+            whole.calls += call.calls
+        return stages
+
+
+Observer = Callable[[Seen], None]
+
+
+def watched(handler: Handler, measurements: Measurements, observers: Sequence[Observer]) -> Handler:
+    """A handler whose submissions the observers are told of, or the same one without observers."""
+    return _Watched(handler, measurements, observers) if observers else handler
+
+
+class _Watched:
+    def __init__(
+        self, handler: Handler, measurements: Measurements, observers: Sequence[Observer]
+    ) -> None:
+        self._handler = handler
+        self._measurements = measurements
+        self._observers = observers
+
+    async def migrate(self, work: Work) -> Outcome | Forbidden:
+        calls: Stages = {}
+        token = STAGES.set(calls)
+        began_s = time.monotonic()
+        self._measurements.in_flight += 1
+        outcome, code = "fault", None
+        try:
+            result = await self._handler.migrate(work)
+        except (RunStopped, asyncio.CancelledError):
+            outcome = "not_reached"
+            raise
+        except DependencyFault:
+            outcome = "unknown"
+            raise
+        else:
+            ending = result.outcome if isinstance(result, Forbidden) else result
+            outcome = "held_back" if isinstance(result, Forbidden) else ending.status.value
+            code = None if ending.code is None else ending.code.value
+            return result
+        finally:
+            self._measurements.in_flight -= 1
+            STAGES.reset(token)
+            seen = Seen(work.attempt, outcome, code, began_s, time.monotonic(), calls)
+            for observer in self._observers:
+                observer(seen)
+
+    async def discard(self, forbidden: Forbidden) -> None:
+        await self._handler.discard(forbidden)
+
+
+def count_only(_seen: Seen) -> None:
+    """An observer that has no use for the submission: what is in flight is counted all the same."""
+
+
+def log_submission(seen: Seen) -> None:
+    """Log one line for a submission, with its durations in milliseconds."""
+    log.debug(
+        "submission",
+        attempt=seen.attempt,
+        outcome=seen.outcome,
+        code=seen.code,
+        duration_ms=_ms(seen.ended_s - seen.began_s),
+        stages_ms={name: _ms(stage.seconds) for name, stage in seen.stages().items()},
+        calls_ms={name: _ms(call.seconds) for name, call in seen.calls.items()},
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)
+
+
+class Tracer:
+    """Makes a span of each submission, with a child for each stage and below it for each call.
+
+    The attempt is the only identifier in them.
+    """
+
+    def __init__(self, provider: Any) -> None:
+        from opentelemetry import trace  # noqa: PLC0415 - an extra
+
+        self._trace = trace
+        self._provider = provider
+        self._tracer = provider.get_tracer("rogo_async")
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+
+    def __call__(self, seen: Seen) -> None:
+        """Hand the spans of a submission to the exporter's queue."""
+        attributes: dict[str, Any] = {"rogo.attempt": seen.attempt, "rogo.outcome": seen.outcome}
+        if seen.code is not None:
+            attributes["rogo.code"] = seen.code
+        whole = Stage(seen.began_s, seen.ended_s)
+        parent = self._span("submission", whole, None, attributes)
+        if seen.outcome in {"failed", "unknown", "fault"}:
+            parent.set_status(self._trace.StatusCode.ERROR, seen.code or seen.outcome)
+        stages = {
+            name: (stage, self._span(name, stage, parent)) for name, stage in seen.stages().items()
+        }
+        for name, call in seen.calls.items():
+            above = stages[_STAGE_OF.get(name.partition(".")[0], name)][1]
+            self._end(self._span(name, call, above, {"rogo.calls": call.calls}), call)
+        for stage, span in stages.values():
+            self._end(span, stage)
+        self._end(parent, whole)
+
+    async def aclose(self) -> None:
+        """Send what is queued; a collector that does not answer holds nobody up."""
+        sending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        sending.start()
+        await asyncio.to_thread(sending.join, _FLUSH_S)
+        if sending.is_alive():
+            log.warning("the last spans could not be sent in time", seconds=_FLUSH_S)
+
+    def _span(
+        self, name: str, stage: Stage, parent: Any, attributes: Mapping[str, Any] | None = None
+    ) -> Any:
+        context = None if parent is None else self._trace.set_span_in_context(parent)
+        return self._tracer.start_span(
+            name, context, attributes=attributes, start_time=self._ns(stage.began_s)
+        )
+
+    def _end(self, span: Any, stage: Stage) -> None:
+        span.end(self._ns(stage.ended_s))
+
+    def _ns(self, monotonic_s: float) -> int:
+        return self._epoch_ns + int(monotonic_s * 1e9)
+
+
+def open_tracer(environment: Mapping[str, str]) -> Tracer | None:
+    """The tracer that the environment asks for by OTEL_TRACES_EXPORTER or an OTLP endpoint.
+
+    None when it asks for none, or for what is not installed.
+    """
+    chosen = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if not chosen and any(environment.get(name, "").strip() for name in _ENDPOINTS):
+        chosen = "otlp"
+    off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if off or chosen in {"", "none"}:
+        return None
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        log.warning("spans are asked for and cannot be made: install 'rogo-async[otel]'")
+        return None
+    exporter = _exporter(chosen, environment)
+    return None if exporter is None else Tracer(_provider(exporter, environment))
+
+
+def _exporter(chosen: str, environment: Mapping[str, str]) -> Any:
+    """An exporter by the name under which its package registers it."""
+    if chosen == "otlp":
+        protocol = environment.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        chosen = f"otlp_proto_{'grpc' if protocol == 'grpc' else 'http'}"
+    for entry in entry_points(group="opentelemetry_traces_exporter", name=chosen):
+        try:
+            kind = entry.load()
+            if chosen == "console":
+                return kind(formatter=lambda span: span.to_json(indent=None) + "\n")
+            return kind()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is not the run's
+            log.warning("spans cannot be sent", exporter=chosen, error=type(error).__name__)
+            return None
+    log.warning("spans cannot be sent: no such exporter is installed", exporter=chosen)
+    return None
+
+
+def _provider(exporter: Any, environment: Mapping[str, str]) -> Any:
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - an extra
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    name = environment.get("OTEL_SERVICE_NAME", "").strip() or "rogo_async"
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": name}), shutdown_on_exit=False
+    )
+    queued = environment.get("OTEL_BSP_MAX_QUEUE_SIZE", "").strip()
+    size = int(queued) if queued.isdecimal() else _QUEUED_SPANS
+    provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=size))
+    return provider

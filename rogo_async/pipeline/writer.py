@@ -1,0 +1,201 @@
+"""The single writer of results: what became of each row, on disk within seconds (DESIGN 9)."""
+
+import asyncio
+import csv
+import os
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+import structlog
+
+from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.files import AppendFile
+from rogo_async.common.shutdown import Control, StopReason
+from rogo_async.reporting.summary import Tally
+from rogo_async.rules.identity import parse_attempt_id
+from rogo_async.rules.records import Outcome, Receipt, Status
+from rogo_async.sources.csv_reader import MAX_CELL_CHARS
+from rogo_async.sources.submissions_csv import ERROR_COLUMN
+
+MIGRATED_COLUMNS: Final = (
+    "Attempt ID",
+    "Launch ID",
+    "Submission ID",
+    "Session Record ID",
+    "User ID",
+    "LTI Context ID",
+)
+_QUEUED_BATCHES: Final = 1_000
+_FLUSH_ROWS: Final = 5_000
+log = structlog.get_logger()
+
+
+class Ledger(ABC):
+    """Takes outcomes from all consumers and puts them down in batches, one coroutine alone."""
+
+    def __init__(self, tally: Tally, write_interval_s: float) -> None:
+        self.tally = tally
+        self.handed_over: Counter[Status] = Counter()
+        """Rows that consumers and feeder are done with, whether or not they are written yet."""
+        self._write_interval_s = write_interval_s
+        self._queue: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue(_QUEUED_BATCHES)
+
+    @abstractmethod
+    async def put_down(self, batch: Sequence[Outcome]) -> None:
+        """Write outcomes and count what is on disk then."""
+
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Hand outcomes over; waits while the writer is behind."""
+        if outcomes:
+            await self._queue.put(outcomes)
+            self.handed_over.update(outcome.status for outcome in outcomes)
+
+    async def finish(self) -> None:
+        """Tell the writer that nothing more comes."""
+        await self._queue.put(None)
+
+    async def write_all(self) -> None:
+        """The writer: batch, append, sync, until ``finish``. A full disk stops the run."""
+        batch: list[Outcome] = []
+        due = 0.0
+        ended = False
+        while not ended:
+            try:
+                async with asyncio.timeout(due - time.monotonic() if batch else None):
+                    item = await self._queue.get()
+            except TimeoutError:
+                item = ()
+            if item is None:
+                ended = True
+            elif item:
+                if not batch:
+                    due = time.monotonic() + self._write_interval_s
+                batch.extend(item)
+            if batch and (ended or len(batch) >= _FLUSH_ROWS or time.monotonic() >= due):
+                await self.put_down(batch)
+                batch = []
+
+
+class RunLedger(Ledger):
+    """The results of a run, in migrated.csv and the failed-rows file.
+
+    A row counts when it is written: one whose line could not be written is not reached.
+    """
+
+    def __init__(
+        self,
+        migrated: AppendFile,
+        failed: AppendFile,
+        tally: Tally,
+        known_failures: "KnownFailures",
+        control: Control,
+        write_interval_s: float,
+    ) -> None:
+        super().__init__(tally, write_interval_s)
+        self._migrated = migrated
+        self._failed = failed
+        self._known_failures = known_failures
+        self._control = control
+
+    async def put_down(self, batch: Sequence[Outcome]) -> None:
+        """Append to both files. What cannot be written stops the run."""
+        receipts = [line(o.receipt) for o in batch if o.receipt is not None]
+        failures = [o for o in batch if o.status is Status.FAILED]
+        try:
+            if failures:
+                await self._failed.append([*o.row.cells, error_cell(o)] for o in failures)
+        except OSError as error:
+            self._stop(self._failed, error)
+            batch = [o for o in batch if o.status is not Status.FAILED]
+            failures = []
+        self._count(batch, failures)
+        try:
+            if receipts:
+                await self._migrated.append(receipts)
+        except OSError as error:
+            self._stop(self._migrated, error)
+
+    def _count(self, batch: Sequence[Outcome], failures: Sequence[Outcome]) -> None:
+        tally = self.tally
+        tally.by_status.update(o.status for o in batch)
+        tally.by_code.update(o.code.value for o in batch if o.code is not None)
+        tally.failed_new += sum(not self._known_failures.has(o) for o in failures)
+
+    def _stop(self, file: AppendFile, error: OSError) -> None:
+        self._control.stop(
+            StopReason.DISK,
+            f"{file.path} cannot be written ({os.strerror(error.errno or 0)}). "
+            "Make room or mend the directory, then run again",
+        )
+
+
+@dataclass(slots=True)
+class KnownFailures:
+    """The rows that failed in the latest full run, by attempt or, without one, by their cells."""
+
+    keys: set[int] = field(default_factory=set)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the failed-rows file of the latest full run; empty when it cannot be read.
+
+        Call this before the file is moved or replaced.
+        """
+        known = cls()
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                csv.field_size_limit(MAX_CELL_CHARS)
+                reader = csv.reader(file)
+                header = next(reader, [])
+                place = header.index("Attempt ID") if "Attempt ID" in header else 0
+                width = len(header) - (header[-1:] == [ERROR_COLUMN])
+                for cells in reader:
+                    if cells:
+                        malformed = cells[-1].startswith(FailureCode.ROW_MALFORMED.value)
+                        attempt = None if malformed else _attempt(cells, place)
+                        known.add(attempt, cells[:width])
+        except (OSError, UnicodeDecodeError, csv.Error):
+            return known
+        return known
+
+    def has(self, outcome: Outcome) -> bool:
+        """Whether this row failed then, too."""
+        return _key(outcome.attempt, outcome.row.cells) in self.keys
+
+    def add(self, attempt: int | None, cells: Sequence[str]) -> None:
+        """Take one row of that run's file in."""
+        self.keys.add(_key(attempt, cells))
+
+
+def _attempt(cells: list[str], place: int) -> int | None:
+    try:
+        return parse_attempt_id(cells[place]) if place < len(cells) else None
+    except RowFault:
+        return None
+
+
+def _key(attempt: int | None, cells: Sequence[str]) -> int:
+    return attempt if attempt is not None else -1 - (hash(tuple(cells)) & 0xFFFFFFFFFFFF)
+
+
+def line(receipt: Receipt) -> tuple[object, ...]:
+    """A row of migrated.csv."""
+    return (
+        receipt.attempt,
+        receipt.launch_id,
+        receipt.submission_id,
+        receipt.session_record_id,
+        receipt.user_id,
+        receipt.context_id,
+    )
+
+
+def error_cell(outcome: Outcome) -> str:
+    """The Error cell: ``code: message``."""
+    code = outcome.code.value if isinstance(outcome.code, FailureCode) else "failed"
+    return f"{code}: {outcome.message}"

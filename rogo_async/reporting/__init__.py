@@ -1,0 +1,1 @@
+"""What a run shows: progress, summary, Prometheus metrics, HTML report."""

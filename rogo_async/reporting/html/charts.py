@@ -1,0 +1,222 @@
+"""Charts as SVG elements for a page of their own, without scripts and without addresses."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final
+
+import pygal
+from markupsafe import Markup
+from pygal.style import Style
+
+from rogo_async.reporting.html.summary_model import Consumer, Latency, Outage
+from rogo_async.reporting.html.timeline import Point, Timeline
+
+# The library's finder for plug-ins speaks a protocol that Python has given up; nobody needs it.
+sys.meta_path[:] = [each for each in sys.meta_path if type(each).__module__ != pygal.__name__]
+
+MIGRATED, FAILED, SKIPPED, AMBER, BLUE = "#2f8f5b", "#c8453b", "#7d8794", "#d68a1c", "#3a73b8"
+_WIDTH: Final = 520
+_DRAWN_POINTS: Final = 160
+_DRAWN_CODES: Final = 10
+_DRAWN_BARS: Final = 64
+_LEAST_MS: Final = 0.01
+_TICKS_S: Final = (
+    *(1, 2, 5, 10, 15, 30),
+    *(60, 120, 300, 600, 900, 1_800),
+    *(3_600, 7_200, 14_400, 21_600, 43_200, 86_400),
+)
+_TICKS: Final = 5
+
+
+def outcomes(counts: Mapping[str, int]) -> Markup:
+    """A bar for each outcome."""
+    colors = {"migrated": MIGRATED, "failed": FAILED, "skipped": SKIPPED, "not reached": AMBER}
+    chart = _chart(pygal.HorizontalBar, 190, [BLUE], show_legend=False)
+    names = list(counts)[::-1]
+    chart.x_labels = names
+    chart.y_labels = _steps(max(counts.values()))
+    chart.add("rows", [{"value": counts[name], "color": colors[name]} for name in names])
+    return _svg(chart, "Rows by outcome")
+
+
+def rows_over_time(points: Sequence[Point], started: datetime) -> Markup:
+    """How many rows had which outcome, over the time of day."""
+    chart = _over_time(points, started, [MIGRATED, FAILED, SKIPPED])
+    drawn = _thinned(points)
+    for name in ("migrated", "failed", "skipped"):
+        chart.add(name, [(0, 0), *((point.at_s, getattr(point, name)) for point in drawn)])
+    last = drawn[-1]
+    chart.y_labels = _steps(max(last.migrated, last.failed, last.skipped))
+    return _svg(chart, "Rows with an outcome over time")
+
+
+def rate_over_time(points: Sequence[Point], started: datetime, outages: Sequence[Outage]) -> Markup:
+    """Migrated rows a second over the time of day; the time of each outage is coloured."""
+    chart = _over_time(points, started, [BLUE, *[FAILED] * len(outages)])
+    drawn = _thinned(points)
+    rates = [
+        (point.at_s, (point.migrated - before.migrated) / point.seconds)
+        for before, point in pairwise(drawn)
+        if point.seconds > 0
+    ]
+    chart.add("migrated a second", rates)
+    top = max((rate for _, rate in rates), default=0) or 1
+    for number, outage in enumerate(outages, 1):
+        begin = (outage.began_at - started).total_seconds()
+        end = begin + outage.seconds
+        box = [(begin, 0), (begin, top), (end, top), (end, 0)]
+        chart.add(f"outage {number}", box, fill=True)
+    chart.y_labels = _steps(top, least=0.1)
+    return _svg(chart, "Migrated rows a second over time")
+
+
+def latencies(latency_ms: Mapping[str, Latency]) -> Markup:
+    """Milliseconds of each stage, on a logarithmic scale."""
+    names = list(latency_ms)[::-1]
+    # Nothing is drawn of a zero on a logarithmic scale.
+    p50 = [max(latency_ms[name].p50, _LEAST_MS) for name in names]
+    p95 = [max(latency_ms[name].p95, _LEAST_MS) for name in names]
+    low, high = min(p50 + p95) / 2, max(p50 + p95)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    chart = _chart(pygal.HorizontalBar, 80 + 40 * len(names), [BLUE, AMBER], logarithmic=True)
+    chart.x_labels = names
+    chart.y_labels = [10.0**decade for decade in decades]
+    chart.range = (10.0 ** decades[0], 10.0 ** decades[-1])
+    chart.zero = 10.0 ** decades[0]
+    chart.add("p50 ms", p50)
+    chart.add("p95 ms", p95)
+    return _svg(chart, "Latency of each stage in milliseconds")
+
+
+def failures(by_code: Mapping[str, int]) -> Markup:
+    """Rows that failed, by code, for the most frequent codes."""
+    names = sorted(by_code, key=lambda name: (by_code[name], name))[-_DRAWN_CODES:]
+    chart = _chart(pygal.HorizontalBar, 50 + 26 * len(names), [FAILED], show_legend=False)
+    chart.x_labels = names
+    chart.y_labels = _steps(max(by_code.values()))
+    chart.add("rows", [by_code[name] for name in names])
+    return _svg(chart, "Failed rows by code")
+
+
+def consumers(figures: Sequence[Consumer]) -> Markup:
+    """Rows that each consumer gave an outcome; of very many, neighbours are put together."""
+    step = math.ceil(len(figures) / _DRAWN_BARS) or 1
+    groups = [figures[place : place + step] for place in range(0, len(figures), step)]
+    chart = _chart(
+        pygal.StackedBar,
+        260,
+        [MIGRATED, FAILED],
+        x_labels_major_every=max(1, len(groups) // 8),
+        show_minor_x_labels=False,
+    )
+    chart.x_labels = [str(group[0].id) for group in groups]
+    for name in ("migrated", "failed"):
+        chart.add(name, [sum(getattr(one, name) for one in group) for group in groups])
+    chart.y_labels = _steps(max(sum(one.processed for one in group) for group in groups))
+    return _svg(chart, "Rows by consumer")
+
+
+def _over_time(points: Sequence[Point], started: datetime, colors: Sequence[str]) -> Any:
+    end_s = points[-1].at_s if points else 0.0
+    chart = _chart(
+        pygal.XY,
+        300,
+        colors,
+        show_dots=False,
+        x_value_formatter=_clock(started, end_s),
+        include_x_axis=True,
+    )
+    chart.x_labels = _ticks(started, end_s)
+    chart.xrange = (0, max(end_s, 0.001))
+    return chart
+
+
+def _steps(top: float, least: float = 1.0) -> list[float]:
+    """Round values from zero to beyond ``top``, few enough to be read side by side and ``least``
+    apart, for there is no half of a row.
+    """
+    rough = max(top / 4, least)
+    decade = 10.0 ** math.floor(math.log10(rough))
+    step = next(decade * factor for factor in (1, 2, 5, 10) if decade * factor >= rough)
+    return [step * number for number in range(max(1, math.ceil(top / step)) + 1)]
+
+
+def _ticks(started: datetime, end_s: float) -> list[float]:
+    """Seconds after the start at which the clock shows a round time."""
+    step = next((tick for tick in _TICKS_S if end_s / tick <= _TICKS), 86_400 * 7)
+    midnight = started.replace(hour=0, minute=0, second=0, microsecond=0)
+    since_midnight = (started - midnight).total_seconds()
+    first = math.ceil(since_midnight / step) * step - since_midnight
+    count = max(0, math.floor((end_s - first) / step) + 1)
+    return [first + step * number for number in range(count)] or [0.0]
+
+
+def _clock(started: datetime, end_s: float) -> Callable[[float], str]:
+    form = "%H:%M:%S" if end_s <= _TICKS * 60 else "%H:%M"
+    return lambda at_s: (started + timedelta(seconds=at_s)).strftime(form)
+
+
+def _thinned(points: Sequence[Point]) -> list[Point]:
+    timeline = Timeline(_DRAWN_POINTS)
+    for point in points:
+        timeline.add(point)
+    return timeline.points
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:,.2g}"
+
+
+def _chart(kind: Callable[..., Any], height: int, colors: Sequence[str], **more: Any) -> Any:
+    style = Style(
+        background="transparent",
+        plot_background="transparent",
+        foreground="#444",
+        foreground_strong="#222",
+        foreground_subtle="#bbb",
+        font_family="system-ui, sans-serif",
+        label_font_size=15,
+        major_label_font_size=15,
+        value_font_size=15,
+        legend_font_size=15,
+        value_colors=("#222",) * len(colors),
+        opacity=".85",
+        colors=tuple(colors),
+        guide_stroke_color="#ccc",
+        major_guide_stroke_color="#ccc",
+        transition="none",
+    )
+    options: dict[str, Any] = {
+        "width": _WIDTH,
+        "height": height,
+        "style": style,
+        "js": [],
+        "legend_at_bottom": True,
+        "legend_box_size": 12,
+        "margin": 6,
+        "margin_right": 30,
+        "truncate_label": -1,
+        "truncate_legend": -1,
+        "value_formatter": _amount,
+    }
+    return kind(**options | more)
+
+
+def _svg(chart: Any, title: str) -> Markup:
+    chart.add_xml_filter(lambda root: _bare(root, title))
+    # The library escapes names; what is marked as safe here is its own markup.
+    return Markup(chart.render(disable_xml_declaration=True, is_unicode=True))  # noqa: S704
+
+
+def _bare(root: Any, title: str) -> Any:
+    """Without the library's scripts and comments, and with a name for those who cannot see it."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if not isinstance(child.tag, str) or child.tag.rpartition("}")[2] == "script":
+                parent.remove(child)
+    root.set("role", "img")
+    root.set("aria-label", title)
+    return root

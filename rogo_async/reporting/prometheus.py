@@ -1,0 +1,247 @@
+"""A run's figures for Prometheus: a text file for node_exporter, or a port of this machine.
+
+This module needs the extra ``metrics``; who imports it has asked for it.
+"""
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import orjson
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from rogo_async import __version__
+from rogo_async.common.call_stats import Measurements
+from rogo_async.common.errors import FailureCode, SetupError
+from rogo_async.common.shutdown import ExitCode
+from rogo_async.reporting.summary import RunRecord
+from rogo_async.rules.records import Status
+
+_PREFIX: Final = "rogo_async"
+_LOOPBACK: Final = "127.0.0.1"
+_QUANTILES: Final = (0.5, 0.95)
+_COMPLETE: Final = frozenset({ExitCode.DONE, ExitCode.SOME_FAILED})
+log = structlog.get_logger()
+
+
+class RunFigures(Collector):
+    """What is to be said of a run at the moment when it is asked."""
+
+    def __init__(self, record: RunRecord, last_success_s: float | None) -> None:
+        self._record = record
+        self._last_success_s = last_success_s
+        self._finished_s: float | None = None
+        self._exit_code: int | None = None
+        self.rate_per_s = 0.0
+        """Rows with an outcome a second, of late."""
+
+    def end(self, exit_code: int) -> None:
+        """The run is over."""
+        self._finished_s = time.time()
+        self._exit_code = exit_code
+        self.rate_per_s = 0.0
+        if exit_code in _COMPLETE:
+            self._last_success_s = self._finished_s
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, for the registry."""
+        yield from self._of_run()
+        yield from self._of_rows()
+        yield from _of_calls(self._record.measurements)
+        yield from _of_outages(self._record.measurements)
+
+    def _of_run(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(
+            f"{_PREFIX}_build_info", "The version of this tool.", labels=["version"]
+        )
+        build.add_metric([__version__], 1)
+        yield build
+        for name, meaning, value in (
+            (
+                "run_start_timestamp_seconds",
+                "When the latest run began.",
+                self._record.started_at.timestamp(),
+            ),
+            ("run_finish_timestamp_seconds", "When the latest run ended.", self._finished_s),
+            ("run_exit_code", "How the latest run ended; absent while it lasts.", self._exit_code),
+            (
+                "last_success_timestamp_seconds",
+                "When a run last ended with exit code 0 or 1, every row with an outcome.",
+                self._last_success_s,
+            ),
+            ("rows_per_second", "Rows with an outcome a second, of late.", self.rate_per_s),
+            (
+                "submissions_in_flight",
+                "Submissions in work.",
+                self._record.measurements.in_flight,
+            ),
+            ("rows_selected", "Rows that the run is about.", self._record.tally.total),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"{_PREFIX}_{name}", meaning, value=value)
+
+    def _of_rows(self) -> Iterator[Metric]:
+        tally = self._record.tally
+        by_status = CounterMetricFamily(
+            f"{_PREFIX}_rows", "Rows of the run by outcome.", labels=["status"]
+        )
+        for status in (Status.MIGRATED, Status.FAILED, Status.SKIPPED):
+            by_status.add_metric([status.value], tally.by_status[status])
+        yield by_status
+        by_code = CounterMetricFamily(
+            f"{_PREFIX}_rows_by_code",
+            "Rows of the run that failed or were skipped, by code.",
+            labels=["status", "code"],
+        )
+        failures = frozenset(code.value for code in FailureCode)
+        for code, rows in sorted(tally.by_code.items()):
+            by_code.add_metric(["failed" if code in failures else "skipped", code], rows)
+        yield by_code
+
+
+def _of_calls(measurements: Measurements) -> Iterator[Metric]:
+    durations = Metric(
+        f"{_PREFIX}_call_duration_seconds", "Successful calls to a server.", "summary"
+    )
+    for name, sample in sorted(measurements.latency.items()):
+        labels = _labels(name)
+        for quantile in _QUANTILES:
+            durations.add_sample(
+                durations.name, {**labels, "quantile": str(quantile)}, sample.quantile(quantile)
+            )
+        durations.add_sample(f"{durations.name}_count", labels, sample.count)
+        durations.add_sample(f"{durations.name}_sum", labels, sample.total_s)
+    yield durations
+    retries = CounterMetricFamily(
+        f"{_PREFIX}_retries",
+        "Calls that failed in passing and were repeated.",
+        labels=["dependency", "operation"],
+    )
+    for name, count in sorted(measurements.retries.items()):
+        retries.add_metric(list(_labels(name).values()), count)
+    yield retries
+
+
+def _of_outages(measurements: Measurements) -> Iterator[Metric]:
+    now = time.monotonic()
+    counts: defaultdict[str, float] = defaultdict(float)
+    seconds: defaultdict[str, float] = defaultdict(float)
+    active: defaultdict[str, float] = defaultdict(float)
+    for outage in measurements.outages:
+        counts[outage.dependency] += 1
+        lasted = (now if outage.ended_s is None else outage.ended_s) - outage.began_s
+        seconds[outage.dependency] += lasted
+        active[outage.dependency] += outage.ended_s is None
+    for family, values in (
+        (CounterMetricFamily(f"{_PREFIX}_outages", "Outages.", labels=["dependency"]), counts),
+        (
+            CounterMetricFamily(
+                f"{_PREFIX}_outage_seconds", "Time spent in outages.", labels=["dependency"]
+            ),
+            seconds,
+        ),
+        (
+            GaugeMetricFamily(
+                f"{_PREFIX}_outage_active", "Whether an outage lasts.", labels=["dependency"]
+            ),
+            active,
+        ),
+    ):
+        for dependency in sorted(counts):
+            family.add_metric([dependency], values[dependency])
+        yield family
+
+
+def _labels(name: str) -> dict[str, str]:
+    dependency, _, operation = name.partition(".")
+    return {"dependency": dependency, "operation": operation}
+
+
+class _Collected(Collector):
+    """What was collected at one moment, to be written by a thread while the run goes on."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+class Publication:
+    """Where a run's figures are to be seen: the file, the port, or both."""
+
+    def __init__(self, figures: RunFigures, file: Path | None) -> None:
+        self.figures = figures
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(figures)
+        self._file = file
+        self._lamented = False
+        if file is not None and not os.access(file.absolute().parent, os.W_OK | os.X_OK):
+            raise SetupError(f"ROGO_METRICS_FILE: {file} cannot be written: see its directory")
+
+    async def refresh(self) -> None:
+        """Replace the file by what is true now, while the run goes on."""
+        if self._file is not None:
+            await asyncio.to_thread(self._write, self._file, list(self._registry.collect()))
+
+    def write(self) -> None:
+        """Replace the file at the end of the run."""
+        if self._file is not None:
+            self._write(self._file, self._registry.collect())
+
+    def _write(self, file: Path, metrics: Iterable[Metric]) -> None:
+        """Replace the file at once; a full disk does not hold the run up."""
+        try:
+            write_to_textfile(str(file), _Collected(metrics))
+        except OSError as error:
+            if not self._lamented:
+                self._lamented = True
+                log.warning("the metrics file cannot be written", reason=error.strerror)
+
+    async def listen(self, port: int, stack: AsyncExitStack) -> None:
+        """Answer scrapes on a port of this machine alone until the stack closes."""
+        application = web.Application()
+        application.router.add_get("/metrics", self._answer)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        try:
+            await web.TCPSite(runner, _LOOPBACK, port, shutdown_timeout=1.0).start()
+        except OSError as error:
+            # Another run of this machine may have it; the migration is worth more.
+            log.warning(
+                "the metrics port cannot be opened; the run goes on without",
+                port=port,
+                reason=os.strerror(error.errno or 0),
+            )
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+
+def last_success(runs: Path) -> float | None:
+    """When a run last ended with every row's outcome known, by the summaries that are kept."""
+    for file in sorted(runs.glob("*Z-????????.json"), reverse=True):
+        try:
+            summary = orjson.loads(file.read_bytes())
+            if summary["exit_code"] in _COMPLETE:
+                return datetime.fromisoformat(summary["finished_at"]).timestamp()
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None

@@ -1,0 +1,224 @@
+"""The records that travel through a run. All frozen; times are aware and in UTC."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from rogo_async.common.errors import FailureCode, SkipCode
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One row of submission_files.csv (SPEC §1). All named texts are trimmed.
+
+    ``cells`` are the row's own cells, untouched, one for each input column but ``Error``; they
+    go into the failed-rows file. ``malformed`` is rule 0's message, or None for a sound row.
+    ``line`` is the number of the line in the file at which the row begins (the header is 1).
+    """
+
+    line: int
+    cells: tuple[str, ...]
+    malformed: str | None
+    attempt_id: str
+    first_name: str
+    surname: str
+    email: str
+    assessment_id: str
+    course_title: str
+    rogo_user_id: str
+    rogo_user_name: str
+    learner_file_names: str
+    learner_urls: str
+    marker_urls: str
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRow:
+    """What attempt_number_mapping.csv says of an attempt; trimmed, may be empty."""
+
+    version: str
+    submission: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A row of Rogo_AssessmentReport as the rules need it. Texts are trimmed, None when blank.
+
+    ``marks`` is MarksAchieved unless that is NULL, else MarksAwarded.
+    """
+
+    attempt: int
+    ti_user_id: str | None
+    ti_section_id: str | None
+    exercise: str | None
+    marks: Decimal | None
+    marks_available: Decimal | None
+    grade_percent: Decimal | None
+    grade: str | None
+    marker_notes: str | None
+    results_approved: datetime | None
+    date_inserted: datetime | None
+    date_modified: datetime | None
+    unreadable: tuple[str, ...] = ()
+    """Columns whose value could not be converted to the type above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A row of Rogo_AssessmentReportScores. Texts are trimmed, None when blank."""
+
+    attempt: int
+    label: str | None
+    score: Decimal | None
+    marker_comment: str | None
+    date_inserted: datetime | None
+    date_modified: datetime | None
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A row of the target's assessments."""
+
+    id: str
+    name: str
+    code: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A row of the target's assessment_sections."""
+
+    id: str
+    assessment_id: str
+    question_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MalpracticeLevel:
+    """An active row of the target's malpractice_levels."""
+
+    id: str
+    level_text: str
+
+
+class FileKind(StrEnum):
+    """The values of the target's enum submission_file_type."""
+
+    SUBMISSION = "submission"
+    FEEDBACK = "feedback"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file to be moved. ``url`` is the source's address as the row gives it, trimmed.
+
+    ``name`` is the file_name of the target; ``extension`` is lower case, without a point, and
+    empty when there is none. ``order`` is the upload_order, from 1 over both kinds.
+    """
+
+    kind: FileKind
+    order: int
+    name: str
+    extension: str
+    content_type: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that stands in the destination container. ``blob_url`` carries no SAS."""
+
+    ref: FileRef
+    blob_name: str
+    blob_url: str
+    size_bytes: int
+    md5: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SectionMark:
+    """A score row with the section that it was matched to."""
+
+    section_id: str
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Malpractice:
+    """What rule 13 found: the level, the limit (None is no limit) and the grade as found."""
+
+    level: MalpracticeLevel
+    max_attempts: int | None
+    notes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A submission of which all is known but its files (SPEC §3, rules 0 to 13)."""
+
+    attempt: int
+    attempt_number: int
+    row: SourceRow
+    report: Report
+    assessment: Assessment
+    final_grade: str
+    malpractice: Malpractice | None
+    marks: tuple[SectionMark, ...]
+    files: tuple[FileRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The ids of one submission: its launch id and the row ids that the client makes."""
+
+    attempt: int
+    launch_id: str
+    submission_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnforcementRank:
+    """What decides between enforcement rows of one key (SPEC §3 rule 13).
+
+    ``attempt`` is None for a row of the platform's own.
+    """
+
+    attempt_number: int | None
+    max_attempts: int | None
+    attempt: int | None
+
+
+class Status(StrEnum):
+    """What became of a row. Every input row has exactly one (SPEC §6.1)."""
+
+    MIGRATED = "migrated"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    NOT_REACHED = "not_reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What migrated.csv says of a submission (SPEC §2)."""
+
+    attempt: int
+    launch_id: str
+    submission_id: str
+    session_record_id: str
+    user_id: str
+    context_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one row. ``message`` may quote the row: for the failed-rows file only."""
+
+    row: SourceRow
+    status: Status
+    attempt: int | None = None
+    code: FailureCode | SkipCode | None = None
+    message: str = ""
+    receipt: Receipt | None = None

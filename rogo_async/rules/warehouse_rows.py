@@ -1,0 +1,110 @@
+"""What the warehouse's rows of an attempt must hold (SPEC §3 rules 8 and 9)."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.text import quoted
+from rogo_async.rules.records import Report, Score
+
+_MARKS: Final = ("MarksAchieved", "MarksAwarded")
+_NUMBERS: Final = frozenset({*_MARKS, "MarksAvailable", "GradePercent", "Score"})
+_DATES: Final = frozenset({"ResultsApproved", "DateInserted", "DateModified"})
+
+
+def require_report(reports: Sequence[Report]) -> Report:
+    """Give the one report row, complete (SPEC §3 rule 8). Zero marks are marks.
+
+    A column that holds something unreadable fails the row even when it is not a required one:
+    a grade must not arrive with a wrong date or without its notes.
+
+    Raises RowFault report_missing, report_ambiguous or report_field_missing.
+    """
+    if not reports:
+        raise RowFault(FailureCode.REPORT_MISSING, "the warehouse has no report for this attempt")
+    if len(reports) > 1:
+        raise RowFault(
+            FailureCode.REPORT_AMBIGUOUS,
+            f"the warehouse has {len(reports)} reports for this attempt",
+        )
+    report = reports[0]
+    problems = _report_problems(report)
+    if problems:
+        raise RowFault(FailureCode.REPORT_FIELD_MISSING, f"report row: {'; '.join(problems)}")
+    return report
+
+
+def require_scores(scores: Sequence[Score]) -> None:
+    """Hold SPEC §3 rule 9 for each score row. Raises RowFault score_field_missing."""
+    problems = [
+        f"score row {number} ({_label(score)}): {'; '.join(found)}"
+        for number, score in enumerate(scores, start=1)
+        if (found := _score_problems(score))
+    ]
+    if problems:
+        raise RowFault(FailureCode.SCORE_FIELD_MISSING, "; ".join(problems))
+
+
+def _report_problems(report: Report) -> list[str]:
+    unreadable = set(report.unreadable)
+    if unreadable & {*_MARKS}:
+        unreadable.add(" or ".join(_MARKS))
+    missing = [
+        column
+        for column, present in (
+            ("Exercise", _has_text(report.exercise)),
+            ("TIUserId", _has_text(report.ti_user_id)),
+            ("TISectionId", _has_text(report.ti_section_id)),
+            (" or ".join(_MARKS), report.marks is not None),
+            ("MarksAvailable", report.marks_available is not None),
+            ("GradePercent", report.grade_percent is not None),
+            ("DateInserted", report.date_inserted is not None),
+            ("Grade", _has_text(report.grade)),
+        )
+        if not present and column not in unreadable
+    ]
+    return [
+        *_missing(missing),
+        *map(_not_readable, report.unreadable),
+        *_not_finite(" or ".join(_MARKS), report.marks),
+        *_not_finite("MarksAvailable", report.marks_available),
+        *_not_finite("GradePercent", report.grade_percent),
+    ]
+
+
+def _score_problems(score: Score) -> list[str]:
+    missing = [
+        column
+        for column, present in (
+            ("ScoreLabelCorrected", _has_text(score.label)),
+            ("Score", score.score is not None),
+        )
+        if not present and column not in score.unreadable
+    ]
+    return [
+        *_missing(missing),
+        *map(_not_readable, score.unreadable),
+        *_not_finite("Score", score.score),
+    ]
+
+
+def _label(score: Score) -> str:
+    return quoted(score.label) if score.label else "no label"
+
+
+def _has_text(text: str | None) -> bool:
+    return text is not None and bool(text.strip())
+
+
+def _missing(columns: list[str]) -> list[str]:
+    return [f"no value in {', '.join(columns)}"] if columns else []
+
+
+def _not_readable(column: str) -> str:
+    kind = "number" if column in _NUMBERS else "date" if column in _DATES else "text"
+    return f"{column} is not a {kind}"
+
+
+def _not_finite(column: str, value: Decimal | None) -> list[str]:
+    return [] if value is None or value.is_finite() else [f"{column} is not a number"]

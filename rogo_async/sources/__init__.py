@@ -1,0 +1,1 @@
+"""What a run reads: CSV files, source files over HTTP, the warehouse."""

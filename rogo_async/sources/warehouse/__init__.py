@@ -1,0 +1,1 @@
+"""The warehouse: SQL Server through ODBC, read only."""

@@ -1,0 +1,136 @@
+"""Which ODBC driver reads the warehouse."""
+
+import ctypes
+import functools
+import importlib.util
+import platform
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from rogo_async.common.errors import SetupError
+
+VARIABLE: Final = "DATA_WAREHOUSE_CONNECTION_STRING"
+
+_MICROSOFT: Final = re.compile(r"ODBC Driver (\d+) for SQL Server")
+_IS_MICROSOFT: Final = re.compile(r"msodbcsql|SQL Server|SQL Native Client", re.IGNORECASE)
+_IS_FREETDS: Final = re.compile(r"freetds|tdsodbc", re.IGNORECASE)
+_PACKAGE: Final = "mssql_python_odbc"
+_FAMILIES: Final = {"rhel": "rhel", "fedora": "rhel", "suse": "suse", "alpine": "alpine"}
+_MACHINES: Final = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+log = structlog.get_logger()
+
+
+class Kind(Enum):
+    """What is known of a driver's ways."""
+
+    MICROSOFT = auto()
+    FREETDS = auto()
+    OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A driver: what stands after ``DRIVER=``, and how it came to be chosen."""
+
+    name: str
+    kind: Kind
+    chosen: str
+
+    @classmethod
+    def named(cls, name: str) -> "Driver":
+        """The one that the connection string names."""
+        kind = Kind.OTHER
+        if _IS_FREETDS.search(name):
+            kind = Kind.FREETDS
+        elif _IS_MICROSOFT.search(name):
+            kind = Kind.MICROSOFT
+        return cls(name, kind, f"named in {VARIABLE}")
+
+
+def choose() -> Driver:
+    """The newest of Microsoft's that is registered, else the packaged one, else FreeTDS.
+
+    Raises SetupError where there is none.
+    """
+    registered: list[str] = import_pyodbc().drivers()
+    versions = [int(found[1]) for name in registered if (found := _MICROSOFT.fullmatch(name))]
+    if versions:
+        name = f"ODBC Driver {max(versions)} for SQL Server"
+        return Driver(name, Kind.MICROSOFT, "the newest of Microsoft's in odbcinst.ini")
+    if (path := packaged()) is not None:
+        return Driver(str(path), Kind.MICROSOFT, "Microsoft's, from mssql-python-odbc")
+    for name in registered:
+        if _IS_FREETDS.search(name):
+            return Driver(name, Kind.FREETDS, "FreeTDS, for want of Microsoft's")
+    raise SetupError(
+        "no ODBC driver for SQL Server is installed. Install Microsoft's msodbcsql18, or "
+        "pip install 'rogo-async[mssql]', or apt-get install tdsodbc"
+    )
+
+
+def packaged() -> Path | None:
+    """Microsoft's driver as the package mssql-python-odbc carries it, None where it is absent.
+
+    Raises SetupError where it is there and a library that it needs is not.
+    """
+    found = importlib.util.find_spec(_PACKAGE)
+    machine = _MACHINES.get(platform.machine().lower())
+    if found is None or not found.submodule_search_locations or machine is None:
+        return None
+    root = Path(found.submodule_search_locations[0], "libs", "linux", _family(), machine, "lib")
+    libraries = sorted(root.glob("libmsodbcsql-*.so*"))
+    if not libraries:
+        return None
+    try:
+        ctypes.CDLL(str(libraries[-1]))
+    except OSError as error:
+        library = str(error).partition(":")[0].rpartition("/")[2]
+        raise SetupError(
+            f"Microsoft's ODBC driver cannot be loaded ({library}): "
+            "apt-get install libgssapi-krb5-2 libltdl7 libssl3"
+        ) from None
+    return libraries[-1]
+
+
+def import_pyodbc() -> Any:
+    """The pyodbc module. Raises SetupError where the system's unixODBC is absent."""
+    try:
+        # Here and not above: they need the system's unixODBC, whose absence we explain.
+        import aioodbc  # noqa: F401, PLC0415
+        import pyodbc  # noqa: PLC0415
+    except ImportError as error:
+        if "libodbc" in str(error):
+            raise SetupError(
+                "unixODBC is not installed (libodbc.so.2 is missing): apt-get install unixodbc"
+            ) from None
+        raise SetupError("pyodbc or aioodbc is not installed: pip install rogo-async") from None
+    return pyodbc
+
+
+@functools.cache
+def announce(driver: Driver) -> None:
+    """Log, once, what was chosen."""
+    log.info("warehouse driver", driver=driver.name, chosen=driver.chosen)
+
+
+@functools.cache
+def warn_of_unchecked_certificate() -> None:
+    """Log, once, what FreeTDS leaves undone."""
+    log.warning(
+        "FreeTDS encrypts without checking the server's certificate: use Microsoft's driver, or "
+        "say TrustServerCertificate=yes if that is meant"
+    )
+
+
+def _family() -> str:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    names = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".lower().split()
+    return next((_FAMILIES[name] for name in names if name in _FAMILIES), "debian_ubuntu")

@@ -1,0 +1,283 @@
+"""Connections to the warehouse, each with a thread of its own.
+
+aioodbc's own pool deadlocks when a connection dies while others wait for one, and connects while
+holding its lock; this pool hands out slots instead of connections. A call that overran its
+deadline goes on in its thread, so that connection is thrown away with the thread.
+"""
+
+import asyncio
+import contextlib
+import struct
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Final, ParamSpec, TypeVar
+
+import structlog
+
+from rogo_async.sources.warehouse import convert, drivers
+from rogo_async.sources.warehouse.connection_string import Route
+from rogo_async.sources.warehouse.drivers import Kind
+from rogo_async.sources.warehouse.errors import fault_of, timed_out, unreadable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DaemonThread(Executor):
+    """An executor of one thread. A call that hangs in it keeps no process from ending, as one in
+    a ThreadPoolExecutor does.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Let the thread call ``fn`` when it comes to it."""
+        future: Future[T] = Future()
+        self._work.put((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - the interface's
+        """End the thread after the calls that it has been given."""
+        self._work.put(None)
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            _perform(*item)
+            # What the call returned must not live on in this frame.
+            del item
+
+
+def _perform(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the future
+        future.set_exception(error)
+        # The error's traceback knows this frame: without these two it keeps nothing alive.
+        del future, call
+    else:
+        future.set_result(result)
+
+
+_ACCESS_TOKEN: Final = 1256
+"""SQL_COPT_SS_ACCESS_TOKEN."""
+log = structlog.get_logger()
+
+Tokens = Callable[[], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and versions as the driver and the server give them."""
+
+    driver: str
+    driver_version: str
+    server: str
+    server_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that a login, a query and closing may take.
+
+    The driver is told of the first two; when it does not keep them it is left alone, ``grace_s``
+    later.
+    """
+
+    connect_s: float = 10.0
+    query_s: float = 60.0
+    close_s: float = 5.0
+    grace_s: float = 2.0
+
+
+DEFAULT_DEADLINES: Final = Deadlines()
+
+
+class Pool:
+    """At most ``size`` connections; a broken one is thrown away and made anew when needed.
+
+    ``tokens`` gives an access token for a new connection, where the route wants one.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        size: int,
+        tokens: Tokens | None = None,
+        deadlines: Deadlines = DEFAULT_DEADLINES,
+    ) -> None:
+        self._pyodbc = drivers.import_pyodbc()
+        self._pyodbc.pooling = False
+        self._route = route
+        self._tokens = tokens
+        self._deadlines = deadlines
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[_Connection] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def rows(
+        self, operation: str, sql: str, args: Sequence[object] = (), table: str = "the two tables"
+    ) -> list[Any]:
+        """All rows of one query; ``table`` is what it reads, for the fault's text.
+
+        Raises TransientFault or SystemicFault.
+        """
+        async with self._connection(operation) as connection:
+            return await connection.rows(operation, sql, args, table)
+
+    async def facts(self) -> "Facts":
+        """What driver and server say of themselves. Raises as ``rows`` does."""
+        async with self._connection("facts") as connection:
+            return await connection.facts("facts")
+
+    async def aclose(self) -> None:
+        """Close what is idle; wait for it no longer than the deadline."""
+        self._discard_idle()
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=self._deadlines.close_s)
+
+    @asynccontextmanager
+    async def _connection(self, operation: str) -> AsyncIterator["_Connection"]:
+        async with self._slots:
+            connection = self._idle.pop() if self._idle else None
+            try:
+                if connection is None:
+                    connection = _Connection(self._pyodbc, self._deadlines)
+                    await connection.open(operation, self._route, await self._attributes())
+                yield connection
+            except BaseException:
+                if connection is not None:
+                    self._discard(connection)
+                # What stood idle is older than this fault and may have died of the same cause.
+                self._discard_idle()
+                raise
+            self._idle.append(connection)
+
+    async def _attributes(self) -> dict[int, bytes]:
+        if self._tokens is None:
+            return {}
+        token = (await self._tokens()).encode("utf-16-le")
+        return {_ACCESS_TOKEN: struct.pack("<I", len(token)) + token}
+
+    def _discard_idle(self) -> None:
+        while self._idle:
+            self._discard(self._idle.pop())
+
+    def _discard(self, connection: "_Connection") -> None:
+        task = asyncio.create_task(connection.close(), name="warehouse-close")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+class _Connection:
+    """One aioodbc connection and the thread that it runs on."""
+
+    def __init__(self, pyodbc: Any, deadlines: Deadlines) -> None:
+        self._pyodbc = pyodbc
+        self._deadlines = deadlines
+        self._thread = DaemonThread("warehouse")
+        self._connection: Any = None
+        self._cursor: Any = None
+
+    async def open(self, operation: str, route: Route, attributes: dict[int, bytes]) -> None:
+        """Log in. Raises TransientFault or SystemicFault."""
+        import aioodbc  # noqa: PLC0415 - as in drivers.import_pyodbc
+
+        limit_s = route.connect_s or self._deadlines.connect_s
+        try:
+            async with asyncio.timeout(limit_s + self._deadlines.grace_s):
+                self._connection = await aioodbc.connect(
+                    dsn=route.odbc,
+                    autocommit=True,
+                    timeout=max(1, round(limit_s)),
+                    executor=self._thread,
+                    attrs_before=attributes,
+                    after_created=lambda raw: self._prepare(raw, route.driver.kind),
+                )
+        except TimeoutError:
+            raise timed_out(operation, limit_s) from None
+        except self._pyodbc.Error as error:
+            raise fault_of(operation, error) from None
+
+    async def rows(self, operation: str, sql: str, args: Sequence[object], table: str) -> list[Any]:
+        """All rows of one query. Raises TransientFault or SystemicFault."""
+        limit_s = self._deadlines.query_s
+        try:
+            async with asyncio.timeout(limit_s + self._deadlines.grace_s):
+                self._cursor = await self._connection.execute(sql, *args)
+                found: list[Any] = await self._cursor.fetchall()
+                await self._cursor.close()
+        except TimeoutError:
+            raise timed_out(operation, limit_s) from None
+        except self._pyodbc.Error as error:
+            raise fault_of(operation, error, table) from None
+        except (ArithmeticError, ValueError, struct.error, SystemError) as error:
+            # Where the server is cut off within a value, Microsoft's driver gives half of it.
+            raise unreadable(operation, error) from None
+        self._cursor = None
+        return found
+
+    async def facts(self, operation: str) -> Facts:
+        """What driver and server say of themselves. Raises as ``rows`` does."""
+        names = ("DRIVER_NAME", "DRIVER_VER", "DBMS_NAME", "DBMS_VER")
+        limit_s = self._deadlines.query_s
+        try:
+            async with asyncio.timeout(limit_s + self._deadlines.grace_s):
+                return Facts(
+                    *[
+                        str(await self._connection.getinfo(getattr(self._pyodbc, f"SQL_{name}")))
+                        for name in names
+                    ]
+                )
+        except TimeoutError:
+            raise timed_out(operation, limit_s) from None
+        except self._pyodbc.Error as error:
+            raise fault_of(operation, error) from None
+
+    async def close(self) -> None:
+        """Let the thread close the connection and end, after what it is busy with.
+
+        Nothing of the connection stays behind on this side: the driver would be called, and might
+        hang, wherever the last reference goes.
+        """
+        leftovers = [self._cursor, None]
+        if self._connection is not None:
+            # Left in its place it would be reported, and closed, when collected.
+            leftovers[1] = self._connection._conn  # noqa: SLF001
+            self._connection._conn = None  # noqa: SLF001
+        self._connection = self._cursor = None
+        self._thread.submit(_close, leftovers, self._pyodbc.Error)
+        closed = asyncio.wrap_future(self._thread.submit(_nothing))
+        self._thread.shutdown()
+        await asyncio.wait({closed}, timeout=self._deadlines.close_s)
+        if not closed.done():
+            log.debug("a warehouse connection is closed later", seconds=self._deadlines.close_s)
+            closed.cancel()
+
+    async def _prepare(self, raw: Any, kind: Kind) -> None:
+        with contextlib.suppress(self._pyodbc.Error):
+            # Not every driver can; the deadline of the call holds for all.
+            raw.timeout = max(1, round(self._deadlines.query_s))
+        if kind is not Kind.OTHER:
+            convert.set_up(self._pyodbc, raw)
+
+
+def _close(leftovers: list[Any], refused: type[Exception]) -> None:
+    """Free the cursor, then close the connection and free it."""
+    leftovers[0] = None
+    if leftovers[1] is not None:
+        with contextlib.suppress(refused):
+            leftovers[1].close()
+    leftovers.clear()
+
+
+def _nothing() -> None:
+    """What the thread does last: whoever waits for it need not wait for the rest."""

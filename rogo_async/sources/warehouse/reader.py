@@ -1,0 +1,194 @@
+"""The two tables of the warehouse, read in chunks of attempts (DESIGN decision 1)."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
+
+from rogo_async.common.errors import Dependency, SetupError, SystemicFault
+from rogo_async.common.retry import Gate
+from rogo_async.rules.records import Report, Score
+from rogo_async.sources.warehouse import convert, drivers
+from rogo_async.sources.warehouse.connection_string import Route, route_of
+from rogo_async.sources.warehouse.entra import SqlTokens
+from rogo_async.sources.warehouse.errors import DatabaseNotOpened
+from rogo_async.sources.warehouse.pool import DEFAULT_DEADLINES, Deadlines, Pool
+from rogo_async.sources.warehouse.tables import (
+    MARKS,
+    REPORT,
+    REPORT_COLUMNS,
+    SCORE_COLUMNS,
+    SCORES,
+    Table,
+    columns_of,
+    full_name,
+    marks_in,
+    missing_from,
+    table_of,
+)
+
+CHUNK_ATTEMPTS: Final = 250
+"""Attempts in one query. SQL Server takes at most 2,100 parameters. Rows that wait with what was
+found of them take memory: some 6 KB each when that was measured.
+"""
+NOT_OPENED_WAITS_S: Final = (0.5, 1.0, 2.0)
+"""How long to wait at start, each time that the database cannot be opened."""
+
+R = TypeVar("R", Report, Score)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """What the warehouse holds of one attempt. Zero or more rows of each kind."""
+
+    reports: tuple[Report, ...]
+    scores: tuple[Score, ...]
+
+
+class Warehouse:
+    """Reads reports and scores. Made by ``open``; its owner calls ``aclose``."""
+
+    def __init__(self, pool: Pool, gate: Gate, reports: Table, scores: Table) -> None:
+        self._pool = pool
+        self._gate = gate
+        self._reports = reports
+        self._scores = scores
+        self._opened = AsyncExitStack()
+
+    @classmethod
+    async def open(
+        cls, dsn: str, size: int, gate: Gate, deadlines: Deadlines = DEFAULT_DEADLINES
+    ) -> Self:
+        """Connect, read the catalogue and try the tables.
+
+        Raises SetupError naming missing tables and columns, TransientFault while the server is
+        away, SystemicFault where it refuses for good.
+        """
+        route = route_of(dsn)
+        drivers.announce(route.driver)
+        async with AsyncExitStack() as stack:
+            pool = open_pool(route, size, deadlines, stack)
+            reports, scores = await insisting(lambda: _read_catalogue(pool))
+            warehouse = cls(pool, gate, reports, scores)
+            await warehouse._probe()
+            warehouse._opened = stack.pop_all()
+        return warehouse
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._opened.aclose()
+
+    async def look_up(self, attempts: Sequence[int]) -> dict[int, LookUp]:
+        """Reports and scores of up to CHUNK_ATTEMPTS attempts, in two queries side by side.
+
+        Attempts without any row are not in the result. Raises RunStopped, or a DependencyFault
+        when the warehouse keeps failing for this query alone.
+        """
+        asked = [*attempts, *[attempts[-1]] * (CHUNK_ATTEMPTS - len(attempts))]
+        report_rows, score_rows = await _both(
+            self._gate.call("reports", lambda: self._select("reports", asked), self._probe),
+            self._gate.call("scores", lambda: self._select("scores", asked), self._probe),
+        )
+        reports = _by_attempt(self._reports, report_rows, convert.report)
+        scores = _by_attempt(self._scores, score_rows, convert.score)
+        return {
+            attempt: LookUp(tuple(reports.get(attempt, ())), tuple(scores.get(attempt, ())))
+            for attempt in reports.keys() | scores.keys()
+        }
+
+    async def _select(self, which: str, attempts: Sequence[int]) -> list[Any]:
+        table = self._reports if which == "reports" else self._scores
+        sql = table.select_attempts(len(attempts))
+        return await self._pool.rows(which, sql, attempts, full_name(table.name))
+
+    async def _probe(self) -> None:
+        """Whether both tables, with every column that is read, can be read."""
+        for table in (self._reports, self._scores):
+            sql = table.select("1 = 0")
+            await self._pool.rows("probe", sql, table=full_name(table.name))
+
+
+def open_pool(route: Route, size: int, deadlines: Deadlines, stack: AsyncExitStack) -> Pool:
+    """A pool for a route, with the tokens that it wants; the stack closes both."""
+    tokens = None
+    if route.token is not None:
+        source = SqlTokens(Dependency.WAREHOUSE, route.token.client_id)
+        stack.push_async_callback(source.aclose)
+        tokens = source.token
+    pool = Pool(route, size, tokens, deadlines)
+    stack.push_async_callback(pool.aclose)
+    return pool
+
+
+async def insisting(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """A database that cannot be opened may be on its way to another server: ask a few times."""
+    for wait_s in NOT_OPENED_WAITS_S:
+        try:
+            return await what()
+        except DatabaseNotOpened:
+            await asyncio.sleep(wait_s)
+    try:
+        return await what()
+    except DatabaseNotOpened as fault:
+        raise SystemicFault(fault.dependency, fault.operation, fault.reason) from None
+
+
+async def _read_catalogue(pool: Pool) -> tuple[Table, Table]:
+    report = await columns_of(pool, REPORT)
+    scores = await columns_of(pool, SCORES)
+    problems = [
+        *_missing(REPORT, report, REPORT_COLUMNS),
+        *_missing(SCORES, scores, SCORE_COLUMNS),
+    ]
+    marks = marks_in(report)
+    if report and not marks:
+        problems.append(f"warehouse: {full_name(REPORT)} has neither {' nor '.join(MARKS)}")
+    if problems:
+        raise SetupError(*problems)
+    return table_of(REPORT, (*REPORT_COLUMNS, *marks), report), table_of(
+        SCORES, SCORE_COLUMNS, scores
+    )
+
+
+def _missing(table: str, found: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
+    if not found:
+        problem = (
+            f"warehouse: there is no table {full_name(table)}, or no right to see it. "
+            "Check the database in DATA_WAREHOUSE_CONNECTION_STRING and grant SELECT"
+        )
+        return [problem]
+    missing = missing_from(found, wanted)
+    if not missing:
+        return []
+    return [f"warehouse: {full_name(table)} has no column {', '.join(missing)}"]
+
+
+def _by_attempt(
+    table: Table, rows: Sequence[Sequence[Any]], record: Callable[[Mapping[str, Any]], R]
+) -> dict[int, list[R]]:
+    found: dict[int, list[R]] = {}
+    for row in rows:
+        try:
+            each = record(dict(zip(table.columns, row, strict=True)))
+        except (ValueError, TypeError):
+            raise SystemicFault(
+                Dependency.WAREHOUSE,
+                "look_up",
+                f"{full_name(table.name)} holds an AttemptId that is no whole number",
+            ) from None
+        found.setdefault(each.attempt, []).append(each)
+    return found
+
+
+async def _both(*reads: Coroutine[Any, Any, list[Any]]) -> list[list[Any]]:
+    """Both results. The one that fails first ends the other and is raised by itself."""
+    tasks = [asyncio.create_task(read, name="warehouse-read") for read in reads]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

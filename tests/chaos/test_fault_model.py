@@ -1,0 +1,16 @@
+"""Runs in any weather (SPEC §6). ``scripts/chaos --weather 100`` draws more of it."""
+
+from typing import Final
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.chaos.fault_model import weather
+from tests.chaos.small_dataset import handful
+
+ROUNDS: Final = 3
+STEPS: Final = 10
+
+
+async def test_nothing_is_wrong_after_any_weather(stack: Stack, place: Place) -> None:
+    told: list[str] = []
+    await weather(await handful(stack, place), ROUNDS, STEPS, lambda text, _: told.append(text))
+    assert told

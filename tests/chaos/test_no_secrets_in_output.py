@@ -1,0 +1,340 @@
+"""No secret and no personal datum is shown, however a command ends (SPEC §6.8)."""
+
+import asyncio
+import base64
+import sys
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+
+from rogo_async.commands.main import main
+from rogo_async.demo.servers.scripted_source import Answer
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.chaos.canary_values import PERSONAL, Lookout, marked
+from tests.support.builders import Desk, Handmade
+from tests.support.cli import FAILED, Ended, begun, summary, table
+from tests.support.tcp_proxy import TcpProxy
+
+CRASHER: Final = Path(__file__).with_name("canary_crasher.py")
+SIGNATURE: Final = "ZqxSignature%2BofSas"
+TARGET_PASSWORD: Final = "Zqx/targ3t@:#% ?pw"
+WAREHOUSE_PASSWORD: Final = "Zqx;wareh0use pw"
+WITHOUT_MASK: Final = ("sh", "-c", 'umask 0; exec "$0" "$@"')
+
+
+@dataclass(slots=True)
+class Scene:
+    """A place whose every secret is known, and a lookout for all of them."""
+
+    desk: Desk
+    site: dict[str, str]
+    lookout: Lookout
+
+    async def operate(self, *args: str, prefix: Sequence[str] = (), **settings: str) -> Ended:
+        """Run a command to its end while its command line and its children's are watched."""
+        async with begun(self.site, *args, prefix=prefix, **settings) as command:
+            watching = asyncio.create_task(self._watch(command.process.pid), name="watching")
+            try:
+                ended = await command.ended()
+            finally:
+                watching.cancel()
+        assert ended.output
+        self.lookout.see(f"output of {args} {sorted(settings)}", ended.output)
+        return ended
+
+    def clean(self) -> None:
+        """Hold that nothing was shown."""
+        if (self.desk.data_dir / "runs").exists():
+            self.lookout.see_directory(self.desk.data_dir)
+        assert self.lookout.found() == []
+
+    async def _watch(self, pid: int) -> None:
+        while True:
+            for each in (pid, *children_of(pid)):
+                self.lookout.shown.setdefault(f"command line {each}", command_line(each))
+            await asyncio.sleep(0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        texts = [(task / "children").read_text(encoding="ascii") for task in tasks]
+    except OSError:
+        return []
+    return [int(child) for text in texts for child in text.split()]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+async def scene(stack: Stack, place: Place, site: dict[str, str]) -> AsyncIterator[Scene]:
+    writer, reader = (f"canary_{role}_{uuid.uuid4().hex[:8]}" for role in ("w", "r"))
+    execute = stack.postgres.execute_script
+    await execute(
+        "postgres",
+        f"CREATE ROLE {writer} LOGIN PASSWORD '{TARGET_PASSWORD}' IN ROLE rogo_writer;"
+        f"CREATE ROLE {reader} LOGIN PASSWORD '{WAREHOUSE_PASSWORD}' IN ROLE rogo_reader;",
+    )
+    odbc = site["DATA_WAREHOUSE_CONNECTION_STRING"].partition("UID=")[0]
+    signed = f"{stack.source.origin}=sv=1&sig={SIGNATURE}"
+    settings = {
+        **site,
+        "DATABASE_URL": stack.postgres.dsn_of(
+            writer, quote(TARGET_PASSWORD, safe=""), place.target
+        ),
+        "DATA_WAREHOUSE_CONNECTION_STRING": f"{odbc}UID={reader};PWD={{{WAREHOUSE_PASSWORD}}}",
+        "ROGO_SOURCE_SAS_TOKEN": f"{site['ROGO_SOURCE_SAS_TOKEN']} {signed}",
+        "ROGO_WRITE_INTERVAL": "0.2",
+        "ROGO_PROGRESS_INTERVAL": "0.2",
+    }
+    secrets = {
+        "target password": TARGET_PASSWORD,
+        "warehouse password": WAREHOUSE_PASSWORD,
+        "account key": stack.azurite.account_key,
+        "signature": SIGNATURE,
+        "signature of the store": site["ROGO_SOURCE_SAS_TOKEN"].partition("sig=")[2],
+    }
+    yield Scene(Desk(stack, place), settings, Lookout(secrets))
+    await execute("postgres", f"DROP ROLE {writer}; DROP ROLE {reader};")
+
+
+def every_kind(desk: Desk) -> list[Handmade]:
+    """Rows that migrate, and rows for most of the ways to fail, all of them marked."""
+    made = [marked(desk.sound(attempt)) for attempt in range(1, 9)]
+    made[0].cells["Marker Azure Blob URLs"] = desk.served("m.docx")
+    made[1].report["Grade"] = f"Malpractice Severe {PERSONAL}"
+    made[1].submission = f"Attempt 2 {PERSONAL}"
+    made[2].report["TIUserId"] = made[1].report["TIUserId"]
+    spoiled: list[tuple[dict[str, str], dict[str, object]]] = [
+        ({"Course Title": f"{PERSONAL}\0"}, {}),
+        ({"Learner Email": ""}, {}),
+        ({"Learner Azure Blob URLs": ""}, {}),
+        ({"Learner Azure Blob URLs": f"https://elsewhere.example/{PERSONAL}?sig={PERSONAL}"}, {}),
+        ({"Learner Azure Blob URLs": f"{desk.source.origin}/{PERSONAL}?sig={PERSONAL}"}, {}),
+        ({"Learner Azure Blob URLs": desk.served(f"{PERSONAL}.a", status=403)}, {}),
+        ({"Learner Azure Blob URLs": desk.served(f"{PERSONAL}.b", status=410)}, {}),
+        (
+            {
+                "Learner Azure Blob URLs": desk.served(
+                    f"{PERSONAL}.c", status=302, location=f"https://{PERSONAL}.example/{PERSONAL}"
+                )
+            },
+            {},
+        ),
+        (
+            {
+                "Learner Azure Blob URLs": desk.served(
+                    f"{PERSONAL}.d", headers={"Content-MD5": base64.b64encode(b"0" * 16).decode()}
+                )
+            },
+            {},
+        ),
+        ({}, {"Exercise": PERSONAL}),
+        ({}, {"Exercise": f"{PERSONAL} {PERSONAL}"}),
+        ({}, {"Grade": f"Malpractice {PERSONAL}"}),
+        ({}, {"Grade": "Grade Missed"}),
+        ({}, {"Grade": None}),
+    ]
+    for attempt, (cells, report) in enumerate(spoiled, start=101):
+        each = marked(desk.sound(attempt, **report))
+        each.cells.update(cells)
+        made.append(each)
+    scored = marked(desk.sound(201))
+    scored.scores.append({"ScoreLabelCorrected": PERSONAL, "Score": 1, "MarkerComment": PERSONAL})
+    excluded, unmapped = marked(desk.sound(202)), marked(desk.sound(203))
+    excluded.version, unmapped.submission = PERSONAL, PERSONAL
+    strange = marked(desk.sound(204))
+    strange.cells["Attempt ID"] = f"{PERSONAL}|204"
+    return [*made, scored, excluded, unmapped, strange, marked(desk.sound(8))]
+
+
+async def test_rows_of_every_kind_and_every_command(scene: Scene) -> None:
+    desk = scene.desk
+    scene.site["ROGO_LOG_FORMAT"] = "json"
+    made = every_kind(desk)
+    repeated = made.pop()
+    await desk.lay_out(made)
+    lines = desk.data_dir / "submission_files.csv"
+    desk.write_lines([*(each.line() for each in made), repeated.line(), [PERSONAL, PERSONAL]])
+    ended = await scene.operate(prefix=WITHOUT_MASK)
+    assert ended.code == 1, ended.output
+    found = summary(desk.data_dir)
+    assert set(found["by_code"]) >= {
+        "row_malformed", "attempt_id_invalid", "duplicate_row", "version_excluded",
+        "attempt_number_missing", "email_missing", "report_field_missing", "exercise_invalid",
+        "assessment_missing", "section_missing", "grade_missed", "malpractice_level_missing",
+        "files_missing", "source_not_allowed", "source_file_missing", "source_forbidden",
+        "source_refused", "file_corrupt", "target_refused",
+    }, found["by_code"]  # fmt: skip
+    assert found["migrated"] >= 8
+    assert PERSONAL in (desk.data_dir / FAILED).read_text(encoding="utf-8")
+    assert PERSONAL in lines.read_text(encoding="utf-8")
+    scene.site["ROGO_LOG_FORMAT"] = "console"
+    await scene.operate("run", "--input", FAILED, prefix=WITHOUT_MASK)
+    assert summary(desk.data_dir)["failed"] == found["failed"]
+    await damage(desk)
+    for name in sorted(main.commands.keys() - {"run", "demo"}):
+        ended = await scene.operate(name, prefix=WITHOUT_MASK)
+        assert ended.code in {0, 1, 2}, (name, ended.output)
+    await scene.operate("sweep", "--min-age", "0", prefix=WITHOUT_MASK)
+    ended = await scene.operate("rollback", "--run", found["run_id"], "--yes", prefix=WITHOUT_MASK)
+    assert ended.code in {0, 1}, ended.output
+    assert len(await desk.attempts()) < found["migrated"]
+    assert {row["Verdict"] for row in table(desk.data_dir / "verification_failures.csv")}
+    scene.clean()
+
+
+async def damage(desk: Desk) -> None:
+    """A blob without its row and a row without its blob, for what looks for such things."""
+    async with desk.target() as target:
+        await target.execute("DELETE FROM submission_files WHERE file_name LIKE '%feedback%'")
+        name = await target.fetchval("SELECT min(azure_blob_name) FROM submission_files")
+    async with desk.container() as container:
+        await container.delete_blob(name)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "rogo_async.pipeline.migrate:prepare",
+        "rogo_async.pipeline.producer:parse_attempt_id",
+        "rogo_async.destination.postgres.writer:submission_values",
+        "rogo_async.sources.http_files:_signed",
+        "rogo_async.sources.warehouse.reader:_by_attempt",
+        "rogo_async.pipeline.writer:AppendFile.append",
+    ],
+)
+async def test_a_fault_of_this_tool(scene: Scene, where: str) -> None:
+    await scene.desk.lay_out([marked(scene.desk.sound(attempt)) for attempt in (1, 2)])
+    style = "console" if len(where) % 2 else "json"
+    ended = await scene.operate(prefix=(sys.executable, str(CRASHER), where), ROGO_LOG_FORMAT=style)
+    assert ended.code == 70, ended.output
+    assert "traceback" in ended.output
+    scene.clean()
+
+
+async def test_a_fault_in_the_feeder_is_told_with_its_place(scene: Scene) -> None:
+    await scene.desk.lay_out([marked(scene.desk.sound(1))])
+    where = "rogo_async.pipeline.producer:parse_attempt_id"
+    ended = await scene.operate(prefix=(sys.executable, str(CRASHER), where))
+    assert ended.code == 70, ended.output
+    assert CRASHER.name in ended.output
+
+
+@pytest.mark.parametrize("server", ["target", "warehouse", "store", "source"])
+async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
+    desk = scene.desk
+    made = [marked(desk.sound(attempt)) for attempt in range(1, 21)]
+    for each in made:
+        desk.served(f"{each.attempt}.txt", b"text", delay_s=0.3)
+    await desk.lay_out(made)
+    ports = {"store": desk.stack.azurite.port, "source": desk.stack.source.port}
+    port = ports.get(server, desk.stack.postgres.port)
+    setting = {
+        "target": "DATABASE_URL",
+        "warehouse": "DATA_WAREHOUSE_CONNECTION_STRING",
+        "store": "AZURE_STORAGE_CONNECTION_STRING",
+        "source": "ROGO_SOURCE_HOSTS",
+    }[server]
+    style = "console" if server in {"target", "store"} else "json"
+    async with TcpProxy("127.0.0.1", port) as proxy:
+        if server == "source":
+            lines = desk.data_dir / "submission_files.csv"
+            lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
+            token = scene.site["ROGO_SOURCE_SAS_TOKEN"]
+            scene.site["ROGO_SOURCE_SAS_TOKEN"] = token.replace(f":{port}=", f":{proxy.port}=")
+        scene.site[setting] = scene.site[setting].replace(f"{port}", f"{proxy.port}")
+        proxy.delay_s = 0.1 if server == "warehouse" else 0.0
+        running = asyncio.create_task(
+            scene.operate(ROGO_OUTAGE_LIMIT="1", ROGO_CONCURRENCY="2", ROGO_LOG_FORMAT=style)
+        )
+        async with asyncio.timeout(30):
+            while proxy.accepted < 2:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        proxy.refuse = True
+        proxy.cut()
+        ended = await running
+    assert ended.code == 3, ended.output
+    scene.clean()
+
+
+WRONG: Final = "ZqxWr0ngCredential"
+
+
+def wrong_settings(site: Mapping[str, str]) -> list[dict[str, str]]:
+    """Set-ups that are wrong in the parts that hold secrets, or next to them."""
+    url, odbc = site["DATABASE_URL"], site["DATA_WAREHOUSE_CONNECTION_STRING"]
+    store, sas = site["AZURE_STORAGE_CONNECTION_STRING"], site["ROGO_SOURCE_SAS_TOKEN"]
+    password, key = quote(TARGET_PASSWORD, safe=""), store.partition("AccountKey=")[2]
+    key = key.partition(";")[0]
+    other_key = base64.b64encode(WRONG.encode() * 4).decode()
+    return [
+        {"DATABASE_URL": url.replace(password, WRONG)},
+        {"DATA_WAREHOUSE_CONNECTION_STRING": odbc.replace(WAREHOUSE_PASSWORD, WRONG)},
+        {"AZURE_STORAGE_CONNECTION_STRING": store.replace(key, other_key)},
+        {
+            "DATABASE_URL": url.replace("canary_w", WRONG),
+            "DATA_WAREHOUSE_CONNECTION_STRING": odbc.replace("UID=", f"UID={WRONG}"),
+        },
+        {
+            "DATABASE_URL": url.replace("@127.0.0.1:", f"@127.0.0.1:{WRONG}"),
+            "DATA_WAREHOUSE_CONNECTION_STRING": odbc.removesuffix("}"),
+            "AZURE_STORAGE_CONNECTION_STRING": store.replace(key, WRONG),
+            "ROGO_SOURCE_HOSTS": f"https://{WRONG}:{SIGNATURE}@host.example",
+        },
+        {
+            "DATABASE_URL": f"{url}?sslmode={WRONG}",
+            "DATA_WAREHOUSE_CONNECTION_STRING": f"{odbc};{WRONG}",
+            "AZURE_STORAGE_CONNECTION_STRING": store.replace("AccountKey=", f"{WRONG}="),
+            "ROGO_SOURCE_SAS_TOKEN": f"{sas} {WRONG}",
+        },
+        {
+            "DATABASE_URL": url.replace(password, f"{WRONG}/@{WRONG}"),
+            "DATA_WAREHOUSE_CONNECTION_STRING": f"Server=tcp:x,1433;Password='{WRONG}",
+            "AZURE_STORAGE_CONNECTION_STRING": key,
+            "ROGO_SOURCE_SAS_TOKEN": f"https://{WRONG}.example=sig={WRONG}",
+        },
+        {
+            "DATABASE_URL": url.replace("postgresql://", f"{WRONG}://"),
+            "AZURE_STORAGE_CONNECTION_STRING": "",
+            "AZURE_STORAGE_ACCOUNT_KEY": WRONG,
+            "ROGO_CONCURRENCY": "x",
+        },
+    ]
+
+
+async def test_wrong_settings(scene: Scene) -> None:
+    await scene.desk.lay_out([marked(scene.desk.sound(1))])
+    scene.lookout.secrets = {**scene.lookout.secrets, "wrong credential": WRONG}
+    for number, wrong in enumerate(wrong_settings(scene.site)):
+        style = "console" if number % 2 else "json"
+        ended = await scene.operate(ROGO_OUTAGE_LIMIT="0.5", ROGO_LOG_FORMAT=style, **wrong)
+        assert ended.code in {2, 3}, (number, ended.output)
+        assert "Traceback" not in ended.output
+        assert "traceback" not in ended.output
+    scene.clean()
+
+
+async def test_a_signature_that_the_source_refuses(scene: Scene) -> None:
+    made = [marked(scene.desk.sound(attempt)) for attempt in range(1, 15)]
+    await scene.desk.lay_out(made)
+    for path in scene.desk.source.routes:
+        scene.desk.source.routes[path] = Answer(
+            status=403, body=f"{SIGNATURE} {PERSONAL}".encode(), headers={"X-Why": SIGNATURE}
+        )
+    ended = await scene.operate(ROGO_OUTAGE_LIMIT="1", ROGO_LOG_FORMAT="json")
+    assert ended.code == 3, ended.output
+    assert "ROGO_SOURCE_SAS_TOKEN" in ended.output
+    assert any(SIGNATURE in query for query in scene.desk.source.queries)
+    scene.clean()

@@ -1,0 +1,191 @@
+"""``verify``: finds each way in which a migrated submission can be wrong, and no other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import md5 as md5_of
+
+import pytest
+from azure.storage.blob import ContentSettings
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk
+from tests.support.cli import Ended, begun, operate, table
+from tests.support.tcp_proxy import TcpProxy
+
+COUNT = 6
+FAILURES = "verification_failures.csv"
+Spoil = Callable[[Desk], Awaitable[None]]
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place, site: dict[str, str]) -> Desk:
+    """Migrated submissions, the last of them with malpractice."""
+    made = Desk(stack, place)
+    submissions = [made.sound(attempt) for attempt in range(1, COUNT + 1)]
+    submissions[-1].report["Grade"] = "Malpractice Severe"
+    await made.lay_out(submissions)
+    assert (await operate(site)).code == 0
+    return made
+
+
+async def verified(site: dict[str, str], *options: str, **settings: str) -> Ended:
+    return await operate(site, "verify", *options, **settings)
+
+
+def found(desk: Desk) -> dict[str, set[str]]:
+    """The verdicts of each attempt."""
+    verdicts: dict[str, set[str]] = {}
+    for row in table(desk.data_dir / FAILURES):
+        verdicts.setdefault(row["Attempt ID"], set()).add(row["Verdict"])
+    return verdicts
+
+
+@pytest.mark.parametrize("options", [(), ("--quick",), ("--sample", "100")])
+async def test_what_was_migrated_is_right(
+    desk: Desk, site: dict[str, str], options: tuple[str, ...]
+) -> None:
+    ended = await verified(site, *options)
+    assert ended.code == 0, ended.output
+    assert f"{COUNT} submissions" in ended.stdout
+    assert "0 wrong, 0 unverifiable, 0 of another tool" in ended.stdout
+    assert found(desk) == {}
+    assert (desk.data_dir / FAILURES).stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_sample_is_of_the_size_asked_for(desk: Desk, site: dict[str, str]) -> None:
+    assert "2 submissions sampled and right" in (await verified(site, "--sample", "2")).stdout
+
+
+def statement(sql: str) -> Spoil:
+    async def spoil(desk: Desk) -> None:
+        async with desk.target() as target:
+            await target.execute(sql.format(submission=await id_of(desk)))
+
+    return spoil
+
+
+async def id_of(desk: Desk, attempt: int = 6) -> str:
+    async with desk.target() as target:
+        found: str = await target.fetchval(
+            "SELECT id FROM assignment_submissions WHERE lti_launch_id LIKE $1",
+            f"rogo\\_{attempt}\\_%",
+        )
+    return found
+
+
+async def blob_of(desk: Desk) -> str:
+    return next(name for name in await desk.blobs() if "/rogo_6/" in name)
+
+
+async def delete_blob(desk: Desk) -> None:
+    async with desk.container() as container:
+        await container.delete_blob(await blob_of(desk))
+
+
+def rewrite(data: bytes, md5: bytes, **others: str) -> Spoil:
+    async def spoil(desk: Desk) -> None:
+        name = await blob_of(desk)
+        async with desk.container() as container:
+            blob = container.get_blob_client(name)
+            before = await blob.get_blob_properties()
+            metadata = {key.lower(): value for key, value in before.metadata.items()} | others
+            await blob.upload_blob(data, overwrite=True, metadata=metadata)
+            await blob.set_http_headers(ContentSettings(content_md5=bytearray(md5)))
+
+    return spoil
+
+
+SPOILT = {
+    "submission_doubled": statement(
+        "INSERT INTO assignment_submissions (lti_launch_id) VALUES ('rogo_6_earlier')"
+    ),
+    "submission_missing": statement("DELETE FROM assignment_submissions WHERE id = '{submission}'"),
+    "launch_missing": statement(
+        "DELETE FROM lti_launch_sessions l USING assignment_submissions s "
+        "WHERE s.lti_launch_id = l.launch_id AND s.id = '{submission}'"
+    ),
+    "session_missing": statement(
+        "UPDATE lti_session_records r SET launch_id = 'elsewhere' FROM assignment_submissions s "
+        "WHERE s.lti_launch_id = r.launch_id AND s.id = '{submission}'"
+    ),
+    "records_disagree": statement(
+        "UPDATE assignment_submissions SET lms_user_id = 'x', context_id = context_id "
+        "WHERE id = '{submission}'"
+    ),
+    "file_rows_wrong": statement("DELETE FROM submission_files WHERE submission_id='{submission}'"),
+    "grade_missing": statement("DELETE FROM submission_grades WHERE submission_id='{submission}'"),
+    "marking_missing": statement(
+        "DELETE FROM submission_marking_assignments WHERE submission_id = '{submission}'"
+    ),
+    "mark_of_another_assessment": statement(
+        "WITH other AS (INSERT INTO assessment_sections (id) VALUES ('stray') RETURNING id) "
+        "INSERT INTO submission_section_marks (submission_id, section_id) "
+        "SELECT '{submission}', id FROM other"
+    ),
+    "enforcement_missing": statement("DELETE FROM malpractice_enforcements"),
+    "blob_missing": delete_blob,
+    "blob_length_wrong": rewrite(b"x" * 900_000, b"0123456789abcdef"),
+    "blob_md5_wrong": rewrite(b"another", b"0123456789abcdef"),
+    "blob_of_another": rewrite(b"text 6", md5_of(b"text 6").digest(), attemptid="5"),
+}
+CONSEQUENCES = {
+    "blob_length_wrong": {"blob_md5_wrong"},
+    "records_disagree": {"enforcement_missing"},
+}
+
+
+@pytest.mark.parametrize("verdict", SPOILT)
+async def test_it_finds(desk: Desk, site: dict[str, str], verdict: str) -> None:
+    if verdict == "submission_missing":
+        await statement("DELETE FROM malpractice_enforcements")(desk)
+    await SPOILT[verdict](desk)
+    ended = await verified(site)
+    assert ended.code == 1, ended.output
+    assert found(desk) == {"6": {verdict} | CONSEQUENCES.get(verdict, set())}
+    assert f"{verdict}: 1" in ended.stdout
+    assert "1 wrong, 0 unverifiable" in ended.stdout
+
+
+async def test_quick_does_not_read_the_bytes(desk: Desk, site: dict[str, str]) -> None:
+    await SPOILT["blob_md5_wrong"](desk)
+    ended = await verified(site, "--quick")
+    assert ended.code == 0, ended.output
+    assert "(0.0 MB read)" in ended.stdout
+
+
+async def test_another_tools_submissions_are_counted_apart(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    await statement("INSERT INTO assignment_submissions (lti_launch_id) VALUES ('rogo_9_a')")(desk)
+    ended = await verified(site)
+    assert ended.code == 0, ended.output
+    assert "1 of another tool" in ended.stdout
+
+
+async def test_another_container_cannot_be_verified(desk: Desk, site: dict[str, str]) -> None:
+    await statement(
+        "UPDATE submission_files SET azure_container_name = 'x' WHERE submission_id='{submission}'"
+    )(desk)
+    assert (await verified(site)).code == 0
+    assert found(desk) == {"6": {"unverifiable"}}
+
+
+async def test_a_store_that_goes_away_is_waited_for(
+    desk: Desk, site: dict[str, str], stack: Stack
+) -> None:
+    async with TcpProxy("127.0.0.1", stack.azurite.port) as proxy:
+        proxy.delay_s = 0.2
+        name = "AZURE_STORAGE_CONNECTION_STRING"
+        there = {**site, name: site[name].replace(str(stack.azurite.port), str(proxy.port))}
+        async with begun(there, "verify", ROGO_CONCURRENCY="1") as command:
+            while proxy.open < 2:
+                assert command.process.returncode is None
+                await asyncio.sleep(0.02)
+            proxy.refuse = True
+            proxy.cut()
+            await command.logged("outage began")
+            proxy.refuse = False
+            ended = await command.ended()
+    assert ended.code == 0, ended.output
+    assert "0 wrong, 0 unverifiable" in ended.stdout
+    assert ended.events("outage ended")

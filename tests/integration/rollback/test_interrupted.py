@@ -1,0 +1,173 @@
+"""A rollback that is killed, drained or cut off is finished, by itself or by the next."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk
+from tests.support.cli import begun
+from tests.support.rollback_fixtures import malpractice, migrate, picture, roll_back
+from tests.support.tcp_proxy import Hook, TcpProxy, Wire
+
+ROWS = 20
+STORE = "AZURE_STORAGE_CONNECTION_STRING"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A desk whose target and container are behind proxies, for all commands alike: the blobs
+    carry the target's address.
+    """
+
+    desk: Desk
+    site: dict[str, str]
+    target: TcpProxy
+    store: TcpProxy
+
+
+@pytest.fixture
+async def ground(stack: Stack, place: Place, site: dict[str, str]) -> AsyncIterator[Ground]:
+    made = Desk(stack, place)
+    await made.lay_out(
+        malpractice(made, n, 1 + n % 3, learner=n // 4) if n % 2 else made.sound(n)
+        for n in range(1, ROWS + 1)
+    )
+    async with (
+        TcpProxy("127.0.0.1", stack.postgres.port) as target,
+        TcpProxy("127.0.0.1", stack.azurite.port) as store,
+    ):
+        there = {
+            **site,
+            STORE: site[STORE].replace(f":{stack.azurite.port}/", f":{store.port}/"),
+            "DATABASE_URL": site["DATABASE_URL"].replace(
+                f":{stack.postgres.port}/", f":{target.port}/"
+            ),
+        }
+        yield Ground(made, there, target, store)
+
+
+async def some_rows_are_gone(desk: Desk) -> bool:
+    return len(await desk.rows("lti_launch_sessions")) < ROWS - 2
+
+
+async def all_rows_are_gone(desk: Desk) -> bool:
+    return not await desk.rows("lti_launch_sessions")
+
+
+async def some_blobs_are_gone(desk: Desk) -> bool:
+    return len(await desk.blobs()) < ROWS
+
+
+MOMENTS: list[tuple[signal.Signals, Callable[[Desk], Awaitable[bool]]]] = [
+    (signal.SIGKILL, some_rows_are_gone),
+    (signal.SIGKILL, all_rows_are_gone),
+    (signal.SIGKILL, some_blobs_are_gone),
+    (signal.SIGTERM, some_rows_are_gone),
+]
+
+
+@pytest.mark.parametrize(("number", "until"), MOMENTS)
+async def test_the_next_one_finishes(
+    ground: Ground, number: signal.Signals, until: Callable[[Desk], Awaitable[bool]]
+) -> None:
+    desk, site = ground.desk, ground.site
+    empty = await picture(desk)
+    run = await migrate(site, *range(1, ROWS + 1))
+    narrow = {**site, "ROGO_PG_POOL_SIZE": "1"}
+    async with begun(narrow, "rollback", "--run", run, "--yes") as command:
+        await command.logged("rollback begins")
+        ground.target.delay_s = 0.01 if until is some_rows_are_gone else 0.0
+        ground.store.delay_s = 0.1
+        while not await until(desk):
+            await asyncio.sleep(0.01)
+        os.kill(command.process.pid, number)
+        ended = await command.ended()
+    ground.target.delay_s = ground.store.delay_s = 0.0
+    ground.store.cut()  # what is under way arrives now or never
+    await asyncio.sleep(0.5)
+    assert ended.code == (-9 if number is signal.SIGKILL else 143), ended.output
+    left = await picture(desk)
+    assert left.blobs, "it was over before the signal came"
+    if until is some_rows_are_gone:
+        assert left.tables["lti_launch_sessions"]
+    assert (await roll_back(site, run)).code == 0
+    assert await picture(desk) == empty
+
+
+def losing(request: bytes, losses: list[bytes]) -> Callable[[Wire], tuple[Hook, Hook]]:
+    """A tap that loses the reply to the first two requests of this kind."""
+
+    def tap(wire: Wire) -> tuple[Hook, Hook]:
+        asked = False
+
+        def ask(chunk: bytes) -> bytes:
+            nonlocal asked
+            asked = request in chunk
+            return chunk
+
+        def reply(chunk: bytes) -> bytes | None:
+            if not asked or len(losses) == 2:
+                return chunk
+            losses.append(chunk)
+            wire.cut()
+            return None
+
+        return ask, reply
+
+    return tap
+
+
+@pytest.mark.parametrize("request_", [b"COMMIT", b"DELETE /"])
+async def test_a_lost_reply_changes_nothing(ground: Ground, request_: bytes) -> None:
+    desk, site = ground.desk, ground.site
+    empty = await picture(desk)
+    run = await migrate(site, *range(1, ROWS + 1))
+    losses: list[bytes] = []
+    proxy = ground.target if request_ == b"COMMIT" else ground.store
+    proxy.tap = losing(request_, losses)
+    ended = await roll_back(site, run)
+    assert (ended.code, ended.said) == (0, [])
+    assert f"{ROWS} of {ROWS} submissions rolled back, {ROWS} blobs deleted" in ended.headline
+    assert len(losses) == 2
+    assert await picture(desk) == empty
+
+
+async def test_a_store_that_goes_away_is_waited_for(ground: Ground) -> None:
+    desk, site = ground.desk, ground.site
+    empty = await picture(desk)
+    run = await migrate(site, *range(1, ROWS + 1))
+    ground.store.delay_s = 0.05
+    rolling = asyncio.create_task(roll_back(site, run))
+    while not await all_rows_are_gone(desk):
+        assert not rolling.done()
+        await asyncio.sleep(0.01)
+    ground.store.refuse = True
+    ground.store.cut()
+    await asyncio.sleep(0.5)
+    ground.store.delay_s, ground.store.refuse = 0.0, False
+    ended = await rolling
+    assert (ended.code, ended.said) == (0, [])
+    assert await picture(desk) == empty
+
+
+async def test_a_lost_lock_ends_it(ground: Ground) -> None:
+    desk, site = ground.desk, ground.site
+    empty = await picture(desk)
+    run = await migrate(site, *range(1, ROWS + 1))
+    ground.target.delay_s = 0.005
+    rolling = asyncio.create_task(roll_back({**site, "ROGO_PG_POOL_SIZE": "1"}, run))
+    while not await some_rows_are_gone(desk):
+        assert not rolling.done()
+        await asyncio.sleep(0.01)
+    ground.target.cut()
+    ended = await rolling
+    assert ended.code == 3
+    assert "the run's lock was lost" in ended.headline
+    assert len(await desk.blobs()) == ROWS
+    assert (await roll_back(site, run)).code == 0
+    assert await picture(desk) == empty

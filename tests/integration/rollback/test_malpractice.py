@@ -1,0 +1,205 @@
+"""The malpractice rule of a key while submissions come and go, in any order (SPEC §3 rule 13)."""
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from rogo_async.demo.dataset.dataset import DEMO_LMS
+from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.destination.postgres.change_detection import (
+    Claim,
+    Delete,
+    LeftAlone,
+    Rebuild,
+    Rule,
+    change_of,
+)
+from rogo_async.rules.identity import child_id, submission_id
+from rogo_async.rules.records import MalpracticeLevel
+from tests.support.builders import Desk
+from tests.support.rollback_fixtures import malpractice, migrate, picture, roll_back
+
+CLAIMS = {
+    1: (1, "Minor"),
+    2: (2, "Moderate"),
+    3: (2, "Considerable"),
+    4: (3, "Severe"),
+    5: (3, "Minor"),
+    6: (2, "Moderate"),
+}
+"""Attempt number and level of each submission; learner, assessment and course are the same."""
+
+GOES, STAYS = submission_id("run", 4), submission_id("run", 1)
+
+ENTERED = [None, (None, None), (2, 3), (2, None), (3, 1)]
+"""Attempt number and limit of a row that staff have entered before."""
+
+
+def limit(number: int, level: str) -> int | None:
+    return {"Minor": None, "Moderate": 3, "Considerable": number + 1, "Severe": number}[level]
+
+
+def strength(number: int | None, most: int | None, attempt: float) -> tuple[float, ...]:
+    return (number or -1, -math.inf if most is None else -most, -attempt)
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    made = Desk(stack, place)
+    await made.lay_out([malpractice(made, n, *claim) for n, claim in CLAIMS.items()])
+    return made
+
+
+async def enter(desk: Desk, number: int | None, most: int | None) -> None:
+    async with desk.target() as target:
+        await target.execute(
+            "INSERT INTO malpractice_enforcements (lms_user_id, custom_assessment_code, context_id,"
+            " malpractice_level_id, attempt_number, enforced_max_attempts, rule_applied_by) "
+            "VALUES ($1, '5AB01', $2, 'level-severe', $3, $4, 'user-marker')",
+            f"{DEMO_LMS.instance_id}::1",
+            f"{DEMO_LMS.instance_id}::81",
+            number,
+            most,
+        )
+
+
+async def standing(desk: Desk) -> list[dict[str, Any]]:
+    return await desk.rows("malpractice_enforcements")
+
+
+def highest(present: set[int], entered: tuple[int | None, int | None] | None) -> int | None:
+    """The attempt whose row stands, 0 for the row entered by staff, None for no row."""
+    ranks = {n: strength(CLAIMS[n][0], limit(*CLAIMS[n]), n) for n in present}
+    if entered is not None:
+        ranks[0] = strength(*entered, -math.inf)
+    return max(ranks, key=lambda n: ranks[n], default=None)
+
+
+async def holds(desk: Desk, present: set[int], before: list[dict[str, Any]]) -> None:
+    entered = (before[0]["attempt_number"], before[0]["enforced_max_attempts"]) if before else None
+    found = await standing(desk)
+    winner = highest(present, entered)
+    if not winner:
+        assert found == before
+        return
+    (row,) = found
+    number, level = CLAIMS[winner]
+    ids = {
+        int(each["lti_launch_id"].split("_")[1]): each["id"]
+        for each in await desk.rows("assignment_submissions")
+    }
+    assert set(ids) == present
+    assert row["submission_id"] == ids[winner]
+    assert row["attempt_number"] == number
+    assert row["enforced_max_attempts"] == limit(number, level)
+    assert row["malpractice_level_id"] == f"level-{level.lower()}"
+    assert row["context_title"] == "5AB01 Working Lives"
+    assert row["rule_applied_by"] == "user-first"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_highest_of_those_that_are_there(
+    desk: Desk, site: dict[str, str], seed: int
+) -> None:
+    rng = random.Random(seed)
+    entered = ENTERED[(seed + 1) % len(ENTERED)]
+    if entered is not None:
+        await enter(desk, *entered)
+    before, empty = await standing(desk), await picture(desk)
+    present: set[int] = set()
+    for _ in range(9):
+        absent = CLAIMS.keys() - present
+        if absent and (not present or rng.random() < 0.55):
+            some = rng.sample(sorted(absent), rng.randint(1, min(3, len(absent))))
+            await migrate(site, *some)
+            present |= set(some)
+        else:
+            some = rng.sample(sorted(present), rng.randint(1, min(3, len(present))))
+            ended = await roll_back(site, some)
+            assert (ended.code, ended.said) == (0, [])
+            present -= set(some)
+        await holds(desk, present, before)
+    ended = await roll_back(site, list(CLAIMS))
+    assert (ended.code, ended.said) == (0, [])
+    assert await picture(desk) == empty
+
+
+async def test_a_lower_claim_stands_again_and_is_known_as_ours(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    """It never had the row; after a rollback has given it, the platform's change of it counts."""
+    await enter(desk, None, None)
+    before, empty = await standing(desk), await picture(desk)
+    higher = await migrate(site, 4)
+    lower = await migrate(site, 1)
+    assert (await roll_back(site, higher)).code == 0
+    await holds(desk, {1}, before)
+    rebuilt = await picture(desk)
+    async with desk.target() as target:
+        await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = 7")
+    ended = await roll_back(site, lower)
+    assert ended.said == ["attempt 1  left alone: malpractice_enforcements: the row was changed"]
+    async with desk.target() as target:
+        await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = NULL")
+    assert await picture(desk) == rebuilt
+    assert (await roll_back(site, lower)).code == 0
+    assert await picture(desk) == empty
+
+
+async def test_of_several_rows_each_becomes_what_it_was(desk: Desk, site: dict[str, str]) -> None:
+    await enter(desk, None, None)
+    empty = await picture(desk)
+    first = await migrate(site, 1)
+    await enter(desk, 2, 3)
+    both = await standing(desk)
+    second = await migrate(site, 4)
+    assert {row["attempt_number"] for row in await standing(desk)} == {1, 3}
+    assert (await roll_back(site, second)).code == 0
+    assert sorted(await standing(desk), key=str) == sorted(both, key=str)
+    assert (await roll_back(site, first)).code == 0
+    rows = await standing(desk)
+    assert {row["attempt_number"] for row in rows} == {None, 2}
+    assert empty.tables["malpractice_enforcements"][0] in rows
+
+
+class NoHistory:
+    """Journals that know of nothing."""
+
+    def knows(self, submission_id: str, row_id: str) -> bool:
+        return False
+
+    def before(self, submission_id: str, row_id: str) -> None:
+        return None
+
+    def is_put_back(self, content: object) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("named", "winner"), [(STAYS, None), (None, STAYS)])
+def test_a_claim_that_has_another_row_needs_no_second(
+    named: str | None, winner: str | None
+) -> None:
+    """The platform has weakened the row that names it, which the claim would outrank else."""
+    content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
+    rule = Rule(child_id(GOES, "enforcement"), GOES, "rogo_4_x", "7", content)
+    weak = {"attempt_number": None, "enforced_max_attempts": None, "submission_id": named}
+    other = Rule("other", named, None, "8", weak)
+    level = MalpracticeLevel("level-minor", "Minor")
+    claim = Claim(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
+    change = change_of(rule, [other], [claim], {}, NoHistory())
+    if winner is None:
+        assert change == Delete()
+    else:
+        assert change == Rebuild(claim, None, None)
+
+
+def test_a_row_that_was_found_there_without_a_line_in_a_journal_stays() -> None:
+    """Who stays made it, who goes overwrote it; what the platform did in between nobody knows."""
+    content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
+    rule = Rule(child_id(STAYS, "enforcement"), GOES, "rogo_4_x", "7", content)
+    level = MalpracticeLevel("level-minor", "Minor")
+    claim = Claim(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
+    with pytest.raises(LeftAlone, match="no journal"):
+        change_of(rule, [], [claim], {}, NoHistory())

@@ -1,0 +1,307 @@
+"""``rollback`` leaves alone what the platform has changed, and takes the rest."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rogo_async.common.errors import SetupError
+from rogo_async.demo.dataset.dataset import DEMO_LMS
+from rogo_async.demo.servers.stack import WRITER, Place, Stack
+from tests.support.builders import Desk
+from tests.support.cli import table
+from tests.support.rollback_fixtures import Picture, malpractice, migrate, picture, roll_back
+
+UNTOUCHED = (1, 2, 3)
+_SECTIONED = [
+    {"ScoreLabelCorrected": "Question 1", "Score": 1},
+    {"ScoreLabelCorrected": "Question 2", "Score": 2},
+]
+
+UNKNOWN_TABLES = """
+    CREATE TABLE notes (
+        id serial PRIMARY KEY,
+        submission varchar REFERENCES assignment_submissions ON DELETE CASCADE);
+    CREATE TABLE "Odd name" (
+        "the Launch" text REFERENCES lti_launch_sessions (launch_id) ON DELETE SET NULL);
+    CREATE TABLE appeals (grade varchar REFERENCES submission_grades);
+    CREATE TABLE reviews (rule varchar REFERENCES malpractice_enforcements ON DELETE CASCADE);
+    ALTER TABLE submission_files ADD copy_of varchar REFERENCES submission_files;
+    ALTER TABLE lti_session_records ADD reopened varchar REFERENCES assignment_submissions;
+"""
+"""What the platform has that this tool knows nothing of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something done to one submission, by SQL in which $1 is its id, and what is said of it."""
+
+    sql: str
+    said: str
+
+
+def update(table: str, column: str, value: str) -> Change:
+    where = "id" if table == "assignment_submissions" else "submission_id"
+    if table.startswith("lti_"):
+        where, id_ = "launch_id", "(SELECT lti_launch_id FROM assignment_submissions WHERE id = $1)"
+    else:
+        id_ = "$1"
+    sql = f"UPDATE {table} SET {column} = {value} WHERE {where} = {id_}"
+    return Change(sql, f"{table}: a row was changed")
+
+
+def delete(table: str, more: str = "") -> Change:
+    return Change(
+        f"DELETE FROM {table} WHERE submission_id = $1 {more}", f"{table}: a row was deleted"
+    )
+
+
+def add(table: str, columns: str = "", values: str = "") -> Change:
+    return Change(
+        f"INSERT INTO {table} (submission_id{columns}) VALUES ($1{values})",
+        f"{table}: a row was added",
+    )
+
+
+def refer(table: str, sql: str) -> Change:
+    return Change(sql, f"{table}: a row refers to it")
+
+
+LAUNCH = "(SELECT lti_launch_id FROM assignment_submissions WHERE id = $1)"
+CHANGES = [
+    update("submission_grades", "final_grade", "'Pass'"),
+    update("submission_grades", "final_grade", "final_grade"),
+    update("assignment_submissions", "context_title", "'Renamed'"),
+    update("submission_files", "turnitin_status", "'complete'"),
+    update("submission_section_marks", "marks_awarded", "7"),
+    update("submission_marking_assignments", "marking_status", "'on_hold'"),
+    update("lti_launch_sessions", "custom_action", "'review'"),
+    update("lti_session_records", "email", "'new@college.example'"),
+    delete("submission_files"),
+    delete("submission_grades"),
+    delete("submission_marking_assignments"),
+    delete("submission_section_marks", "AND section_id = 'section-5-1'"),
+    add("submission_section_marks", ", section_id", ", 'section-5-1'"),
+    add("submission_files", ", file_url", ", 'https://elsewhere.example/x'"),
+    add("submission_marking_assignments"),
+    Change(
+        f"DELETE FROM lti_launch_sessions WHERE launch_id = {LAUNCH}",
+        "lti_launch_sessions: a row was deleted",
+    ),
+    Change(
+        "INSERT INTO assignment_submissions (lti_launch_id, lti_session_record_id) "
+        "SELECT 'live', lti_session_record_id FROM assignment_submissions WHERE id = $1",
+        "assignment_submissions: a row was added",
+    ),
+    Change(
+        f"UPDATE assignment_submissions SET lti_launch_id = {LAUNCH} || 'x' WHERE id = $1",
+        "assignment_submissions: its launch id is not of this tool",
+    ),
+    refer("notes", "INSERT INTO notes (submission) VALUES ($1)"),
+    refer('"Odd name"', f'INSERT INTO "Odd name" SELECT {LAUNCH}'),
+    refer(
+        "appeals", "INSERT INTO appeals SELECT id FROM submission_grades WHERE submission_id = $1"
+    ),
+    refer(
+        "submission_files",
+        "INSERT INTO submission_files (file_url, copy_of) SELECT 'https://x.example', id "
+        "FROM submission_files WHERE submission_id = $1",
+    ),
+    refer(
+        "lti_session_records",
+        "INSERT INTO lti_session_records (session_expiry, reopened) VALUES (now(), $1)",
+    ),
+]
+NOT_KEPT = "malpractice_enforcements: no journal has the row as it was before it was overwritten"
+RULE_CHANGES = [
+    update("malpractice_enforcements", "enforced_max_attempts", "9"),
+    update("malpractice_enforcements", "updated_at", "now()"),
+    Change(
+        "INSERT INTO malpractice_enforcements (lms_user_id, custom_assessment_code, "
+        "malpractice_level_id, rule_applied_by, submission_id) "
+        "VALUES ('someone', 'X', 'level-minor', 'user-first', $1)",
+        "malpractice_enforcements: a row was changed",
+    ),
+    refer(
+        "reviews",
+        "INSERT INTO reviews SELECT id FROM malpractice_enforcements WHERE submission_id = $1",
+    ),
+]
+"""What can be done to the enforcement row of a submission with malpractice."""
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    made = Desk(stack, place)
+    plain = [made.sound(100 + n) for n in range(len(CHANGES))]
+    for each in plain:
+        each.scores = list(_SECTIONED)
+    ruled = [malpractice(made, 200 + n, 1, learner=n) for n in range(len(RULE_CHANGES))]
+    await made.lay_out([*map(made.sound, UNTOUCHED), *plain, *ruled])
+    async with made.target() as target:
+        await target.execute(UNKNOWN_TABLES)
+        await target.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {WRITER}")
+    return made
+
+
+async def ids_of(desk: Desk) -> dict[int, str]:
+    rows = await desk.rows("assignment_submissions")
+    return {int(row["lti_launch_id"].split("_")[1]): row["id"] for row in rows}
+
+
+def same(before: Picture, after: Picture, attempt: int) -> bool:
+    found = before.of(attempt)
+    return after.of(attempt) == found and all(found)
+
+
+async def test_each_change_keeps_its_submission_whole_and_no_other(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    changes = dict(enumerate(CHANGES, 100)) | dict(enumerate(RULE_CHANGES, 200))
+    run = await migrate(site, *UNTOUCHED, *changes)
+    ids = await ids_of(desk)
+    async with desk.target() as target:
+        for attempt, change in changes.items():
+            if "INSERT INTO malpractice" in change.sql:
+                await target.execute(
+                    "DELETE FROM malpractice_enforcements WHERE submission_id = $1", ids[attempt]
+                )
+            done = await target.execute(change.sql, ids[attempt])
+            assert not done.endswith(" 0"), change
+    before = await picture(desk)
+    ended = await roll_back(site, run)
+    assert ended.code == 1
+    said = {line.split()[1]: line.partition("left alone: ")[2] for line in ended.said}
+    assert said == {
+        str(attempt): change.said.replace("enforcements: a row", "enforcements: the row")
+        for attempt, change in changes.items()
+    }
+    after = await picture(desk)
+    assert [n for n in changes if not same(before, after, n)] == []
+    assert all(after.of(attempt) == [[], []] for attempt in UNTOUCHED)
+    again = await roll_back(site, run)
+    assert (again.code, sorted(again.said)) == (1, sorted(ended.said))
+    assert await picture(desk) == after
+
+
+async def migrated(desk: Desk, site: dict[str, str], *attempts: int) -> tuple[str, dict[int, str]]:
+    return await migrate(site, *attempts), await ids_of(desk)
+
+
+async def test_rows_that_were_all_written_anew_tell_nothing(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    """As after a restore from a dump in one transaction."""
+    run, _ = await migrated(desk, site, 1, 2)
+    async with desk.target() as target, target.transaction():
+        for name in (
+            "lti_launch_sessions", "lti_session_records", "assignment_submissions",
+            "submission_files", "submission_marking_assignments", "submission_grades",
+        ):  # fmt: skip
+            await target.execute(f"UPDATE {name} SET id = id")
+    before = await picture(desk)
+    ended = await roll_back(site, run)
+    assert ended.code == 1
+    assert len([line for line in ended.said if "written anew together with others" in line]) == 2
+    assert await picture(desk) == before
+
+
+async def test_a_submission_that_the_platform_deleted_keeps_what_is_left(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    run, ids = await migrated(desk, site, 1, 2)
+    async with desk.target() as target:
+        await target.execute("DELETE FROM assignment_submissions WHERE id = $1", ids[1])
+    before = await picture(desk)
+    ended = await roll_back(site, run)
+    assert ended.said == ["attempt 1  left alone: assignment_submissions: the row was deleted"]
+    after = await picture(desk)
+    assert after.of(1) == before.of(1)
+    assert after.of(2) == [[], []]
+
+
+async def platform_rule(desk: Desk, learner: int) -> None:
+    async with desk.target() as target:
+        await target.execute(
+            "INSERT INTO malpractice_enforcements (lms_user_id, custom_assessment_code, "
+            "context_id, malpractice_level_id, rule_applied_by) "
+            "VALUES ($1, '5AB01', $2, 'level-minor', 'user-first')",
+            f"{DEMO_LMS.instance_id}::{learner}",
+            f"{DEMO_LMS.instance_id}::81",
+        )
+
+
+async def test_without_the_journal_an_overwritten_rule_stays(
+    desk: Desk, site: dict[str, str], tmp_path: Path
+) -> None:
+    await platform_rule(desk, 0)
+    empty = await picture(desk)
+    run, _ = await migrated(desk, site, 200, 201)
+    before = await picture(desk)
+    (journal,) = (desk.data_dir / "runs").glob("*.journal.jsonl")
+    hidden = journal.rename(tmp_path / "hidden")
+    ended = await roll_back(site, run)
+    assert ended.said == [
+        f"attempt 200  left alone: {NOT_KEPT}",
+    ]
+    after = await picture(desk)
+    assert after.of(200) == before.of(200)
+    assert after.of(201) == [[], []]
+    hidden.rename(journal)
+    assert (await roll_back(site, run)).code == 0
+    assert await picture(desk) == empty
+
+
+MEANWHILE = {
+    1: ("INSERT INTO notes (submission) VALUES ($1)", "notes: a row refers to it"),
+    2: (
+        "UPDATE submission_grades SET final_grade = 'Pass' WHERE submission_id = $1",
+        "submission_grades: a row was changed",
+    ),
+    3: (
+        "INSERT INTO submission_section_marks (submission_id) VALUES ($1)",
+        "submission_section_marks: a row was added",
+    ),
+}
+
+
+async def test_what_the_platform_does_meanwhile_is_not_lost(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    """Its transaction commits when the deletion has looked and waits for it."""
+    await migrate(site, *MEANWHILE)
+    ids = await ids_of(desk)
+    async with desk.target() as platform, desk.target() as watcher:
+        for attempt, (sql, said) in MEANWHILE.items():
+            transaction = platform.transaction()
+            await transaction.start()
+            await platform.execute(sql, ids[attempt])
+            rolling = asyncio.create_task(roll_back(site, [attempt]))
+            async with asyncio.timeout(20):
+                while not await watcher.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                    "AND application_name = 'rogo_async rollback'"
+                ):
+                    await asyncio.sleep(0.02)
+            await transaction.commit()
+            before = await picture(desk)
+            ended = await rolling
+            assert ended.said == [f"attempt {attempt}  left alone: {said}"]
+            assert await picture(desk) == before
+    reports = [table(path) for path in (desk.data_dir / "runs").glob("*.rollback.csv")]
+    reasons = [row["Reason"] for report in reports for row in report]
+    assert sorted(reasons) == sorted(said for _, said in MEANWHILE.values())
+
+
+async def test_a_missing_right_is_found_before_anything_is_deleted(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    run, _ = await migrated(desk, site, 1)
+    before = await picture(desk)
+    for right in ("DELETE on submission_grades", "SELECT on notes"):
+        async with desk.target() as target:
+            await target.execute(f"REVOKE {right} FROM {WRITER}")
+        with pytest.raises(SetupError, match=right):
+            await roll_back(site, run)
+    assert await picture(desk) == before

@@ -1,0 +1,199 @@
+"""``rollback``: afterwards all is as if the run had never been; nobody else's work is touched."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from rogo_async.demo.dataset.dataset import DEMO_LMS
+from rogo_async.demo.dataset.load import generate_for, load
+from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.destination.blobs.store import target_digest
+from rogo_async.rules.identity import submission_id
+from tests.support.builders import Desk
+from tests.support.cli import operate, summary, table
+from tests.support.rollback_fixtures import Picture, malpractice, migrate, picture, roll_back
+
+CRASHED = "20260101T000000Z-00000000"
+EARLIER = datetime(2025, 6, 2, 1, 15, 30, 123456, tzinfo=UTC)
+PLAIN, ONE, TWO = (1, 2), (11, 12, 13, 14, 15), (21, 22, 23, 24, 25)
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    """Submissions for two runs, among rows and blobs of the platform and of an earlier tool.
+
+    Learners 1 to 5 have malpractice in both runs: 1 and 2 higher in the second run, 3 in the
+    first; 2 and 4 have a row of the platform's own, which stays for 4. 5 has it in the second.
+    """
+    made = Desk(stack, place)
+    lower, higher = (1, 1, 3, 1), (2, 3, 1, 2)
+    first = [malpractice(made, 11 + n, number, learner=1 + n) for n, number in enumerate(lower)]
+    second = [malpractice(made, 21 + n, number, learner=1 + n) for n, number in enumerate(higher)]
+    second.append(malpractice(made, 25, 1, "Minor", learner=5))
+    plain = [made.sound(attempt) for attempt in (*PLAIN, 15)]
+    plain[0].scores = [
+        {"ScoreLabelCorrected": "Question 1", "Score": 12, "MarkerComment": "Good"},
+        {"ScoreLabelCorrected": "Question 2", "Score": 0},
+    ]
+    await made.lay_out([*plain, *first, *second])
+    await platform_rows(made)
+    return made
+
+
+async def platform_rows(desk: Desk) -> None:
+    async with desk.target() as target:
+        for launch in ("rogo_900_earlier", "live-1"):
+            await target.execute(
+                "INSERT INTO lti_launch_sessions (launch_id, consumer_key, expires_at) "
+                "VALUES ($1, 'k', now())",
+                launch,
+            )
+            await target.execute(
+                "WITH s AS (INSERT INTO assignment_submissions (id, lti_launch_id) "
+                "VALUES ($1::text, $1::text) RETURNING id) INSERT INTO submission_files "
+                "(submission_id, file_url, azure_blob_name) SELECT id, $2::text, $2::text FROM s",
+                launch,
+                f"LTI_Uploads/{launch}/essay.docx",
+            )
+        await target.executemany(
+            "INSERT INTO malpractice_enforcements (lms_user_id, custom_assessment_code, context_id,"
+            " context_title, malpractice_level_id, submission_id, attempt_number, "
+            "enforced_max_attempts, rule_applied_by, rule_applied_at, created_at, updated_at) "
+            "VALUES ($1, '5AB01', $2, 'By hand', 'level-minor', 'live-1', $3, NULL, 'user-marker',"
+            " $4, $4, $4)",
+            [
+                (f"{DEMO_LMS.instance_id}::{user}", f"{DEMO_LMS.instance_id}::81", number, EARLIER)
+                for user, number in ((2, None), (4, 9))
+            ],
+        )
+    async with desk.container() as container:
+        for launch in ("rogo_900_earlier", "live-1"):
+            await container.upload_blob(f"LTI_Uploads/{launch}/essay.docx", b"not ours")
+        await container.upload_blob(
+            f"LTI_Uploads/rogo_21/{submission_id(CRASHED, 21)}/1_21.txt",
+            b"of a run that crashed",
+            metadata={
+                "attemptId": "21",
+                "migratedFrom": "rogo_warehouse",
+                "runId": CRASHED,
+                "target": target_digest(desk.stack.writer_dsn(desk.place)),
+            },
+        )
+
+
+def rules(seen: Picture) -> dict[str, tuple[object, object]]:
+    """Attempt number and title of the enforcement row of each learner."""
+    found = {}
+    for row in seen.tables["malpractice_enforcements"]:
+        assert row["lms_user_id"] not in found
+        learner = row["lms_user_id"].rpartition(":")[2]
+        found[learner] = row["attempt_number"], row["context_title"]
+    return found
+
+
+async def test_each_run_goes_in_the_order_of_their_coming(desk: Desk, site: dict[str, str]) -> None:
+    before = await picture(desk)
+    first = await migrate(site, *PLAIN, *ONE)
+    second = await migrate(site, *TWO)
+    async with desk.target() as target:  # neither is a change
+        await target.execute("VACUUM (FREEZE)")
+        await target.execute("VACUUM FULL submission_grades")
+    ended = await roll_back(site, first)
+    assert ended.code == 0, ended
+    between = await picture(desk)
+    assert await attempts_of(desk) == list(TWO)
+    ours = "5AB01 Working Lives"
+    assert rules(between) == {
+        "1": (2, ours), "2": (3, ours), "3": (1, ours), "4": (9, "By hand"), "5": (1, ours)
+    }  # fmt: skip
+    assert (await roll_back(site, second)).code == 0
+    assert await picture(desk) == before
+
+
+async def test_the_last_run_goes_first_and_the_attempts_come_again(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    before = await picture(desk)
+    first = await migrate(site, *PLAIN, *ONE)
+    between = await picture(desk)
+    second = await migrate(site, *TWO)
+    full = await picture(desk)
+    ended = await operate(site, "rollback", "--run", second, "--yes")
+    assert ended.code == 0, ended.output
+    assert "5 of 5 submissions rolled back, 5 blobs deleted, 0 submissions left" in ended.stdout
+    assert ".txt" not in ended.output
+    assert "Ada" not in ended.output
+    assert await picture(desk) == between
+    (report,) = (desk.data_dir / "runs").glob("*.rollback.csv")
+    assert report.stat().st_mode & 0o777 == 0o600
+    outcomes = [(int(row["Attempt ID"]), row["Outcome"]) for row in table(report)]
+    assert sorted(outcomes) == sorted((n, o) for n in TWO for o in ("blob", "rolled_back"))
+    migrated = {int(row["Attempt ID"]) for row in table(desk.data_dir / "migrated.csv")}
+    assert migrated == {900, *PLAIN, *ONE}
+
+    again = await roll_back(site, second)
+    assert (again.code, again.said) == (0, [])
+    assert "there is nothing of run" in again.headline
+    assert await picture(desk) == between
+
+    third = await migrate(site, *TWO)
+    assert rules(await picture(desk)) == rules(full)
+    assert (await roll_back(site, third)).code == 0
+    assert (await roll_back(site, first)).code == 0
+    assert await picture(desk) == before
+
+
+async def test_attempts_go_and_others_stay(desk: Desk, site: dict[str, str]) -> None:
+    run = await migrate(site, *PLAIN, 15)
+    seen = await picture(desk)
+    ended = await roll_back(site, [2, 15, 77, 900])
+    assert ended.code == 1
+    assert ended.said == [
+        "attempt 900  left alone: assignment_submissions: its launch id is not of this tool"
+    ]
+    assert await attempts_of(desk) == [1]
+    after = await picture(desk)
+    assert after.of(1) == seen.of(1)
+    assert after.of(900) == seen.of(900)
+    assert after.of(2) == after.of(15) == [[], []]
+    assert after.of(21) == seen.of(21)
+    assert (await roll_back(site, [2, 15, 77])).headline.startswith("there is nothing")
+    assert (await roll_back(site, run)).code == 0
+    assert await attempts_of(desk) == []
+
+
+async def test_it_says_when_there_are_no_blobs_for_the_files(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    """As when the container is not the one of the run."""
+    run = await migrate(site, *PLAIN)
+    other = f"{desk.place.container}-other"
+    async with desk.container() as container:
+        store = container._get_blob_service_client()
+        await store.create_container(other)
+        ended = await roll_back({**site, "ROGO_CONTAINER": other}, run)
+        await store.delete_container(other)
+    assert ended.code == 0
+    assert "0 blobs deleted" in ended.headline
+    assert "2 files have no blob of this tool and target in the container" in ended.headline
+
+
+async def test_everything_that_a_row_can_hold_goes_again(
+    stack: Stack, place: Place, site: dict[str, str]
+) -> None:
+    await load(generate_for(stack, place, rows=150, seed=11), stack, place)
+    desk = Desk(stack, place)
+    before = await picture(desk)
+    assert (await operate(site)).code == 1
+    run = summary(desk.data_dir)
+    assert run["migrated"] > 80
+    ended = await roll_back(site, run["run_id"])
+    assert (ended.code, ended.said) == (0, [])
+    assert f"{run['migrated']} of {run['migrated']} submissions rolled back" in ended.headline
+    assert await picture(desk) == before
+
+
+async def attempts_of(desk: Desk) -> list[int]:
+    """The attempts that this tool has migrated."""
+    rows = await desk.rows("lti_session_records")
+    return sorted(int(row["launch_id"].split("_")[1]) for row in rows)

@@ -1,0 +1,155 @@
+"""Two thousand generated rows in which every outcome occurs, against the known answer."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rogo_async.commands.plan import PLAN
+from rogo_async.common.errors import FailureCode, SkipCode
+from rogo_async.demo.checks.check_run import check
+from rogo_async.demo.dataset.dataset import Dataset
+from rogo_async.demo.dataset.load import generate_for, load
+from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.rules.records import Status
+from tests.support.builders import Desk
+from tests.support.cli import FAILED, MIGRATED, Ended, operate, summary, table
+from tests.support.snapshot import picture
+
+ROWS = 2_000
+SEED = 7
+EVERY_CODE = {*FailureCode, *SkipCode} - {FailureCode.TARGET_CONFLICT}
+"""A conflict takes a race, which no data can bring about: test_target_conflict has it."""
+
+
+@pytest.fixture
+async def dataset(stack: Stack, place: Place) -> Dataset:
+    made = generate_for(stack, place, ROWS, SEED)
+    await load(made, stack, place)
+    return made
+
+
+async def test_every_row_ends_as_it_must_and_again_when_it_is_run_again(
+    dataset: Dataset, stack: Stack, place: Place, site: dict[str, str]
+) -> None:
+    planned = await _plan(stack, place, site)
+    first = await _first_run(dataset, stack, place, site)
+    left_open = _plan_and_run_agree(planned, place, first)
+    assert {
+        row["Attempt ID"] for row in await _plan(stack, place, site) if row["Open"]
+    } == left_open
+    second = await _second_run(place, site, first)
+    await _run_of_the_failed_rows(place, site, second)
+
+
+async def _plan(stack: Stack, place: Place, site: dict[str, str]) -> list[dict[str, str]]:
+    """The rows of plan.csv; making it has changed nothing."""
+    desk = Desk(stack, place)
+    before = await picture(desk, PLAN)
+    ended = await operate(site, "plan")
+    assert ended.code == 1, ended.output
+    assert await picture(desk, PLAN) == before
+    rows = table(place.data_dir / PLAN)
+    assert len(rows) == ROWS
+    migrate = sum(row["Outcome"] == "migrate" for row in rows)
+    assert f"of {ROWS:,} rows {migrate:,} would migrate" in ended.stdout
+    return rows
+
+
+def _plan_and_run_agree(
+    planned: list[dict[str, str]], place: Place, found: dict[str, Any]
+) -> set[str]:
+    """Every row has the outcome and code that were planned, but for those that were left open:
+    their attempts are returned.
+    """
+    failed = Counter(
+        (_plain(row["Attempt ID"]), row["Error"].partition(": ")[0])
+        for row in table(place.data_dir / FAILED)
+    )
+    foreseen = Counter(
+        (_plain(row["Attempt ID"]), row["Code"]) for row in planned if row["Outcome"] == "fail"
+    )
+    assert foreseen - failed == Counter()
+    to_migrate = {row["Attempt ID"]: row["Open"] for row in planned if row["Outcome"] == "migrate"}
+    surprises = failed - foreseen
+    for attempt, code in surprises:
+        assert code in to_migrate[attempt].split()
+    assert {code for _, code in surprises} == {FailureCode.FILE_CORRUPT}
+    migrated = {row["Attempt ID"] for row in table(place.data_dir / MIGRATED)}
+    assert to_migrate.keys() - {attempt for attempt, _ in surprises} <= migrated
+    skipped = Counter(row["Code"] for row in planned if row["Outcome"] == "skip")
+    assert skipped == {code: found["by_code"][code] for code in SkipCode}
+    return {attempt for attempt, _ in surprises}
+
+
+def _plain(attempt_id: str) -> str:
+    """The number where it is one: a plan says 7 where a row says 007."""
+    text = attempt_id.strip()
+    return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 12 else text
+
+
+async def _first_run(
+    dataset: Dataset, stack: Stack, place: Place, site: dict[str, str]
+) -> dict[str, object]:
+    ended = await operate(site)
+    found = summary(place.data_dir)
+    assert ended.code == found["exit_code"] == 1
+    assert set(found["by_code"]) == EVERY_CODE
+    assert found["by_code"] == dict(dataset.by_code())
+    assert found["rows_total"] == ROWS
+    assert found["not_reached"] == 0
+    assert found["failed_new"] == found["failed"] == dataset.counts()[Status.FAILED]
+    assert found["migrated"] == dataset.counts()[Status.MIGRATED] > 0
+    _says_how_it_ended(ended, found)
+    results = await check(dataset, stack, place)
+    assert len(results) > 5
+    assert [result for result in results if not result.ok] == []
+    return found
+
+
+def _says_how_it_ended(ended: Ended, found: dict[str, object]) -> None:
+    assert f"{found['failed']:,} failed" in ended.stdout
+    assert FAILED in ended.stdout
+    assert ended.said == []
+    assert ended.events("a fault of this tool") == []
+
+
+async def _second_run(
+    place: Place, site: dict[str, str], first: dict[str, object]
+) -> dict[str, object]:
+    failed_file = place.data_dir / FAILED
+    failed = failed_file.read_bytes()
+    codes = _codes(failed_file)
+    ended = await operate(site)
+    found = summary(place.data_dir)
+    assert ended.code == 1
+    assert found["migrated"] == 0
+    assert found["failed"] == first["failed"]
+    assert found["failed_new"] == 0
+    assert _codes(failed_file) == codes
+    kept = place.data_dir / "runs" / f"{first['run_id']}.failed.csv"
+    assert kept.read_bytes() == failed
+    return found
+
+
+async def _run_of_the_failed_rows(
+    place: Place, site: dict[str, str], second: dict[str, object]
+) -> None:
+    failed_file = place.data_dir / FAILED
+    before = failed_file.read_bytes()
+    ended = await operate(site, "run", "--input", FAILED)
+    found = summary(place.data_dir)
+    assert ended.code == 1
+    assert found["rows_total"] == found["failed"] == second["failed"]
+    assert found["failed_new"] == 0
+    assert failed_file.read_bytes() == before
+    again = place.data_dir / "runs" / f"{found['run_id']}.failed.csv"
+    assert _codes(again) == _codes(failed_file)
+    assert f"runs/{found['run_id']}.failed.csv" in ended.stdout
+
+
+def _codes(path: Path) -> list[tuple[tuple[str, ...], str]]:
+    """Every failed row, cell by cell, with its code and without the message, in some order."""
+    rows = [tuple(row.values()) for row in table(path)]
+    return sorted((row[:-1], row[-1].partition(": ")[0]) for row in rows)

@@ -1,0 +1,67 @@
+"""Launch ids that a careless pattern or a careless number would take for another attempt's."""
+
+import pytest
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk
+from tests.support.cli import operate, summary, table
+
+LOOK_ALIKES = (
+    "rogo_12_x",
+    "rogo_1x_2",
+    "rogo_1",
+    "rogo__1_x",
+    "Xrogo_1_x",
+    "rogoX1_x",
+    "rogo_-1_x",
+)
+
+
+@pytest.fixture
+def desk(stack: Stack, place: Place) -> Desk:
+    return Desk(stack, place)
+
+
+INSERTS = {
+    "launch": "INSERT INTO lti_launch_sessions (launch_id, consumer_key, expires_at) "
+    "VALUES ($1, 'key', now())",
+    "record": "INSERT INTO lti_session_records (id, launch_id, session_expiry) "
+    "VALUES ($1::text, $1::text, now())",
+    "submission": "INSERT INTO assignment_submissions (lti_launch_id, lms_user_id, context_id) "
+    "VALUES ($1, 'someone', 'somewhere')",
+}
+
+
+async def stand(desk: Desk, launch_id: str, *parts: str) -> None:
+    """Rows under a launch id, all or only some, as another tool or the platform wrote them."""
+    async with desk.target() as target:
+        for part in parts or INSERTS:
+            await target.execute(INSERTS[part], launch_id)
+
+
+async def test_attempt_one_migrates_beside_its_look_alikes(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    for launch_id in LOOK_ALIKES:
+        await stand(desk, launch_id)
+    await desk.lay_out([desk.sound(1), desk.sound(12)])
+    ended = await operate(site)
+    assert ended.code == 0
+    found = summary(desk.data_dir)
+    assert found["migrated"] == 1
+    assert found["by_code"] == {"already_migrated": 1}
+    migrated = [row for row in table(desk.data_dir / "migrated.csv") if row["Attempt ID"] == "1"]
+    assert len(migrated) == 1
+    assert migrated[0]["Launch ID"].startswith("rogo_1_")
+
+
+async def test_a_number_is_compared_and_not_its_digits(desk: Desk, site: dict[str, str]) -> None:
+    await stand(desk, "rogo_007_z")
+    await stand(desk, "rogo_00000000000000000008_z")
+    await stand(desk, "rogo_99999999999999999999_z")
+    submissions = [desk.sound(attempt) for attempt in (7, 8, 70)]
+    submissions[2].cells["Attempt ID"] = "0070"
+    await desk.lay_out(submissions)
+    assert (await operate(site)).code == 0
+    assert summary(desk.data_dir)["by_code"] == {"already_migrated": 2}
+    assert summary(desk.data_dir)["migrated"] == 1

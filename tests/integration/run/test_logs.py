@@ -1,0 +1,173 @@
+"""What a real run logs: under cron, on a terminal, in a file, louder and quieter."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+import stat
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk
+from tests.support.cli import operate, summary
+
+ROWS = 12
+CANARY = "Canary"
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    """Submissions of which one has no file and one has no report."""
+    made = Desk(stack, place)
+    submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
+    for each in submissions:
+        made.served(f"{each.attempt}.txt", b"text", delay_s=0.1)
+        for name in ("First Name", "Surname", "Course Title", "Learner File Names"):
+            each.cells[name] = f"{CANARY}.txt"
+    submissions[0].cells["Learner Azure Blob URLs"] = made.served("missing", status=404)
+    submissions[1].report.clear()
+    await made.lay_out(submissions)
+    return made
+
+
+async def on_terminal(site: Mapping[str, str], *args: str, **settings: str) -> str:
+    """What a person sees of a command: its standard error is a terminal."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rogo_async", *args),
+        env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", **site, **settings},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = bytearray()
+
+    def read() -> None:
+        try:
+            seen.extend(os.read(ours, 65536))
+        except OSError:
+            asyncio.get_running_loop().remove_reader(ours)
+
+    asyncio.get_running_loop().add_reader(ours, read)
+    try:
+        assert await asyncio.wait_for(process.wait(), 90) == 1
+        await asyncio.sleep(0.2)
+    finally:
+        asyncio.get_running_loop().remove_reader(ours)
+        os.close(ours)
+    return seen.decode()
+
+
+async def test_under_cron_every_line_is_an_object(desk: Desk, site: dict[str, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("env", "-i", *(f"{name}={value}" for name, value in site.items())),
+        *("ROGO_PROGRESS_INTERVAL=0.1", "ROGO_CONCURRENCY=2", sys.executable),
+        *("-m", "rogo_async"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    stdout, stderr = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode == 1
+    lines = [json.loads(line) for line in stderr.decode().splitlines()]
+    run_id = summary(desk.data_dir)["run_id"]
+    assert {line["run_id"] for line in lines} == {run_id}
+    assert all(line["timestamp"] and line["level"] and line["event"] for line in lines)
+    events = {line["event"] for line in lines}
+    assert {"progress", "migration begins", "run ended"} <= events
+    assert "submission" not in events
+    assert b"\x1b" not in stderr + stdout
+    assert stdout.count(b"\n") == 1
+
+
+async def test_verbose_has_a_line_for_each_submission(desk: Desk, site: dict[str, str]) -> None:
+    ended = await operate(site, "run", "--verbose", ROGO_CONCURRENCY="2")
+    assert ended.code == 1, ended.output
+    lines = {line["attempt"]: line for line in ended.events("submission")}
+    assert sorted(lines) == list(range(1, ROWS + 1))
+    assert (lines[1]["outcome"], lines[1]["code"]) == ("failed", "source_file_missing")
+    assert (lines[2]["outcome"], lines[2]["code"]) == ("failed", "report_missing")
+    assert lines[2]["stages_ms"] == lines[2]["calls_ms"] == {}
+    for attempt in range(3, ROWS + 1):
+        line = lines[attempt]
+        assert (line["outcome"], line["code"]) == ("migrated", None)
+        stages, calls = line["stages_ms"], line["calls_ms"]
+        assert list(stages) == ["files", "insert"]
+        assert list(calls) == ["source.get", "source.read", "store.put", "target.insert"]
+        assert stages["files"] >= 100
+        assert calls["source.get"] <= stages["files"]
+        assert stages["files"] + stages["insert"] <= line["duration_ms"] + 0.1
+        assert stages["insert"] == calls["target.insert"] > 0
+    assert CANARY not in ended.output
+    assert "@" not in "".join(map(json.dumps, lines.values()))
+
+
+async def test_quiet_says_the_last_line_alone(desk: Desk, site: dict[str, str]) -> None:
+    ended = await operate(site, "-q", ROGO_PROGRESS_INTERVAL="0.1", ROGO_CONCURRENCY="2")
+    assert ended.code == 1, ended.output
+    assert (ended.log, ended.said) == ([], [])
+    assert ended.stdout.startswith("rogo_async: 10 migrated, 2 failed")
+
+
+async def test_a_person_sees_a_bar_and_readable_lines(desk: Desk, site: dict[str, str]) -> None:
+    seen = await on_terminal(site, "-v", ROGO_CONCURRENCY="2")
+    assert COLOUR.search(seen)
+    plain = ANSI.sub("", seen)
+    assert "migrating" in plain
+    assert re.search(r"\d/12", plain)
+    assert re.search(r"\[debug\s*\] submission +.*attempt=7", plain)
+    assert '{"' not in plain
+
+
+async def test_no_color_and_quiet_are_respected(desk: Desk, site: dict[str, str]) -> None:
+    seen = await on_terminal(site, NO_COLOR="1", ROGO_CONCURRENCY="2")
+    assert "migration begins" in seen
+    shades = {code for found in COLOUR.findall(seen) for code in found[2:-1].split(";")}
+    assert not {code for code in shades if code[:1] in {"3", "4", "9"} and len(code) > 1}
+    assert (await on_terminal(site, "--quiet", ROGO_CONCURRENCY="2")).strip() == ""
+
+
+async def test_the_file_has_the_same_lines_and_turns_over(desk: Desk, site: dict[str, str]) -> None:
+    path = desk.data_dir / "log" / "run.log"
+    path.parent.mkdir()
+    ended = await operate(
+        site, "-v", ROGO_LOG_FILE=str(path), ROGO_LOG_MAX_BYTES="2000", ROGO_CONCURRENCY="2"
+    )
+    assert ended.code == 1, ended.output
+    files = sorted(path.parent.iterdir(), reverse=True)
+    assert [file.name for file in files[-2:]] == ["run.log.1", "run.log"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert lines == ended.log[-len(lines) :]
+    assert len(lines) > 5
+
+
+async def test_a_full_disk_under_the_log_ends_nothing(desk: Desk, site: dict[str, str]) -> None:
+    ended = await operate(site, ROGO_LOG_FILE="/dev/full")
+    assert ended.code == 1, ended.output
+    (told,) = ended.events("the log file cannot be written; the run goes on without")
+    assert told["reason"] == "No space left on device"
+    again = await operate(
+        site, prefix=("sh", "-c", 'exec "$0" "$@" 2>/dev/full'), ROGO_PROGRESS_INTERVAL="0.1"
+    )
+    mute = await operate(site, prefix=("sh", "-c", 'exec "$0" "$@" >/dev/full 2>&1'))
+    assert (mute.code, mute.output) == (1, "")
+    assert again.code == 1, again.output
+    assert "10 skipped" in again.stdout
+
+
+async def test_a_log_file_that_cannot_be_is_found_at_start(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    ended = await operate(site, ROGO_LOG_FILE="no/such/run.log")
+    assert ended.code == 2
+    assert ended.said == [
+        "rogo_async: ROGO_LOG_FILE: no/such/run.log cannot be written (No such file or directory)"
+    ]

@@ -1,0 +1,281 @@
+"""One rule stands for each learner, assessment and course, whatever raced (SPEC §3 rule 13)."""
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from rogo_async.common.call_stats import Measurements
+from rogo_async.common.errors import Dependency
+from rogo_async.common.retry import Gate
+from rogo_async.common.settings import Lms
+from rogo_async.common.shutdown import Control
+from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.destination.postgres.connections import Address, Connections
+from rogo_async.destination.postgres.undo_log import Journal
+from rogo_async.destination.postgres.writer import Constants, Standing, Writer
+from rogo_async.rules.identity import identify
+from rogo_async.rules.records import (
+    Assessment,
+    Malpractice,
+    MalpracticeLevel,
+    Prepared,
+    Report,
+    SourceRow,
+)
+from tests.support.builders import REFERENCE, Desk
+from tests.support.cli import operate
+
+ROUNDS = 10
+RACERS = 16
+LEVELS = ("minor", "moderate", "considerable", "severe")
+LMS = Lms("inst", "key", "College", "https://lms.example/")
+
+
+def limit(level: str, number: int) -> int | None:
+    return {"minor": None, "moderate": 3, "considerable": number + 1, "severe": number}[level]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A submission with malpractice; learner, assessment and course are the same for all."""
+
+    attempt: int
+    number: int
+    level: str
+
+    def strength(self) -> tuple[int, float, int]:
+        """The highest attempt number, then the lowest limit, then the lowest attempt."""
+        found = limit(self.level, self.number)
+        return self.number, -(math.inf if found is None else found), -self.attempt
+
+
+def prepared(finding: Finding, learner: str) -> Prepared:
+    moment = datetime(2025, 3, 1, tzinfo=UTC)
+    number, attempt = Decimal(1), finding.attempt
+    row = SourceRow(2, (), None, str(attempt), "A", "B", "a@b.example", "", "", "", "", "", "", "")
+    return Prepared(
+        attempt,
+        finding.number,
+        row,
+        Report(attempt, learner, "81", "5AB01 Working", number, number, number, "Malpractice",
+               None, None, moment, None),
+        Assessment("assessment-5", "5AB01 Working 24_01", "5AB01", is_active=True),
+        "Refer",
+        Malpractice(
+            MalpracticeLevel(f"level-{finding.level}", finding.level.title()),
+            limit(finding.level, finding.number),
+            "Malpractice",
+        ),
+        (),
+        (),
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    made = Desk(stack, place)
+    await made.lay_out([], REFERENCE)
+    return made
+
+
+@pytest.fixture
+async def writers(stack: Stack, desk: Desk, tmp_path: Path) -> AsyncIterator[list[Writer]]:
+    """Two writers with connections of their own, as two runs would have them."""
+    async with AsyncExitStack() as opened:
+        made = []
+        for name in ("one", "two"):
+            gate = Gate(Dependency.TARGET, Control(), Measurements(), 30.0)
+            opened.push_async_callback(gate.aclose)
+            connections = await Connections.open(
+                Address(stack.writer_dsn(desk.place), None), RACERS // 2
+            )
+            opened.push_async_callback(connections.aclose)
+            constants = Constants(LMS, "container", "user-first")
+            made.append(Writer(connections, gate, constants, Journal(tmp_path / name), Sure()))
+        yield made
+
+
+class Sure:
+    """Nobody takes the target from these writers."""
+
+    async def sure(self) -> None:
+        return
+
+
+def findings(rng: random.Random, first_attempt: int) -> list[Finding]:
+    """As many as race, many of them equal but for their attempt, in a random order."""
+    made = [
+        Finding(first_attempt + place, rng.randint(1, 3), rng.choice(LEVELS))
+        for place in range(RACERS)
+    ]
+    rng.shuffle(made)
+    return made
+
+
+async def race(writers: list[Writer], racing: list[Finding], learner: str) -> dict[int, str]:
+    """Write all of them at once, the writers in turn. Gives submission ids by attempt."""
+    identities = [identify(each.attempt, "run", LMS.instance_id) for each in racing]
+    async with asyncio.timeout(30):
+        written = await asyncio.gather(
+            *(
+                writers[place % len(writers)].write(prepared(each, learner), [], identity)
+                for place, (each, identity) in enumerate(zip(racing, identities, strict=True))
+            )
+        )
+    assert set(written) == {Standing.OURS}
+    return {identity.attempt: identity.submission_id for identity in identities}
+
+
+async def standing(desk: Desk, learner: str) -> list[dict[str, object]]:
+    rows = await desk.rows("malpractice_enforcements")
+    return [row for row in rows if row["lms_user_id"] == f"inst::{learner}"]
+
+
+def is_of(row: dict[str, object], winner: Finding, submissions: dict[int, str]) -> bool:
+    return (
+        row["submission_id"] == submissions[winner.attempt]
+        and row["attempt_number"] == winner.number
+        and row["enforced_max_attempts"] == limit(winner.level, winner.number)
+        and row["malpractice_level_id"] == f"level-{winner.level}"
+        and row["rule_applied_by"] == "user-first"
+        and row["context_id"] == "inst::81"
+        and row["custom_assessment_code"] == "5AB01"
+    )
+
+
+@pytest.mark.parametrize("side_by_side", [1, 2])
+async def test_the_row_of_the_highest_rank_stands_alone(
+    desk: Desk, writers: list[Writer], side_by_side: int
+) -> None:
+    rng = random.Random(side_by_side)
+    for turn in range(ROUNDS):
+        racing = findings(rng, 1 + turn * RACERS)
+        submissions = await race(writers[:side_by_side], racing, f"learner{turn}")
+        (row,) = await standing(desk, f"learner{turn}")
+        assert is_of(row, max(racing, key=Finding.strength), submissions), (turn, racing)
+    assert len(await desk.rows("malpractice_enforcements")) == ROUNDS
+
+
+@pytest.mark.parametrize("deletes", [False, True])
+async def test_the_platform_changes_its_row_in_the_same_moment(
+    desk: Desk, writers: list[Writer], tmp_path: Path, *, deletes: bool
+) -> None:
+    """What is compared, kept and overwritten is the row as it stands, not as it stood."""
+    await _platform_row(desk, "theirs", 1, None)
+    finding = Finding(1, 2, "severe")
+    identity = identify(1, "run", LMS.instance_id)
+    async with desk.target() as platform:
+        transaction = platform.transaction()
+        await transaction.start()
+        change = "DELETE FROM" if deletes else "UPDATE"
+        to = "" if deletes else "SET attempt_number = 5"
+        await platform.execute(f"{change} malpractice_enforcements {to} WHERE id = 'theirs'")
+        writing = asyncio.create_task(
+            writers[0].write(prepared(finding, "one"), [], identity), name="writing"
+        )
+        await asyncio.sleep(0.5)
+        assert not writing.done()
+        await transaction.commit()
+        assert await writing is Standing.OURS
+    (row,) = await standing(desk, "one")
+    assert row["attempt_number"] == (2 if deletes else 5)
+    assert (row["id"] == "theirs") is not deletes
+    assert not (tmp_path / "one").exists()
+
+
+async def test_equals_yield_to_the_lowest_attempt(desk: Desk, writers: list[Writer]) -> None:
+    racing = [Finding(attempt, 2, "severe") for attempt in range(RACERS, 0, -1)]
+    submissions = await race(writers, racing, "one")
+    (row,) = await standing(desk, "one")
+    assert is_of(row, Finding(1, 2, "severe"), submissions)
+
+
+@pytest.mark.parametrize(
+    ("number", "enforced", "ours_stands"),
+    [
+        (None, None, True),
+        (1, 1, True),
+        (2, None, True),
+        (2, 3, True),
+        (2, 2, False),
+        (2, 1, False),
+        (3, None, False),
+    ],
+)
+async def test_a_row_of_the_platforms_own_counts_like_any_other(
+    desk: Desk, writers: list[Writer], number: int | None, enforced: int | None, ours_stands: bool
+) -> None:
+    for name, attempt_number, max_attempts in (
+        ("highest", number, enforced),
+        ("lower", None, None),
+    ):
+        await _platform_row(desk, name, attempt_number, max_attempts)
+    before = {row["id"]: row for row in await standing(desk, "one")}
+    racing = [Finding(attempt, 2, "severe") for attempt in range(1, RACERS + 1)]
+    submissions = await race(writers, racing, "one")
+    after = {row["id"]: row for row in await standing(desk, "one")}
+    assert set(after) == set(before), "a row beside the platform's own"
+    changed = [name for name in after if after[name] != before[name]]
+    if ours_stands:
+        (name,) = changed
+        assert name == "highest" or number is None
+        assert is_of(after[name], Finding(1, 2, "severe"), submissions)
+        assert after[name]["created_at"] == before[name]["created_at"]
+    else:
+        assert changed == []
+
+
+async def _platform_row(
+    desk: Desk, name: str, attempt_number: int | None, max_attempts: int | None
+) -> None:
+    async with desk.target() as target:
+        await target.execute(
+            "INSERT INTO malpractice_enforcements (id, lms_user_id, custom_assessment_code, "
+            "context_id, malpractice_level_id, attempt_number, enforced_max_attempts, "
+            "rule_applied_by, created_at) VALUES ($1, 'inst::one', '5AB01', 'inst::81', "
+            "'level-minor', $2, $3, 'user-late', '2024-01-01')",
+            name,
+            attempt_number,
+            max_attempts,
+        )
+
+
+async def test_other_keys_have_rows_of_their_own(desk: Desk, writers: list[Writer]) -> None:
+    await asyncio.gather(
+        *(
+            race([writer], [Finding(attempt, 1, "severe")], f"learner{attempt}")
+            for attempt in range(1, RACERS + 1)
+            for writer in writers[attempt % 2 : attempt % 2 + 1]
+        )
+    )
+    assert len(await desk.rows("malpractice_enforcements")) == RACERS
+
+
+async def test_whole_runs_agree(stack: Stack, place: Place, site: dict[str, str]) -> None:
+    desk = Desk(stack, place)
+    rng = random.Random(5)
+    racing = findings(rng, 1)
+    submissions = []
+    for each in racing:
+        made = desk.sound(each.attempt, TIUserId="one", Grade=f"Malpractice: {each.level}")
+        made.submission = f"Attempt {each.number}"
+        submissions.append(made)
+    await desk.lay_out(submissions)
+    assert (await operate(site, ROGO_CONCURRENCY=str(RACERS))).code == 0
+    (row,) = await desk.rows("malpractice_enforcements")
+    winner = max(racing, key=Finding.strength)
+    ids = {
+        int(made["lti_launch_id"].split("_")[1]): made["id"]
+        for made in await desk.rows("assignment_submissions")
+    }
+    assert row["submission_id"] == ids[winner.attempt]
+    assert row["attempt_number"] == winner.number
+    assert row["enforced_max_attempts"] == limit(winner.level, winner.number)

@@ -1,0 +1,152 @@
+"""Order does not matter: not that of the rows, nor of those who work side by side (SPEC §6.5)."""
+
+import asyncio
+import csv
+import io
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.storage.blob.aio import BlobServiceClient
+
+from rogo_async.demo.checks.check_files import INPUT, MAPPING
+from rogo_async.demo.dataset.load import generate_for, load
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import TABLES, Desk
+from tests.support.cli import operate, summary
+
+ROWS = 300
+SEED = 11
+WRITTEN = {
+    "submission_marking_assignments": {"assigned_at"},
+    "malpractice_enforcements": {"rule_applied_at", "created_at", "updated_at"},
+}
+"""Columns that hold the time of writing."""
+
+
+async def test_the_target_ends_the_same_in_any_order(
+    stack: Stack, place: Place, tmp_path: Path
+) -> None:
+    dataset = generate_for(stack, place, ROWS, SEED)
+    await load(dataset, stack, place)
+    variants = [
+        (concurrency, backwards) for concurrency in (1, 5, 64) for backwards in (False, True)
+    ]
+    found = []
+    for pair in (variants[:2], variants[2:4], variants[4:]):
+        found += await asyncio.gather(
+            *(_variant(stack, place, tmp_path, *variant) for variant in pair)
+        )
+    (first, codes), *others = found
+    assert len(first["assignment_submissions"]) > ROWS / 2
+    assert first["malpractice_enforcements"]
+    assert codes["duplicate_row"]
+    for (dump, found_codes), variant in zip(others, variants[1:], strict=True):
+        assert found_codes == codes, variant
+        for table in TABLES:
+            assert dump[table] == first[table], (table, variant)
+
+
+async def _variant(
+    stack: Stack, place: Place, tmp_path: Path, concurrency: int, backwards: bool
+) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """What a run leaves in a target and a container of its own."""
+    name = f"c{concurrency}{'back' if backwards else ''}"
+    own = replace(
+        place,
+        target=f"{place.target}_{name}",
+        container=f"{place.container}-{name}",
+        data_dir=tmp_path / name,
+    )
+    own.data_dir.mkdir()
+    for file in (INPUT, MAPPING):
+        data = (place.data_dir / file).read_bytes()
+        if backwards and file == INPUT:
+            data = _attempts_reversed(data)
+        (own.data_dir / file).write_bytes(data)
+    await stack.postgres.create_database(own.target, place.target)
+    async with BlobServiceClient.from_connection_string(stack.azurite.connection_string) as service:
+        await service.create_container(own.container)
+        try:
+            site = stack.environment_of(own)
+            ended = await operate(site, ROGO_CONCURRENCY=str(concurrency))
+            assert ended.code == 1, ended.output
+            dump = await _dump(Desk(stack, own))
+        finally:
+            await service.delete_container(own.container)
+            await stack.postgres.drop_database(own.target)
+    return dump, summary(own.data_dir)["by_code"]
+
+
+def _attempts_reversed(data: bytes) -> bytes:
+    """The rows from the last to the first, but those of one attempt in the order they had."""
+    header, *rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    place = header.index("Attempt ID")
+    rows = [row for row in rows if row]
+    by_attempt: dict[object, list[list[str]]] = defaultdict(list)
+    for row in rows:
+        by_attempt[_attempt(row, place)].append(row)
+    turned = [by_attempt[_attempt(row, place)].pop(0) for row in reversed(rows)]
+    assert turned not in (rows, rows[::-1])
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows([header, *turned])
+    return text.getvalue().encode()
+
+
+def _attempt(row: list[str], place: int) -> object:
+    cell = row[place].strip()
+    return int(cell) if cell.isascii() and cell.isdecimal() else tuple(row)
+
+
+async def _dump(desk: Desk) -> dict[str, list[str]]:
+    """Every row of every table as text, what a run makes up replaced by what it stands for."""
+    submissions = await desk.rows("assignment_submissions")
+    records = await desk.rows("lti_session_records")
+    names = {
+        desk.place.container: "the container",
+        **{row["id"]: row["lti_launch_id"] for row in submissions},
+        **{row["id"]: row["launch_id"] for row in records},
+    }
+    return {
+        table: sorted(str(_plain(row, names, table)) for row in await desk.rows(table))
+        for table in TABLES
+    }
+
+
+def _plain(row: dict[str, Any], names: dict[str, str], table: str) -> list[tuple[str, Any]]:
+    made_up = {"id", *WRITTEN.get(table, ())}
+    return [
+        (column, _named(value, names)) for column, value in row.items() if column not in made_up
+    ]
+
+
+def _named(value: Any, names: dict[str, str]) -> Any:
+    """A value with the known names in it replaced, where they are a path's whole segment."""
+    if not isinstance(value, str):
+        return value
+    return "/".join(names.get(part, part) for part in value.split("/"))
+
+
+@pytest.fixture
+def desk(stack: Stack, place: Place) -> Desk:
+    return Desk(stack, place)
+
+
+async def test_of_an_attempts_rows_the_one_nearest_the_end_counts(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    old, new = desk.sound(7), desk.sound(7)
+    old.cells |= {"Attempt ID": "007", "Surname": "Earlier"}
+    new.cells |= {"Surname": "Later"}
+    new.report = {}
+    other = desk.sound(8)
+    await desk.lay_out([old, new, other, replace(other, report={})])
+    assert (await operate(site)).code == 0
+    assert summary(desk.data_dir)["by_code"] == {"duplicate_row": 2}
+    assert {row["last_name"] for row in await desk.rows("assignment_submissions")} == {
+        "Later",
+        "Lovelace",
+    }
+    assert await desk.attempts() == [7, 8]

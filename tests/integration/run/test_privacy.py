@@ -1,0 +1,147 @@
+"""Personal data and secrets stay out of everything that is printed (SPEC §6.8)."""
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import COLUMNS, REFERENCE, Desk, Handmade
+from tests.support.cli import FAILED, begun, operate, summary
+
+CANARY = "Canary"
+
+
+def marked(made: Handmade, *, but: Sequence[str] = ()) -> Handmade:
+    """The submission with something recognisable in every cell that it may be in."""
+    for name in COLUMNS:
+        if name not in {"Attempt ID", "Error", "Learner Azure Blob URLs", *but}:
+            made.cells[name] = f"{CANARY} {name}"
+    made.cells["Learner Email"] = f"{CANARY}@college.example"
+    for name in ("TIUserId", "MarkerNotes"):
+        made.report[name] = f"{CANARY}-{name}"
+    made.cells.update({"Marker Azure Blob URLs": "", "Learner File Names": f"{CANARY}.docx"})
+    return made
+
+
+async def laid_out(desk: Desk) -> None:
+    """One row for each way in which a row meets the outside, all of them marked."""
+    secret_path = f"/{CANARY}/a.txt?sig={CANARY}"
+    submissions = [marked(desk.sound(1))]
+    nul = marked(desk.sound(2))
+    nul.cells["Course Title"] = f"{CANARY}\0"
+    submissions.append(nul)
+    for attempt, url in (
+        (3, f"https://{CANARY.lower()}.example{secret_path}"),
+        (4, f"{desk.source.origin}{secret_path}"),
+        (5, desk.served("5", status=403)),
+        (6, desk.served("6", status=410)),
+        (7, desk.served("7", status=302, location=f"https://{CANARY}.example/{CANARY}")),
+    ):
+        made = marked(desk.sound(attempt))
+        made.cells["Learner Azure Blob URLs"] = url
+        submissions.append(made)
+    submissions.append(marked(desk.sound(8, Exercise=f"{CANARY} {CANARY}")))
+    submissions.append(marked(desk.sound(9, Grade=f"Malpractice {CANARY}")))
+    scored = marked(desk.sound(10))
+    scored.scores.append({"ScoreLabelCorrected": CANARY, "Score": 1, "MarkerComment": CANARY})
+    submissions.append(scored)
+    great = marked(desk.sound(11, Grade=f"{CANARY}"))
+    great.submission = "Attempt 2147483647"
+    submissions.append(great)
+    await desk.lay_out(submissions, REFERENCE)
+    with (desk.data_dir / "submission_files.csv").open("a", encoding="utf-8") as file:
+        file.write(f"{CANARY},{CANARY}\r\n")
+
+
+async def test_nothing_of_a_row_is_printed(
+    stack: Stack, place: Place, site: dict[str, str]
+) -> None:
+    desk = Desk(stack, place)
+    await laid_out(desk)
+    ended = await operate(site)
+    found = summary(place.data_dir)
+    assert ended.code == 1
+    assert found["migrated"] >= 2
+    assert set(found["by_code"]) >= {
+        "row_malformed",
+        "assessment_missing",
+        "malpractice_level_missing",
+        "section_missing",
+        "source_file_missing",
+        "source_forbidden",
+        "source_not_allowed",
+        "source_refused",
+        "target_refused",
+    }
+    assert CANARY in (place.data_dir / FAILED).read_text(encoding="utf-8")
+    assert CANARY.lower() not in ended.output.lower()
+    for file in (place.data_dir / "runs").glob("*.json"):
+        assert CANARY.lower() not in file.read_text(encoding="utf-8").lower()
+
+
+async def test_what_holds_personal_data_is_its_owners_alone(
+    stack: Stack, place: Place, site: dict[str, str]
+) -> None:
+    desk = Desk(stack, place)
+    await laid_out(desk)
+    await operate(site, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
+    await operate(site, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
+    written = {_mode(file) for file in _written(place.data_dir)}
+    assert len(_written(place.data_dir)) >= 5
+    assert written == {0o600}
+    assert _mode(place.data_dir / "runs") == 0o700
+
+
+async def test_no_secret_is_printed_nor_in_the_process_list(
+    stack: Stack, place: Place, site: dict[str, str]
+) -> None:
+    desk = Desk(stack, place)
+    await desk.lay_out([desk.sound(1)])
+    desk.served("1.txt", b"slow", delay_s=1.0)
+    secrets = _secrets(site)
+    assert len(secrets) == 4
+    async with begun(site) as command:
+        await command.logged("migration begins")
+        line = Path(f"/proc/{command.process.pid}/cmdline").read_text(encoding="utf-8")
+        ended = await command.ended()
+    assert ended.code == 0
+    for secret in secrets:
+        assert secret not in line
+        assert secret not in ended.output
+
+
+async def test_no_secret_is_in_what_a_wrong_setting_is_answered_with(
+    stack: Stack, place: Place, site: dict[str, str]
+) -> None:
+    await Desk(stack, place).lay_out([])
+    for name in (
+        "DATABASE_URL",
+        "DATA_WAREHOUSE_CONNECTION_STRING",
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "ROGO_SOURCE_SAS_TOKEN",
+    ):
+        for wrong in (f"{CANARY};{CANARY}", site[name].replace("127.0.0.1", CANARY)):
+            ended = await operate(site, ROGO_OUTAGE_LIMIT="1", **{name: wrong})
+            assert ended.code in {2, 3}, (name, ended.output)
+            assert not ended.events("a fault of this tool"), (name, ended.output)
+            for secret in (CANARY, *_secrets(site)):
+                assert secret not in ended.output, name
+
+
+def _written(data_dir: Path) -> list[Path]:
+    inputs = {"submission_files.csv", "attempt_number_mapping.csv"}
+    return [f for f in data_dir.rglob("*") if f.is_file() and f.name not in inputs]
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _secrets(site: dict[str, str]) -> list[str]:
+    """The passwords, the account's key and the signature of a site."""
+    return [
+        site["DATABASE_URL"].split(":")[2].partition("@")[0],
+        site["DATA_WAREHOUSE_CONNECTION_STRING"].partition("PWD=")[2].partition(";")[0],
+        site["AZURE_STORAGE_CONNECTION_STRING"].partition("AccountKey=")[2].partition(";")[0],
+        site["ROGO_SOURCE_SAS_TOKEN"].partition("sig=")[2].partition("&")[0],
+    ]

@@ -1,0 +1,257 @@
+"""What is wrong at start: one line that says what and what to do, exit 2, nothing written."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk
+from tests.support.cli import FAILED, Ended, operate, summary
+
+Site = dict[str, str]
+SUBMISSIONS = "submission_files.csv"
+MAPPING = "attempt_number_mapping.csv"
+
+
+@pytest.fixture
+async def desk(stack: Stack, place: Place) -> Desk:
+    """A place where a run would migrate one submission."""
+    made = Desk(stack, place)
+    await made.lay_out([made.sound(1)])
+    return made
+
+
+async def refused(desk: Desk, site: Mapping[str, str], *says: str) -> Ended:
+    """Hold a run to the contract of a refusal; its one line has every text of ``says``."""
+    ended = await operate(site)
+    assert ended.code == 2, ended.output
+    assert len(ended.said) == 1, ended.said
+    for text in says:
+        assert text in ended.said[0], ended.said
+    assert "Traceback" not in ended.output
+    assert ended.stdout == ""
+    assert ended.events("a fault of this tool") == []
+    for name in ("DATABASE_URL", "AZURE_STORAGE_CONNECTION_STRING"):
+        for secret in re.findall(r"(?::|AccountKey=)([^:@;/]{12,})", site.get(name, "")):
+            assert secret not in ended.output
+    assert not (desk.data_dir / FAILED).exists()
+    assert not (desk.data_dir / "migrated.csv").exists()
+    assert await desk.nothing_written()
+    return ended
+
+
+async def test_no_setting_at_all_names_every_one(tmp_path: Path) -> None:
+    ended = await operate({"ROGO_DATA_DIR": str(tmp_path)})
+    assert ended.code == 2
+    assert ended.stdout == ""
+    for name in (
+        "DATABASE_URL",
+        "DATA_WAREHOUSE_CONNECTION_STRING",
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "ROGO_SOURCE_HOSTS",
+        "ROGO_CONTAINER",
+        "ROGO_INSTANCE_ID",
+        "ROGO_CONSUMER_KEY",
+        "ROGO_CONSUMER_NAME",
+        "ROGO_RETURN_URL_BASE",
+    ):
+        assert sum(name in line for line in ended.said) == 1, name
+    assert len(ended.said) == 9
+    assert list(tmp_path.iterdir()) == []
+
+
+def replaced(name: str, pattern: str, by: str) -> Callable[[Site], Site]:
+    """A change of one setting."""
+
+    def change(site: Site) -> Site:
+        changed, count = re.subn(pattern, by, site[name], count=1)
+        assert count == 1
+        return {**site, name: changed}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (replaced("DATABASE_URL", r":[^:@]+@", ":wrong-password@"), ("DATABASE_URL", "login")),
+        (replaced("DATABASE_URL", r"/[^/]+$", "/nowhere"), ("DATABASE_URL", "database")),
+        (replaced("DATABASE_URL", r"$", "?sslmode=verify-full"), ("DATABASE_URL", "TLS")),
+        (replaced("DATABASE_URL", r"$", "?sslmode=never"), ("DATABASE_URL",)),
+        (replaced("DATABASE_URL", r"$", "?no_such_parameter=1"), ("DATABASE_URL",)),
+        (replaced("DATABASE_URL", r"$", "?sslmode=require&sslrootcert=/none"), ("DATABASE_URL",)),
+        (replaced("DATABASE_URL", r"@[^:]+:", "@" + "x" * 70 + ".example:"), ("DATABASE_URL",)),
+        (
+            replaced("DATA_WAREHOUSE_CONNECTION_STRING", r"PWD=[^;]*", "PWD=wrong-password"),
+            ("DATA_WAREHOUSE_CONNECTION_STRING", "login"),
+        ),
+        (
+            replaced("DATA_WAREHOUSE_CONNECTION_STRING", r"DATABASE=[^;]*", "DATABASE=nowhere"),
+            ("DATA_WAREHOUSE_CONNECTION_STRING", "database"),
+        ),
+        (
+            replaced("DATA_WAREHOUSE_CONNECTION_STRING", r"DRIVER=\{[^}]*\}", "DRIVER={Absent}"),
+            ("driver", "DATA_WAREHOUSE_CONNECTION_STRING"),
+        ),
+        (
+            replaced("DATA_WAREHOUSE_CONNECTION_STRING", r".*", "nonsense"),
+            ("DATA_WAREHOUSE_CONNECTION_STRING",),
+        ),
+        (
+            replaced("AZURE_STORAGE_CONNECTION_STRING", r"AccountKey=[^;]*", "AccountKey=AAAA"),
+            ("AZURE_STORAGE", "credentials"),
+        ),
+        (
+            replaced("AZURE_STORAGE_CONNECTION_STRING", r".*", "nonsense"),
+            ("AZURE_STORAGE_CONNECTION_STRING",),
+        ),
+        (replaced("ROGO_CONTAINER", r".*", "absent"), ("ROGO_CONTAINER", "Create")),
+        (replaced("ROGO_CONTAINER", r".*", "No Name"), ("ROGO_CONTAINER",)),
+        (replaced("ROGO_SOURCE_SAS_TOKEN", r".*", "sv=1&sig=x"), ("ROGO_SOURCE_SAS_TOKEN",)),
+        (replaced("ROGO_SOURCE_HOSTS", r".*", "ftp://files.example"), ("ROGO_SOURCE_HOSTS",)),
+        (replaced("ROGO_DATA_DIR", r"$", "/absent"), ("--data-dir", "ROGO_DATA_DIR")),
+    ],
+)
+async def test_a_wrong_setting(
+    desk: Desk, site: Site, change: Callable[[Site], Site], says: tuple[str, ...]
+) -> None:
+    changed = change(site)
+    if "ROGO_SOURCE_SAS_TOKEN" not in says and "ROGO_SOURCE_HOSTS" in says:
+        changed.pop("ROGO_SOURCE_SAS_TOKEN")
+    if not Path(changed["ROGO_DATA_DIR"]).exists():
+        ended = await operate(site, "run", "--data-dir", changed["ROGO_DATA_DIR"])
+        assert ended.code == 2
+        assert all(text in ended.said[0] for text in says)
+        return
+    await refused(desk, changed, *says)
+
+
+async def test_an_unknown_user_for_malpractice_rules(desk: Desk, site: Site) -> None:
+    site["ROGO_MIGRATION_USER_ID"] = "nobody"
+    await refused(desk, site, "ROGO_MIGRATION_USER_ID")
+
+
+async def test_unixodbc_that_is_not_installed(desk: Desk, site: Site, tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    absent.mkdir()
+    error = "libodbc.so.2: cannot open shared object file: No such file or directory"
+    (absent / "pyodbc.py").write_text(f"raise ImportError({error!r})\n", encoding="utf-8")
+    await refused(desk, {**site, "PYTHONPATH": str(absent)}, "unixODBC", "apt-get install unixodbc")
+
+
+def change_text(name: str, old: str, new: str) -> Callable[[Desk], Awaitable[None]]:
+    async def change(desk: Desk) -> None:
+        path = desk.data_dir / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    return change
+
+
+def write(name: str, content: bytes) -> Callable[[Desk], Awaitable[None]]:
+    async def change(desk: Desk) -> None:
+        (desk.data_dir / name).write_bytes(content)
+
+    return change
+
+
+def remove(name: str) -> Callable[[Desk], Awaitable[None]]:
+    async def change(desk: Desk) -> None:
+        (desk.data_dir / name).unlink()
+
+    return change
+
+
+def target(sql: str) -> Callable[[Desk], Awaitable[None]]:
+    async def change(desk: Desk) -> None:
+        async with desk.target() as connection:
+            await connection.execute(sql)
+
+    return change
+
+
+def warehouse(sql: str) -> Callable[[Desk], Awaitable[None]]:
+    async def change(desk: Desk) -> None:
+        async with desk.warehouse() as connection:
+            await connection.execute(sql)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            change_text(SUBMISSIONS, "Surname,Learner Email", "Name,Mail"),
+            ("Surname, Learner Email",),
+        ),
+        (change_text(MAPPING, "Unit Code Version", "Version"), (MAPPING, "Unit Code Version")),
+        (write(SUBMISSIONS, b""), (SUBMISSIONS, "no bytes")),
+        (write(MAPPING, b""), (MAPPING, "no bytes")),
+        (change_text(SUBMISSIONS, "Surname", "Surname,Surname"), ("twice: Surname",)),
+        (write(SUBMISSIONS, b"Attempt ID\n1\n\xe9\n"), (SUBMISSIONS, "Surname")),
+        (write(MAPPING, "Attempt ID\né\n".encode("utf-16")), (MAPPING, "line 1", "UTF-8")),
+        (remove(SUBMISSIONS), (SUBMISSIONS, "no such file")),
+        (remove(MAPPING), (MAPPING, "no such file")),
+        (target("DROP TABLE submission_grades CASCADE"), ("submission_grades", "DATABASE_URL")),
+        (target("ALTER TABLE assessments DROP COLUMN code"), ("assessments", "code")),
+        (
+            target("ALTER TABLE lti_session_records ADD COLUMN tenant text NOT NULL"),
+            ("lti_session_records", "tenant"),
+        ),
+        (target("REVOKE INSERT ON submission_files FROM rogo_writer"), ("INSERT", "Grant")),
+        (target("UPDATE users SET role = 'marker'"), ("admin", "ROGO_MIGRATION_USER_ID")),
+        (
+            warehouse('DROP TABLE "dbo"."Rogo_AssessmentReportScores"'),
+            ("dbo.Rogo_AssessmentReportScores", "DATA_WAREHOUSE_CONNECTION_STRING"),
+        ),
+        (
+            warehouse('ALTER TABLE "dbo"."Rogo_AssessmentReport" DROP COLUMN "Grade"'),
+            ("dbo.Rogo_AssessmentReport", "Grade"),
+        ),
+        (
+            warehouse(
+                'ALTER TABLE "dbo"."Rogo_AssessmentReport" DROP COLUMN "MarksAchieved", '
+                'DROP COLUMN "MarksAwarded"'
+            ),
+            ("MarksAchieved", "MarksAwarded"),
+        ),
+    ],
+)
+async def test_a_wrong_file_or_schema(
+    desk: Desk, site: Site, change: Callable[[Desk], Awaitable[None]], says: tuple[str, ...]
+) -> None:
+    await change(desk)
+    await refused(desk, site, *says)
+
+
+async def test_a_file_that_is_not_utf8_is_refused_with_its_line(desk: Desk, site: Site) -> None:
+    path = desk.data_dir / SUBMISSIONS
+    path.write_bytes(path.read_bytes() + "José,\r\n".encode("latin-1"))
+    await refused(desk, site, SUBMISSIONS, "line 3", "UTF-8")
+
+
+async def test_one_marks_column_is_enough(desk: Desk, site: Site) -> None:
+    await warehouse('ALTER TABLE "dbo"."Rogo_AssessmentReport" DROP COLUMN "MarksAwarded"')(desk)
+    assert (await operate(site)).code == 0
+    assert await desk.attempts() == [1]
+
+
+async def test_a_header_without_rows_is_an_empty_run_with_a_warning(desk: Desk, site: Site) -> None:
+    desk.write_lines([])
+    ended = await operate(site)
+    assert ended.code == 0
+    assert [entry for entry in ended.log if entry["level"] == "warning"]
+    assert summary(desk.data_dir)["rows_total"] == 0
+    assert await desk.nothing_written()
+
+
+async def test_a_dotenv_file_in_the_directory_of_the_start_is_read(desk: Desk, site: Site) -> None:
+    lines = [f"{name}='{value}'" for name, value in site.items() if name != "ROGO_DATA_DIR"]
+    (desk.data_dir / ".env").write_text("\n".join(lines), encoding="utf-8")
+    ended = await operate({"ROGO_DATA_DIR": site["ROGO_DATA_DIR"]})
+    assert ended.code == 0, ended.output
+    assert await desk.attempts() == [1]

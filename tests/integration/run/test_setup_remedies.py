@@ -1,0 +1,178 @@
+"""Several faults of the set-up at once: a line for each, none with a secret, nothing written."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk
+from tests.support.cli import FAILED, MIGRATED, SUMMARY, Ended, failures, operate
+
+Site = dict[str, str]
+SECRET = "s3cr3t-canary-value"
+
+
+@pytest.fixture
+def desk(stack: Stack, place: Place) -> Desk:
+    return Desk(stack, place)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something to break, and what each line about it must say: the thing and the remedy."""
+
+    name: str
+    breaks: Callable[[Desk, Site], Awaitable[object]]
+    lines: tuple[str, ...]
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(*lines: str) -> Callable[[Callable[[Desk, Site], Awaitable[object]]], None]:
+    """Take a function that breaks something. ``lines`` are patterns, one for each line."""
+
+    def take(breaks: Callable[[Desk, Site], Awaitable[object]]) -> None:
+        FAULTS.append(Fault(breaks.__name__, breaks, lines))
+
+    return take
+
+
+def changed(site: Site, name: str, pattern: str, replacement: str) -> None:
+    """Change one setting; fails when there is nothing to change."""
+    site[name], count = re.subn(pattern, replacement, site[name])
+    assert count == 1
+
+
+@fault(r"ROGO_CONCURRENCY: ", r"ROGO_OUTAGE_LIMIT: ", r"ROGO_LOG_FORMAT: ")
+async def numbers_that_are_none(_desk: Desk, site: Site) -> None:
+    site |= {"ROGO_CONCURRENCY": "many", "ROGO_OUTAGE_LIMIT": "-1", "ROGO_LOG_FORMAT": "xml"}
+
+
+@fault(r"DATABASE_URL: .*postgresql://")
+async def address_of_another_kind(_desk: Desk, site: Site) -> None:
+    site["DATABASE_URL"] = f"mysql://user:{SECRET}@127.0.0.1/db"
+
+
+@fault(r"DATA_WAREHOUSE_CONNECTION_STRING: .*server")
+async def warehouse_without_a_server(_desk: Desk, site: Site) -> None:
+    site["DATA_WAREHOUSE_CONNECTION_STRING"] = f"User ID=me;Password={SECRET}"
+
+
+@fault(r"ROGO_SOURCE_HOSTS: .*user-info")
+async def host_with_user_info(_desk: Desk, site: Site) -> None:
+    del site["ROGO_SOURCE_SAS_TOKEN"]
+    site["ROGO_SOURCE_HOSTS"] = f"https://user:{SECRET}@good.example"
+
+
+@fault(r"ROGO_SOURCE_SAS_TOKEN: .*sig=")
+async def sas_that_is_none(desk: Desk, site: Site) -> None:
+    site["ROGO_SOURCE_SAS_TOKEN"] = f"{desk.source.origin}={SECRET}"
+
+
+def without_column(path: Path, *columns: str) -> None:
+    header, _, rest = path.read_text(encoding="utf-8").partition("\r\n")
+    for column in columns:
+        assert column in header
+        header = header.replace(column, f"Not {column[::-1]}")
+    path.write_text(f"{header}\r\n{rest}", encoding="utf-8")
+
+
+@fault(r"submission_files\.csv: .*Attempt ID, Learner Email, Marker Azure Blob URLs.*Export")
+async def no_columns_in_the_submissions(desk: Desk, _site: Site) -> None:
+    without_column(
+        desk.data_dir / "submission_files.csv",
+        "Attempt ID",
+        "Learner Email",
+        "Marker Azure Blob URLs",
+    )
+
+
+@fault(r"attempt_number_mapping\.csv: .*Unit Code Version, Submission.*Export")
+async def no_columns_in_the_mapping(desk: Desk, _site: Site) -> None:
+    without_column(desk.data_dir / "attempt_number_mapping.csv", "Unit Code Version", "Submission")
+
+
+@fault(r"warehouse: .*Rogo_AssessmentReport .*DateModified", r"Rogo_AssessmentReportScores .*Score")
+async def no_columns_in_the_warehouse(desk: Desk, _site: Site) -> None:
+    async with desk.warehouse() as warehouse:
+        await warehouse.execute(
+            'ALTER TABLE dbo."Rogo_AssessmentReport" DROP COLUMN "DateModified";'
+            'ALTER TABLE dbo."Rogo_AssessmentReportScores" DROP COLUMN "Score"'
+        )
+
+
+@fault(r"(?i)warehouse: .*(permission|right).*grant")
+async def no_right_in_the_warehouse(desk: Desk, _site: Site) -> None:
+    async with desk.warehouse() as warehouse:
+        await warehouse.execute('REVOKE SELECT ON dbo."Rogo_AssessmentReport" FROM rogo_reader')
+
+
+@fault(
+    r"submission_files\.csv: no such file.*ROGO_DATA_DIR",
+    r"attempt_number_mapping\.csv: no such file.*ROGO_DATA_DIR",
+)
+async def no_files(desk: Desk, _site: Site) -> None:
+    (desk.data_dir / "submission_files.csv").unlink()
+    (desk.data_dir / "attempt_number_mapping.csv").unlink()
+
+
+@fault(r"AZURE_STORAGE.*")
+async def storage_key_that_is_none(_desk: Desk, site: Site) -> None:
+    changed(site, "AZURE_STORAGE_CONNECTION_STRING", r"AccountKey=[^;]*", f"AccountKey={SECRET}")
+
+
+@fault(r"AZURE_STORAGE_CONNECTION_STRING: ")
+async def no_connection_string(_desk: Desk, site: Site) -> None:
+    site["AZURE_STORAGE_CONNECTION_STRING"] = f"AccountKey={SECRET}"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+async def test_a_fault_is_named_with_its_remedy(desk: Desk, site: Site, fault: Fault) -> None:
+    secrets = _secrets(site)
+    await desk.lay_out([desk.sound(1), desk.sound(2)])
+    broken = dict(site)
+    await fault.breaks(desk, broken)
+    ended = await operate(broken)
+    assert ended.code == 2, ended.output
+    assert len(ended.said) == len(fault.lines), ended.said
+    for pattern in fault.lines:
+        assert len([line for line in ended.said if re.search(pattern, line)]) == 1, ended.said
+    assert ended.stdout == ""
+    _speaks_of_no_secret(ended, secrets | {SECRET})
+    assert await desk.nothing_written()
+    _nothing_in(desk.data_dir)
+
+
+def _secrets(site: Mapping[str, str]) -> set[str]:
+    patterns = (r"://\w+:(\w+)@", r"PWD=(\w+)", r"AccountKey=([^;]+)", r"sig=([^&\s]+)")
+    text = "\n".join(site.values())
+    found = {value for pattern in patterns for value in re.findall(pattern, text)}
+    assert len(found) >= 4
+    return found
+
+
+def _speaks_of_no_secret(ended: Ended, secrets: set[str]) -> None:
+    assert not [secret for secret in secrets if secret in ended.output]
+    assert "Traceback" not in ended.output
+    assert "traceback" not in ended.output
+
+
+def _nothing_in(data_dir: Path) -> None:
+    for name in (FAILED, MIGRATED, SUMMARY, "runs"):
+        assert not (data_dir / name).exists(), name
+
+
+async def test_a_quote_never_closed_costs_its_own_row_alone(desk: Desk, site: Site) -> None:
+    await desk.lay_out([desk.sound(attempt) for attempt in (1, 2, 3)])
+    path = desk.data_dir / "submission_files.csv"
+    first, second, third = path.read_bytes().partition(b",learner2@")
+    path.write_bytes(first.removesuffix(b"Lovelace") + b'"Lovelace' + second + third)
+    ended = await operate(site)
+    assert ended.code == 1
+    assert failures(desk.data_dir / FAILED) == {"2": "row_malformed"}
+    assert "line 3" in (desk.data_dir / FAILED).read_text()
+    assert await desk.attempts() == [1, 3]

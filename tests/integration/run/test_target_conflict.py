@@ -1,0 +1,110 @@
+"""What changes in the target between the start of a run and a write (SPEC §3 rules 3 and 15)."""
+
+import pytest
+
+from rogo_async.demo.dataset.dataset import DEMO_LMS
+from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.rules.identity import launch_id
+from tests.support.builders import Desk, Handmade
+from tests.support.cli import FAILED, Ended, begun, failures, operate, summary, table
+
+SLOW_S = 2.5
+
+
+@pytest.fixture
+def desk(stack: Stack, place: Place) -> Desk:
+    return Desk(stack, place)
+
+
+def slow(desk: Desk, attempt: int, **report: object) -> Handmade:
+    """A submission whose file takes long enough for the target to change meanwhile."""
+    made = desk.sound(attempt, **report)
+    desk.served(f"{attempt}.txt", b"text %d" % attempt, delay_s=SLOW_S)
+    return made
+
+
+async def run_while(desk: Desk, site: dict[str, str], sql: str) -> Ended:
+    """A run during whose first downloads the target changes."""
+    async with begun(site) as command:
+        await command.logged("migration begins")
+        async with desk.target() as target, target.transaction():
+            await target.execute(sql)
+            wrote = await target.fetchval("SELECT count(*) FROM submission_files")
+        assert wrote == 0, "the files came too fast for this test"
+        return await command.ended()
+
+
+async def test_a_key_in_the_way_is_a_conflict_and_the_files_are_kept(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    of_assessment = slow(desk, 1, Exercise="7CD02 Leading People")
+    of_assessment.version = "25_01"
+    of_section = slow(desk, 2)
+    of_section.scores = [{"ScoreLabelCorrected": "Question 2", "Score": 3}]
+    of_level = slow(desk, 3, Grade="Malpractice: severe")
+    of_rule = slow(desk, 4, Grade="Malpractice: minor")
+    await desk.lay_out([of_assessment, of_section, of_level, of_rule, slow(desk, 5)])
+    ended = await run_while(
+        desk,
+        site,
+        "DELETE FROM assessment_sections WHERE id IN ('section-7-1', 'section-5-2');"
+        "DELETE FROM assessments WHERE id = 'assessment-7';"
+        "DELETE FROM malpractice_levels WHERE id = 'level-severe';"
+        "DELETE FROM users WHERE id = 'user-first'",
+    )
+    assert ended.code == 1, ended.output
+    assert failures(desk.data_dir / FAILED) == dict.fromkeys("1234", "target_conflict")
+    assert summary(desk.data_dir)["by_code"] == {"target_conflict": 4}
+    messages = {row["Attempt ID"]: row["Error"] for row in table(desk.data_dir / FAILED)}
+    assert "submission_grades" in messages["1"]
+    assert "submission_section_marks" in messages["2"]
+    assert "submission_grades" in messages["3"]
+    assert "malpractice_enforcements" in messages["4"]
+    # All of a submission or nothing of it; its files stay, for nobody knows who refers to them.
+    assert await desk.attempts() == [5]
+    for name in ("lti_launch_sessions", "lti_session_records", "submission_files"):
+        assert len(await desk.rows(name)) == 1
+    assert {name.split("/")[1] for name in await desk.blobs()} == {
+        f"rogo_{attempt}" for attempt in range(1, 6)
+    }
+
+
+async def test_what_another_tool_writes_meanwhile_is_left_as_it_is(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    await desk.lay_out([slow(desk, attempt) for attempt in (1, 2, 3, 4)])
+    whole, launch, record = (launch_id(n, DEMO_LMS.instance_id) for n in (1, 2, 3))
+    ended = await run_while(
+        desk,
+        site,
+        "INSERT INTO lti_launch_sessions (launch_id, consumer_key, expires_at) "
+        f"VALUES ('{whole}', 'another', now()), ('{launch}', 'another', now());"
+        "INSERT INTO lti_session_records (id, launch_id, session_expiry) "
+        f"VALUES ('r1', '{whole}', now()), ('r3', '{record}', now());"
+        "INSERT INTO assignment_submissions (id, lti_session_record_id, lti_launch_id) "
+        f"VALUES ('s1', 'r1', '{whole}')",
+    )
+    assert ended.code == 1, ended.output
+    assert failures(desk.data_dir / FAILED) == dict.fromkeys("23", "target_incomplete")
+    assert summary(desk.data_dir)["by_code"] == {"already_migrated": 1, "target_incomplete": 2}
+    assert await desk.attempts() == [1, 4]
+    assert {row["consumer_key"] for row in await desk.rows("lti_launch_sessions")} == {
+        "another",
+        DEMO_LMS.consumer_key,
+    }
+    assert len(await desk.rows("lti_launch_sessions")) == 3
+    assert len(await desk.rows("lti_session_records")) == 3
+    assert len(await desk.rows("submission_files")) == 1
+
+
+async def test_what_the_target_refuses_for_its_content_leaves_no_file_behind(
+    desk: Desk, site: dict[str, str]
+) -> None:
+    nul = desk.sound(1)
+    nul.cells["Course Title"] = "Leading\0People"
+    great = desk.sound(2, Grade="Malpractice: considerable")
+    great.submission = "Attempt 2147483647"
+    await desk.lay_out([nul, great])
+    assert (await operate(site)).code == 1
+    assert failures(desk.data_dir / FAILED) == dict.fromkeys("12", "target_refused")
+    assert await desk.nothing_written()

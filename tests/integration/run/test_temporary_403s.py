@@ -1,0 +1,32 @@
+"""A host that refuses everyone for a while, as with an expired token: no row's fault (rule 14)."""
+
+import pytest
+
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.builders import Desk, whole
+from tests.support.cli import FAILED, begun, counts, summary, table
+
+ROWS = 40
+
+
+@pytest.mark.parametrize("concurrency", [1, 5, 16])
+async def test_when_the_host_serves_again_every_row_migrates(
+    stack: Stack, place: Place, site: dict[str, str], concurrency: int
+) -> None:
+    desk = Desk(stack, place)
+    await desk.lay_out([desk.sound(attempt) for attempt in range(1, ROWS + 1)])
+    for attempt in range(1, ROWS + 1):
+        desk.served(f"{attempt}.txt", b"", status=403)
+    async with begun(site, ROGO_CONCURRENCY=str(concurrency)) as command:
+        await command.logged("outage began")
+        for attempt in range(1, ROWS + 1):
+            desk.served(f"{attempt}.txt", b"text %d" % attempt)
+        ended = await command.ended()
+    assert ended.code == 0, ended.output
+    assert counts(place.data_dir) == (ROWS, 0, 0, 0)
+    assert table(place.data_dir / FAILED) == []
+    (outage,) = summary(place.data_dir)["outages"]
+    assert outage["dependency"].startswith("source")
+    assert outage["ended"]
+    assert await desk.attempts() == list(range(1, ROWS + 1))
+    await whole(desk)

@@ -1,0 +1,232 @@
+"""What SQL Server's errors do to a run, through both drivers (DESIGN decision 7)."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import pytest
+
+from rogo_async.common import error_classes
+from rogo_async.common.call_stats import Measurements
+from rogo_async.common.errors import (
+    Dependency,
+    RunStopped,
+    SetupError,
+    SystemicFault,
+    TransientFault,
+)
+from rogo_async.common.retry import Gate, until_up
+from rogo_async.common.shutdown import Control, StopReason
+from rogo_async.sources.warehouse import reader
+from rogo_async.sources.warehouse.reader import Warehouse
+from tests.support.fake_sql_server import Cut, Delay, Refuse, Responder
+from tests.support.fake_sql_server.values import DateTime2, DateTimeOffset, Numeric, Text
+from tests.support.sql_server import (
+    PATIENCE,
+    QUICK,
+    SCORE_COLUMNS,
+    opened,
+    report_row,
+    retyped,
+    score_row,
+    served,
+    tables,
+)
+
+ATTEMPTS: Final = range(1, 41)
+TRANSIENT: Final = (
+    *(1204, 1205, 1222, 233, 997, 4221, 10060, 10928, 10929, 40143, 40197, 40501, 40540, 40613),
+    *(42108, 42109, 49918, 49919, 49920, 20, 64, 121, 10053, 10054, 4060),
+)
+THROTTLED: Final = (40501, 49918, 49919, 49920, 10928, 10929)
+SYSTEMIC: Final = {
+    208: "there is no table dbo.Rogo_AssessmentReport, or no right to see it",
+    229: "a permission is missing. Grant SELECT on dbo.Rogo_AssessmentReport",
+    230: "a permission is missing. Grant SELECT on dbo.Rogo_AssessmentReport",
+    245: "dbo.Rogo_AssessmentReport holds an AttemptId that is no number",
+    8152: "error 8152",
+}
+LOGIN: Final = {
+    18456: "the login was refused. Check user and password",
+    18470: "the login is disabled",
+    40615: "the server's firewall refuses this machine",
+}
+CUTS: Final = 20
+FOR_EVER: Final = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_classes, "THROTTLED_WAIT_S", 0.02)
+    monkeypatch.setattr(reader, "NOT_OPENED_WAITS_S", (0.01, 0.01, 0.01))
+
+
+async def all_is_found(warehouse: Warehouse) -> None:
+    """Every attempt is found once, with its two scores, by two queries that succeed."""
+    found = await warehouse.look_up(ATTEMPTS)
+    assert {
+        attempt: (len(each.reports), [score.label for score in each.scores])
+        for attempt, each in found.items()
+    } == dict.fromkeys(ATTEMPTS, (1, ["Question 1", "Question 2"]))
+
+
+async def opened_in_the_end(text: str, control: Control) -> Warehouse:
+    """As a run opens it: insisting through transient faults."""
+    gate = Gate(Dependency.WAREHOUSE, control, Measurements(), 30, PATIENCE)
+    return await until_up(lambda: Warehouse.open(text, 4, gate, QUICK), control, 10, PATIENCE)
+
+
+@pytest.mark.parametrize("number", TRANSIENT)
+async def test_transient_error_passes(responder: Responder, text: str, number: int) -> None:
+    refusal = Refuse(number, severity=17)
+    responder.on("login", refusal)
+    warehouse = await opened_in_the_end(text, Control())
+    try:
+        responder.on("login", refusal)
+        await all_is_found(warehouse)
+        responder.on("reports", refusal)
+        responder.on("scores", refusal)
+        await all_is_found(warehouse)
+        responder.on("scores", Refuse(number, severity=20))
+        await all_is_found(warehouse)
+        responder.on("reports", Refuse(number, after_rows=True))
+        await all_is_found(warehouse)
+    finally:
+        await warehouse.aclose()
+    assert not responder.waiting
+    assert responder.queries["reports"] + responder.queries["scores"] == 4 * 2 + 4
+
+
+@pytest.mark.parametrize("number", THROTTLED)
+async def test_throttling_is_given_ten_seconds(
+    responder: Responder, text: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.undo()
+    responder.on("catalogue", Refuse(number, severity=17))
+    with pytest.raises(TransientFault) as raised:
+        async with opened(text):
+            pass
+    assert raised.value.retry_after_s >= 10
+
+
+@pytest.mark.parametrize(("number", "words"), SYSTEMIC.items())
+async def test_refusal_at_start_is_certain(
+    responder: Responder, text: str, number: int, words: str
+) -> None:
+    responder.on("probe", Refuse(number))
+    with pytest.raises(SystemicFault) as raised:
+        async with opened(text):
+            pass
+    assert words in raised.value.reason
+    assert "\n" not in raised.value.reason
+    assert "refused for a test" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("number", "words"), LOGIN.items())
+async def test_refused_login_at_start_is_certain(
+    responder: Responder, text: str, number: int, words: str
+) -> None:
+    responder.on("login", Refuse(number, severity=14), FOR_EVER)
+    with pytest.raises(SystemicFault) as raised:
+        async with opened(text):
+            pass
+    assert words in raised.value.reason
+    assert responder.connections == 1
+
+
+async def test_missing_table_at_start_is_named(driver: str) -> None:
+    async with Responder(tables([], [])[:1]) as running:
+        with pytest.raises(SetupError, match=r"no table dbo\.Rogo_AssessmentReportScores"):
+            async with opened(served(running, driver)):
+                pass
+
+
+@pytest.mark.parametrize(("number", "words"), SYSTEMIC.items())
+async def test_refusal_later_stops_everyone_and_then_the_run(
+    responder: Responder, text: str, number: int, words: str
+) -> None:
+    control = Control()
+    async with opened(text, limit_s=0.5, control=control) as warehouse:
+        for moment in ("reports", "probe"):
+            responder.on(moment, Refuse(number), FOR_EVER)
+        with pytest.raises(RunStopped):
+            await warehouse.look_up(ATTEMPTS)
+    (reason,) = control.reasons.values()
+    assert words in reason
+    assert "\n" not in reason
+
+
+async def test_refused_login_later_stops_everyone_and_then_the_run(
+    responder: Responder, text: str
+) -> None:
+    control = Control()
+    async with opened(text, limit_s=0.5, control=control) as warehouse:
+        responder.on("login", Refuse(18456, severity=14), FOR_EVER)
+        responder.cut()
+        with pytest.raises(RunStopped):
+            await warehouse.look_up(ATTEMPTS)
+    assert "the login was refused" in control.reasons[StopReason.OUTAGE]
+
+
+async def test_refusal_that_is_lifted_costs_nothing(responder: Responder, text: str) -> None:
+    async with opened(text) as warehouse:
+        for moment in ("reports", "probe"):
+            responder.on(moment, Refuse(229), 3)
+        await all_is_found(warehouse)
+
+
+async def test_slow_query_is_given_up_and_repeated(responder: Responder, text: str) -> None:
+    async with opened(text) as warehouse:
+        responder.on("reports", Delay(30))
+        began = time.monotonic()
+        await all_is_found(warehouse)
+        assert 0.9 <= time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("operation", ["reports", "scores"])
+async def test_answer_cut_anywhere_is_asked_for_again(driver: str, operation: str) -> None:
+    attempts = range(1, 201)
+    held = tables(map(report_row, attempts), map(score_row, attempts))
+    async with Responder(held) as running, opened(served(running, driver)) as warehouse:
+        sound = await warehouse.look_up(attempts)
+        for cut in range(CUTS):
+            running.on(operation, Cut(cut / CUTS))
+            assert await warehouse.look_up(attempts) == sound
+        assert running.queries[operation] == 1 + 2 * CUTS
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Numeric(), Decimal("61.123456789")),
+        (Text(), "an owl \N{OWL}"),
+        (DateTime2(), datetime(2025, 3, 4, 5, 6, 7)),  # noqa: DTZ001 - as in the warehouse
+        (DateTimeOffset(), datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)),
+    ],
+)
+async def test_answer_cut_within_a_value_is_asked_for_again(
+    driver: str, kind: Any, value: Any
+) -> None:
+    columns = retyped(SCORE_COLUMNS, MarkerComment=kind)
+    held = tables([], [score_row(1, MarkerComment=value)], score_columns=columns)
+    async with Responder(held) as running, opened(served(running, driver)) as warehouse:
+        sound = await warehouse.look_up([1])
+        sent = kind.value(value)
+        for short in range(1, len(sent)):
+            running.on("scores", Cut(value=sent, short=short))
+            assert await warehouse.look_up([1]) == sound
+        assert not running.waiting
+
+
+async def test_cancelled_call_leaves_no_busy_connection(responder: Responder, text: str) -> None:
+    async with opened(text, size=2) as warehouse:
+        responder.on("reports", Delay(1), 2)
+        for _ in range(2):
+            looking = asyncio.create_task(warehouse.look_up(ATTEMPTS))
+            await asyncio.sleep(0.2)
+            looking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await looking
+        await all_is_found(warehouse)

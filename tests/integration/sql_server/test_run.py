@@ -1,0 +1,182 @@
+"""The whole run with the responder as its warehouse, through both drivers."""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+import pytest
+
+from rogo_async.common.shutdown import ExitCode
+from rogo_async.demo.checks.check_run import check
+from rogo_async.demo.dataset.dataset import Dataset
+from rogo_async.demo.dataset.load import generate_for, load
+from rogo_async.demo.servers.stack import Place, Stack
+from tests.support.fake_sql_server import Cut, Refuse, Responder
+from tests.support.sql_server import served, tables_of
+
+ROWS: Final = 200
+FEW_ROWS: Final = 40
+RUN_S: Final = 120.0
+FOR_EVER: Final = 1_000_000
+PROBES_AT_START: Final = 2
+OF_THE_WAREHOUSE: Final = {
+    "report_missing",
+    "report_ambiguous",
+    "report_field_missing",
+    "score_field_missing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a run left: its exit code, what it wrote, and its summary where it made one."""
+
+    code: int
+    output: str
+    errors: str
+    summary: dict[str, Any]
+
+
+async def run(site: dict[str, str], place: Place, text: str, **settings: str) -> Ended:
+    """``python -m rogo_async run`` as cron starts it: hardly an environment, no locale."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C",
+        **site,
+        "DATA_WAREHOUSE_CONNECTION_STRING": text,
+        **settings,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rogo_async", "run"),
+        env=environment,
+        cwd=place.data_dir,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(RUN_S):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    path = place.data_dir / "run_summary.json"
+    summary = orjson.loads(path.read_bytes()) if path.exists() else {}
+    return Ended(process.returncode or 0, output.decode(), errors.decode(), summary)
+
+
+async def loaded(stack: Stack, place: Place, rows: int) -> Dataset:
+    """A data set on the stack; what is in the PostgreSQL warehouse is not looked at."""
+    dataset = generate_for(stack, place, rows, seed=7)
+    await load(dataset, stack, place)
+    return dataset
+
+
+async def test_every_row_ends_as_it_must(
+    stack: Stack, place: Place, site: dict[str, str], driver: str
+) -> None:
+    dataset = await loaded(stack, place, ROWS)
+    async with Responder(tables_of(dataset)) as running:
+        ended = await run(site, place, served(running, driver))
+        assert running.unknown == []
+        assert running.open == 0
+    assert ended.code == ExitCode.SOME_FAILED, ended.errors
+    failed = [each for each in await check(dataset, stack, place) if not each.ok]
+    assert failed == []
+    assert '"event":"warehouse driver"' in ended.errors
+    assert "odd}pass" not in ended.errors
+
+
+async def test_passing_troubles_cost_no_row(
+    stack: Stack, place: Place, site: dict[str, str], driver: str
+) -> None:
+    dataset = await loaded(stack, place, ROWS)
+    async with Responder(tables_of(dataset)) as running:
+        running.on("login", Refuse(40613, severity=17), 2)
+        running.on("catalogue", Refuse(4060, severity=11))
+        running.on("reports", Refuse(1205, severity=13, after_rows=True))
+        running.on("reports", Cut(0.7))
+        running.on("scores", Refuse(40197, severity=20))
+        running.on("scores", Cut(0.3))
+        ended = await run(site, place, served(running, driver))
+        assert not running.waiting
+    assert ended.code == ExitCode.SOME_FAILED, ended.errors
+    failed = [each for each in await check(dataset, stack, place) if not each.ok]
+    assert failed == []
+    assert ended.summary["retries"]
+
+
+@pytest.mark.parametrize(
+    ("driver", "moment", "number", "words"),
+    [
+        ("microsoft", "login", 18456, "the login was refused"),
+        ("freetds", "login", 18456, "the login was refused"),
+        ("microsoft", "login", 4060, "the database cannot be opened"),
+        ("microsoft", "probe", 208, "there is no table dbo.Rogo_AssessmentReport"),
+        ("freetds", "probe", 229, "Grant SELECT on dbo.Rogo_AssessmentReport"),
+    ],
+)
+async def test_certain_trouble_at_start(
+    stack: Stack,
+    place: Place,
+    site: dict[str, str],
+    driver: str,
+    moment: str,
+    number: int,
+    words: str,
+) -> None:
+    dataset = await loaded(stack, place, FEW_ROWS)
+    async with Responder(tables_of(dataset)) as running:
+        running.on(moment, Refuse(number, severity=14), FOR_EVER)
+        ended = await run(site, place, served(running, driver))
+    assert ended.code == ExitCode.SETUP, ended.errors
+    last = ended.errors.splitlines()[-1]
+    assert last.startswith("rogo_async: warehouse: ")
+    assert words in last
+    assert ended.summary == {}
+
+
+@pytest.mark.parametrize(
+    ("driver", "moment", "fault", "words"),
+    [
+        ("microsoft", "probe", Refuse(229), "Grant SELECT on dbo.Rogo_AssessmentReport"),
+        ("freetds", "login", Refuse(18456, severity=14), "the login was refused"),
+        ("microsoft", "login", Refuse(40613, severity=17), "error 40613"),
+        ("freetds", "login", Refuse(4060, severity=11), "the database cannot be opened"),
+    ],
+)
+async def test_lasting_trouble_later(
+    stack: Stack,
+    place: Place,
+    site: dict[str, str],
+    driver: str,
+    moment: str,
+    fault: Refuse,
+    words: str,
+) -> None:
+    dataset = await loaded(stack, place, FEW_ROWS)
+    async with Responder(tables_of(dataset)) as running:
+        running.on(moment, fault, FOR_EVER, after=PROBES_AT_START if moment == "probe" else 1)
+        for operation in ("reports", "scores"):
+            running.on(operation, fault if moment == "probe" else Cut(0.5), FOR_EVER)
+        ended = await run(site, place, served(running, driver), ROGO_OUTAGE_LIMIT="2")
+    assert ended.code == ExitCode.STOPPED_EARLY, ended.errors
+    assert words in ended.output
+    assert len(ended.output.splitlines()) == 1
+    assert not ended.summary["by_code"].keys() & OF_THE_WAREHOUSE
+    assert ended.summary["migrated"] == 0
+    assert ended.summary["not_reached"] > 0
+    assert [each["dependency"] for each in ended.summary["outages"]] == ["warehouse"]
+
+
+async def test_server_that_never_comes(stack: Stack, place: Place, site: dict[str, str]) -> None:
+    dataset = await loaded(stack, place, FEW_ROWS)
+    async with Responder(tables_of(dataset)) as running:
+        text = served(running, "freetds")
+    ended = await run(site, place, text, ROGO_OUTAGE_LIMIT="1")
+    assert ended.code == ExitCode.STOPPED_EARLY, ended.errors
+    assert "warehouse stayed away for 1 s" in ended.output
+    assert "DATA_WAREHOUSE_CONNECTION_STRING" in ended.output

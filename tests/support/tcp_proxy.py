@@ -1,0 +1,350 @@
+"""A TCP connection that is slow, cut, reset, swallowed or refused, as a switch says."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, Self, cast
+
+from rogo_async.demo.servers.ports import LOOPBACK
+
+CONNECT_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 5.0
+BACKLOG: Final = 512
+MAX_UNDER_WAY_BYTES: Final = 8 * 1024 * 1024
+
+# Closing a socket with this lingering sends RST in place of FIN.
+_LINGER_ZERO: Final = struct.pack("ii", 1, 0)
+
+Hook = Callable[[bytes], bytes | None]
+
+
+def forward(chunk: bytes) -> bytes:
+    """The hook that changes nothing."""
+    return chunk
+
+
+class Wire(Protocol):
+    """One connection through the proxy, as a tap may treat it."""
+
+    def cut(self) -> None:
+        """Close both ends; what is still under way is lost."""
+
+    def silence(self) -> None:
+        """Swallow whatever comes from now on, both ways; both ends stay open."""
+
+
+def untapped(_wire: Wire) -> tuple[Hook, Hook]:
+    """The tap that changes nothing."""
+    return forward, forward
+
+
+class TcpProxy:
+    """Listens on a free port of 127.0.0.1 and passes everything on to one upstream.
+
+    The switches take effect at once, for open connections too:
+
+    - ``delay_s``: how long bytes are under way, in each direction: a round trip takes twice
+      that, and so does opening a connection. It does not limit the throughput.
+    - ``black_hole``: connections are accepted and their bytes swallowed, both ways. What a
+      connection lost is lost for good: it stays silent afterwards. An end that closes meanwhile
+      is not seen by the other end before the switch is off again.
+    - ``refuse``: nobody listens (ECONNREFUSED); open connections stay. Same port afterwards.
+    - ``on_reply``: is shown each chunk that the upstream sent; what it returns is passed on, None
+      drops it. It may call ``cut`` or ``reset``.
+    - ``tap``: is shown each connection accepted from then on and gives two hooks for it alone: one
+      for what the client sends and one for what the upstream sends.
+
+    ``accepted`` counts all connections so far, ``open`` those that stand.
+    """
+
+    host: Final = LOOPBACK
+
+    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+        self.port = 0
+        self.delay_s = 0.0
+        self.on_reply: Hook = forward
+        self.tap: Callable[[Wire], tuple[Hook, Hook]] = untapped
+        self.accepted = 0
+        self._black_hole = False
+        self._upstream = (upstream_host, upstream_port)
+        self._listener: socket.socket | None = None
+        self._opening: set[asyncio.Task[None]] = set()
+        self._links: set[_Link] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def open(self) -> int:
+        return len(self._links)
+
+    @property
+    def refuse(self) -> bool:
+        return self._listener is None
+
+    @refuse.setter
+    def refuse(self, refused: bool) -> None:
+        if refused:
+            self._close_listener()
+        elif self._listener is None:
+            self._open_listener()
+
+    @property
+    def black_hole(self) -> bool:
+        return self._black_hole
+
+    @black_hole.setter
+    def black_hole(self, swallows: bool) -> None:
+        self._black_hole = swallows
+        if not swallows:
+            for link in tuple(self._links):
+                link.close_if_half_closed()
+
+    async def start(self) -> None:
+        """Listens. Raises OSError."""
+        self.refuse = False
+
+    async def stop(self) -> None:
+        """Refuses new connections and ends the open ones. Harmless when it is not running."""
+        self.refuse = True
+        opening = tuple(self._opening)
+        self.cut()
+        if opening:
+            await asyncio.wait(opening, timeout=CLOSE_TIMEOUT_S)
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await self._idle.wait()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    def cut(self) -> None:
+        """Closes both ends of every connection; what is still under way is lost."""
+        for task in self._opening:
+            task.cancel()
+        for link in self._links:
+            link.abort()
+
+    def reset(self) -> None:
+        """As ``cut``, but both ends see ECONNRESET."""
+        for link in self._links:
+            link.linger_zero()
+        self.cut()
+
+    def _open_listener(self) -> None:
+        with contextlib.ExitStack() as on_error:
+            listener = on_error.enter_context(socket.socket())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.host, self.port))
+            listener.listen(BACKLOG)
+            listener.settimeout(0)
+            on_error.pop_all()
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:  # it gave up before we came
+            return
+        client.settimeout(0)
+        self.accepted += 1
+        task = asyncio.create_task(self._link(client), name=f"proxy opening {self.accepted}")
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _link(self, client: socket.socket) -> None:
+        """Joins an accepted connection to one of its own; without an upstream it is reset."""
+        loop = asyncio.get_running_loop()
+        link = _Link(self, self._forget)
+        try:
+            if self.black_hole:
+                link.lost = True
+            else:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await asyncio.sleep(2 * self.delay_s)
+                    await loop.create_connection(lambda: link.upstream, *self._upstream)
+            self._links.add(link)
+            self._idle.clear()
+            await loop.connect_accepted_socket(lambda: link.client, client)
+            link.upstream.regulate()
+        except BaseException as error:
+            link.abort()
+            self._forget(link)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            client.close()
+            if not isinstance(error, OSError):  # TimeoutError is one, too
+                raise
+
+    def _forget(self, link: "_Link") -> None:
+        self._links.discard(link)
+        if not self._links:
+            self._idle.set()
+
+
+class _Link:
+    """Both ends of one connection through the proxy."""
+
+    def __init__(self, proxy: TcpProxy, on_end: Callable[["_Link"], None]) -> None:
+        self.proxy = proxy
+        self.lost = False
+        """Whether bytes were swallowed, so that nothing after them makes sense."""
+        self._on_end = on_end
+        on_request, self._on_reply = proxy.tap(self)
+        self.client = _End(self, on_request)
+        self.upstream = _End(self, self._reply)
+        self.client.peer, self.upstream.peer = self.upstream, self.client
+
+    def _reply(self, chunk: bytes) -> bytes | None:
+        passed_on = self._on_reply(chunk)
+        return None if passed_on is None else self.proxy.on_reply(passed_on)
+
+    def cut(self) -> None:
+        self.abort()
+
+    def silence(self) -> None:
+        self.lost = True
+
+    def swallows(self) -> bool:
+        self.lost = self.lost or self.proxy.black_hole
+        return self.lost
+
+    def ended(self, error: Exception | None) -> None:
+        """One of the ends is gone: so is the other, unless nobody can tell it."""
+        if self.proxy.black_hole and self._standing():
+            return
+        if error is not None:
+            self.linger_zero()
+        self.close_if_half_closed()
+
+    def close_if_half_closed(self) -> None:
+        standing = self._standing()
+        if not standing:
+            self._on_end(self)
+        elif len(standing) == 1 or self.client.finished or self.upstream.finished:
+            self.abort()
+
+    def close(self) -> None:
+        for transport in self._standing():
+            transport.close()
+
+    def abort(self) -> None:
+        for transport in self._standing():
+            transport.abort()
+
+    def linger_zero(self) -> None:
+        for transport in self._standing():
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+
+    def _standing(self) -> list[asyncio.Transport]:
+        ends = (self.client.transport, self.upstream.transport)
+        return [transport for transport in ends if transport is not None]
+
+
+class _End(asyncio.Protocol):
+    """One end of a link. What it receives is under way for a while, then sent to its peer."""
+
+    peer: "_End"
+
+    def __init__(self, link: _Link, hook: Hook) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.finished = False
+        """Whether it has sent its last byte."""
+        self._link = link
+        self._hook = hook
+        self._under_way: deque[tuple[float, bytes]] = deque()
+        self._under_way_bytes = 0
+        self.accepts_bytes = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.regulate()
+
+    def data_received(self, data: bytes) -> None:
+        self._send_on_its_way(data)
+
+    def eof_received(self) -> bool:
+        self._send_on_its_way(b"")
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self._under_way.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._link.ended(exc)
+
+    def pause_writing(self) -> None:
+        self.accepts_bytes = False
+        self.peer.regulate()
+
+    def resume_writing(self) -> None:
+        self.accepts_bytes = True
+        self.peer.regulate()
+
+    def regulate(self) -> None:
+        """Reads on only while the peer takes it and not too much is under way."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        has_room = self._under_way_bytes < MAX_UNDER_WAY_BYTES
+        if self._link.lost or (self._peer_takes_bytes() and has_room):
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    def _peer_takes_bytes(self) -> bool:
+        return self.peer.transport is not None and self.peer.accepts_bytes
+
+    def _send_on_its_way(self, chunk: bytes) -> None:
+        due = asyncio.get_running_loop().time() + self._link.proxy.delay_s
+        self._under_way.append((due, chunk))
+        self._under_way_bytes += len(chunk)
+        if self._timer is None:
+            self._deliver()
+        self.regulate()
+
+    def _deliver(self) -> None:
+        """Hands over what is due, and comes again for the rest."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._under_way and self._under_way[0][0] <= loop.time():
+            _, chunk = self._under_way.popleft()
+            self._under_way_bytes -= len(chunk)
+            self._hand_over(chunk)
+        if self._under_way:
+            self._timer = loop.call_at(self._under_way[0][0], self._deliver)
+        self.regulate()
+
+    def _hand_over(self, chunk: bytes) -> None:
+        if not chunk:
+            self._hand_over_end()
+        elif not self._link.swallows():
+            passed_on = self._hook(chunk)
+            receiver = self.peer.transport
+            if passed_on is not None and receiver is not None and not receiver.is_closing():
+                receiver.write(passed_on)
+
+    def _hand_over_end(self) -> None:
+        self.finished = True
+        if self._link.swallows():
+            if not self._link.proxy.black_hole:
+                self._link.abort()
+        elif self.peer.finished:
+            self._link.close()
+        elif self.peer.transport is not None and not self.peer.transport.is_closing():
+            with contextlib.suppress(OSError):  # gone, which it will be told
+                self.peer.transport.write_eof()

@@ -1,0 +1,90 @@
+"""What the command line says of itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner
+
+from rogo_async.commands.main import main
+
+COMMANDS = sorted(main.commands)
+
+
+def options(name: str) -> list[click.Option]:
+    return [each for each in main.commands[name].params if isinstance(each, click.Option)]
+
+
+def test_no_command_is_missing() -> None:
+    assert {"run", "plan", "verify", "sweep", "report", "demo"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_every_option_has_help(name: str) -> None:
+    command = main.commands[name]
+    assert command.help
+    assert len(command.help) > 20
+    for option in options(name):
+        assert option.help, f"{name} {option.opts}"
+        assert option.help.rstrip(".") not in {"", option.name}
+    shown = CliRunner().invoke(main, [name, "--help"])
+    assert shown.exit_code == 0
+    for option in options(name):
+        assert option.opts[-1] in shown.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_can_be_made_louder_and_quieter(name: str) -> None:
+    spelled = [spelling for option in options(name) for spelling in option.opts]
+    assert {"-v", "--verbose", "-q", "--quiet"} <= set(spelled)
+    assert len(spelled) == len(set(spelled))
+
+
+def test_the_shell_is_given_a_completion() -> None:
+    said = subprocess.run(
+        [Path(sys.executable).with_name("rogo-async")],
+        env={**os.environ, "_ROGO_ASYNC_COMPLETE": "bash_source"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    checked = subprocess.run(["bash", "-n"], input=said.stdout, text=True, check=False, timeout=60)
+    assert checked.returncode == 0
+    assert "complete -o nosort -F" in said.stdout
+    assert "rogo-async" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "begun", "offered"),
+    [
+        ([], "rep", "report"),
+        ([], "--lim", "--limit"),
+        (["--limit", "3"], "--rep", "--report"),
+        (["run"], "--rep", "--report"),
+        (["verify"], "--sam", "--sample"),
+    ],
+)
+def test_the_completion_offers_what_there_is(before: list[str], begun: str, offered: str) -> None:
+    completion = ShellComplete(main, {}, "rogo-async", "_ROGO_ASYNC_COMPLETE")
+    assert offered in [item.value for item in completion.get_completions(before, begun)]
+
+
+def test_what_few_runs_need_is_not_loaded() -> None:
+    """Drawing, metrics and spans cost a run nothing that does not ask for them."""
+    code = (
+        "import sys, rogo_async.commands.main, rogo_async.pipeline.run\n"
+        "from rogo_async.pipeline.tracing import open_tracer\n"
+        "assert open_tracer({}) is None\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(said.stdout.split())
+    assert "asyncpg" in loaded
+    assert not loaded & {"pygal", "jinja2", "prometheus_client", "opentelemetry"}

@@ -1,0 +1,258 @@
+"""The outage gate: who waits, who goes on, and when the run gives up."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from rogo_async.common.call_stats import Measurements
+from rogo_async.common.errors import Dependency, RowFault, RunStopped, SystemicFault, TransientFault
+from rogo_async.common.errors import FailureCode as Code
+from rogo_async.common.retry import Gate, Patience, until_up
+from rogo_async.common.shutdown import Control, StopReason
+
+QUICK = Patience(
+    first_s=0.001, cap_s=0.002, tries=3, slow_s=0.5, deadline_s=0.05, probe_first_s=0.005
+)
+DEADLINE_S = 5.0
+T = TypeVar("T")
+
+
+class Server:
+    """A dependency that answers by a script; without one it serves."""
+
+    def __init__(self, *faults: Exception | None) -> None:
+        self.script = iter(faults)
+        self.calls = 0
+        self.probes = 0
+        self.up = True
+
+    async def work(self) -> str:
+        self.calls += 1
+        fault = next(self.script, None)
+        if fault is not None:
+            raise fault
+        return "served"
+
+    async def probe(self) -> None:
+        self.probes += 1
+        if not self.up:
+            raise transient()
+
+
+def transient(retry_after_s: float = 0.0) -> TransientFault:
+    return TransientFault(Dependency.STORE, "put", "status 503", retry_after_s)
+
+
+def systemic() -> SystemicFault:
+    return SystemicFault(Dependency.STORE, "put", "status 403")
+
+
+@pytest.fixture
+def control() -> Control:
+    return Control()
+
+
+@pytest.fixture
+def measurements() -> Measurements:
+    return Measurements()
+
+
+def gate(control: Control, measurements: Measurements, limit_s: float = 30.0) -> Gate:
+    return Gate(Dependency.STORE, control, measurements, limit_s, QUICK)
+
+
+async def bounded(work: Coroutine[Any, Any, T]) -> T:
+    async with asyncio.timeout(DEADLINE_S):
+        return await work
+
+
+async def test_a_passing_fault_is_repeated(control: Control, measurements: Measurements) -> None:
+    server = Server(transient(), transient())
+    assert await bounded(gate(control, measurements).call("put", server.work, server.probe))
+    assert (server.calls, server.probes) == (3, 0)
+    assert measurements.retries["store.put"] == 2
+    assert measurements.outages == []
+    assert measurements.latency["store.put"].count == 1
+
+
+async def test_a_retry_waits_as_long_as_the_server_asks(
+    control: Control, measurements: Measurements
+) -> None:
+    server = Server(transient(retry_after_s=0.2))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await bounded(gate(control, measurements).call("put", server.work, server.probe))
+    assert loop.time() - began >= 0.2
+
+
+async def test_a_rows_own_fault_passes_through_untouched(
+    control: Control, measurements: Measurements
+) -> None:
+    server = Server(RowFault(Code.SOURCE_FILE_MISSING, "404"))
+    with pytest.raises(RowFault):
+        await bounded(gate(control, measurements).call("get", server.work, server.probe))
+    assert server.calls == 1
+
+
+@pytest.mark.parametrize("faults", [[transient()] * 3, [systemic()]], ids=["tries", "systemic"])
+async def test_the_gate_closes_for_all_and_opens_after_a_probe(
+    control: Control, measurements: Measurements, faults: list[Exception]
+) -> None:
+    server, other = Server(*faults), Server()
+    server.up = False
+    shared = gate(control, measurements)
+    first = asyncio.create_task(shared.call("put", server.work, server.probe), name="first")
+    while not server.probes:
+        await asyncio.sleep(0.001)
+    second = asyncio.create_task(shared.call("put", other.work, other.probe), name="second")
+    await asyncio.sleep(0.03)
+    assert other.calls == 0
+    assert not measurements.outages[0].ended_s
+    server.up = True
+    assert await bounded(asyncio.wait_for(first, DEADLINE_S)) == "served"
+    assert await second == "served"
+    assert len(measurements.outages) == 1
+    assert measurements.outages[0].ended_s is not None
+    await shared.aclose()
+
+
+async def test_one_outage_lasts_until_a_real_call_succeeds(
+    control: Control, measurements: Measurements
+) -> None:
+    server = Server(*[systemic()] * 5)
+    shared = gate(control, measurements)
+    await bounded(shared.call("put", server.work, server.probe))
+    assert server.probes >= 5
+    assert len(measurements.outages) == 1
+    await shared.aclose()
+
+
+async def test_the_limit_ends_the_run_and_frees_whoever_waits(
+    control: Control, measurements: Measurements
+) -> None:
+    server = Server(*[transient()] * 100)
+    server.up = False
+    shared = gate(control, measurements, limit_s=0.1)
+    waiting = [shared.call("put", server.work, server.probe) for _ in range(3)]
+    ended = await bounded(asyncio.wait_for(_gathered(waiting), DEADLINE_S))
+    assert [type(each) for each in ended] == [RunStopped] * 3
+    assert "store was down for 0.1 s: status 503" in control.reasons[StopReason.OUTAGE]
+    await shared.aclose()
+
+
+async def test_an_operation_that_fails_alone_closes_nothing_and_is_given_up(
+    control: Control, measurements: Measurements
+) -> None:
+    poison, healthy = Server(*[transient()] * 1000), Server()
+    shared = gate(control, measurements)
+
+    async def others() -> None:
+        while True:
+            await shared.call("put", healthy.work, healthy.probe)
+            await asyncio.sleep(0)
+
+    busy = asyncio.create_task(others(), name="others")
+    with pytest.raises(TransientFault):
+        await bounded(shared.call("put", poison.work, poison.probe))
+    busy.cancel()
+    await asyncio.wait({busy})
+    assert measurements.outages == []
+    assert not control.stopping
+
+
+async def test_a_call_that_took_long_to_fail_is_reason_enough_to_probe(
+    control: Control, measurements: Measurements
+) -> None:
+    server = Server()
+
+    async def slow() -> str:
+        if not server.probes:
+            await asyncio.sleep(QUICK.slow_s)
+            raise transient()
+        return "served"
+
+    shared = gate(control, measurements)
+    assert await bounded(shared.call("put", slow, server.probe)) == "served"
+    (outage,) = measurements.outages
+    assert outage.ended_s is not None
+    assert outage.ended_s - outage.began_s >= QUICK.slow_s
+    await shared.aclose()
+
+
+async def test_stopping_ends_the_wait_for_a_closed_gate(
+    control: Control, measurements: Measurements
+) -> None:
+    server = Server(systemic())
+    server.up = False
+    shared = gate(control, measurements)
+    waiting = asyncio.create_task(shared.call("put", server.work, server.probe), name="waiting")
+    while not server.probes:
+        await asyncio.sleep(0.001)
+    control.stop(StopReason.SIGTERM, "told to")
+    with pytest.raises(RunStopped):
+        await asyncio.wait_for(waiting, DEADLINE_S)
+    await shared.aclose()
+
+
+async def test_at_start_a_server_that_is_away_is_waited_for(control: Control) -> None:
+    server = Server(transient(), transient())
+    assert await bounded(until_up(server.work, control, 5.0, QUICK)) == "served"
+    assert server.calls == 3
+
+
+async def test_at_start_patience_ends_at_the_limit(control: Control) -> None:
+    server = Server(*[transient()] * 10_000)
+    with pytest.raises(TransientFault):
+        await bounded(until_up(server.work, control, 0.05, QUICK))
+
+
+async def test_at_start_a_refusal_is_not_waited_for(control: Control) -> None:
+    server = Server(systemic())
+    with pytest.raises(SystemicFault):
+        await bounded(until_up(server.work, control, 5.0, QUICK))
+    assert server.calls == 1
+
+
+async def _gathered(work: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+    return await asyncio.gather(*work, return_exceptions=True)
+
+
+async def test_a_run_that_ends_within_a_call_does_not_end_the_outage(
+    control: Control, measurements: Measurements
+) -> None:
+    async def ends() -> None:
+        raise RunStopped
+
+    server = Server()
+    one = gate(control, measurements)
+    one.close(transient(), server.probe)
+    with pytest.raises(RunStopped):
+        await bounded(one.call("put", ends, server.probe))
+    await one.aclose()
+    (outage,) = measurements.outages
+    assert outage.ended_s is None
+
+
+async def test_who_waited_at_the_gate_goes_on_one_after_another(
+    control: Control, measurements: Measurements
+) -> None:
+    passed: list[float] = []
+
+    async def work() -> None:
+        passed.append(asyncio.get_running_loop().time())
+
+    server = Server()
+    patience = replace(QUICK, spread_s=0.5)
+    one = Gate(Dependency.STORE, control, measurements, 30.0, patience)
+    one.close(transient(), server.probe)
+    await bounded(_all(one, work, server))
+    await one.aclose()
+    assert len(passed) == 50
+    assert max(passed) - min(passed) > 0.1
+
+
+async def _all(one: Gate, work: Callable[[], Coroutine[Any, Any, None]], server: Server) -> None:
+    await asyncio.gather(*(one.call("put", work, server.probe) for _ in range(50)))

@@ -1,0 +1,180 @@
+"""Settings from the environment: all faults at once, and no secret in any of them (SPEC §4)."""
+
+from pathlib import Path
+
+import pytest
+
+from rogo_async.common.errors import SetupError
+from rogo_async.common.settings import load_settings
+
+SECRET = "c4nary-s3cret"
+SOUND = {
+    "DATABASE_URL": f"postgresql://writer:{SECRET}@db.example:5432/marking",
+    "DATA_WAREHOUSE_CONNECTION_STRING": f"DRIVER={{x}};SERVER=w;PWD={SECRET}",
+    "AZURE_STORAGE_CONNECTION_STRING": f"AccountName=a;AccountKey={SECRET}",
+    "ROGO_SOURCE_HOSTS": "files.example",
+    "ROGO_SOURCE_SAS_TOKEN": f"?sv=1&sig={SECRET}",
+    "ROGO_CONTAINER": "submissions",
+    "ROGO_INSTANCE_ID": "inst",
+    "ROGO_CONSUMER_KEY": "key",
+    "ROGO_CONSUMER_NAME": "Name of it",
+    "ROGO_RETURN_URL_BASE": "https://lms.example/r/",
+}
+FILES = ("https", "files.example", 443)
+
+
+@pytest.fixture(autouse=True)
+def sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A complete environment and a directory without a .env."""
+    for name in (*SOUND, "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in SOUND.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+
+def problems() -> tuple[str, ...]:
+    with pytest.raises(SetupError) as caught:
+        load_settings()
+    assert SECRET not in str(caught.value)
+    return caught.value.problems
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings()
+    assert settings.rogo_version_prefixes == ("24", "25")
+    assert settings.rogo_data_dir == Path()
+    assert settings.rogo_progress_interval == 10
+    assert settings.rogo_write_interval == 5
+    assert settings.rogo_outage_limit == 900
+    assert settings.rogo_max_duration is None
+    assert settings.rogo_keep_runs == 30
+    assert settings.rogo_migration_user_id is None
+    assert settings.pg_pool_size == 20
+    assert settings.warehouse_pool_size == 4
+    assert settings.lms.consumer_name == "Name of it"
+
+
+def test_pools_are_no_larger_than_the_concurrency(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROGO_CONCURRENCY", "3")
+    settings = load_settings()
+    assert (settings.pg_pool_size, settings.warehouse_pool_size) == (3, 3)
+    monkeypatch.setenv("ROGO_PG_POOL_SIZE", "7")
+    assert load_settings().pg_pool_size == 7
+
+
+@pytest.mark.parametrize("name", [n for n in SOUND if n != "ROGO_SOURCE_SAS_TOKEN"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_required_setting_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    empty: bool,
+) -> None:
+    if empty:
+        monkeypatch.setenv(name, " " if name.startswith("ROGO_CONSUMER") else "")
+    else:
+        monkeypatch.delenv(name)
+    (problem,) = problems()
+    assert name in problem
+    assert "missing" in problem or "empty" in problem
+
+
+def test_every_fault_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"mysql://u:{SECRET}@h/x")
+    monkeypatch.setenv("ROGO_CONCURRENCY", SECRET)
+    monkeypatch.setenv("ROGO_OUTAGE_LIMIT", "-1")
+    monkeypatch.setenv("ROGO_SOURCE_HOSTS", f"https://u:{SECRET}@files.example")
+    monkeypatch.setenv("ROGO_CONTAINER", "Not A Name")
+    monkeypatch.setenv("ROGO_LOG_FORMAT", "xml")
+    monkeypatch.delenv("ROGO_INSTANCE_ID")
+    names = [problem.partition(":")[0] for problem in problems()]
+    assert sorted(names) == [
+        "DATABASE_URL",
+        "ROGO_CONCURRENCY",
+        "ROGO_CONTAINER",
+        "ROGO_INSTANCE_ID",
+        "ROGO_LOG_FORMAT",
+        "ROGO_OUTAGE_LIMIT",
+        "ROGO_SOURCE_HOSTS",
+    ]
+
+
+def test_no_secret_is_in_what_is_printed() -> None:
+    assert SECRET not in repr(load_settings())
+    assert SECRET not in str(load_settings())
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ROGO_CONSUMER_KEY")
+    (tmp_path / ".env").write_text("ROGO_CONSUMER_KEY='of the file'\nROGO_CONTAINER=other\n")
+    settings = load_settings()
+    assert settings.rogo_consumer_key == "of the file"
+    assert settings.rogo_container == "submissions"
+
+
+def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
+    assert problems()[0].startswith(".env: ")
+
+
+def test_a_name_and_a_key_make_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "markingfiles")
+    assert load_settings().azure_storage_account_name == "markingfiles"
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "bad name")
+    assert problems()[0].startswith("AZURE_STORAGE_ACCOUNT_NAME")
+
+
+def test_a_token_goes_to_its_only_host() -> None:
+    assert load_settings().source_sas == {FILES: f"sv=1&sig={SECRET}"}
+
+
+def test_with_several_hosts_each_token_names_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROGO_SOURCE_HOSTS", "files.example, http://127.0.0.1:10000")
+    assert "host=token" in problems()[0]
+    monkeypatch.setenv(
+        "ROGO_SOURCE_SAS_TOKEN", "http://127.0.0.1:10000=sv=1&sig=a files.example=?sv=2&sig=b"
+    )
+    assert load_settings().source_sas == {
+        ("http", "127.0.0.1", 10000): "sv=1&sig=a",
+        FILES: "sv=2&sig=b",
+    }
+    monkeypatch.setenv("ROGO_SOURCE_SAS_TOKEN", f"other.example={SECRET}")
+    assert problems()
+
+
+@pytest.mark.parametrize(
+    ("url", "checked"),
+    [
+        ("postgresql://u:p@db.example/x", True),
+        ("postgres://u:p@db.example/x?sslmode=verify-full", True),
+        ("postgresql://u:p@db.example/x?sslmode=require", False),
+        ("postgresql://u:p@db.example/x?sslmode=disable", False),
+        ("postgresql://u:p@db.example/x?sslrootcert=system", True),
+        ("postgresql://u:p@db.example/x?sslmode=verify-full&sslrootcert=system", True),
+        ("postgresql://u:p@127.0.0.1/x", False),
+        ("postgresql://u:p@localhost/x", False),
+        ("postgresql://u:p@[::1]/x", False),
+    ],
+)
+def test_certificates_are_checked_unless_the_url_or_the_place_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, url: str, *, checked: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    context = load_settings().target_ssl
+    assert (context is not None) is checked
+    if context is not None:
+        assert context.check_hostname
+
+
+def test_a_certificate_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db.example/x?sslrootcert=/none/ca.pem")
+    (problem,) = problems()
+    assert problem.startswith("DATABASE_URL: one of sslrootcert")
+
+
+def test_a_driver_in_the_scheme_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://u:p@127.0.0.1/x")
+    assert load_settings().target_dsn == "postgresql://u:p@127.0.0.1/x"

@@ -1,0 +1,169 @@
+"""The known answer, held against examples worked out by hand from the contract."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from rogo_async.common.errors import SkipCode
+from rogo_async.demo.checks.expected import ExpectedSubmission
+from rogo_async.demo.checks.expected_rules import ExpectedEnforcement, final_enforcements
+from rogo_async.demo.dataset.builder import World
+from rogo_async.demo.dataset.dataset import DEMO_LMS, generate
+from rogo_async.demo.dataset.reference_data import ADMIN_ID, COURSES, LEVELS, reference_rows
+from rogo_async.demo.dataset.row_groups import RIVALS, SKIPPED
+from rogo_async.demo.dataset.valid_variants import find_malpractice
+from rogo_async.demo.dataset.writers import report_rows, submission_cells
+from rogo_async.rules.records import Status
+
+AZURE = "http://127.0.0.1:1234/account/rogo-source"
+SCRIPTED = "http://127.0.0.1:5678"
+
+
+@pytest.fixture
+def world() -> World:
+    return World(1, AZURE, SCRIPTED, DEMO_LMS)
+
+
+def test_the_rows_of_a_submission(world: World) -> None:
+    in_february, in_march = (datetime(2025, month, 1, 12, tzinfo=UTC) for month in (2, 3))
+    case = world.sound(42, COURSES[0])
+    case.first_name, case.surname, case.assessment_id = "Zoë Ann", "O'Neill", "3LM01-7"
+    case.approved, case.modified = None, in_march.replace(tzinfo=None)
+    case.inserted = in_february.replace(tzinfo=None)
+    case.files = [
+        world.learner_file(42, "Essay.docx", size_bytes=1_200_000),
+        world.marker_file(42, "pdf"),
+        world.marker_file(42),
+    ]
+    submission = ExpectedSubmission(case, DEMO_LMS)
+    row = submission.assignment_submission()
+    assert row["full_name"] == "Zoë Ann O'Neill"
+    assert row["submitted_at"] == row["created_at"] == in_february
+    assert row["updated_at"] == in_march
+    assert row["context_id"] == f"lms-demo-0042::{case.ti_section_id}"
+    names = [file.row["file_name"] for file in submission.files()]
+    assert names == [
+        "Essay.docx",
+        "3LM01-7_Zo__Ann-O_Neill_feedback_1.pdf",
+        "3LM01-7_Zo__Ann-O_Neill_feedback_2.docx",
+    ]
+    assert submission.files()[0].row["file_size"] == "1.1 MB"
+    assert [file.exact_tail is not None for file in submission.files()] == [True] * 3
+
+
+def test_the_row_that_is_skipped_as_a_duplicate_is_the_earlier_one(world: World) -> None:
+    unit = next(unit for unit in SKIPPED if unit.rows == 2)
+    earlier, later = unit.make(world, [5, 6])
+    assert earlier.code is SkipCode.DUPLICATE_ROW
+    assert later.status is Status.MIGRATED
+    assert submission_cells(earlier)[4] == submission_cells(later)[4]
+
+
+def stands(world: World, *cases_of: int) -> list[ExpectedEnforcement]:
+    """The enforcement rows in the end when a group of RIVALS is all there is."""
+    (number,) = cases_of
+    unit = RIVALS[number]
+    cases = unit.make(world, range(1, unit.rows + 1))
+    final = final_enforcements(
+        world.target.get("malpractice_enforcements", ()),
+        [ExpectedSubmission(c, DEMO_LMS) for c in cases if c.status is Status.MIGRATED],
+    )
+    return [row for rows in final.values() for row in rows]
+
+
+def said(row: ExpectedEnforcement) -> tuple[object, object]:
+    return row.columns["attempt_number"], row.columns["enforced_max_attempts"]
+
+
+def test_the_highest_attempt_number_stands(world: World) -> None:
+    (row,) = stands(world, 0)
+    assert said(row) == (3, 3)
+    assert row.columns["malpractice_level_id"] == LEVELS["Severe"]
+    assert row.row_id is None
+
+
+def test_on_a_tie_the_lowest_limit_stands(world: World) -> None:
+    (row,) = stands(world, 1)
+    assert said(row) == (2, 2)
+
+
+def test_a_row_of_the_platform_that_outranks_stays_as_it_is(world: World) -> None:
+    (row,) = stands(world, 2)
+    assert (said(row), row.attempt) == ((3, 3), None)
+    assert row.columns["context_title"] == "Entered by hand"
+
+
+def test_a_row_of_the_platform_that_is_outranked_is_updated(world: World) -> None:
+    (row,) = stands(world, 3)
+    assert said(row) == (3, 4)
+    assert row.row_id is not None
+    assert row.columns["rule_applied_by"] == ADMIN_ID
+
+
+def test_on_a_full_tie_the_lowest_attempt_stands(world: World) -> None:
+    (row,) = stands(world, 4)
+    assert (said(row), row.attempt) == ((2, 3), 1)
+
+
+def test_no_limit_ranks_below_a_limit(world: World) -> None:
+    (row,) = stands(world, 5)
+    assert said(row) == (1, 3)
+
+
+def test_no_attempt_number_ranks_lowest(world: World) -> None:
+    (row,) = stands(world, 6)
+    assert (said(row), row.attempt) == ((1, 3), 1)
+
+
+def test_of_several_rows_the_highest_is_updated_and_the_others_stay(world: World) -> None:
+    rows = stands(world, 7)
+    assert sorted(said(row) == (2, 2) for row in rows) == [False, True]
+    assert (None, None) in [said(row) for row in rows]
+
+
+def test_a_row_that_fails_claims_nothing(world: World) -> None:
+    (row,) = stands(world, len(RIVALS) - 1)
+    assert said(row) == (1, 3)
+
+
+def test_grades_of_the_seventh_level_are_renamed(world: World) -> None:
+    seventh = [world.sound(n, course) for n in range(200) for course in COURSES[7:8]]
+    assert {case.course.code[0] for case in seventh} == {"7"}
+    renamed = {case.grade.strip().lower(): case.final_grade for case in seventh}
+    assert renamed["pass"] == "Low Pass"
+    assert renamed["merit"] == "Pass"
+    assert renamed["distinction"] == "High Pass"
+    assert renamed["fail"] == "Refer"
+
+
+def test_malpractice_keeps_the_grade_as_found(world: World) -> None:
+    case = world.sound(9)
+    case.attempt_number = 2
+    find_malpractice(case, " Malpractice – moderate, first offence ", "Moderate")
+    grade = ExpectedSubmission(case, DEMO_LMS).grade()
+    assert grade["final_grade"] == "Refer"
+    assert grade["malpractice_notes"] == "Malpractice – moderate, first offence"
+    assert report_rows(case)[0]["Grade"] == " Malpractice – moderate, first offence "
+
+
+def test_the_older_admin_is_the_one_that_counts() -> None:
+    admins = [row for row in reference_rows()["users"] if row["role"] == "admin"]
+    oldest = min(admins, key=lambda row: str(row["created_at"]))
+    assert len(admins) == 2
+    assert oldest["id"] == ADMIN_ID
+
+
+def test_assessment_codes_are_unique_and_of_every_kind() -> None:
+    codes = [str(row["code"]) for row in reference_rows()["assessments"]]
+    assert len(set(codes)) == len(codes)
+    assert {"3", "4", "5", "7"} <= {course.code[0] for course in COURSES}
+    assert any(course.code[0].isalpha() for course in COURSES)
+
+
+def test_enforcements_are_expected_for_every_kind_of_standing_row() -> None:
+    final = generate(2_000, 7, AZURE, SCRIPTED).expected_enforcements
+    rows = [row for rows in final.values() for row in rows]
+    assert any(row.attempt is None for row in rows)
+    assert any(row.attempt is not None and row.row_id is not None for row in rows)
+    assert any(row.attempt is not None and row.row_id is None for row in rows)
+    assert max(len(rows) for rows in final.values()) == 2

@@ -1,0 +1,53 @@
+"""A line of the journal is whole on disk, or the change that it is for is not made."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from rogo_async.common.errors import DataDirFull
+from rogo_async.destination.postgres.undo_log import Journal
+
+FEW_BYTES = 300
+FULL = f"""
+import asyncio, resource, signal, sys
+from pathlib import Path
+from rogo_async.common.errors import DataDirFull
+from rogo_async.destination.postgres.undo_log import Journal
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({FEW_BYTES}, {FEW_BYTES}))
+journal = Journal(Path(sys.argv[1]))
+asyncio.run(journal.keep("enforcement", 1, {{"id": "x" * 50}}))
+for _ in range(2):
+    try:
+        asyncio.run(journal.keep("enforcement", 2, {{"id": "y" * {FEW_BYTES}}}))
+    except DataDirFull:
+        continue
+    sys.exit("a line that does not fit was kept")
+"""
+
+
+def test_a_line_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "x.journal.jsonl"
+    subprocess.run([sys.executable, "-c", FULL, str(path)], check=True, timeout=30)
+    lines = path.read_bytes().splitlines()
+    assert [orjson.loads(line)["attempt"] for line in lines] == [1]
+    assert path.read_bytes().endswith(b"\n")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_lines_follow_one_another(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "x.journal.jsonl")
+    await asyncio.gather(*(journal.keep("enforcement", n, {"n": n}) for n in range(20)))
+    lines = (tmp_path / "x.journal.jsonl").read_bytes().splitlines()
+    assert sorted(orjson.loads(line)["before"]["n"] for line in lines) == list(range(20))
+
+
+async def test_a_directory_that_is_gone_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DataDirFull, match=os.strerror(2)):
+        await Journal(tmp_path / "no" / "x").keep("enforcement", 1, {})

@@ -1,0 +1,154 @@
+"""The single writer: what is counted is what is on disk."""
+
+import asyncio
+import csv
+import io
+import resource
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rogo_async.common.errors import FailureCode, SkipCode
+from rogo_async.common.files import AppendFile, csv_of
+from rogo_async.common.shutdown import Control, StopReason
+from rogo_async.pipeline.writer import MIGRATED_COLUMNS, KnownFailures, RunLedger
+from rogo_async.reporting.summary import Tally
+from rogo_async.rules.records import Outcome, Receipt, SourceRow, Status
+
+DEADLINE_S = 5.0
+
+
+def row(*cells: str) -> SourceRow:
+    return SourceRow(2, cells, None, *[""] * 11)
+
+
+def failure(attempt: int | None, *cells: str) -> Outcome:
+    code = FailureCode.REPORT_MISSING
+    return Outcome(row(*cells), Status.FAILED, attempt, code, 'none, "really"\nnone')
+
+
+def migrated(attempt: int) -> Outcome:
+    receipt = Receipt(attempt, f"rogo_{attempt}_x", "s", "r", "u", "c")
+    return Outcome(row("a"), Status.MIGRATED, attempt, receipt=receipt)
+
+
+def skip() -> Outcome:
+    return Outcome(row("a"), Status.SKIPPED, 3, SkipCode.DUPLICATE_ROW)
+
+
+class Desk:
+    """A ledger on two files, its writer at work."""
+
+    def __init__(self, folder: Path, interval_s: float = 0.01) -> None:
+        self.failed = AppendFile(folder / "failed.csv")
+        self.migrated = AppendFile(folder / "migrated.csv")
+        self.control = Control()
+        self.known = KnownFailures()
+        self.ledger = RunLedger(
+            self.migrated, self.failed, Tally(total=10), self.known, self.control, interval_s
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.failed.open(["A", "B", "Error"])
+        await self.migrated.open(MIGRATED_COLUMNS)
+        self.writing = asyncio.create_task(self.ledger.write_all(), name="writer")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.ledger.finish()
+        await asyncio.wait_for(self.writing, DEADLINE_S)
+        await self.failed.close()
+        await self.migrated.close()
+
+
+def lines(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+async def test_outcomes_are_written_and_counted(tmp_path: Path) -> None:
+    async with Desk(tmp_path) as desk:
+        desk.known.add(1, ["x", "y"])
+        await desk.ledger.record([failure(1, "x", "y,\n"), failure(2, "", "z"), skip()])
+        await desk.ledger.record([migrated(7)])
+        await desk.ledger.record([])
+    assert lines(tmp_path / "failed.csv") == [
+        ["A", "B", "Error"],
+        ["x", "y,\n", 'report_missing: none, "really"\nnone'],
+        ["", "z", 'report_missing: none, "really"\nnone'],
+    ]
+    assert lines(tmp_path / "migrated.csv")[1:] == [["7", "rogo_7_x", "s", "r", "u", "c"]]
+    tally = desk.ledger.tally
+    assert tally.by_status == {Status.FAILED: 2, Status.SKIPPED: 1, Status.MIGRATED: 1}
+    assert tally.by_code == {"report_missing": 2, "duplicate_row": 1}
+    assert (tally.done, tally.failed_new) == (4, 1)
+    for name in ("failed.csv", "migrated.csv"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+async def test_a_finished_row_is_on_disk_within_the_interval(tmp_path: Path) -> None:
+    async with Desk(tmp_path, interval_s=0.05) as desk:
+        await desk.ledger.record([failure(1, "x", "y")])
+        async with asyncio.timeout(DEADLINE_S):
+            while not desk.ledger.tally.done:
+                await asyncio.sleep(0.01)
+        assert len(lines(tmp_path / "failed.csv")) == 2
+
+
+async def test_nothing_is_counted_before_it_is_written(tmp_path: Path) -> None:
+    async with Desk(tmp_path, interval_s=3600) as desk:
+        await desk.ledger.record([failure(1, "x", "y")])
+        await asyncio.sleep(0.05)
+        assert desk.ledger.tally.done == 0
+        assert desk.ledger.handed_over[Status.FAILED] == 1
+    assert desk.ledger.tally.done == 1
+
+
+@pytest.fixture
+def small_files() -> Iterator[int]:
+    """No file of this process may grow beyond so many bytes: what a full disk does to a write."""
+    limit = 4_096
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_full_disk_stops_the_run_and_tears_no_line(
+    tmp_path: Path, small_files: int
+) -> None:
+    async with Desk(tmp_path) as desk:
+        await desk.ledger.record([failure(1, "x", "y")])
+        async with asyncio.timeout(DEADLINE_S):
+            while not desk.ledger.tally.done:
+                await asyncio.sleep(0.01)
+        await desk.ledger.record([failure(2, "x" * small_files, "y"), skip()])
+        await asyncio.wait_for(desk.control.stopped(), DEADLINE_S)
+        await desk.ledger.record([failure(3, "x", "y"), migrated(4)])
+    assert "failed.csv cannot be written" in desk.control.reasons[StopReason.DISK]
+    assert [line[0] for line in lines(tmp_path / "failed.csv")] == ["A", "x"]
+    assert desk.ledger.tally.by_status == {
+        Status.FAILED: 1,
+        Status.SKIPPED: 1,
+        Status.MIGRATED: 1,
+    }
+
+
+def test_rows_without_an_attempt_are_known_by_their_cells() -> None:
+    known = KnownFailures()
+    known.add(None, ["a", "b"])
+    known.add(5, ["c"])
+    assert known.has(failure(None, "a", "b"))
+    assert not known.has(failure(None, "a", "c"))
+    assert known.has(failure(5, "other cells"))
+    assert not known.has(failure(6, "c"))
+
+
+@given(st.lists(st.lists(st.text('a\r\n",; é'), min_size=2, max_size=4), max_size=4))
+def test_what_is_written_is_read_back_cell_by_cell(rows: list[list[str]]) -> None:
+    assert list(csv.reader(io.StringIO(csv_of(rows), newline=""), strict=True)) == rows

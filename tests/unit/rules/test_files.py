@@ -1,0 +1,266 @@
+"""SPEC §3 rule 14, as far as it can be told before a file is fetched, and blob names (§2)."""
+
+import re
+from uuid import NAMESPACE_DNS, uuid5
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.rules.files import blob_name, content_type, plan_files, size_text
+from rogo_async.rules.records import FileKind, FileRef
+from tests.unit.rules.builders import ALLOW, a_ref, a_row, fault
+
+GOOD = "https://good.example/c"
+SUBMISSION = str(uuid5(NAMESPACE_DNS, "rules"))
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+
+def feedback_names(count_or_urls: int | str, **changes: str) -> list[str]:
+    urls = (
+        count_or_urls
+        if isinstance(count_or_urls, str)
+        else ",".join(f"{GOOD}/{number}.docx" for number in range(count_or_urls))
+    )
+    row = a_row(learner_urls="", learner_file_names="", marker_urls=urls, **changes)
+    return [ref.name for ref in plan_files(row, "3CODE", ALLOW)]
+
+
+def test_learner_files_first_then_feedback() -> None:
+    row = a_row(
+        learner_file_names="One.DOCX,two",
+        learner_urls=f"{GOOD}/1.docx,{GOOD}/2,x.pdf",
+        marker_urls=f"{GOOD}/3.PDF?sig=a%2Bb",
+    )
+    assert plan_files(row, "3CODE", ALLOW) == (
+        FileRef(FileKind.SUBMISSION, 1, "One.DOCX", "docx", DOCX, f"{GOOD}/1.docx"),
+        FileRef(FileKind.SUBMISSION, 2, "two", "", "application/octet-stream", f"{GOOD}/2,x.pdf"),
+        FileRef(
+            FileKind.FEEDBACK,
+            3,
+            "A1_Ada-Lovelace_feedback.pdf",
+            "pdf",
+            "application/pdf",
+            f"{GOOD}/3.PDF?sig=a%2Bb",
+        ),
+    )
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_no_files_of_either_kind(blank: str) -> None:
+    row = a_row(learner_urls=blank, marker_urls=blank)
+    fault(FailureCode.FILES_MISSING, lambda: plan_files(row, "3", ALLOW))
+
+
+@pytest.mark.parametrize("kind", ["learner_urls", "marker_urls"])
+def test_one_kind_is_enough(kind: str) -> None:
+    row = a_row(**{"learner_urls": "", "marker_urls": "", kind: f"{GOOD}/a.docx"})
+    (ref,) = plan_files(row, "3", ALLOW)
+    expected = FileKind.SUBMISSION if kind == "learner_urls" else FileKind.FEEDBACK
+    assert (ref.kind, ref.order) == (expected, 1)
+
+
+@pytest.mark.parametrize("kind", ["learner_urls", "marker_urls"])
+def test_every_address_is_checked(kind: str) -> None:
+    row = a_row(**{kind: f"{GOOD}/a.docx,https://good.example.evil.test/b.docx"})
+    fault(FailureCode.SOURCE_NOT_ALLOWED, lambda: plan_files(row, "3", ALLOW))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "A1_Ada-Lovelace_feedback.docx"),
+        ({"assessment_id": ""}, "3CODE_Ada-Lovelace_feedback.docx"),
+        ({"first_name": "Zoë Ann", "surname": "O'Neil"}, "A1_Zo__Ann-O_Neil_feedback.docx"),
+        ({"first_name": "a-b_c", "surname": "../x"}, "A1_a-b_c-___x_feedback.docx"),
+        ({"first_name": "李", "surname": ""}, "A1__-_feedback.docx"),
+    ],
+)
+def test_a_single_feedback_is_named_without_a_number(changes: dict[str, str], name: str) -> None:
+    assert feedback_names(1, **changes) == [name]
+
+
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_several_feedbacks_are_numbered_from_one(count: int) -> None:
+    assert feedback_names(count) == [
+        f"A1_Ada-Lovelace_feedback_{number}.docx" for number in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "extension"),
+    [
+        (f"{GOOD}/a.PDF", "pdf"),
+        (f"{GOOD}/a.b.mp4?sig=x.y", "mp4"),
+        (f"{GOOD}/a%2Epdf", "pdf"),
+        (f"{GOOD}/a", "docx"),
+        (f"{GOOD}.d/a", "docx"),
+        (f"{GOOD}/a.", "docx"),
+        (f"{GOOD}/a.p df", "docx"),
+        (f"{GOOD}/a.pdf%20x", "docx"),
+        (f"{GOOD}/a.{'x' * 10}", "x" * 10),
+        (f"{GOOD}/a.{'x' * 11}", "docx"),
+        (f"{GOOD}/a.é", "docx"),
+        (f"{GOOD}/a.\N{KELVIN SIGN}", "docx"),
+        ("https://good.example", "docx"),
+    ],
+)
+def test_feedback_has_the_extension_of_its_address(url: str, extension: str) -> None:
+    assert feedback_names(url) == [f"A1_Ada-Lovelace_feedback.{extension}"]
+
+
+@pytest.mark.parametrize(
+    ("extension", "expected"),
+    [
+        ("docx", DOCX),
+        ("DOCX", DOCX),
+        ("doc", "application/msword"),
+        ("pdf", "application/pdf"),
+        ("txt", "text/plain"),
+        ("rtf", "application/rtf"),
+        ("odt", "application/vnd.oasis.opendocument.text"),
+        ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        ("xls", "application/vnd.ms-excel"),
+        ("pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+        ("ppt", "application/vnd.ms-powerpoint"),
+        ("csv", "text/csv"),
+        ("png", "image/png"),
+        ("jpg", "image/jpeg"),
+        ("jpeg", "image/jpeg"),
+        ("svg", "image/svg+xml"),
+        ("html", "text/html"),
+        ("zip", "application/zip"),
+        ("mp3", "audio/mpeg"),
+        ("mp4", "video/mp4"),
+        ("msg", "application/vnd.ms-outlook"),
+        ("", "application/octet-stream"),
+        ("exe", "application/octet-stream"),
+        ("é", "application/octet-stream"),
+    ],
+)
+def test_content_type(extension: str, expected: str) -> None:
+    assert content_type(extension) == expected
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        "gif",
+        "webp",
+        "htm",
+        "xml",
+        "json",
+        "7z",
+        "rar",
+        "m4a",
+        "wav",
+        "mov",
+        "avi",
+        "webm",
+        "eml",
+        "py",
+        "java",
+    ],
+)
+def test_content_types_that_are_known(extension: str) -> None:
+    assert re.fullmatch(
+        r"(application/(?!octet-stream)|audio/|image/|message/|text/|video/)[a-z0-9.+-]+",
+        content_type(extension),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "extension", "safe"),
+    [
+        ("essay.docx", "docx", "essay.docx"),
+        ("Essay.DOCX", "docx", "Essay.docx"),
+        ("My essay (1).docx", "docx", "My_essay__1_.docx"),
+        ("é.pdf", "pdf", "_.pdf"),
+        ("a/b\\c.pdf", "pdf", "a_b_c.pdf"),
+        ("../../etc/passwd", "", "_._etc_passwd"),
+        ("a..b...docx", "docx", "a.b.docx"),
+        (".hidden", "hidden", "file.hidden"),
+        ("...", "", "file"),
+        ("", "", "file"),
+        (".docx", "docx", "file.docx"),
+        ("a.tar.gz", "gz", "a.tar.gz"),
+        ("noext", "", "noext"),
+        ("ends.", "", "ends"),
+        ("a\x00b\n.txt", "txt", "a_b_.txt"),
+        ("%2e%2e.txt", "txt", "_2e_2e.txt"),
+        ("x" * 300 + ".docx", "docx", "x" * 195 + ".docx"),
+        ("x" * 300, "", "x" * 200),
+        ("x" * 194 + "..y.docx", "docx", "x" * 194 + ".docx"),
+    ],
+)
+def test_the_safe_name_of_a_blob(name: str, extension: str, safe: str) -> None:
+    found = blob_name(7, SUBMISSION, a_ref(name, extension, order=3))
+    assert found == f"LTI_Uploads/rogo_7/{SUBMISSION}/3_{safe}"
+
+
+def test_feedback_lies_in_a_folder_of_its_own() -> None:
+    found = blob_name(12, SUBMISSION, a_ref("f.docx", kind=FileKind.FEEDBACK, order=2))
+    assert found == f"Marker_files/rogo_12/{SUBMISSION}/2_f.docx"
+
+
+HOSTILE = st.text() | st.text("./\\%\x00\n\x85aA\u202e", max_size=400)
+BLOB_NAME = re.compile(
+    rf"(LTI_Uploads|Marker_files)/rogo_[0-9]+/{SUBMISSION}/[0-9]+_[A-Za-z0-9_-][A-Za-z0-9._-]*"
+)
+
+
+@given(HOSTILE, HOSTILE, st.sampled_from(FileKind), st.integers(1, 2**31 - 1))
+def test_a_blob_name_is_safe_whatever_the_input(
+    name: str, extension: str, kind: FileKind, attempt: int
+) -> None:
+    found = blob_name(attempt, SUBMISSION, a_ref(name, extension, kind=kind, order=999_999))
+    assert BLOB_NAME.fullmatch(found)
+    assert ".." not in found
+    assert not found.endswith(".")
+    assert len(found) < 1_024
+
+
+@given(HOSTILE, HOSTILE, HOSTILE, HOSTILE, st.text("./\\%Aéx", max_size=30))
+def test_planned_files_have_safe_blob_names_and_extensions(
+    first: str, surname: str, assessment_id: str, names: str, tail: str
+) -> None:
+    row = a_row(
+        first_name=first,
+        surname=surname,
+        assessment_id=assessment_id,
+        learner_file_names=names,
+        learner_urls=f"{GOOD}/{tail}",
+        marker_urls=f"{GOOD}/{tail},{GOOD}/b{tail}",
+    )
+    try:
+        refs = plan_files(row, "3", ALLOW)
+    except RowFault as raised:
+        assert raised.code is FailureCode.SOURCE_NOT_ALLOWED
+        assert "\\" in tail
+        return
+    assert [ref.order for ref in refs] == [1, 2, 3]
+    for ref in refs:
+        assert ref.name
+        assert re.fullmatch(r"([a-z0-9]{1,10})?", ref.extension)
+        assert ref.content_type == content_type(ref.extension)
+        found = blob_name(7, SUBMISSION, ref)
+        assert BLOB_NAME.fullmatch(found)
+        assert ".." not in found
+        if ref.extension:
+            assert found.endswith(f".{ref.extension}")
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0.0 MB"),
+        (1, "0.0 MB"),
+        (104_858, "0.1 MB"),
+        (1_048_576, "1.0 MB"),
+        (1_258_291, "1.2 MB"),
+        (2 * 1024**3, "2048.0 MB"),
+    ],
+)
+def test_size_text(size_bytes: int, text: str) -> None:
+    assert size_text(size_bytes) == text

@@ -1,0 +1,140 @@
+"""SPEC §3 rules 8 and 9."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rogo_async.common.errors import FailureCode
+from rogo_async.rules.records import Score
+from rogo_async.rules.warehouse_rows import require_report, require_scores
+from tests.unit.rules.builders import a_report, a_score, fault
+
+REQUIRED = [
+    ("exercise", "Exercise"),
+    ("ti_user_id", "TIUserId"),
+    ("ti_section_id", "TISectionId"),
+    ("marks", "MarksAchieved or MarksAwarded"),
+    ("marks_available", "MarksAvailable"),
+    ("grade_percent", "GradePercent"),
+    ("date_inserted", "DateInserted"),
+    ("grade", "Grade"),
+]
+
+
+def test_one_complete_report_is_given_back() -> None:
+    report = a_report()
+    assert require_report([report]) is report
+
+
+def test_no_report() -> None:
+    fault(FailureCode.REPORT_MISSING, lambda: require_report([]))
+
+
+def test_several_reports_even_equal_ones() -> None:
+    message = fault(
+        FailureCode.REPORT_AMBIGUOUS, lambda: require_report([a_report(), a_report(), a_report()])
+    )
+    assert "3" in message
+
+
+def test_several_reports_come_before_their_fields() -> None:
+    empty = a_report(grade=None)
+    fault(FailureCode.REPORT_AMBIGUOUS, lambda: require_report([empty, empty]))
+
+
+@given(st.sets(st.sampled_from(REQUIRED), min_size=1))
+def test_exactly_the_missing_columns_are_named(missing: set[tuple[str, str]]) -> None:
+    report = a_report(**{attribute: None for attribute, _ in missing})
+    message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
+    named = {part.strip() for part in message.partition("no value in ")[2].split(",")}
+    assert named == {column for _, column in missing}
+
+
+@pytest.mark.parametrize("attribute", ["exercise", "ti_user_id", "ti_section_id", "grade"])
+def test_a_blank_text_is_missing(attribute: str) -> None:
+    report = a_report(**{attribute: "  "})
+    fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
+
+
+def test_zero_is_a_mark() -> None:
+    zero = Decimal(0)
+    report = a_report(marks=zero, marks_available=zero, grade_percent=zero)
+    assert require_report([report]) is report
+
+
+def test_optional_columns_may_be_empty() -> None:
+    report = a_report(marker_notes=None, results_approved=None, date_modified=None)
+    assert require_report([report]) is report
+
+
+@pytest.mark.parametrize(
+    ("attribute", "column", "text"),
+    [
+        ("marks", "MarksAchieved", "MarksAchieved is not a number"),
+        ("marks", "MarksAwarded", "MarksAwarded is not a number"),
+        ("marks_available", "MarksAvailable", "MarksAvailable is not a number"),
+        ("grade_percent", "GradePercent", "GradePercent is not a number"),
+        ("date_inserted", "DateInserted", "DateInserted is not a date"),
+        ("grade", "Grade", "Grade is not a text"),
+        # not required, and yet no row goes on with a value that could not be read
+        ("marker_notes", "MarkerNotes", "MarkerNotes is not a text"),
+        ("results_approved", "ResultsApproved", "ResultsApproved is not a date"),
+        ("date_modified", "DateModified", "DateModified is not a date"),
+    ],
+)
+def test_an_unreadable_column_is_told_as_such(attribute: str, column: str, text: str) -> None:
+    report = a_report(**{attribute: None}, unreadable=(column,))
+    message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
+    assert text in message
+    assert "no value" not in message
+
+
+def test_missing_and_unreadable_columns_are_told_together() -> None:
+    report = a_report(grade=None, marks=None, unreadable=("MarksAchieved",))
+    message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
+    assert "no value in Grade" in message
+    assert "MarksAchieved is not a number" in message
+
+
+@pytest.mark.parametrize("attribute", ["marks", "marks_available", "grade_percent"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_finite_number_is_unreadable(attribute: str, value: str) -> None:
+    report = a_report(**{attribute: Decimal(value)})
+    message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
+    assert "is not a number" in message
+
+
+def test_scores_may_be_none_at_all_and_zero() -> None:
+    require_scores([])
+    require_scores([a_score(), a_score("Question 2", score=Decimal(0))])
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        (a_score(None), "ScoreLabelCorrected"),
+        (a_score("  "), "ScoreLabelCorrected"),
+        (a_score(score=None), "no value in Score"),
+        (a_score(None, score=None), "no value in ScoreLabelCorrected, Score"),
+        (a_score(score=None, unreadable=("Score",)), "Score is not a number"),
+        (a_score(score=Decimal("NaN")), "Score is not a number"),
+        (a_score(unreadable=("DateInserted",)), "DateInserted is not a date"),
+        (a_score(unreadable=("DateModified",)), "DateModified is not a date"),
+        (a_score(unreadable=("MarkerComment",)), "MarkerComment is not a text"),
+    ],
+)
+def test_an_incomplete_score(score: Score, text: str) -> None:
+    message = fault(
+        FailureCode.SCORE_FIELD_MISSING,
+        lambda: require_scores([a_score(), score]),
+    )
+    assert text in message
+    assert "score row 2" in message
+    assert "score row 1" not in message
+
+
+def test_an_unreadable_score_is_not_called_empty_too() -> None:
+    score = a_score(score=None, unreadable=("Score",))
+    assert "no value" not in fault(FailureCode.SCORE_FIELD_MISSING, lambda: require_scores([score]))

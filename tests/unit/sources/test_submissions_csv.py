@@ -1,0 +1,301 @@
+"""The two CSV files: whatever was written comes back from the end, with its line number."""
+
+import asyncio
+import csv
+import io
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rogo_async.common.errors import InputChanged, SetupError
+from rogo_async.rules.records import SourceRow
+from rogo_async.sources.submissions_csv import USED_COLUMNS, SubmissionsFile, load_mapping
+
+COLUMNS = ("Membership Number", *USED_COLUMNS, "Timestamp", "Error")
+WIDTH = len(COLUMNS)
+ATTEMPT = COLUMNS.index("Attempt ID")
+
+# The csv module writes a lone carriage return unquoted in no case, and reads every text back.
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
+rows = st.lists(st.lists(texts, min_size=WIDTH, max_size=WIDTH), max_size=12)
+
+
+def row(attempt: object, **cells: str) -> list[str]:
+    """A row of COLUMNS, empty but for what is given."""
+    filled = {"Attempt ID": str(attempt), **cells}
+    return [filled.get(name, "") for name in COLUMNS]
+
+
+def written(path: Path, *lines: list[str], header: tuple[str, ...] = COLUMNS) -> Path:
+    """A file of these rows, as the csv module writes it."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *lines])
+    return path
+
+
+def read(path: Path) -> list[SourceRow]:
+    """All rows, the newest first."""
+
+    async def all_rows() -> list[SourceRow]:
+        file = await SubmissionsFile.open(path)
+        try:
+            return [row async for chunk in file.chunks_from_end() for row in chunk]
+        finally:
+            file.close()
+
+    return asyncio.run(all_rows())
+
+
+@given(rows, st.booleans(), st.sampled_from(["\r\n", "\n"]))
+@settings(max_examples=150, deadline=None)
+def test_what_was_written_comes_back_from_the_end(
+    tmp_path_factory: pytest.TempPathFactory,
+    cells: list[list[str]],
+    with_mark: bool,
+    line_end: str,
+) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerows([COLUMNS, *cells])
+    path = tmp_path_factory.mktemp("csv") / "file.csv"
+    path.write_bytes((b"\xef\xbb\xbf" if with_mark else b"") + text.getvalue().encode())
+
+    found = read(path)
+
+    assert [each.cells for each in found] == [tuple(each[:-1]) for each in reversed(cells)]
+    assert [each.attempt_id for each in found] == [each[ATTEMPT].strip() for each in cells[::-1]]
+
+
+def test_line_numbers_count_quoted_line_breaks_and_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    head = ",".join(COLUMNS)
+    broken = '"two\nlines"' + "," * (WIDTH - 1)
+    plain = "x" + "," * (WIDTH - 1)
+    path.write_text(f"{head}\n{broken}\n\n   \n{plain}\n", encoding="utf-8")
+    assert [each.line for each in read(path)] == [6, 2]
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 700])
+def test_every_row_is_read_once_whatever_the_chunks(tmp_path: Path, count: int) -> None:
+    path = written(tmp_path / "file.csv", *(row(n) for n in range(1, count + 1)))
+    assert [each.attempt_id for each in read(path)] == [str(n) for n in range(count, 0, -1)]
+
+
+@pytest.mark.parametrize(
+    ("line", "cells"),
+    [("1,2", WIDTH and 2), (",".join("x" * (WIDTH + 3)), WIDTH + 3)],
+)
+def test_a_line_with_other_cells_than_the_header_is_malformed(
+    tmp_path: Path, line: str, cells: int
+) -> None:
+    path = written(tmp_path / "file.csv", row(7))
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    bad, good = read(path)
+    assert bad.malformed == f"line 3 has {cells} cells, the header has {WIDTH}"
+    assert bad.cells[:2] == tuple(line.split(",")[:2])
+    assert len(bad.cells) == WIDTH - 1
+    assert good.malformed is None
+
+
+def test_a_stray_carriage_return_makes_one_row_malformed_and_no_other(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", row(1), row(2))
+    text = path.read_bytes().replace(b"2,", b"2\r,", 1)
+    path.write_bytes(text)
+    bad, good = read(path)
+    assert bad.malformed is not None
+    assert bad.malformed.startswith("line 3:")
+    assert good.malformed is None
+
+
+def test_a_row_that_was_malformed_before_is_so_again(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "file.csv",
+        row(1, Error="row_malformed: line 9 has 3 cells, the header has 23"),
+        row(2, Error="report_missing: no report"),
+    )
+    plain, again = read(path)
+    assert plain.malformed is None
+    assert again.malformed == "line 9 has 3 cells, the header has 23"
+
+
+def test_an_error_column_anywhere_is_left_out_of_the_rows_own_cells(tmp_path: Path) -> None:
+    header = ("Error", *(name for name in COLUMNS if name != "Error"))
+    line = ["old: text", *(f"c{n}" for n in range(WIDTH - 1))]
+    path = written(tmp_path / "file.csv", line, header=header)
+    (found,) = read(path)
+    assert found.cells == tuple(line[1:])
+
+
+def test_quotes_inside_a_cell_swallow_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    lines = [",".join(COLUMNS)] + [f'5" pipe,{n}' + "," * (WIDTH - 2) for n in range(5)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert len(read(path)) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no bytes"),
+        (b"\n\n", "no header"),
+        ("é".encode("latin-1"), "line 1: the text is not UTF-8"),
+        (",".join(COLUMNS).encode() + b"\nx\n\xff\xfe", "line 3: the text is not UTF-8"),
+        (b"Attempt ID,Surname\n", "First Name, Learner Email, Assessment ID"),
+        (",".join([*COLUMNS, "Surname"]).encode(), "twice: Surname"),
+    ],
+)
+def test_what_is_wrong_with_the_whole_file_refuses_it(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(content)
+    with pytest.raises(SetupError) as caught:
+        read(path)
+    assert any(says in problem for problem in caught.value.problems)
+    assert all(str(path) in problem for problem in caught.value.problems)
+
+
+def numbered(*attempts: int) -> list[str]:
+    """Lines as an exporter writes them that quotes the last cell."""
+    return [",".join(row(n)[:-1]) + ',"note"\n' for n in attempts]
+
+
+@pytest.mark.parametrize("last", ['"open', '"open ""', '"', '"open" more'])
+@pytest.mark.parametrize("place", range(4))
+def test_a_stray_quote_swallows_no_rows(tmp_path: Path, last: str, place: int) -> None:
+    lines = numbered(1, 2, 3, 4)
+    lines[place] = lines[place].replace('"note"', last)
+    path = tmp_path / "file.csv"
+    path.write_text(",".join(COLUMNS) + "\n" + "".join(lines), encoding="utf-8")
+    found = read(path)
+    assert [each.attempt_id for each in found] == ["4", "3", "2", "1"]
+    assert [each.line for each in found] == [5, 4, 3, 2]
+    sound = [each.attempt_id for each in found if each.malformed is None]
+    swallowing = last != '"open" more'
+    assert (str(place + 1) not in sound) is swallowing
+    assert len(sound) == (3 if swallowing else 4)
+
+
+def test_a_stray_quote_at_a_chunks_edge_swallows_no_rows(tmp_path: Path) -> None:
+    lines = numbered(*range(1, 601))
+    for place in (87, 88, 343, 344):
+        lines[place] = lines[place].replace('"note"', '"open')
+    path = tmp_path / "file.csv"
+    path.write_text(",".join(COLUMNS) + "\n" + "".join(lines), encoding="utf-8")
+    found = read(path)
+    assert [each.attempt_id for each in found] == [str(n) for n in range(600, 0, -1)]
+    assert [each.attempt_id for each in found if each.malformed] == ["345", "344", "89", "88"]
+
+
+def test_a_cell_of_megabytes_is_taken_for_an_open_quote(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", row(1))
+    with path.open("a", encoding="utf-8") as file:
+        file.write('"' + ("x" * 1023 + "\n") * 1100 + ",".join(row(2)) + "\n")
+    found = read(path)
+    assert (found[0].attempt_id, found[0].malformed) == ("2", None)
+    assert (found[-1].attempt_id, found[-1].malformed) == ("1", None)
+    assert len(found) == 1102
+
+
+async def test_a_file_that_changes_meanwhile_is_not_read_on(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 600)))
+    file = await SubmissionsFile.open(path)
+    try:
+        chunks = file.chunks_from_end()
+        await anext(chunks)
+        with path.open("a", encoding="utf-8") as more:
+            more.write("x\n")
+        with pytest.raises(InputChanged):
+            await anext(chunks)
+    finally:
+        file.close()
+
+
+async def test_selections_narrow_each_other(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", *(row(n % 4 + 1) for n in range(12)))
+    file = await SubmissionsFile.open(path)
+    try:
+        file.select_newest(6)
+        await file.select_attempts([1, 2])
+        found = [each async for chunk in file.chunks_from_end() for each in chunk]
+        assert [(each.attempt_id, each.line) for each in found] == [("2", 11), ("1", 10)]
+        assert len(file) == 2
+        with pytest.raises(SetupError, match="no row for attempt 99"):
+            await file.select_attempts([2, 99])
+    finally:
+        file.close()
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 344, 345, 512, 599, 600, 601])
+async def test_the_newest_rows_are_those_wherever_blocks_end(tmp_path: Path, count: int) -> None:
+    path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
+    file = await SubmissionsFile.open(path)
+    try:
+        file.select_newest(count)
+        found = [each async for chunk in file.chunks_from_end() for each in chunk]
+        wanted = range(600, max(0, 600 - count), -1)
+        assert [(each.attempt_id, each.line) for each in found] == [(str(n), n + 1) for n in wanted]
+    finally:
+        file.close()
+
+
+async def test_single_rows_are_found_wherever_blocks_end(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
+    file = await SubmissionsFile.open(path)
+    try:
+        wanted = [1, 2, 256, 257, 300, 512, 513, 600]
+        await file.select_attempts(wanted)
+        found = [each async for chunk in file.chunks_from_end() for each in chunk]
+        assert [int(each.attempt_id) for each in found] == wanted[::-1]
+        assert [each.line for each in found] == [n + 1 for n in wanted[::-1]]
+    finally:
+        file.close()
+
+
+async def test_rows_that_merge_behind_our_back_are_not_taken(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
+    file = await SubmissionsFile.open(path)
+    try:
+        at = path.stat()
+        content = path.read_bytes()
+        place = content.index(b"\r\n", len(content) // 2)
+        path.write_bytes(content[:place] + b",," + content[place + 2 :])
+        os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+        with pytest.raises(InputChanged):
+            _ = [each async for chunk in file.chunks_from_end() for each in chunk]
+    finally:
+        file.close()
+
+
+async def test_the_mapping_takes_the_last_line_and_counts_what_is_odd(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.csv"
+    path.write_text(
+        "Attempt ID,Unit Code,Unit Code Version,Assessment ID,Submission\r\n"
+        "1,U,24_01,A,Attempt 1\r\n"
+        "1|2|3,U,24_01,A,Attempt 1\r\n"
+        "1,U,25_01,A,Attempt 2\r\n"
+        "0002,U,,A,Retake Attempt 1\r\n"
+        "2,U,,A,Retake Attempt 1\r\n"
+        "3\r\n",
+        encoding="utf-8",
+    )
+    mapping = await load_mapping(path)
+    first, second, short = (mapping.get(attempt) for attempt in (1, 2, 3))
+    assert first is not None
+    assert (first.version, first.submission) == ("25_01", "Attempt 2")
+    assert second is not None
+    assert (second.version, second.submission) == ("", "Retake Attempt 1")
+    assert short is not None
+    assert short.version == ""
+    assert (mapping.lines, mapping.without_attempt, mapping.disagreeing) == (6, 1, 1)
+    assert mapping.get(4) is None
+
+
+async def test_a_mapping_without_its_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.csv"
+    path.write_text("Attempt ID,Version\n", encoding="utf-8")
+    with pytest.raises(SetupError, match="Unit Code Version, Submission"):
+        await load_mapping(path)

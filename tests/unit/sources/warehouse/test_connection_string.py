@@ -1,0 +1,324 @@
+"""From the connection string to what the driver is given (SPEC §4)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rogo_async.common.errors import SetupError
+from rogo_async.sources.warehouse import drivers
+from rogo_async.sources.warehouse.connection_grammar import read
+from rogo_async.sources.warehouse.connection_string import Route, TokenWanted, route_of
+from rogo_async.sources.warehouse.drivers import Driver, Kind
+
+MICROSOFT = Driver("ODBC Driver 18 for SQL Server", Kind.MICROSOFT, "for a test")
+FREETDS = Driver("FreeTDS", Kind.FREETDS, "for a test")
+FULL = (
+    "Server=tcp:h.database.windows.net,1433;Initial Catalog=d;Persist Security Info=False;"
+    "User ID=u;Password=p;MultipleActiveResultSets=False;Encrypt=True;"
+    "TrustServerCertificate=False;Connection Timeout=30;"
+)
+passwords = st.text(
+    st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1
+)
+
+
+@pytest.fixture
+def microsoft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "choose", lambda: MICROSOFT)
+
+
+@pytest.fixture
+def freetds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "choose", lambda: FREETDS)
+
+
+def pairs(route: Route) -> dict[str, str]:
+    form = read(route.odbc)
+    assert form is not None
+    assert len({key for key, _ in form.pairs}) == len(form.pairs)
+    return dict(form.pairs)
+
+
+def one(text: str) -> dict[str, str]:
+    return pairs(route_of(f"Data Source=h;{text}"))
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(SetupError) as raised:
+        route_of(text)
+    (problem,) = raised.value.problems
+    assert problem.startswith("DATA_WAREHOUSE_CONNECTION_STRING: ")
+    return problem
+
+
+def test_what_azure_s_portal_gives(microsoft: None) -> None:
+    route = route_of(FULL)
+    assert pairs(route) == {
+        "DRIVER": MICROSOFT.name,
+        "SERVER": "tcp:h.database.windows.net,1433",
+        "DATABASE": "d",
+        "UID": "u",
+        "PWD": "p",
+        "Encrypt": "yes",
+        "TrustServerCertificate": "no",
+        "ApplicationIntent": "ReadOnly",
+        "APP": "rogo_async",
+    }
+    assert route.connect_s == 30
+
+
+def test_what_azure_s_portal_gives_for_freetds(freetds: None) -> None:
+    route = route_of(FULL.replace("TrustServerCertificate=False", "TrustServerCertificate=True"))
+    assert route.odbc.endswith(";")
+    assert pairs(route) == {
+        "DRIVER": "FreeTDS",
+        "SERVER": "h.database.windows.net",
+        "PORT": "1433",
+        "TDS_Version": "7.4",
+        "Encryption": "require",
+        "DATABASE": "d",
+        "UID": "u",
+        "PWD": "p",
+        "ApplicationIntent": "ReadOnly",
+        "APP": "rogo_async",
+    }
+
+
+@pytest.mark.parametrize(
+    ("spelling", "keyword"),
+    [
+        ("Server", "SERVER"),
+        ("DATA SOURCE", "SERVER"),
+        ("addr", "SERVER"),
+        ("Address", "SERVER"),
+        ("Network  Address", "SERVER"),
+        ("Database", "DATABASE"),
+        ("initial catalog", "DATABASE"),
+        ("User ID", "UID"),
+        ("UID", "UID"),
+        ("user", "UID"),
+        ("Password", "PWD"),
+        ("pwd", "PWD"),
+        ("App", "APP"),
+        ("Application Name", "APP"),
+        ("Workstation ID", "WSID"),
+        ("Host Name In Certificate", "HostNameInCertificate"),
+        ("ServerCertificate", "ServerCertificate"),
+    ],
+)
+def test_spellings(microsoft: None, spelling: str, keyword: str) -> None:
+    assert one(f"{spelling} = x ")[keyword] == "x"
+
+
+@pytest.mark.parametrize(
+    ("given", "keyword", "value"),
+    [
+        ("Encrypt=True", "Encrypt", "yes"),
+        ("Encrypt=yes", "Encrypt", "yes"),
+        ("Encrypt=Mandatory", "Encrypt", "yes"),
+        ("Encrypt=Strict", "Encrypt", "strict"),
+        ("Encrypt=False", "Encrypt", "no"),
+        ("Encrypt=NO", "Encrypt", "no"),
+        ("Encrypt=Optional", "Encrypt", "no"),
+        ("", "Encrypt", "yes"),
+        ("Trust Server Certificate=true", "TrustServerCertificate", "yes"),
+        ("MultiSubnetFailover=True", "MultiSubnetFailover", "yes"),
+        ("Application Intent=ReadWrite", "ApplicationIntent", "ReadWrite"),
+        ("Integrated Security=SSPI", "Trusted_Connection", "yes"),
+        ("Server=.,1435", "SERVER", "localhost,1435"),
+        ("Server=(local)\\X", "SERVER", "localhost\\X"),
+        ("Authentication=Active Directory Password", "Authentication", "ActiveDirectoryPassword"),
+        ("Authentication=ActiveDirectoryMsi", "Authentication", "ActiveDirectoryMsi"),
+        (
+            "Authentication=Active Directory Managed Identity",
+            "Authentication",
+            "ActiveDirectoryMsi",
+        ),
+        (
+            "Authentication=Active Directory Service Principal",
+            "Authentication",
+            "ActiveDirectoryServicePrincipal",
+        ),
+        (
+            "Authentication=Active Directory Integrated",
+            "Authentication",
+            "ActiveDirectoryIntegrated",
+        ),
+        ("Authentication=Sql Password", "Authentication", "SqlPassword"),
+    ],
+)
+def test_values(microsoft: None, given: str, keyword: str, value: str) -> None:
+    assert one(given)[keyword] == value
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "Pooling",
+        "Max Pool Size",
+        "Enlist",
+        "Command Timeout",
+        "PersistSecurityInfo",
+        "MARS_Connection",
+    ],
+)
+def test_of_no_concern(microsoft: None, keyword: str) -> None:
+    assert one(f"{keyword}=x") == one("")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "seconds"),
+    [
+        ("Connect Timeout=7", 7),
+        ("Timeout=7", 7),
+        ("Connection Timeout=0", None),
+        ("", None),
+        ("Connection Timeout=9999", 60),
+    ],
+)
+def test_connection_timeout(microsoft: None, spelling: str, seconds: float | None) -> None:
+    assert route_of(f"Data Source=h;{spelling}").connect_s == seconds
+
+
+@given(password=passwords)
+def test_any_password_reaches_microsoft_s_driver(password: str) -> None:
+    quoted = password.replace('"', '""')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drivers, "choose", lambda: MICROSOFT)
+        assert pairs(route_of(f'Data Source=h;Password="{quoted}"'))["PWD"] == password
+
+
+@given(password=passwords)
+def test_any_password_reaches_freetds_or_is_refused(password: str) -> None:
+    quoted = password.replace("'", "''")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drivers, "choose", lambda: FREETDS)
+        try:
+            odbc = route_of(f"Data Source=h;Encrypt=no;APP=x;Password='{quoted}'").odbc
+        except SetupError as error:
+            assert "};" in password
+            assert password not in str(error) or password == "};"
+        else:
+            start = odbc.index(";PWD=") + len(";PWD=")
+            rest = odbc[start:]
+            inside = rest.startswith("{")
+            assert rest[inside : rest.index("};" if inside else ";", inside)] == password
+
+
+def test_odbc_form_stays_as_it_is_with_what_is_missing() -> None:
+    text = "Driver={ODBC Driver 18 for SQL Server};Server=h;Uid=u;Pwd={a;}}b}"
+    route = route_of(text)
+    assert route.odbc == f"{text};APP=rogo_async;ApplicationIntent=ReadOnly;Encrypt=yes;"
+    assert route.driver.kind is Kind.MICROSOFT
+
+
+def test_what_the_odbc_form_says_prevails() -> None:
+    text = (
+        "DRIVER=/opt/libmsodbcsql-18.so;SERVER=h;application name=x;applicationintent=ReadWrite;"
+        "encrypt=no;"
+    )
+    assert route_of(text).odbc == text
+
+
+def test_odbc_form_for_freetds() -> None:
+    route = route_of("DRIVER=FreeTDS;SERVER=h;PWD={a;b}c}")
+    assert route.odbc == (
+        "DRIVER=FreeTDS;SERVER=h;PWD={a;b}c};APP=rogo_async;ApplicationIntent=ReadOnly;"
+        "Encryption=require;TDS_Version=7.4;"
+    )
+    assert route.driver.kind is Kind.FREETDS
+
+
+@pytest.mark.parametrize("text", ["DSN=rogo;PWD=x", "DRIVER={PostgreSQL Unicode};SERVER=h;PWD=x"])
+def test_what_is_not_known_to_be_sql_server_stays_as_it_is(text: str) -> None:
+    assert route_of(text).odbc == text
+    assert route_of(text).driver.kind is Kind.OTHER
+
+
+def test_odbc_form_without_a_driver(microsoft: None) -> None:
+    route = route_of("SERVER=h;PORT=1435;DATABASE=d;UID=u;PWD={a;b}}}")
+    assert pairs(route)["SERVER"] == "h,1435"
+    assert pairs(route)["PWD"] == "a;b}"
+
+
+@pytest.mark.parametrize(
+    ("who", "client"), [("", None), ("User ID=11-22;", "11-22"), ("UID=x;Password=y;", "x")]
+)
+@pytest.mark.parametrize(
+    "authentication", ["Active Directory Default", "Active Directory Workload Identity"]
+)
+def test_token_in_place_of_user_and_password(
+    microsoft: None, authentication: str, who: str, client: str | None
+) -> None:
+    route = route_of(f"Data Source=h;{who}Authentication={authentication}")
+    assert route.token == TokenWanted(client)
+    assert not {"UID", "PWD", "Authentication"} & pairs(route).keys()
+
+
+def test_token_in_the_odbc_form() -> None:
+    route = route_of(
+        "DRIVER={ODBC Driver 18 for SQL Server};Server=h;Authentication=ActiveDirectoryDefault"
+    )
+    assert route.token == TokenWanted(None)
+    assert "Authentication" not in pairs(route)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is not made of keyword=value pairs"),
+        ("server", "is not made of keyword=value pairs"),
+        ("Database=d;User ID=u", "names no server"),
+        ("Data Source=;User ID=u", "names no server"),
+        ("Data Source=h;Passwort=secret", "the keyword 'Passwort' is unknown"),
+        ("Data Source=h;Password=se;cret=1", "what follows the password is no known keyword"),
+        ("Data Source=h;Encrypt=secret", "Encrypt has a value that is not known"),
+        ("Data Source=h;Connect Timeout=secret", "Connect Timeout is not a whole number"),
+        ("Data Source=h;Authentication=Active Directory Interactive", "needs somebody at a screen"),
+        ("Data Source=np:\\\\h\\pipe\\secret;User ID=u", "by TCP only"),
+        ("Data Source=(localdb)\\secret", "by TCP only"),
+        (
+            "Data Source=h;Encrypt=no;Authentication=Active Directory Default",
+            "an access token must not travel without Encrypt=yes",
+        ),
+        ("Data Source=h;Password=\udcff", "holds bytes that are no UTF-8 text"),
+    ],
+)
+def test_refused(microsoft: None, text: str, words: str) -> None:
+    problem = refusal(text)
+    assert words in problem
+    assert "secret" not in problem
+    assert "cret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Data Source=h;Encrypt=True", "does not check the server's certificate"),
+        ("Data Source=h", "does not check the server's certificate"),
+        ("Data Source=h;Encrypt=Strict", "Encrypt=Strict needs Microsoft's ODBC driver"),
+        ("Data Source=h;Authentication=ActiveDirectoryMsi", "Authentication needs Microsoft's"),
+        ("Data Source=h,x;Encrypt=no", "Server is not of the form"),
+        ("Data Source=h;Encrypt=no;Password='};'", "FreeTDS cannot take a PWD that holds '};'"),
+    ],
+)
+def test_refused_where_there_is_only_freetds(freetds: None, text: str, words: str) -> None:
+    assert words in refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("server", "host", "port"),
+    [
+        ("h", "h", "1433"),
+        ("tcp:h,1435", "h", "1435"),
+        ("TCP:10.0.0.1 , 1435", "10.0.0.1", "1435"),
+        ("h\\INSTANCE", "h\\INSTANCE", None),
+    ],
+)
+def test_server_for_freetds(freetds: None, server: str, host: str, port: str | None) -> None:
+    found = one(f"Server={server};Encrypt=no")
+    assert (found["SERVER"], found.get("PORT")) == (host, port)
+
+
+def test_route_shows_no_secret(microsoft: None) -> None:
+    assert "hunter2" not in repr(route_of("Data Source=h;Password=hunter2"))

@@ -1,0 +1,84 @@
+"""Which driver is chosen."""
+
+from pathlib import Path
+
+import pytest
+
+from rogo_async.common.errors import SetupError
+from rogo_async.sources.warehouse import drivers
+from rogo_async.sources.warehouse.drivers import Driver, Kind
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+    monkeypatch.setattr(drivers.import_pyodbc(), "drivers", lambda: names)
+    return names
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "packaged", lambda: Path("/package/libmsodbcsql-18.6.so"))
+
+
+@pytest.fixture
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "packaged", lambda: None)
+
+
+def test_newest_of_microsoft_s_first(registered: list[str], package: None) -> None:
+    registered += ["FreeTDS", "ODBC Driver 9 for SQL Server", "ODBC Driver 18 for SQL Server"]
+    registered += ["ODBC Driver 17 for SQL Server", "PostgreSQL Unicode"]
+    chosen = drivers.choose()
+    assert (chosen.name, chosen.kind) == ("ODBC Driver 18 for SQL Server", Kind.MICROSOFT)
+
+
+def test_then_the_packaged_one(registered: list[str], package: None) -> None:
+    registered += ["FreeTDS"]
+    chosen = drivers.choose()
+    assert (chosen.name, chosen.kind) == ("/package/libmsodbcsql-18.6.so", Kind.MICROSOFT)
+
+
+def test_then_freetds(registered: list[str], no_package: None) -> None:
+    registered += ["PostgreSQL Unicode", "FreeTDS"]
+    chosen = drivers.choose()
+    assert (chosen.name, chosen.kind) == ("FreeTDS", Kind.FREETDS)
+
+
+def test_none(registered: list[str], no_package: None) -> None:
+    registered += ["PostgreSQL Unicode"]
+    with pytest.raises(SetupError) as raised:
+        drivers.choose()
+    (problem,) = raised.value.problems
+    for way in ("msodbcsql18", "rogo-async[mssql]", "tdsodbc"):
+        assert way in problem
+
+
+def test_packaged_driver_is_found_where_it_is_installed() -> None:
+    path = drivers.packaged()
+    assert path is not None
+    assert path.name.startswith("libmsodbcsql-")
+
+
+def test_packaged_driver_that_lacks_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise OSError("libgssapi_krb5.so.2: cannot open shared object file: No such file")
+
+    monkeypatch.setattr(drivers.ctypes, "CDLL", fail)
+    with pytest.raises(SetupError, match=r"\(libgssapi_krb5.so.2\): apt-get install libgssapi"):
+        drivers.packaged()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ODBC Driver 17 for SQL Server", Kind.MICROSOFT),
+        ("SQL Server", Kind.MICROSOFT),
+        ("/opt/microsoft/msodbcsql18/lib64/libmsodbcsql-18.5.so.1.1", Kind.MICROSOFT),
+        ("FreeTDS", Kind.FREETDS),
+        ("/usr/lib/x86_64-linux-gnu/odbc/libtdsodbc.so", Kind.FREETDS),
+        ("PostgreSQL Unicode", Kind.OTHER),
+    ],
+)
+def test_kind_of_a_named_driver(name: str, kind: Kind) -> None:
+    assert Driver.named(name).kind is kind
