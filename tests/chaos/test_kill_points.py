@@ -7,9 +7,16 @@ from rogo_async.demo.servers.stack import Place, Stack
 from tests.chaos.kill_points import killed_at, one_submission, points
 
 STEPS: Final = (
-    ("blobs/store.py:Store.stage:", "blobs/store.py:Store.commit:", "blobs/transfer.py:"),
-    ("target/writer.py:_insert_with_enforcement:", "journal.py:"),
-    ("ledger.py:",),
+    (
+        "destination/blobs/store.py:Store.stage:",
+        "destination/blobs/store.py:Store.commit:",
+        "pipeline/file_copier.py:",
+    ),
+    (
+        "destination/postgres/writer.py:_insert_with_enforcement:",
+        "destination/postgres/undo_log.py:",
+    ),
+    ("pipeline/writer.py:",),
 )
 """What is worth dying in, each at a place drawn at random."""
 
