@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 
 from rogo_async.demo.servers.scripted_source import ScriptedSource
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 
 # A busy machine makes no property fail: examples have no time limit.
 hypothesis.settings.register_profile("rogo", deadline=None)
@@ -30,26 +30,28 @@ def source(stack: Stack) -> ScriptedSource:
 
 
 @pytest.fixture
-async def place(stack: Stack, source: ScriptedSource, tmp_path: Path) -> AsyncIterator[Place]:
+async def workspace(
+    stack: Stack, source: ScriptedSource, tmp_path: Path
+) -> AsyncIterator[Workspace]:
     """Databases and containers of the test's own, all empty; its data directory is tmp_path."""
-    fresh = await stack.new_place(uuid.uuid4().hex[:12], tmp_path)
+    fresh = await stack.new_workspace(uuid.uuid4().hex[:12], tmp_path)
     yield fresh
-    await stack.remove_place(fresh)
+    await stack.remove_workspace(fresh)
 
 
 @pytest.fixture
-def site(stack: Stack, place: Place) -> dict[str, str]:
+def env(stack: Stack, workspace: Workspace) -> dict[str, str]:
     """The environment that ``run`` needs for this test's own place (SPEC §4)."""
-    return stack.environment_of(place)
+    return stack.environment_of(workspace)
 
 
 @pytest.fixture
-def target_db(stack: Stack, place: Place) -> str:
+def target_db(stack: Stack, workspace: Workspace) -> str:
     """The superuser's address of this test's own target."""
-    return stack.postgres.dsn(place.target)
+    return stack.postgres.dsn(workspace.target)
 
 
 @pytest.fixture
-def warehouse_db(stack: Stack, place: Place) -> str:
+def warehouse_db(stack: Stack, workspace: Workspace) -> str:
     """The superuser's address (for asyncpg) of this test's own warehouse."""
-    return stack.postgres.dsn(place.warehouse)
+    return stack.postgres.dsn(workspace.warehouse)

@@ -11,9 +11,9 @@ from typing import Final
 
 import structlog
 
-from rogo_async.common.errors import DependencyFault, LockHeld, RunStopped
+from rogo_async.common.errors import DependencyError, LockHeld, RunStopped
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import Control
+from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.blobs.account import Account
 from rogo_async.destination.blobs.inventory import Inventory, Listed
 from rogo_async.destination.blobs.store import MIGRATED_FROM, target_digest
@@ -70,19 +70,19 @@ class Orphans:
         account: Account,
         inventory: Inventory,
         references: References,
-        control: Control,
+        stop_signal: StopSignal,
     ) -> None:
         self._digest = target_digest(settings.target_dsn)
         self._container_url = account.container_url
         self._inventory = inventory
         self._references = references
-        self._control = control
+        self._stop_signal = stop_signal
 
     async def pages(self, prefixes: Sequence[str] = EVERYWHERE) -> AsyncIterator[Page]:
         """The blobs whose names begin so, page by page."""
         for prefix in prefixes:
             async for page in self._inventory.pages(prefix):
-                self._control.check()
+                self._stop_signal.check()
                 ours = [*self._ours(page)]
                 kept = await self._references.of(
                     [each.blob.name for each in ours],
@@ -100,14 +100,14 @@ class Orphans:
 
         async def work() -> None:
             for orphan in waiting:
-                if self._control.stopping:
+                if self._stop_signal.stopping:
                     return
                 try:
                     gone = await self._delete(orphan.blob)
                 except RunStopped:
                     return
-                except DependencyFault as fault:
-                    self._control.unresolved += 1
+                except DependencyError as fault:
+                    self._stop_signal.unresolved += 1
                     log.error("a blob was left", attempt=orphan.owner.attempt, reason=str(fault))
                     continue
                 counts[not gone] += 1
@@ -138,7 +138,7 @@ class Orphans:
         )
 
 
-async def wait_for_runs(references: References, control: Control, command: str) -> None:
+async def wait_for_runs(references: References, stop_signal: StopSignal, command: str) -> None:
     """Wait until no session of a run is connected to the target: a run that lost its lock while
     it was stalled may still be about to write. Raises LockHeld and RunStopped.
     """
@@ -151,4 +151,4 @@ async def wait_for_runs(references: References, control: Control, command: str) 
                 f"(pg_terminate_backend), and {command} again"
             )
         log.info("waiting for the sessions of a run to end")
-        await control.sleep(_POLL_S)
+        await stop_signal.sleep(_POLL_S)

@@ -15,23 +15,29 @@ from rich.console import Console
 
 from rogo_async.commands.runner import data_dir_option, operate, selection_options
 from rogo_async.common.data_dir import DataDir, new_run_id
-from rogo_async.common.errors import FailureCode, RowFault, SourceForbidden
+from rogo_async.common.errors import FailureCode, RowError, SourceForbidden
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Lms, Settings
-from rogo_async.common.shutdown import Control, Ending, StopReason, drained_by_signals, guarded
+from rogo_async.common.shutdown import (
+    CommandResult,
+    StopReason,
+    StopSignal,
+    handle_signals,
+    run_guarded,
+)
 from rogo_async.common.urls import AllowList
-from rogo_async.destination.postgres.migrated_attempts import read_existing
+from rogo_async.destination.postgres.migrated_attempts import read_migrated_attempts
 from rogo_async.destination.postgres.parameters import (
     enforcement_values,
     foreseeable_refusal,
     submission_values,
 )
 from rogo_async.destination.postgres.reference_data import read_reference
-from rogo_async.pipeline.migrate import Forbidden, Work, failed
-from rogo_async.pipeline.pipeline import Drive, Inputs
+from rogo_async.pipeline.migrate import ForbiddenRow, Work, failed
+from rogo_async.pipeline.pipeline import Inputs, Pipeline
 from rogo_async.pipeline.selection import Selection, open_selection
-from rogo_async.pipeline.services import Opening
-from rogo_async.pipeline.writer import Ledger
+from rogo_async.pipeline.services import ServiceFactory
+from rogo_async.pipeline.writer import ResultWriter
 from rogo_async.reporting.summary import RunRecord, Tally
 from rogo_async.rules.files import blob_name, size_text
 from rogo_async.rules.identity import identify
@@ -71,25 +77,25 @@ class Planner:
         self._sources = sources
         self._container = container
 
-    async def migrate(self, work: Work) -> Outcome | Forbidden:
+    async def migrate(self, work: Work) -> Outcome | ForbiddenRow:
         """Tell what a run would make of the row. Raises as ``Migrator.migrate`` does."""
         try:
             prepared = work.prepare(self._reference, self._allow)
             return await self._look(work, prepared)
-        except RowFault as fault:
+        except RowError as fault:
             return failed(work.row, work.attempt, fault)
 
-    async def discard(self, forbidden: Forbidden) -> None:
+    async def discard(self, forbidden: ForbiddenRow) -> None:
         """Nothing was stored."""
 
-    async def _look(self, work: Work, prepared: Prepared) -> Outcome | Forbidden:
+    async def _look(self, work: Work, prepared: Prepared) -> Outcome | ForbiddenRow:
         looks = [self._sources.look(ref.url) for ref in prepared.files]
         results = await asyncio.gather(*looks, return_exceptions=True)
         stated: list[Stated] = []
         for result in results:
             if isinstance(result, SourceForbidden):
                 outcome = failed(work.row, work.attempt, result)
-                return Forbidden(work, prepared, result, outcome)
+                return ForbiddenRow(work, prepared, result, outcome)
             if isinstance(result, BaseException):
                 raise result
             stated.append(result)
@@ -104,7 +110,7 @@ class Planner:
         )
 
     def _foresee(self, prepared: Prepared, stated: Sequence[Stated]) -> None:
-        """Raise RowFault target_refused for values that no target can take."""
+        """Raise RowError target_refused for values that no target can take."""
         identity = identify(prepared.attempt, "plan", self._lms.instance_id)
 
         def stored(ref: FileRef, size_bytes: int) -> StoredFile:
@@ -119,30 +125,30 @@ class Planner:
         if prepared.malpractice:
             values = {**values, **enforcement_values(prepared, identity, self._lms, "")}
         if reason := foreseeable_refusal(values):
-            raise RowFault(FailureCode.TARGET_REFUSED, reason)
+            raise RowError(FailureCode.TARGET_REFUSED, reason)
 
 
-class PlanLedger(Ledger):
+class PlanWriter(ResultWriter):
     """Every row's outcome, in plan.csv."""
 
     def __init__(
-        self, file: AppendFile, tally: Tally, control: Control, write_interval_s: float
+        self, file: AppendFile, tally: Tally, stop_signal: StopSignal, write_interval_s: float
     ) -> None:
         super().__init__(tally, write_interval_s)
         self._file = file
-        self._control = control
+        self._stop_signal = stop_signal
         self.files = 0
         self.size_bytes = 0
         self.of_unknown_size = 0
         """Rows with a file whose source does not state its length."""
 
-    async def put_down(self, batch: Sequence[Outcome]) -> None:
+    async def write_batch(self, batch: Sequence[Outcome]) -> None:
         """Append to plan.csv. What cannot be written stops the plan."""
         try:
             await self._file.append([_line(outcome) for outcome in batch])
         except OSError as error:
             text = f"{self._file.path} cannot be written ({error.strerror})"
-            self._control.stop(StopReason.DISK, text)
+            self._stop_signal.stop(StopReason.DISK, text)
             return
         self.tally.by_status.update(outcome.status for outcome in batch)
         self.tally.by_code.update(o.code.value for o in batch if o.code is not None)
@@ -160,70 +166,74 @@ class Plan:
         self._settings = settings
         self._selection = selection
         self._terminal = terminal
-        self._control = Control()
+        self._stop_signal = StopSignal()
         self._data = DataDir(settings.rogo_data_dir)
-        self._ledger: PlanLedger | None = None
+        self._results: PlanWriter | None = None
         self._record = RunRecord.begin(new_run_id(), settings.rogo_concurrency)
 
-    async def execute(self) -> Ending:
+    async def execute(self) -> CommandResult:
         """Plan. Takes no lock. Raises SetupError."""
         async with AsyncExitStack() as stack:
-            stack.enter_context(drained_by_signals(self._control))
+            stack.enter_context(handle_signals(self._stop_signal))
             limit_s = self._settings.rogo_outage_limit
-            await guarded(lambda: self._work(stack), self._control, limit_s, self._data.path)
+            await run_guarded(
+                lambda: self._work(stack), self._stop_signal, limit_s, self._data.path
+            )
         return self._ending()
 
     async def _work(self, stack: AsyncExitStack) -> None:
         settings, record = self._settings, self._record
         file, mapping = await open_selection(self._selection, self._data.path, stack)
         record.tally.total = len(file)
-        opening = Opening(
-            settings, self._control, record.measurements, stack, name="rogo_async plan"
+        factory = ServiceFactory(
+            settings, self._stop_signal, record.call_stats, stack, name="rogo_async plan"
         )
-        warehouse = await opening.warehouse()
-        connections = await opening.connections()
+        warehouse = await factory.warehouse()
+        connections = await factory.connections()
         user_id = settings.rogo_migration_user_id
-        reference = await opening.patiently(lambda: read_reference(connections, user_id))
-        await opening.account()
-        sources = opening.sources(await opening.http())
-        existing = await opening.patiently(lambda: read_existing(connections))
+        reference = await factory.with_retry(lambda: read_reference(connections, user_id))
+        await factory.account()
+        sources = factory.sources(await factory.http())
+        existing = await factory.with_retry(lambda: read_migrated_attempts(connections))
         report = AppendFile(self._data.path / PLAN)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
-        self._ledger = PlanLedger(report, record.tally, self._control, settings.rogo_write_interval)
+        self._results = PlanWriter(
+            report, record.tally, self._stop_signal, settings.rogo_write_interval
+        )
         planner = Planner(
             settings.lms, settings.allow_list, reference.matching, sources, settings.rogo_container
         )
-        drive = Drive(settings, self._control, record, self._terminal, title="planning")
+        drive = Pipeline(settings, self._stop_signal, record, self._terminal, title="planning")
         await drive.drive(
-            Inputs(file, mapping, existing), warehouse, sources, planner, self._ledger
+            Inputs(file, mapping, existing), warehouse, sources, planner, self._results
         )
 
-    def _ending(self) -> Ending:
+    def _ending(self) -> CommandResult:
         tally = self._record.tally
         would_fail = tally.by_status[Status.FAILED]
-        code = self._control.exit_code(would_fail)
+        code = self._stop_signal.exit_code(would_fail)
         text = (
             f"of {tally.total:,} rows {tally.by_status[Status.MIGRATED]:,} would migrate"
             f"{self._load()}, {would_fail:,} would fail, {tally.by_status[Status.SKIPPED]:,} "
             f"would be skipped, {tally.total - tally.done:,} not looked at; exit {int(code)}; "
             f"see {self._data.path / PLAN}"
         )
-        for detail in self._control.reasons.values():
+        for detail in self._stop_signal.reasons.values():
             text += f"; stopped: {detail}"
         log.info("plan ended", exit_code=int(code), by_code=dict(sorted(tally.by_code.items())))
-        return Ending(code, text)
+        return CommandResult(code, text)
 
     def _load(self) -> str:
         """Files, bytes and the time that they may take, in brackets."""
-        rows, ledger = self._record.tally.by_status[Status.MIGRATED], self._ledger
-        if not rows or ledger is None:
+        rows, results = self._record.tally.by_status[Status.MIGRATED], self._results
+        if not rows or results is None:
             return ""
-        unknown = ledger.of_unknown_size
+        unknown = results.of_unknown_size
         more = f" and {unknown:,} rows of unknown size" if unknown else ""
         return (
-            f" ({ledger.files:,} files, {size_text(ledger.size_bytes)}{more}; "
-            f"{self._duration(rows, ledger.size_bytes)})"
+            f" ({results.files:,} files, {size_text(results.size_bytes)}{more}; "
+            f"{self._duration(rows, results.size_bytes)})"
         )
 
     def _duration(self, rows: int, size_bytes: int) -> str:
@@ -231,7 +241,7 @@ class Plan:
         if (before := _latest_rate(self._data.runs)) is not None:
             run_id, rate_per_s = before
             return f"some {_minutes(rows / rate_per_s)} at the rate of run {run_id}"
-        look = self._record.measurements.latency_ms().get("source.look", {"p50": 0.0})
+        look = self._record.call_stats.latency_ms().get("source.look", {"p50": 0.0})
         # Files, their copies and the rows: three waits one after the other.
         waits_s = rows * 3 * look["p50"] / 1000 / self._settings.rogo_concurrency
         least_s = max(waits_s, size_bytes / _BYTES_PER_S)

@@ -8,7 +8,7 @@ import click
 from rogo_async.commands.runner import data_dir_option
 from rogo_async.common.data_dir import DataDir
 from rogo_async.common.errors import SetupError
-from rogo_async.common.settings import load_place
+from rogo_async.common.settings import load_local_settings
 from rogo_async.common.shutdown import ExitCode
 
 
@@ -29,7 +29,7 @@ def report(run_id: str | None, output: Path | None, data_dir: Path | None) -> No
 
     overrides = {} if data_dir is None else {"rogo_data_dir": data_dir}
     try:
-        runs = DataDir(load_place(**overrides).rogo_data_dir).runs
+        runs = DataDir(load_local_settings(**overrides).rogo_data_dir).runs
         written = write_report(runs, run_id or newest_run(runs), output)
     except SetupError as error:
         for problem in error.problems:

@@ -16,13 +16,13 @@ import structlog
 from rich.console import Console
 
 from rogo_async.common.errors import LockHeld, SetupError
-from rogo_async.common.logging import LogFile, configure, format_for, without_values
+from rogo_async.common.logging import LogFile, configure, error_facts, format_for
 from rogo_async.common.settings import Settings, load_settings
-from rogo_async.common.shutdown import Ending, ExitCode
+from rogo_async.common.shutdown import CommandResult, ExitCode
 from rogo_async.rules.identity import SQL_INT_MAX
 
 _LEVEL: Final = "rogo_async.log_level"
-Work = Callable[[Settings, Console | None], Coroutine[Any, Any, Ending]]
+Work = Callable[[Settings, Console | None], Coroutine[Any, Any, CommandResult]]
 
 data_dir_option = click.option(
     "--data-dir",
@@ -99,7 +99,7 @@ class _Failed:
     lines: tuple[str, ...]
 
 
-def _attempt(work: Work, overrides: dict[str, Any], level: int) -> Ending | _Failed:
+def _attempt(work: Work, overrides: dict[str, Any], level: int) -> CommandResult | _Failed:
     try:
         settings = load_settings(**overrides)
         is_watched = _open_logs(settings, level)
@@ -114,7 +114,7 @@ def _attempt(work: Work, overrides: dict[str, Any], level: int) -> Ending | _Fai
     except KeyboardInterrupt:
         return _Failed(ExitCode.INTERRUPTED, ("interrupted before the work began",))
     except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
-        structlog.get_logger().critical("a fault of this tool", **without_values(error))
+        structlog.get_logger().critical("a fault of this tool", **error_facts(error))
         return _Failed(ExitCode.INTERNAL, ("a fault of this tool, see the log",))
 
 
@@ -138,10 +138,10 @@ def _open_logs(settings: Settings, level: int) -> bool:
     return on_terminal
 
 
-def _leave(result: Ending | _Failed) -> NoReturn:
+def _leave(result: CommandResult | _Failed) -> NoReturn:
     """Say how it ended and leave; threads that hang in a dead driver call hold nobody up."""
     lines: tuple[str, ...]
-    if isinstance(result, Ending):
+    if isinstance(result, CommandResult):
         code, lines, to_stderr = result.exit_code, (result.headline,), False
     else:
         code, lines, to_stderr = result.code, result.lines, True

@@ -13,9 +13,9 @@ import click
 import orjson
 
 from rogo_async.commands.runner import data_dir_option, operate
-from rogo_async.common.errors import DependencyFault, SystemicFault
+from rogo_async.common.errors import DependencyError, SystemicError
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import Ending, ExitCode
+from rogo_async.common.shutdown import CommandResult, ExitCode
 from rogo_async.destination.postgres.connections import Address, Connections
 from rogo_async.destination.postgres.status import State, read_state
 from rogo_async.rules.identity import submission_id
@@ -33,15 +33,15 @@ class Status:
     say: Callable[[str], object]
     as_json: bool
 
-    async def execute(self) -> Ending:
+    async def execute(self) -> CommandResult:
         """Look and print."""
         path = self.settings.rogo_data_dir
         code, away, state = ExitCode.DONE, None, None
         try:
             state = await self._target()
-        except SystemicFault as fault:
+        except SystemicError as fault:
             code, away = ExitCode.SETUP, f"the target refuses: {fault.reason}"
-        except DependencyFault as fault:
+        except DependencyError as fault:
             code, away = ExitCode.STOPPED_EARLY, f"the target cannot be reached: {fault.reason}"
         runs, unreadable = _runs(path)
         if self.as_json:
@@ -57,7 +57,7 @@ class Status:
                 self.say(line)
         problems = [each for each in (away, unreadable) if each is not None]
         text = "; ".join(problems) or "target and data directory were read"
-        return Ending(code, f"{text}; exit {int(code)}")
+        return CommandResult(code, f"{text}; exit {int(code)}")
 
     async def _target(self) -> State:
         address = Address(

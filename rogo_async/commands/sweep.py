@@ -12,15 +12,15 @@ import click
 
 from rogo_async.commands.orphans import Orphan, Orphans, wait_for_runs
 from rogo_async.commands.runner import data_dir_option, operate
-from rogo_async.common.call_stats import Measurements
+from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import DataDir, new_run_id
 from rogo_async.common.errors import Dependency
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import Control, Ending, drained_by_signals, guarded
+from rogo_async.common.shutdown import CommandResult, StopSignal, handle_signals, run_guarded
 from rogo_async.destination.blobs.inventory import Inventory
 from rogo_async.destination.postgres.blob_references import References
-from rogo_async.pipeline.services import Opening
+from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.rules.files import size_text
 
 _COLUMNS: Final = ("Attempt ID", "Submission ID", "Run ID", "Blob Name", "Bytes", "Last Modified")
@@ -49,32 +49,34 @@ class Sweep:
     say: Callable[[str], object]
     delete: bool
     min_age: timedelta
-    _control: Control = field(default_factory=Control)
+    _stop_signal: StopSignal = field(default_factory=StopSignal)
     _found: Found = field(default_factory=Found)
 
-    async def execute(self) -> Ending:
+    async def execute(self) -> CommandResult:
         """Sweep. Raises SetupError and LockHeld, after which nothing has been deleted."""
         data = DataDir(self.settings.rogo_data_dir)
         async with AsyncExitStack() as stack:
-            stack.enter_context(drained_by_signals(self._control))
+            stack.enter_context(handle_signals(self._stop_signal))
             data.lock("sweep")
             stack.callback(data.unlock)
             limit_s = self.settings.rogo_outage_limit
-            await guarded(lambda: self._work(data, stack), self._control, limit_s, data.path)
+            await run_guarded(
+                lambda: self._work(data, stack), self._stop_signal, limit_s, data.path
+            )
         return self._ending()
 
     async def _work(self, data: DataDir, stack: AsyncExitStack) -> None:
-        opening = Opening(
-            self.settings, self._control, Measurements(), stack, name="rogo_async sweep"
+        factory = ServiceFactory(
+            self.settings, self._stop_signal, CallStats(), stack, name="rogo_async sweep"
         )
-        await opening.lock()
-        connections = await opening.connections()
-        references = References(connections, opening.gate(Dependency.TARGET))
-        account = await opening.account()
-        inventory = Inventory(account, await opening.session(), opening.gate(Dependency.STORE))
-        orphans = Orphans(self.settings, account, inventory, references, self._control)
+        await factory.lock()
+        connections = await factory.connections()
+        references = References(connections, factory.breaker(Dependency.TARGET))
+        account = await factory.account()
+        inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
+        orphans = Orphans(self.settings, account, inventory, references, self._stop_signal)
         if self.delete:
-            await wait_for_runs(references, self._control, "sweep")
+            await wait_for_runs(references, self._stop_signal, "sweep")
         oldest = await inventory.now() - self.min_age
         data.make_runs()
         report = AppendFile(data.runs / f"{new_run_id()}.orphans.csv")
@@ -104,10 +106,10 @@ class Sweep:
             self._found.deleted += deleted
             self._found.changed += changed
 
-    def _ending(self) -> Ending:
+    def _ending(self) -> CommandResult:
         found = self._found
         left = found.orphans - found.deleted
-        code = self._control.exit_code(left)
+        code = self._stop_signal.exit_code(left)
         text = (
             f"{found.orphans:,} orphans ({size_text(found.orphan_bytes)}) among {found.blobs:,} "
             f"blobs, {found.deleted:,} deleted, {found.young:,} too young, "
@@ -118,9 +120,9 @@ class Sweep:
         if found.changed:
             text += f"; {found.changed:,} have changed meanwhile or are kept by a lease, a snapshot"
             text += " or a policy"
-        for detail in self._control.reasons.values():
+        for detail in self._stop_signal.reasons.values():
             text += f"; stopped: {detail}"
-        return Ending(code, text)
+        return CommandResult(code, text)
 
 
 def _line(orphan: Orphan) -> tuple[object, ...]:

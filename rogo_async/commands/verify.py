@@ -14,15 +14,15 @@ import click
 import structlog
 
 from rogo_async.commands.runner import data_dir_option, operate
-from rogo_async.common.call_stats import Measurements
+from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import DataDir
-from rogo_async.common.errors import Dependency, DependencyFault, RunStopped
+from rogo_async.common.errors import Dependency, DependencyError, RunStopped
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import Control, Ending, drained_by_signals, guarded
+from rogo_async.common.shutdown import CommandResult, StopSignal, handle_signals, run_guarded
 from rogo_async.destination.blobs.inventory import Content, Inventory
 from rogo_async.destination.postgres.verification import Audit, FileRow, SubmissionRow
-from rogo_async.pipeline.services import Opening
+from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.rules.files import size_text
 from rogo_async.rules.identity import attempt_of_launch_id, launch_id, submission_id
 
@@ -90,26 +90,28 @@ class Verification:
     settings: Settings
     sample: int | None
     whole: bool
-    _control: Control = field(default_factory=Control)
+    _stop_signal: StopSignal = field(default_factory=StopSignal)
     _figures: Figures = field(default_factory=Figures)
     _lines: list[tuple[object, ...]] = field(default_factory=list)
 
-    async def execute(self) -> Ending:
+    async def execute(self) -> CommandResult:
         """Verify. Raises SetupError."""
         data = DataDir(self.settings.rogo_data_dir)
         async with AsyncExitStack() as stack:
-            stack.enter_context(drained_by_signals(self._control))
+            stack.enter_context(handle_signals(self._stop_signal))
             limit_s = self.settings.rogo_outage_limit
-            await guarded(lambda: self._work(data, stack), self._control, limit_s, data.path)
+            await run_guarded(
+                lambda: self._work(data, stack), self._stop_signal, limit_s, data.path
+            )
         return self._ending(data)
 
     async def _work(self, data: DataDir, stack: AsyncExitStack) -> None:
-        opening = Opening(
-            self.settings, self._control, Measurements(), stack, name="rogo_async verify"
+        factory = ServiceFactory(
+            self.settings, self._stop_signal, CallStats(), stack, name="rogo_async verify"
         )
-        audit = Audit(await opening.connections(), opening.gate(Dependency.TARGET))
-        account = await opening.account()
-        inventory = Inventory(account, await opening.session(), opening.gate(Dependency.STORE))
+        audit = Audit(await factory.connections(), factory.breaker(Dependency.TARGET))
+        account = await factory.account()
+        inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
         report = AppendFile(data.path / FAILURES)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
@@ -118,7 +120,7 @@ class Verification:
         showing = asyncio.create_task(self._show(), name="progress")
         try:
             async for page in audit.pages(ids):
-                self._control.check()
+                self._stop_signal.check()
                 await self._verify_page(page, inventory)
                 await self._put_down(report)
             if ids is None:
@@ -141,7 +143,7 @@ class Verification:
 
     async def _consume(self, waiting: Iterator[SubmissionRow], inventory: Inventory) -> None:
         for row in waiting:
-            if self._control.stopping:
+            if self._stop_signal.stopping:
                 return
             attempt = attempt_of_launch_id(row.launch_id)
             if attempt is None or not self._is_ours(attempt, row.launch_id):
@@ -165,7 +167,7 @@ class Verification:
                 continue
             try:
                 content = await inventory.read(file.blob_name, whole=self.whole)
-            except DependencyFault as fault:
+            except DependencyError as fault:
                 problem = f"file {file.order}: {fault.reason}"
                 findings.append(Finding(Verdict.UNVERIFIABLE, problem))
                 continue
@@ -228,9 +230,9 @@ class Verification:
                 rate_per_s=round(figures.done / (time.monotonic() - began_s), 1),
             )
 
-    def _ending(self, data: DataDir) -> Ending:
+    def _ending(self, data: DataDir) -> CommandResult:
         figures = self._figures
-        code = self._control.exit_code(figures.wrong)
+        code = self._stop_signal.exit_code(figures.wrong)
         what = "sampled" if self.sample is not None else "verified"
         text = (
             f"{figures.verified:,} submissions {what} and right, {figures.wrong:,} wrong, "
@@ -241,9 +243,9 @@ class Verification:
             text += f"; {verdict}: {count:,}"
         if figures.wrong or figures.unverifiable:
             text += f"; see {data.path / FAILURES}"
-        for detail in self._control.reasons.values():
+        for detail in self._stop_signal.reasons.values():
             text += f"; stopped: {detail}"
-        return Ending(code, text)
+        return CommandResult(code, text)
 
 
 def of_rows(row: SubmissionRow) -> Iterator[Finding]:

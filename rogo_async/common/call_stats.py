@@ -70,7 +70,7 @@ class Outage:
 
 
 @dataclass(slots=True)
-class Measurements:
+class CallStats:
     """Collected over one run, read once for the summary."""
 
     latency: dict[str, Reservoir] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Final
 
 
-class Verdict(Enum):
+class ErrorClass(Enum):
     """What an answer means for the call that received it."""
 
     TRANSIENT = auto()
@@ -46,18 +46,18 @@ _ODBC_TRANSIENT: Final = frozenset(
 _HTTP_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
-def of_postgres(sqlstate: str | None) -> Verdict:
+def of_postgres(sqlstate: str | None) -> ErrorClass:
     """Class of a PostgreSQL error; None means that the connection broke without one."""
     if sqlstate is None or sqlstate in _PG_TRANSIENT or sqlstate.startswith("08"):
-        return Verdict.TRANSIENT
+        return ErrorClass.TRANSIENT
     if sqlstate in _PG_CONFLICT:
-        return Verdict.CONFLICT
+        return ErrorClass.CONFLICT
     if sqlstate in _PG_CONTENT or sqlstate.startswith("22"):
-        return Verdict.CONTENT
-    return Verdict.SYSTEMIC
+        return ErrorClass.CONTENT
+    return ErrorClass.SYSTEMIC
 
 
-def of_odbc(sqlstate: str, numbers: Collection[int]) -> tuple[Verdict, float]:
+def of_odbc(sqlstate: str, numbers: Collection[int]) -> tuple[ErrorClass, float]:
     """Class of an ODBC error and the least wait in seconds.
 
     ``numbers`` are SQL Server's own, and FreeTDS's. One that is transient makes the error so: a
@@ -65,19 +65,19 @@ def of_odbc(sqlstate: str, numbers: Collection[int]) -> tuple[Verdict, float]:
     """
     found = frozenset(numbers)
     if found & _MSSQL_TRANSIENT:
-        return Verdict.TRANSIENT, THROTTLED_WAIT_S if found & _MSSQL_THROTTLED else 0.0
+        return ErrorClass.TRANSIENT, THROTTLED_WAIT_S if found & _MSSQL_THROTTLED else 0.0
     if sqlstate in {"HYT00", "HYT01", "08S01", "40001"}:
-        return Verdict.TRANSIENT, 0.0
+        return ErrorClass.TRANSIENT, 0.0
     if found - _FREETDS_TRANSIENT:
-        return Verdict.SYSTEMIC, 0.0
+        return ErrorClass.SYSTEMIC, 0.0
     if found or sqlstate in _ODBC_TRANSIENT or sqlstate in _PG_TRANSIENT:
-        return Verdict.TRANSIENT, 0.0
-    return Verdict.SYSTEMIC, 0.0
+        return ErrorClass.TRANSIENT, 0.0
+    return ErrorClass.SYSTEMIC, 0.0
 
 
-def of_http(status: int) -> Verdict:
+def of_http(status: int) -> ErrorClass:
     """Class of a storage answer that is no success and has no meaning of its own."""
-    return Verdict.TRANSIENT if status in _HTTP_TRANSIENT else Verdict.SYSTEMIC
+    return ErrorClass.TRANSIENT if status in _HTTP_TRANSIENT else ErrorClass.SYSTEMIC
 
 
 def seconds_of(retry_after: str | None) -> float:

@@ -3,17 +3,17 @@
 ::
 
     RogoError
-    ├── RowFault         permanent: this row fails, with a stable code
+    ├── RowError         permanent: this row fails, with a stable code
     ├── RowSkip          this row is not to be migrated, with a stable code
     ├── SetupError       found wrong at start, and certain: exit 2
     ├── LockHeld         another run owns the target or the data directory: exit 4
     ├── DataDirFull      the data directory cannot be written: exit 3
     ├── InputChanged     an input file changed while it was read: exit 3
     ├── RunStopped       the run is ending; the row in hand is not reached
-    └── DependencyFault  a server's answer, or its silence
-        ├── TransientFault   the same call may succeed in a moment: retry with backoff
-        ├── AmbiguousFault   nobody knows whether it happened: repeat what may be repeated
-        └── SystemicFault    no row's fault (credentials, a missing table): pause everyone
+    └── DependencyError  a server's answer, or its silence
+        ├── TransientError   the same call may succeed in a moment: retry with backoff
+        ├── AmbiguousError   nobody knows whether it happened: repeat what may be repeated
+        └── SystemicError    no row's fault (credentials, a missing table): pause everyone
 
 The table that sorts a server's answer into the last three is ``classify``; the modules that
 own a library turn its exceptions into these and nobody above them sees the library's.
@@ -79,7 +79,7 @@ class RogoError(Exception):
     """The root of this package's exceptions."""
 
 
-class RowFault(RogoError):
+class RowError(RogoError):
     """A permanent fault of one row.
 
     ``message`` says what was found. It may quote the row, so it belongs into the failed-rows
@@ -93,7 +93,7 @@ class RowFault(RogoError):
 
 
 class RowSkip(RogoError):
-    """The row needs no migration; ``message`` is under the same rule as a RowFault's."""
+    """The row needs no migration; ``message`` is under the same rule as a RowError's."""
 
     def __init__(self, code: SkipCode, message: str) -> None:
         super().__init__(code.value)
@@ -128,7 +128,7 @@ class RunStopped(RogoError):
     """The run is ending: whoever waits gives up, the row in hand counts as not reached."""
 
 
-class DependencyFault(RogoError):
+class DependencyError(RogoError):
     """A server did not do what was asked. The text is fit for a log: no values, no secrets."""
 
     def __init__(self, dependency: Dependency, operation: str, reason: str) -> None:
@@ -138,7 +138,7 @@ class DependencyFault(RogoError):
         self.reason = reason
 
 
-class SourceForbidden(RowFault):
+class SourceForbidden(RowError):
     """A source refused access (401, 403). Ten in a row from one origin are systemic.
 
     ``in_row`` is how many its origin has refused in a row with this one, ``suspicions`` how often
@@ -152,7 +152,7 @@ class SourceForbidden(RowFault):
         self.suspicions = suspicions
 
 
-class TransientFault(DependencyFault):
+class TransientError(DependencyError):
     """The same call may succeed later, at the earliest in ``retry_after_s`` seconds."""
 
     def __init__(
@@ -162,11 +162,11 @@ class TransientFault(DependencyFault):
         self.retry_after_s = retry_after_s
 
 
-class AmbiguousFault(DependencyFault):
+class AmbiguousError(DependencyError):
     """The reply was lost. Only repeating an idempotent call can tell what happened."""
 
 
-class SystemicFault(DependencyFault):
+class SystemicError(DependencyError):
     """Not the row's fault and not gone in a moment: wrong credentials, a missing table."""
 
 

@@ -53,7 +53,7 @@ class LogFile(RotatingFileHandler):
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        self._lamented = False
+        self._warned = False
         super().__init__(
             path, maxBytes=max_bytes, backupCount=KEPT_LOG_FILES, encoding="utf-8", delay=True
         )
@@ -71,8 +71,8 @@ class LogFile(RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
         """Say once that lines get lost."""
-        if not self._lamented:
-            self._lamented = True
+        if not self._warned:
+            self._warned = True
             error = sys.exc_info()[1]
             structlog.get_logger().warning(
                 "the log file cannot be written; the run goes on without",
@@ -145,7 +145,7 @@ def _json(event: Any, **_: Any) -> str:
         return json.dumps(event, default=str)
 
 
-def without_values(error: BaseException) -> dict[str, object]:
+def error_facts(error: BaseException) -> dict[str, object]:
     """Type and traceback of an exception for the log, without its text: that may quote a row."""
     return {"error": type(error).__name__, "traceback": _places(error)}
 

@@ -1,6 +1,7 @@
 """Deadlines, retries and the outage gate (DESIGN decisions 6 to 8).
 
-Every call to a server goes through ``Gate.call``. A transient or ambiguous fault is retried with
+Every call to a server goes through ``CircuitBreaker.call``. A transient or ambiguous fault is
+retried with
 backoff and jitter (what may be ambiguous is written to be repeatable). When retries do not help,
 or the fault is systemic, the gate closes: everyone who wants this server waits, one task probes
 it, and the gate opens again. The outage is over when a real call succeeds. One that lasts longer
@@ -18,24 +19,24 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from rogo_async.common.call_stats import Measurements, Outage
+from rogo_async.common.call_stats import CallStats, Outage
 from rogo_async.common.errors import (
-    AmbiguousFault,
+    AmbiguousError,
     Dependency,
-    DependencyFault,
+    DependencyError,
     RunStopped,
     SourceForbidden,
-    SystemicFault,
-    TransientFault,
+    SystemicError,
+    TransientError,
 )
-from rogo_async.common.shutdown import Control, StopReason
+from rogo_async.common.shutdown import StopReason, StopSignal
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to insist. All in seconds but ``tries``.
 
     Who has waited at the gate goes on within ``spread_s`` of its opening, not all in one moment.
@@ -58,7 +59,7 @@ class Patience:
         return min(self.cap_s, self.first_s * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
-DEFAULT_PATIENCE: Final = Patience()
+DEFAULT_POLICY: Final = RetryPolicy()
 
 
 @dataclass(slots=True)
@@ -84,29 +85,29 @@ class _Trial:
         return self.failed_before - self.began
 
 
-class Gate:
+class CircuitBreaker:
     """The way to one dependency, closed while it is down. Owns the task that probes it."""
 
     def __init__(
         self,
         dependency: Dependency,
-        control: Control,
-        measurements: Measurements,
+        stop_signal: StopSignal,
+        call_stats: CallStats,
         limit_s: float,
-        patience: Patience = DEFAULT_PATIENCE,
+        policy: RetryPolicy = DEFAULT_POLICY,
         place: str = "",
     ) -> None:
         self.dependency = dependency
         self.name = f"{dependency.value} {place}".strip()
-        self._control = control
-        self._measurements = measurements
+        self._stop_signal = stop_signal
+        self._call_stats = call_stats
         self._limit_s = limit_s
-        self._patience = patience
+        self._policy = policy
         self._open = asyncio.Event()
         self._open.set()
         self._outage: Outage | None = None
         self._last_success = -math.inf
-        self._probe_wait_s = patience.probe_first_s
+        self._probe_wait_s = policy.probe_first_s
         self._prober: asyncio.Task[None] | None = None
 
     async def call(
@@ -129,8 +130,8 @@ class Gate:
             trial.begin()
             try:
                 result = await work()
-            except DependencyFault as fault:
-                self._measurements.retries[f"{self.dependency.value}.{operation}"] += 1
+            except DependencyError as fault:
+                self._call_stats.retries[f"{self.dependency.value}.{operation}"] += 1
                 await self._after(fault, trial, probe)
             except (SourceForbidden, RunStopped):
                 # A refusal is weighed elsewhere; a run that ends says nothing of the server.
@@ -140,7 +141,7 @@ class Gate:
                 self.succeeded()
                 raise
             else:
-                self._measurements.observe(self.dependency, operation, trial.seconds())
+                self._call_stats.observe(self.dependency, operation, trial.seconds())
                 self.succeeded()
                 return result
 
@@ -151,7 +152,7 @@ class Gate:
             return
         outage, self._outage = self._outage, None
         outage.ended_s = time.monotonic()
-        self._probe_wait_s = self._patience.probe_first_s
+        self._probe_wait_s = self._policy.probe_first_s
         log.warning(
             "outage ended",
             dependency=self.name,
@@ -160,7 +161,7 @@ class Gate:
 
     def close(
         self,
-        fault: DependencyFault,
+        fault: DependencyError,
         probe: Callable[[], Coroutine[Any, Any, object]],
         since_s: float | None = None,
     ) -> None:
@@ -174,7 +175,7 @@ class Gate:
                 time.monotonic() if since_s is None else since_s,
                 fault.reason,
             )
-            self._measurements.outages.append(self._outage)
+            self._call_stats.outages.append(self._outage)
             log.warning("outage began", dependency=self.name, reason=fault.reason)
         if self._open.is_set():
             self._open.clear()
@@ -191,7 +192,7 @@ class Gate:
     async def _pass(self) -> None:
         if self._open.is_set():
             return
-        stopped = asyncio.create_task(self._control.stopped(), name="gate-stopped")
+        stopped = asyncio.create_task(self._stop_signal.stopped(), name="gate-stopped")
         opened = asyncio.create_task(self._open.wait(), name="gate-opened")
         try:
             await asyncio.wait({stopped, opened}, return_when=asyncio.FIRST_COMPLETED)
@@ -200,11 +201,11 @@ class Gate:
             opened.cancel()
         if not self._open.is_set():
             raise RunStopped
-        await self._control.sleep(random.uniform(0.0, self._patience.spread_s))
+        await self._stop_signal.sleep(random.uniform(0.0, self._policy.spread_s))
 
     async def _after(
         self,
-        fault: DependencyFault,
+        fault: DependencyError,
         trial: "_Trial",
         probe: Callable[[], Coroutine[Any, Any, object]],
     ) -> None:
@@ -212,61 +213,61 @@ class Gate:
 
         What decides is whether anybody was served since this operation last failed.
         """
-        patience = self._patience
+        policy = self._policy
         serves_others = self._last_success > trial.failed_before
         seconds = trial.fail()
         if serves_others:
             trial.spent_s += seconds
-            if trial.spent_s > patience.deadline_s:
+            if trial.spent_s > policy.deadline_s:
                 raise fault
         elif (
-            isinstance(fault, SystemicFault)
-            or trial.failures >= patience.tries
-            or seconds >= patience.slow_s
+            isinstance(fault, SystemicError)
+            or trial.failures >= policy.tries
+            or seconds >= policy.slow_s
         ):
             self.close(fault, probe, since_s=trial.began)
             return
-        wait_s = patience.backoff_s(trial.failures - 1)
-        if isinstance(fault, TransientFault):
+        wait_s = policy.backoff_s(trial.failures - 1)
+        if isinstance(fault, TransientError):
             wait_s = max(wait_s, min(fault.retry_after_s, self._limit_s))
         trial.spent_s += wait_s
-        await self._control.sleep(wait_s)
+        await self._stop_signal.sleep(wait_s)
 
     async def _probe_until_open(self, probe: Callable[[], Coroutine[Any, Any, object]]) -> None:
         outage = self._outage
         while outage is not None and self._outage is outage:
             left_s = outage.began_s + self._limit_s - time.monotonic()
             if left_s <= 0:
-                self._control.stop(
+                self._stop_signal.stop(
                     StopReason.OUTAGE,
                     f"{self.name} was down for {self._limit_s:g} s: {outage.reason}",
                 )
                 return
             await asyncio.sleep(min(left_s, self._probe_wait_s))
-            self._probe_wait_s = min(self._patience.probe_cap_s, self._probe_wait_s * 2)
+            self._probe_wait_s = min(self._policy.probe_cap_s, self._probe_wait_s * 2)
             try:
                 async with asyncio.timeout(max(0.1, left_s)):
                     await probe()
-            except (DependencyFault, TimeoutError):
+            except (DependencyError, TimeoutError):
                 continue
             except Exception as error:  # noqa: BLE001 - who waits at the gate must hear of it
                 log.critical("a fault of this tool", stage="probe", error=type(error).__name__)
-                self._control.stop(StopReason.FAULT, f"probing the {self.name} failed")
+                self._stop_signal.stop(StopReason.FAULT, f"probing the {self.name} failed")
                 return
             else:
                 break
         self._open.set()
 
 
-async def until_up(
+async def with_retry(
     what: Callable[[], Coroutine[Any, Any, T]],
-    control: Control,
+    stop_signal: StopSignal,
     limit_s: float,
-    patience: Patience = DEFAULT_PATIENCE,
+    policy: RetryPolicy = DEFAULT_POLICY,
 ) -> T:
     """Open something at start, insisting through transient faults for ``limit_s`` seconds.
 
-    ``what`` keeps its own deadline. Raises the last TransientFault or AmbiguousFault after that
+    ``what`` keeps its own deadline. Raises the last TransientError or AmbiguousError after that
     time, RunStopped when told to stop, and whatever else ``what`` raises at once.
     """
     give_up = time.monotonic() + limit_s
@@ -274,7 +275,7 @@ async def until_up(
     while True:
         try:
             return await what()
-        except (TransientFault, AmbiguousFault) as fault:
+        except (TransientError, AmbiguousError) as fault:
             left_s = give_up - time.monotonic()
             if left_s <= 0:
                 raise
@@ -285,6 +286,6 @@ async def until_up(
                     reason=fault.reason,
                     gives_up_after_s=limit_s,
                 )
-            retry_after_s = fault.retry_after_s if isinstance(fault, TransientFault) else 0.0
-            await control.sleep(min(left_s, max(patience.backoff_s(attempt), retry_after_s)))
+            retry_after_s = fault.retry_after_s if isinstance(fault, TransientError) else 0.0
+            await stop_signal.sleep(min(left_s, max(policy.backoff_s(attempt), retry_after_s)))
             attempt += 1

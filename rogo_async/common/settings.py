@@ -23,7 +23,7 @@ _LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
 _Required = Annotated[str, Field(min_length=1)]
 _Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600, allow_inf_nan=False)]
 _Words = Annotated[tuple[str, ...], NoDecode]
-_P = TypeVar("_P", bound="Place")
+_P = TypeVar("_P", bound="LocalSettings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Lms:
     return_url_base: str
 
 
-class Place(BaseSettings):
+class LocalSettings(BaseSettings):
     """Where the tool stands, and how it speaks: what a command needs that asks no server."""
 
     model_config = SettingsConfigDict(
@@ -55,7 +55,7 @@ class Place(BaseSettings):
     rogo_log_max_bytes: Annotated[int, Field(ge=1024)] = 50 * 1024 * 1024
 
 
-class Settings(Place):
+class Settings(LocalSettings):
     """Every setting of SPEC §4, validated. Secrets are masked wherever this is printed."""
 
     database_url: SecretStr
@@ -258,9 +258,9 @@ def load_settings(**overrides: Any) -> Settings:
     return _load(Settings, overrides)
 
 
-def load_place(**overrides: Any) -> Place:
+def load_local_settings(**overrides: Any) -> LocalSettings:
     """Read and validate what needs no server, as ``load_settings`` does the whole."""
-    return _load(Place, overrides)
+    return _load(LocalSettings, overrides)
 
 
 def _load(kind: type[_P], overrides: dict[str, Any]) -> _P:

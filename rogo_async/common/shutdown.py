@@ -14,13 +14,13 @@ import structlog
 from rogo_async.common.errors import (
     DataDirFull,
     Dependency,
-    DependencyFault,
+    DependencyError,
     InputChanged,
     LockHeld,
     RunStopped,
     SetupError,
 )
-from rogo_async.common.logging import without_values
+from rogo_async.common.logging import error_facts
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ _SETTING_OF: Final = {
 }
 
 
-class Control:
+class StopSignal:
     """The one place that a run is told to stop at, and asked whether it was."""
 
     def __init__(self) -> None:
@@ -133,61 +133,64 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class CommandResult:
     """What is left of a command for its caller."""
 
     exit_code: ExitCode
     headline: str
 
 
-async def guarded(
-    work: Callable[[], Awaitable[None]], control: Control, outage_limit_s: float, data_dir: object
+async def run_guarded(
+    work: Callable[[], Awaitable[None]],
+    stop_signal: StopSignal,
+    outage_limit_s: float,
+    data_dir: object,
 ) -> None:
     """Do the work; what it raises becomes a reason to stop, for a report that is still written.
 
     Raises SetupError and LockHeld, before which nothing has been written.
     """
-    asyncio.get_running_loop().set_exception_handler(_unforeseen)
+    asyncio.get_running_loop().set_exception_handler(_log_unhandled)
     try:
         await work()
     except RunStopped:
         log.warning("stopped before the work was done")
     except InputChanged as changed:
-        control.stop(StopReason.INPUT_CHANGED, str(changed))
+        stop_signal.stop(StopReason.INPUT_CHANGED, str(changed))
     except DataDirFull as full:
-        control.stop(StopReason.DISK, str(full))
+        stop_signal.stop(StopReason.DISK, str(full))
     except TimeoutError as error:  # an OSError, too, and none of a file's
-        log.critical("a fault of this tool", **without_values(error))
-        control.stop(StopReason.FAULT, "see the traceback in the log")
+        log.critical("a fault of this tool", **error_facts(error))
+        stop_signal.stop(StopReason.FAULT, "see the traceback in the log")
     except OSError as error:
-        control.stop(StopReason.DISK, f"{data_dir}: {error.strerror}")
-    except DependencyFault as fault:
-        control.stop(StopReason.OUTAGE, _outage(fault, outage_limit_s))
+        stop_signal.stop(StopReason.DISK, f"{data_dir}: {error.strerror}")
+    except DependencyError as fault:
+        stop_signal.stop(StopReason.OUTAGE, _outage(fault, outage_limit_s))
     except (SetupError, LockHeld):
         raise
     except Exception as error:  # noqa: BLE001 - the report is written whatever happens
-        log.critical("a fault of this tool", **without_values(error))
-        control.stop(StopReason.FAULT, "see the traceback in the log")
+        log.critical("a fault of this tool", **error_facts(error))
+        stop_signal.stop(StopReason.FAULT, "see the traceback in the log")
 
 
-def _outage(fault: DependencyFault, limit_s: float) -> str:
+def _outage(fault: DependencyError, limit_s: float) -> str:
     return (
         f"{fault.dependency.value} stayed away for {limit_s:g} s: {fault.reason}. "
         f"See that it runs and that {_SETTING_OF[fault.dependency]} leads to it"
     )
 
 
-def _unforeseen(_loop: object, context: dict[str, Any]) -> None:
+def _log_unhandled(_loop: object, context: dict[str, Any]) -> None:
     """What the event loop has nobody to tell: a library's task that was left behind when its
     connection died. Our own tasks have owners. Logged without values.
     """
     error = context.get("exception")
-    facts = without_values(error) if isinstance(error, BaseException) else {}
+    facts = error_facts(error) if isinstance(error, BaseException) else {}
     log.error("nobody waited for this", stage=context.get("message"), **facts)
 
 
 @contextlib.contextmanager
-def drained_by_signals(control: Control) -> Iterator[None]:
+def handle_signals(stop_signal: StopSignal) -> Iterator[None]:
     """The first SIGINT or SIGTERM drains the run, the second ends the process at once."""
     loop = asyncio.get_running_loop()
     codes = {
@@ -197,10 +200,13 @@ def drained_by_signals(control: Control) -> Iterator[None]:
 
     def received(number: signal.Signals) -> None:
         reason, code = codes[number]
-        if control.stopping and {StopReason.SIGINT, StopReason.SIGTERM} & control.reasons.keys():
+        if (
+            stop_signal.stopping
+            and {StopReason.SIGINT, StopReason.SIGTERM} & stop_signal.reasons.keys()
+        ):
             os._exit(code)
         log.warning("draining; a second signal ends at once", signal=number.name)
-        control.stop(reason, f"{number.name} received")
+        stop_signal.stop(reason, f"{number.name} received")
 
     for number in codes:
         loop.add_signal_handler(number, received, number)

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from yarl import URL
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.text import quoted
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -72,16 +72,16 @@ class AllowList:
 
         Existing %XX and the query stay as they are; what cannot travel is percent-encoded.
 
-        Raises RowFault source_not_allowed; its message tells scheme, host and port only.
+        Raises RowError source_not_allowed; its message tells scheme, host and port only.
         """
         try:
             parsed = _remembered(url) if len(url) < _LONGEST_REMEMBERED else _parse(url)
         except ValueError as error:
-            raise RowFault(FailureCode.SOURCE_NOT_ALLOWED, str(error)) from None
+            raise RowError(FailureCode.SOURCE_NOT_ALLOWED, str(error)) from None
         found = origin(parsed)
         if found not in self.origins:
             scheme, host, port = found
-            raise RowFault(
+            raise RowError(
                 FailureCode.SOURCE_NOT_ALLOWED,
                 f"{quoted(f'{scheme}://{_in_url(host)}:{port}')} is not on the allow-list",
             )

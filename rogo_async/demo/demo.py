@@ -73,7 +73,7 @@ class Demo:
                 yield Path(name)
 
     async def _migrate_once(self, stack: Stack, directory: Path) -> ExitCode:
-        dataset = generate_for(stack, stack.place, self._rows, self._seed)
+        dataset = generate_for(stack, stack.workspace, self._rows, self._seed)
         mark = directory / MARK
         what = {"rows": self._rows, "seed": self._seed}
         if mark.exists():
@@ -86,11 +86,11 @@ class Demo:
             self._say("demo: this directory's data were migrated before; nothing is run again")
             return ExitCode.DONE
         self._say(f"demo: generating and loading {self._rows:,} rows (seed {self._seed})")
-        await load(dataset, stack, stack.place)
+        await load(dataset, stack, stack.workspace)
         write_private(mark, orjson.dumps(what))
         self._say("demo: running python -m rogo_async run")
         await self._run(stack)
-        return self._report(dataset, await check(dataset, stack, stack.place))
+        return self._report(dataset, await check(dataset, stack, stack.workspace))
 
     async def _run(self, stack: Stack) -> None:
         environment = {
@@ -102,7 +102,7 @@ class Demo:
             **stack.environment(),
         }
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "rogo_async", "run", env=environment, cwd=stack.place.data_dir
+            sys.executable, "-m", "rogo_async", "run", env=environment, cwd=stack.workspace.data_dir
         )
         try:
             async with asyncio.timeout(RUN_S):

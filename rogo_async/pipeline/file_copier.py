@@ -11,11 +11,11 @@ import structlog
 from rogo_async.common.block import Block
 from rogo_async.common.errors import (
     Dependency,
-    DependencyFault,
+    DependencyError,
     FailureCode,
-    RowFault,
+    RowError,
     RunStopped,
-    TransientFault,
+    TransientError,
 )
 from rogo_async.destination.blobs.store import Blob, Store
 from rogo_async.rules.files import blob_name
@@ -32,9 +32,9 @@ class ByteBudget:
         self._free = limit_bytes
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def share(self, size_bytes: int) -> "Share":
+    def share(self, size_bytes: int) -> "Reservation":
         """Hold ``size_bytes`` (at most BLOCK_BYTES) for the length of an async with block."""
-        return Share(self, size_bytes)
+        return Reservation(self, size_bytes)
 
     async def take(self, size_bytes: int) -> None:
         """Return when so many bytes are free, and hold them."""
@@ -67,7 +67,7 @@ class ByteBudget:
                 turn.set_result(None)
 
 
-class Share:
+class Reservation:
     """Bytes that are held for the length of an async with block.
 
     No ``asynccontextmanager``: the loop would register a generator for each file.
@@ -93,7 +93,7 @@ _HASH_IN_THREAD_BYTES: Final = 1024 * 1024
 log = structlog.get_logger()
 
 
-class Mover:
+class FileCopier:
     """Fetches, checks and stores files, those of one submission side by side."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Mover:
         """Move all files of a submission, one at least, and give them in the order of ``refs``.
 
         Where several fail, the first of them in that order decides, whichever was faster. Raises
-        RowFault (source_…, file_corrupt), RunStopped or a DependencyFault.
+        RowError (source_…, file_corrupt), RunStopped or a DependencyError.
         """
         first, *others = refs
         tasks = [
@@ -142,7 +142,7 @@ class Mover:
                 name = blob_name(identity.attempt, identity.submission_id, ref)
                 if not await self._store.delete(name):
                     log.warning("a blob is kept by the store", attempt=identity.attempt)
-            except (DependencyFault, RunStopped) as reason:
+            except (DependencyError, RunStopped) as reason:
                 log.warning(
                     "blobs were left to sweep", attempt=identity.attempt, reason=str(reason)
                 )
@@ -217,8 +217,8 @@ async def _hashed(digest: "hashlib._Hash", block: Block) -> "hashlib._Hash":
 
 def _given_up(ref: FileRef, reason: Exception) -> Exception:
     if isinstance(reason, Restart):
-        return TransientFault(Dependency.SOURCE, "read", "the transfer broke again and again")
-    return RowFault(
+        return TransientError(Dependency.SOURCE, "read", "the transfer broke again and again")
+    return RowError(
         FailureCode.FILE_CORRUPT,
         f"file {ref.order}: length or MD5 is not what the source states",
     )

@@ -8,24 +8,24 @@ when the run of refusals reaches ten.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rogo_async.pipeline.migrate import Forbidden
+from rogo_async.pipeline.migrate import ForbiddenRow
 from rogo_async.sources.http_files import SYSTEMIC_AFTER, Host
 
 
 @dataclass(slots=True)
 class _Held:
     successes: int
-    rows: list[Forbidden] = field(default_factory=list)
+    rows: list[ForbiddenRow] = field(default_factory=list)
 
 
-class RefusalWatch:
+class ForbiddenTracker:
     """Holds refused rows back, by host."""
 
     def __init__(self, hosts: Mapping[str, Host]) -> None:
         self._hosts = hosts
         self._held: dict[str, _Held] = {}
 
-    def refused(self, forbidden: Forbidden) -> list[Forbidden]:
+    def refused(self, forbidden: ForbiddenRow) -> list[ForbiddenRow]:
         """Take a refused row in, after ``settled``. Gives the rows to be tried again once the
         host lets anyone in: none while the run of refusals is short.
 
@@ -40,7 +40,7 @@ class RefusalWatch:
             return []
         return self._held.pop(fault.origin).rows
 
-    def settled(self) -> list[Forbidden]:
+    def settled(self) -> list[ForbiddenRow]:
         """The rows whose refusal has turned out to be their own: the host served meanwhile."""
         over = [
             origin
@@ -49,7 +49,7 @@ class RefusalWatch:
         ]
         return [each for origin in over for each in self._held.pop(origin).rows]
 
-    def remaining(self) -> list[Forbidden]:
+    def remaining(self) -> list[ForbiddenRow]:
         """The rows that are still held, at the end of all work."""
         held, self._held = self._held, {}
         return [each for one in held.values() for each in one.rows]

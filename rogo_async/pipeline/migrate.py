@@ -6,12 +6,12 @@ report and scores. What is left are rules 8 to 15, in their order.
 
 from dataclasses import dataclass
 
-from rogo_async.common.errors import FailureCode, RowFault, RowSkip, SkipCode, SourceForbidden
+from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode, SourceForbidden
 from rogo_async.common.settings import Lms
 from rogo_async.common.urls import AllowList
 from rogo_async.destination.postgres.parameters import session_record_id
-from rogo_async.destination.postgres.writer import Standing, Writer
-from rogo_async.pipeline.file_copier import Mover
+from rogo_async.destination.postgres.writer import Writer, WriteResult
+from rogo_async.pipeline.file_copier import FileCopier
 from rogo_async.rules import derived_values
 from rogo_async.rules.identity import identify
 from rogo_async.rules.matching import Reference
@@ -31,7 +31,7 @@ class Work:
     found: LookUp
 
     def prepare(self, reference: Reference, allow: AllowList) -> Prepared:
-        """All that the target needs but the files' bytes. Raises RowFault (rules 8 to 14)."""
+        """All that the target needs but the files' bytes. Raises RowError (rules 8 to 14)."""
         return prepare(
             self.row,
             self.attempt,
@@ -45,7 +45,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Forbidden:
+class ForbiddenRow:
     """A row whose source refused it; the row's outcome if the refusal is the row's own fault."""
 
     work: Work
@@ -63,58 +63,58 @@ class Migrator:
         lms: Lms,
         allow: AllowList,
         reference: Reference,
-        mover: Mover,
+        file_copier: FileCopier,
         writer: Writer,
     ) -> None:
         self._run_id = run_id
         self._lms = lms
         self._allow = allow
         self._reference = reference
-        self._mover = mover
+        self._file_copier = file_copier
         self._writer = writer
 
-    async def migrate(self, work: Work) -> Outcome | Forbidden:
+    async def migrate(self, work: Work) -> Outcome | ForbiddenRow:
         """Migrate one submission and tell what became of it.
 
-        Raises RunStopped when the run ends first, and a DependencyFault when the outcome stays
+        Raises RunStopped when the run ends first, and a DependencyError when the outcome stays
         unknown; what was stored is kept then, for a row may refer to it.
         """
         identity = identify(work.attempt, self._run_id, self._lms.instance_id)
         try:
             prepared = work.prepare(self._reference, self._allow)
-        except RowFault as fault:
+        except RowError as fault:
             return failed(work.row, work.attempt, fault)
         try:
             return await self._move_and_write(work, prepared, identity)
         except SourceForbidden as fault:
             outcome = failed(work.row, work.attempt, fault)
-            return Forbidden(work, prepared, fault, outcome)
+            return ForbiddenRow(work, prepared, fault, outcome)
         except RowSkip as skip:
             return skipped(work.row, work.attempt, skip)
-        except RowFault as fault:
+        except RowError as fault:
             if fault.code not in {FailureCode.TARGET_CONFLICT, FailureCode.TARGET_INCOMPLETE}:
-                await self._mover.discard(prepared.files, identity)
+                await self._file_copier.discard(prepared.files, identity)
             return failed(work.row, work.attempt, fault)
 
-    async def discard(self, forbidden: Forbidden) -> None:
+    async def discard(self, forbidden: ForbiddenRow) -> None:
         """Delete what a forbidden row may have stored, once its failure is final."""
         identity = identify(forbidden.work.attempt, self._run_id, self._lms.instance_id)
-        await self._mover.discard(forbidden.prepared.files, identity)
+        await self._file_copier.discard(forbidden.prepared.files, identity)
 
     async def _move_and_write(self, work: Work, prepared: Prepared, identity: Identity) -> Outcome:
-        files = await self._mover.move(prepared.files, identity)
+        files = await self._file_copier.move(prepared.files, identity)
         match await self._writer.write(prepared, files, identity):
-            case Standing.OURS:
+            case WriteResult.INSERTED:
                 return Outcome(
                     work.row,
                     Status.MIGRATED,
                     work.attempt,
                     receipt=self._receipt(prepared, identity),
                 )
-            case Standing.ANOTHERS:
+            case WriteResult.ALREADY_EXISTS:
                 raise RowSkip(SkipCode.ALREADY_MIGRATED, "another run wrote it meanwhile")
-            case Standing.NOBODYS:
-                raise RowFault(
+            case WriteResult.INCOMPLETE:
+                raise RowError(
                     FailureCode.TARGET_INCOMPLETE,
                     "the target has a launch or session record of this attempt and no submission",
                 )
@@ -130,7 +130,7 @@ class Migrator:
         )
 
 
-def failed(row: SourceRow, attempt: int | None, fault: RowFault) -> Outcome:
+def failed(row: SourceRow, attempt: int | None, fault: RowError) -> Outcome:
     """The outcome of a row that a rule failed."""
     return Outcome(row, Status.FAILED, attempt, fault.code, fault.message)
 

@@ -18,11 +18,11 @@ import structlog
 
 from rogo_async.common.errors import SetupError
 from rogo_async.common.files import write_private
-from rogo_async.common.logging import without_values
+from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import ExitCode
+from rogo_async.pipeline.consumers import Handler
 from rogo_async.pipeline.tracing import Observer, count_only, log_submission, open_tracer, watched
-from rogo_async.pipeline.workers import Handler
 from rogo_async.reporting.html.timeline import Point, Timeline, timeline_file
 from rogo_async.reporting.summary import RunRecord
 from rogo_async.rules.records import Status
@@ -76,7 +76,7 @@ class Observers:
 
     def of(self, handler: Handler) -> Handler:
         """The handler, or one that looks at each submission where somebody wants to see it."""
-        return watched(handler, self._record.measurements, self._observers)
+        return watched(handler, self._record.call_stats, self._observers)
 
     @asynccontextmanager
     async def watching(self, done_by_status: "Counter[Status]") -> AsyncIterator[None]:
@@ -109,7 +109,7 @@ class Observers:
 
             log.info("report written", file=str(write_report(self._runs, run_id)))
         except Exception as error:  # noqa: BLE001 - the run is over and was not worse for it
-            log.warning("the report cannot be written", **without_values(error))
+            log.warning("the report cannot be written", **error_facts(error))
 
     async def _sample(self, done_by_status: "Counter[Status]") -> None:
         interval_s = self._settings.rogo_progress_interval
@@ -132,7 +132,7 @@ class Observers:
         before = self._timeline.points[-1] if self._timeline.points else None
         seconds = at_s - (before.at_s if before else at_s)
         done = done_by_status.total()
-        outages = self._record.measurements.outages
+        outages = self._record.call_stats.outages
         return Point(
             at_s=round(at_s, 3),
             seconds=round(seconds, 3),

@@ -8,11 +8,11 @@ from typing import Final
 import structlog
 from pyroaring import BitMap
 
-from rogo_async.common.errors import DependencyFault, FailureCode, RowFault, RowSkip, SkipCode
-from rogo_async.common.shutdown import Control
-from rogo_async.destination.postgres.migrated_attempts import Existing
+from rogo_async.common.errors import DependencyError, FailureCode, RowError, RowSkip, SkipCode
+from rogo_async.common.shutdown import StopSignal
+from rogo_async.destination.postgres.migrated_attempts import MigratedAttempts
 from rogo_async.pipeline.migrate import Work, failed, skipped
-from rogo_async.pipeline.writer import Ledger
+from rogo_async.pipeline.writer import ResultWriter
 from rogo_async.rules.identity import parse_attempt_id
 from rogo_async.rules.mapping import attempt_number, require_email
 from rogo_async.rules.records import Outcome, SourceRow
@@ -34,24 +34,26 @@ class Candidate:
     version: str
 
 
-class Sieve:
+class RowFilter:
     """Rules 0 to 7, row after row from the end of the file."""
 
-    def __init__(self, mapping: Mapping, existing: Existing, prefixes: tuple[str, ...]) -> None:
+    def __init__(
+        self, mapping: Mapping, existing: MigratedAttempts, prefixes: tuple[str, ...]
+    ) -> None:
         self._mapping = mapping
         self._existing = existing
         self._prefixes = prefixes
         self._seen = BitMap()
 
-    def sift(self, row: SourceRow) -> Outcome | Candidate:
+    def apply(self, row: SourceRow) -> Outcome | Candidate:
         """The row's outcome where these rules decide it, else the candidate."""
         attempt = None
         if row.malformed is not None:
-            return failed(row, None, RowFault(FailureCode.ROW_MALFORMED, row.malformed))
+            return failed(row, None, RowError(FailureCode.ROW_MALFORMED, row.malformed))
         try:
             attempt = parse_attempt_id(row.attempt_id)
             return self._candidate(row, attempt)
-        except RowFault as fault:
+        except RowError as fault:
             return failed(row, attempt, fault)
         except RowSkip as skip:
             return skipped(row, attempt, skip)
@@ -63,7 +65,7 @@ class Sieve:
         if self._existing.is_migrated(attempt):
             raise RowSkip(SkipCode.ALREADY_MIGRATED, "the target has a submission of this attempt")
         if self._existing.is_incomplete(attempt):
-            raise RowFault(
+            raise RowError(
                 FailureCode.TARGET_INCOMPLETE,
                 "the target has a launch or session record of this attempt and no submission",
             )
@@ -73,24 +75,24 @@ class Sieve:
         return Candidate(row, attempt, number, mapped.version if mapped else "")
 
 
-class Feeder:
+class Producer:
     """Fills the consumers' queue; reads ahead of them by two chunks and no more."""
 
     def __init__(
         self,
         file: SubmissionsFile,
-        sieve: Sieve,
+        row_filter: RowFilter,
         warehouse: Warehouse,
-        ledger: Ledger,
+        results: ResultWriter,
         queue: "asyncio.Queue[Work | None]",
-        control: Control,
+        stop_signal: StopSignal,
     ) -> None:
         self._file = file
-        self._sieve = sieve
+        self._row_filter = row_filter
         self._warehouse = warehouse
-        self._ledger = ledger
+        self._results = results
         self._queue = queue
-        self._control = control
+        self._stop_signal = stop_signal
         self.unresolved = 0
         """Rows that could not be looked up although the warehouse is up: not reached."""
         self._chunks: asyncio.Queue[_Chunk | None] = asyncio.Queue(_AHEAD_CHUNKS)
@@ -104,7 +106,7 @@ class Feeder:
             group.create_task(self._dispatch(), name="feeder-dispatch")
             candidates: list[Candidate] = []
             async for rows in self._file.chunks_from_end():
-                self._control.check()
+                self._stop_signal.check()
                 candidates.extend(await self._sifted(rows))
                 while len(candidates) >= CHUNK_ATTEMPTS:
                     await self._look_up(group, candidates[:CHUNK_ATTEMPTS])
@@ -114,8 +116,8 @@ class Feeder:
             await self._chunks.put(None)
 
     async def _sifted(self, rows: Sequence[SourceRow]) -> list[Candidate]:
-        results = [self._sieve.sift(row) for row in rows]
-        await self._ledger.record([r for r in results if isinstance(r, Outcome)])
+        results = [self._row_filter.apply(row) for row in rows]
+        await self._results.record([r for r in results if isinstance(r, Outcome)])
         return [r for r in results if isinstance(r, Candidate)]
 
     async def _look_up(self, group: asyncio.TaskGroup, candidates: list[Candidate]) -> None:
@@ -126,7 +128,7 @@ class Feeder:
     async def _found(self, attempts: Sequence[int]) -> dict[int, LookUp] | None:
         try:
             return await self._warehouse.look_up(attempts)
-        except DependencyFault as fault:
+        except DependencyError as fault:
             log.error(
                 "a chunk of attempts cannot be looked up", rows=len(attempts), reason=fault.reason
             )

@@ -13,21 +13,24 @@ from rogo_async.common.data_dir import FAILED, MIGRATED, DataDir, new_run_id
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import (
-    Control,
-    Ending,
+    CommandResult,
     ExitCode,
     StopReason,
-    drained_by_signals,
-    guarded,
+    StopSignal,
+    handle_signals,
+    run_guarded,
 )
-from rogo_async.destination.postgres.migrated_attempts import export_migrated, read_existing
-from rogo_async.destination.postgres.undo_log import Journal
+from rogo_async.destination.postgres.journal import Journal
+from rogo_async.destination.postgres.migrated_attempts import (
+    export_migrated,
+    read_migrated_attempts,
+)
 from rogo_async.pipeline.migrate import Migrator
 from rogo_async.pipeline.observers import Observers
-from rogo_async.pipeline.pipeline import Drive, Inputs
+from rogo_async.pipeline.pipeline import Inputs, Pipeline
 from rogo_async.pipeline.selection import Selection, open_selection
-from rogo_async.pipeline.services import Opening, open_for_run
-from rogo_async.pipeline.writer import KnownFailures, Ledger, RunLedger
+from rogo_async.pipeline.services import ServiceFactory, open_services
+from rogo_async.pipeline.writer import CsvResultWriter, KnownFailures, ResultWriter
 from rogo_async.reporting.summary import RunRecord, headline
 from rogo_async.sources.submissions_csv import ERROR_COLUMN, SubmissionsFile
 
@@ -41,12 +44,12 @@ class Run:
         self._settings = settings
         self._selection = selection
         self._terminal = terminal
-        self._control = Control()
+        self._stop_signal = StopSignal()
         self._data = DataDir(settings.rogo_data_dir)
         self._record = RunRecord.begin(new_run_id(), settings.rogo_concurrency)
         self._observers = Observers(settings, self._record, self._data.runs)
 
-    async def execute(self) -> Ending:
+    async def execute(self) -> CommandResult:
         """Do the whole run.
 
         Raises SetupError and LockHeld, after which nothing has been written; every other ending
@@ -54,13 +57,13 @@ class Run:
         """
         structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
         async with AsyncExitStack() as stack:
-            stack.enter_context(drained_by_signals(self._control))
+            stack.enter_context(handle_signals(self._stop_signal))
             self._data.lock(f"run {self._record.run_id}")
             stack.callback(self._data.unlock)
             await stack.enter_async_context(self._observers)
-            await guarded(
+            await run_guarded(
                 lambda: self._open_and_drive(stack),
-                self._control,
+                self._stop_signal,
                 self._settings.rogo_outage_limit,
                 self._data.path,
             )
@@ -71,18 +74,18 @@ class Run:
         self._record.tally.total = len(file)
         record = self._record
         journal = Journal(self._data.runs / f"{record.run_id}.journal.jsonl")
-        opening = Opening(self._settings, self._control, record.measurements, stack)
+        factory = ServiceFactory(self._settings, self._stop_signal, record.call_stats, stack)
         if self._settings.rogo_max_duration is not None:
             self._close_window_after(self._settings.rogo_max_duration, stack)
-        servers = await open_for_run(opening, record.run_id, journal)
-        existing = await opening.patiently(lambda: read_existing(servers.connections))
-        await opening.patiently(
+        servers = await open_services(factory, record.run_id, journal)
+        existing = await factory.with_retry(lambda: read_migrated_attempts(servers.connections))
+        await factory.with_retry(
             lambda: self._data.rebuild_migrated(
                 lambda sink: export_migrated(servers.connections, sink)
             )
         )
-        self._control.check()
-        ledger = await self._ledger(file, stack)
+        self._stop_signal.check()
+        results = await self._results(file, stack)
         log.info(
             "migration begins",
             already_migrated=len(existing.migrated),
@@ -93,16 +96,16 @@ class Run:
             self._settings.lms,
             self._settings.allow_list,
             servers.reference.matching,
-            servers.mover,
+            servers.file_copier,
             servers.writer,
         )
-        drive = Drive(self._settings, self._control, record, self._terminal)
+        drive = Pipeline(self._settings, self._stop_signal, record, self._terminal)
         inputs = Inputs(file, mapping, existing)
         handler = self._observers.of(migrator)
-        async with self._observers.watching(ledger.handed_over):
-            await drive.drive(inputs, servers.warehouse, servers.sources, handler, ledger)
+        async with self._observers.watching(results.handed_over):
+            await drive.drive(inputs, servers.warehouse, servers.sources, handler, results)
 
-    async def _ledger(self, file: SubmissionsFile, stack: AsyncExitStack) -> Ledger:
+    async def _results(self, file: SubmissionsFile, stack: AsyncExitStack) -> ResultWriter:
         data, run_id = self._data, self._record.run_id
         await asyncio.to_thread(
             data.make_room_for_runs, self._settings.rogo_keep_runs, self._selection.input
@@ -116,12 +119,12 @@ class Run:
         stack.push_async_callback(migrated.close)
         await failed.open([*file.columns, ERROR_COLUMN])
         stack.push_async_callback(failed.close)
-        return RunLedger(
+        return CsvResultWriter(
             migrated,
             failed,
             self._record.tally,
             known,
-            self._control,
+            self._stop_signal,
             self._settings.rogo_write_interval,
         )
 
@@ -134,25 +137,25 @@ class Run:
         left_s = max(0.0, self._record.started_s + seconds - time.monotonic())
         handle = asyncio.get_running_loop().call_later(
             left_s,
-            self._control.stop,
+            self._stop_signal.stop,
             StopReason.WINDOW,
             f"the time window of {seconds:g} s ended (ROGO_MAX_DURATION)",
         )
         stack.callback(handle.cancel)
 
-    def _sum_up(self) -> Ending:
-        summary = self._record.summary(self._control)
+    def _sum_up(self) -> CommandResult:
+        summary = self._record.summary(self._stop_signal)
         try:
             self._data.write_summary(self._record.run_id, summary)
         except OSError as error:
-            self._control.stop(
+            self._stop_signal.stop(
                 StopReason.DISK, f"run_summary.json cannot be written ({error.strerror})"
             )
-            summary = self._record.summary(self._control)
+            summary = self._record.summary(self._stop_signal)
         self._observers.ended(summary)
         text = headline(summary, str(self._failed_path()))
         log.info("run ended", **_facts(summary))
-        return Ending(ExitCode(summary["exit_code"]), text)
+        return CommandResult(ExitCode(summary["exit_code"]), text)
 
 
 def _facts(summary: dict[str, Any]) -> dict[str, Any]:

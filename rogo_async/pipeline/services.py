@@ -8,20 +8,20 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 
-from rogo_async.common.call_stats import Measurements
-from rogo_async.common.errors import Dependency, SetupError, SystemicFault
+from rogo_async.common.call_stats import CallStats
+from rogo_async.common.errors import Dependency, SetupError, SystemicError
 from rogo_async.common.http.client import Client
-from rogo_async.common.retry import Gate, until_up
+from rogo_async.common.retry import CircuitBreaker, with_retry
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import Control
+from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.blobs.account import Account
 from rogo_async.destination.blobs.store import MIGRATED_FROM, Store, target_digest
 from rogo_async.destination.postgres.connections import RUN, Address, Connections
+from rogo_async.destination.postgres.journal import Journal
 from rogo_async.destination.postgres.reference_data import TargetReference, read_reference
 from rogo_async.destination.postgres.run_lock import RunLock
-from rogo_async.destination.postgres.undo_log import Journal
 from rogo_async.destination.postgres.writer import Constants, Writer
-from rogo_async.pipeline.file_copier import ByteBudget, Mover
+from rogo_async.pipeline.file_copier import ByteBudget, FileCopier
 from rogo_async.sources.http_files import Sources
 from rogo_async.sources.warehouse.reader import Warehouse
 
@@ -30,48 +30,48 @@ _CANCEL_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Servers:
+class Services:
     """The open dependencies of a run."""
 
     warehouse: Warehouse
     connections: Connections
     reference: TargetReference
     sources: Sources
-    mover: Mover
+    file_copier: FileCopier
     writer: Writer
 
 
-class Opening:
+class ServiceFactory:
     """Opens dependencies; what it opened is closed by the exit stack that it was given.
 
     Everything here raises SetupError for what is certainly wrong, RunStopped, and the last
-    TransientFault of a server that stayed away for ROGO_OUTAGE_LIMIT.
+    TransientError of a server that stayed away for ROGO_OUTAGE_LIMIT.
     """
 
     def __init__(
         self,
         settings: Settings,
-        control: Control,
-        measurements: Measurements,
+        stop_signal: StopSignal,
+        call_stats: CallStats,
         stack: AsyncExitStack,
         name: str = RUN,
     ) -> None:
         self.settings = settings
-        self._control = control
-        self._measurements = measurements
+        self._stop_signal = stop_signal
+        self._call_stats = call_stats
         self._stack = stack
         self._address = Address(settings.target_dsn, settings.target_ssl, name)
 
     async def lock(self) -> RunLock:
         """Take the target's lock. Raises LockHeld."""
-        lock = await self.patiently(lambda: RunLock.acquire(self._address, self._control))
+        lock = await self.with_retry(lambda: RunLock.acquire(self._address, self._stop_signal))
         self._stack.push_async_callback(lock.release)
         return lock
 
     async def connections(self) -> Connections:
         """The pool of connections to the target."""
         size = self.settings.pg_pool_size
-        connections = await self.patiently(lambda: Connections.open(self._address, size))
+        connections = await self.with_retry(lambda: Connections.open(self._address, size))
         self._stack.push_async_callback(connections.aclose)
         return connections
 
@@ -79,9 +79,9 @@ class Opening:
         """The warehouse, its tables looked at."""
         settings = self.settings
         dsn = settings.data_warehouse_connection_string.get_secret_value()
-        gate = self.gate(Dependency.WAREHOUSE)
-        warehouse = await self.patiently(
-            lambda: Warehouse.open(dsn, settings.warehouse_pool_size, gate)
+        breaker = self.breaker(Dependency.WAREHOUSE)
+        warehouse = await self.with_retry(
+            lambda: Warehouse.open(dsn, settings.warehouse_pool_size, breaker)
         )
         self._stack.push_async_callback(warehouse.aclose)
         return warehouse
@@ -90,7 +90,7 @@ class Opening:
         """The destination account, whose container answers."""
         account = Account(self.settings)
         self._stack.push_async_callback(account.aclose)
-        await self.patiently(account.check)
+        await self.with_retry(account.check)
         return account
 
     async def http(self) -> Client:
@@ -115,58 +115,58 @@ class Opening:
             http,
             self.settings.allow_list,
             self.settings.source_sas,
-            lambda place: self.gate(Dependency.SOURCE, place),
+            lambda place: self.breaker(Dependency.SOURCE, place),
         )
 
-    def gate(self, dependency: Dependency, place: str = "") -> Gate:
+    def breaker(self, dependency: Dependency, place: str = "") -> CircuitBreaker:
         """A gate before a dependency, or before one ``place`` of it."""
-        gate = Gate(
+        breaker = CircuitBreaker(
             dependency,
-            self._control,
-            self._measurements,
+            self._stop_signal,
+            self._call_stats,
             self.settings.rogo_outage_limit,
             place=place,
         )
-        self._stack.push_async_callback(gate.aclose)
-        return gate
+        self._stack.push_async_callback(breaker.aclose)
+        return breaker
 
-    async def patiently(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def with_retry(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something at start, waiting for a server that is away; a refusal is a SetupError."""
-        opening = asyncio.create_task(
-            until_up(what, self._control, self.settings.rogo_outage_limit), name="opening"
+        factory = asyncio.create_task(
+            with_retry(what, self._stop_signal, self.settings.rogo_outage_limit), name="opening"
         )
-        stopped = asyncio.create_task(self._control.stopped(), name="opening-stopped")
+        stopped = asyncio.create_task(self._stop_signal.stopped(), name="opening-stopped")
         try:
-            await asyncio.wait({opening, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            self._control.check()
-            return await opening
-        except SystemicFault as fault:
+            await asyncio.wait({factory, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self._stop_signal.check()
+            return await factory
+        except SystemicError as fault:
             raise SetupError(f"{fault.dependency.value}: {fault.reason}") from None
         finally:
-            opening.cancel()
+            factory.cancel()
             stopped.cancel()
-            await asyncio.wait({opening, stopped}, timeout=_CANCEL_S)
+            await asyncio.wait({factory, stopped}, timeout=_CANCEL_S)
 
 
-async def open_for_run(opening: Opening, run_id: str, journal: Journal) -> Servers:
+async def open_services(factory: ServiceFactory, run_id: str, journal: Journal) -> Services:
     """Open all that a run needs, the target's lock before the rest of the target."""
-    settings = opening.settings
-    warehouse = await opening.warehouse()
-    lock = await opening.lock()
-    connections = await opening.connections()
-    reference = await opening.patiently(
+    settings = factory.settings
+    warehouse = await factory.warehouse()
+    lock = await factory.lock()
+    connections = await factory.connections()
+    reference = await factory.with_retry(
         lambda: read_reference(connections, settings.rogo_migration_user_id)
     )
-    account = await opening.account()
-    http = await opening.http()
-    sources = opening.sources(http)
+    account = await factory.account()
+    http = await factory.http()
+    sources = factory.sources(http)
     metadata = {
         "migratedFrom": MIGRATED_FROM,
         "runId": run_id,
         "target": target_digest(settings.target_dsn),
     }
-    store = Store(account, http, opening.gate(Dependency.STORE))
-    mover = Mover(sources, store, ByteBudget(), metadata)
+    store = Store(account, http, factory.breaker(Dependency.STORE))
+    file_copier = FileCopier(sources, store, ByteBudget(), metadata)
     constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
-    writer = Writer(connections, opening.gate(Dependency.TARGET), constants, journal, lock)
-    return Servers(warehouse, connections, reference, sources, mover, writer)
+    writer = Writer(connections, factory.breaker(Dependency.TARGET), constants, journal, lock)
+    return Services(warehouse, connections, reference, sources, file_copier, writer)

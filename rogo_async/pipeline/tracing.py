@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import structlog
 
-from rogo_async.common.call_stats import STAGES, Measurements, Stage, Stages
-from rogo_async.common.errors import DependencyFault, RunStopped
-from rogo_async.pipeline.migrate import Forbidden, Work
-from rogo_async.pipeline.workers import Handler
+from rogo_async.common.call_stats import STAGES, CallStats, Stage, Stages
+from rogo_async.common.errors import DependencyError, RunStopped
+from rogo_async.pipeline.consumers import Handler
+from rogo_async.pipeline.migrate import ForbiddenRow, Work
 from rogo_async.rules.records import Outcome
 
 _STAGE_OF: Final = {"source": "files", "store": "files", "target": "insert"}
@@ -58,46 +58,46 @@ class Seen:
 Observer = Callable[[Seen], None]
 
 
-def watched(handler: Handler, measurements: Measurements, observers: Sequence[Observer]) -> Handler:
+def watched(handler: Handler, call_stats: CallStats, observers: Sequence[Observer]) -> Handler:
     """A handler whose submissions the observers are told of, or the same one without observers."""
-    return _Watched(handler, measurements, observers) if observers else handler
+    return _Watched(handler, call_stats, observers) if observers else handler
 
 
 class _Watched:
     def __init__(
-        self, handler: Handler, measurements: Measurements, observers: Sequence[Observer]
+        self, handler: Handler, call_stats: CallStats, observers: Sequence[Observer]
     ) -> None:
         self._handler = handler
-        self._measurements = measurements
+        self._call_stats = call_stats
         self._observers = observers
 
-    async def migrate(self, work: Work) -> Outcome | Forbidden:
+    async def migrate(self, work: Work) -> Outcome | ForbiddenRow:
         calls: Stages = {}
         token = STAGES.set(calls)
         began_s = time.monotonic()
-        self._measurements.in_flight += 1
+        self._call_stats.in_flight += 1
         outcome, code = "fault", None
         try:
             result = await self._handler.migrate(work)
         except (RunStopped, asyncio.CancelledError):
             outcome = "not_reached"
             raise
-        except DependencyFault:
+        except DependencyError:
             outcome = "unknown"
             raise
         else:
-            ending = result.outcome if isinstance(result, Forbidden) else result
-            outcome = "held_back" if isinstance(result, Forbidden) else ending.status.value
+            ending = result.outcome if isinstance(result, ForbiddenRow) else result
+            outcome = "held_back" if isinstance(result, ForbiddenRow) else ending.status.value
             code = None if ending.code is None else ending.code.value
             return result
         finally:
-            self._measurements.in_flight -= 1
+            self._call_stats.in_flight -= 1
             STAGES.reset(token)
             seen = Seen(work.attempt, outcome, code, began_s, time.monotonic(), calls)
             for observer in self._observers:
                 observer(seen)
 
-    async def discard(self, forbidden: Forbidden) -> None:
+    async def discard(self, forbidden: ForbiddenRow) -> None:
         await self._handler.discard(forbidden)
 
 

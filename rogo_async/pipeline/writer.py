@@ -13,9 +13,9 @@ from typing import Final, Self
 
 import structlog
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.files import AppendFile
-from rogo_async.common.shutdown import Control, StopReason
+from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.reporting.summary import Tally
 from rogo_async.rules.identity import parse_attempt_id
 from rogo_async.rules.records import Outcome, Receipt, Status
@@ -35,7 +35,7 @@ _FLUSH_ROWS: Final = 5_000
 log = structlog.get_logger()
 
 
-class Ledger(ABC):
+class ResultWriter(ABC):
     """Takes outcomes from all consumers and puts them down in batches, one coroutine alone."""
 
     def __init__(self, tally: Tally, write_interval_s: float) -> None:
@@ -46,7 +46,7 @@ class Ledger(ABC):
         self._queue: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue(_QUEUED_BATCHES)
 
     @abstractmethod
-    async def put_down(self, batch: Sequence[Outcome]) -> None:
+    async def write_batch(self, batch: Sequence[Outcome]) -> None:
         """Write outcomes and count what is on disk then."""
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
@@ -77,11 +77,11 @@ class Ledger(ABC):
                     due = time.monotonic() + self._write_interval_s
                 batch.extend(item)
             if batch and (ended or len(batch) >= _FLUSH_ROWS or time.monotonic() >= due):
-                await self.put_down(batch)
+                await self.write_batch(batch)
                 batch = []
 
 
-class RunLedger(Ledger):
+class CsvResultWriter(ResultWriter):
     """The results of a run, in migrated.csv and the failed-rows file.
 
     A row counts when it is written: one whose line could not be written is not reached.
@@ -93,16 +93,16 @@ class RunLedger(Ledger):
         failed: AppendFile,
         tally: Tally,
         known_failures: "KnownFailures",
-        control: Control,
+        stop_signal: StopSignal,
         write_interval_s: float,
     ) -> None:
         super().__init__(tally, write_interval_s)
         self._migrated = migrated
         self._failed = failed
         self._known_failures = known_failures
-        self._control = control
+        self._stop_signal = stop_signal
 
-    async def put_down(self, batch: Sequence[Outcome]) -> None:
+    async def write_batch(self, batch: Sequence[Outcome]) -> None:
         """Append to both files. What cannot be written stops the run."""
         receipts = [line(o.receipt) for o in batch if o.receipt is not None]
         failures = [o for o in batch if o.status is Status.FAILED]
@@ -127,7 +127,7 @@ class RunLedger(Ledger):
         tally.failed_new += sum(not self._known_failures.has(o) for o in failures)
 
     def _stop(self, file: AppendFile, error: OSError) -> None:
-        self._control.stop(
+        self._stop_signal.stop(
             StopReason.DISK,
             f"{file.path} cannot be written ({os.strerror(error.errno or 0)}). "
             "Make room or mend the directory, then run again",
@@ -175,7 +175,7 @@ class KnownFailures:
 def _attempt(cells: list[str], place: int) -> int | None:
     try:
         return parse_attempt_id(cells[place]) if place < len(cells) else None
-    except RowFault:
+    except RowError:
         return None
 
 

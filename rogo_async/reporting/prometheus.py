@@ -26,7 +26,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from rogo_async import __version__
-from rogo_async.common.call_stats import Measurements
+from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import FailureCode, SetupError
 from rogo_async.common.shutdown import ExitCode
 from rogo_async.reporting.summary import RunRecord
@@ -62,8 +62,8 @@ class RunFigures(Collector):
         """All metrics, for the registry."""
         yield from self._of_run()
         yield from self._of_rows()
-        yield from _of_calls(self._record.measurements)
-        yield from _of_outages(self._record.measurements)
+        yield from _of_calls(self._record.call_stats)
+        yield from _of_outages(self._record.call_stats)
 
     def _of_run(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
@@ -88,7 +88,7 @@ class RunFigures(Collector):
             (
                 "submissions_in_flight",
                 "Submissions in work.",
-                self._record.measurements.in_flight,
+                self._record.call_stats.in_flight,
             ),
             ("rows_selected", "Rows that the run is about.", self._record.tally.total),
         ):
@@ -114,11 +114,11 @@ class RunFigures(Collector):
         yield by_code
 
 
-def _of_calls(measurements: Measurements) -> Iterator[Metric]:
+def _of_calls(call_stats: CallStats) -> Iterator[Metric]:
     durations = Metric(
         f"{_PREFIX}_call_duration_seconds", "Successful calls to a server.", "summary"
     )
-    for name, sample in sorted(measurements.latency.items()):
+    for name, sample in sorted(call_stats.latency.items()):
         labels = _labels(name)
         for quantile in _QUANTILES:
             durations.add_sample(
@@ -132,17 +132,17 @@ def _of_calls(measurements: Measurements) -> Iterator[Metric]:
         "Calls that failed in passing and were repeated.",
         labels=["dependency", "operation"],
     )
-    for name, count in sorted(measurements.retries.items()):
+    for name, count in sorted(call_stats.retries.items()):
         retries.add_metric(list(_labels(name).values()), count)
     yield retries
 
 
-def _of_outages(measurements: Measurements) -> Iterator[Metric]:
+def _of_outages(call_stats: CallStats) -> Iterator[Metric]:
     now = time.monotonic()
     counts: defaultdict[str, float] = defaultdict(float)
     seconds: defaultdict[str, float] = defaultdict(float)
     active: defaultdict[str, float] = defaultdict(float)
-    for outage in measurements.outages:
+    for outage in call_stats.outages:
         counts[outage.dependency] += 1
         lasted = (now if outage.ended_s is None else outage.ended_s) - outage.began_s
         seconds[outage.dependency] += lasted
@@ -190,7 +190,7 @@ class Publication:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(figures)
         self._file = file
-        self._lamented = False
+        self._warned = False
         if file is not None and not os.access(file.absolute().parent, os.W_OK | os.X_OK):
             raise SetupError(f"ROGO_METRICS_FILE: {file} cannot be written: see its directory")
 
@@ -209,8 +209,8 @@ class Publication:
         try:
             write_to_textfile(str(file), _Collected(metrics))
         except OSError as error:
-            if not self._lamented:
-                self._lamented = True
+            if not self._warned:
+                self._warned = True
                 log.warning("the metrics file cannot be written", reason=error.strerror)
 
     async def listen(self, port: int, stack: AsyncExitStack) -> None:

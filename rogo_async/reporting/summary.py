@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from rogo_async.common.call_stats import Measurements
-from rogo_async.common.shutdown import Control, ExitCode
+from rogo_async.common.call_stats import CallStats
+from rogo_async.common.shutdown import ExitCode, StopSignal
 from rogo_async.rules.records import Outcome, Status
 
 
@@ -53,7 +53,7 @@ class RunRecord:
     concurrency: int
     tally: Tally
     consumers: list[ConsumerFigures]
-    measurements: Measurements
+    call_stats: CallStats
 
     @classmethod
     def begin(cls, run_id: str, concurrency: int) -> Self:
@@ -65,10 +65,10 @@ class RunRecord:
             concurrency=concurrency,
             tally=Tally(),
             consumers=[],
-            measurements=Measurements(),
+            call_stats=CallStats(),
         )
 
-    def summary(self, control: Control) -> dict[str, Any]:
+    def summary(self, stop_signal: StopSignal) -> dict[str, Any]:
         """The fields of run_summary.json. The four counts add up to rows_total by definition of
         not_reached: whatever has no other outcome.
         """
@@ -79,8 +79,8 @@ class RunRecord:
             "run_id": self.run_id,
             "started_at": _iso(self.started_at),
             "finished_at": _iso(datetime.now(UTC)),
-            "exit_code": int(control.exit_code(failed)),
-            "stopped_by": {reason.value: text for reason, text in control.reasons.items()},
+            "exit_code": int(stop_signal.exit_code(failed)),
+            "stopped_by": {reason.value: text for reason, text in stop_signal.reasons.items()},
             "rows_total": tally.total,
             "migrated": tally.by_status[Status.MIGRATED],
             "failed": failed,
@@ -98,9 +98,9 @@ class RunRecord:
                 }
                 for each in self.consumers
             ],
-            "latency_ms": self.measurements.latency_ms(),
+            "latency_ms": self.call_stats.latency_ms(),
             "concurrency": self.concurrency,
-            "retries": dict(sorted(self.measurements.retries.items())),
+            "retries": dict(sorted(self.call_stats.retries.items())),
             "outages": [
                 {
                     "dependency": outage.dependency,
@@ -109,7 +109,7 @@ class RunRecord:
                     "ended": outage.ended_s is not None,
                     "reason": outage.reason,
                 }
-                for outage in self.measurements.outages
+                for outage in self.call_stats.outages
             ],
         }
 

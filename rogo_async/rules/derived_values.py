@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.settings import Lms
 from rogo_async.rules.records import Report, Score, SourceRow
 
@@ -45,9 +45,9 @@ def return_url(lms: Lms, report: Report) -> str:
 
 
 def created_at(report: Report) -> datetime:
-    """Give DateInserted. Raises RowFault report_field_missing (rule 8 holds for a Prepared)."""
+    """Give DateInserted. Raises RowError report_field_missing (rule 8 holds for a Prepared)."""
     if report.date_inserted is None:
-        raise RowFault(FailureCode.REPORT_FIELD_MISSING, "report row: no value in DateInserted")
+        raise RowError(FailureCode.REPORT_FIELD_MISSING, "report row: no value in DateInserted")
     return report.date_inserted
 
 

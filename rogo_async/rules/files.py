@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.urls import AllowList, name_in_url
 from rogo_async.rules.identity import sql_int
 from rogo_async.rules.records import FileKind, FileRef, SourceRow
@@ -121,11 +121,11 @@ _POINTS: Final = re.compile(r"\.{2,}")
 def plan_files(row: SourceRow, assessment_code: str, allow: AllowList) -> tuple[FileRef, ...]:
     """Name the files of a row: learner files first, then feedback, upload_order from 1.
 
-    Raises RowFault files_missing or source_not_allowed (SPEC §3 rule 14).
+    Raises RowError files_missing or source_not_allowed (SPEC §3 rule 14).
     """
     learner, marker = split_urls(row.learner_urls), split_urls(row.marker_urls)
     if not learner and not marker:
-        raise RowFault(FailureCode.FILES_MISSING, "the row has neither learner nor marker files")
+        raise RowError(FailureCode.FILES_MISSING, "the row has neither learner nor marker files")
     for url in (*learner, *marker):
         allow.permit(url)
     named = [

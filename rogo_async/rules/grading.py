@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.text import listed, quoted
 from rogo_async.rules.matching import Reference
 from rogo_async.rules.records import EnforcementRank, Malpractice, MalpracticeLevel
@@ -26,12 +26,12 @@ _WORD: Final = re.compile(r"[^\W_]+")
 def final_grade(grade: str, assessment_code: str) -> str:
     """Give the grade of the new platform (SPEC §3 rule 12); one that stays is only trimmed.
 
-    Raises RowFault grade_missed.
+    Raises RowError grade_missed.
     """
     found = grade.strip()
     folded = found.casefold()
     if folded == _GRADE_MISSED:
-        raise RowFault(FailureCode.GRADE_MISSED, f"Grade is {quoted(found)}")
+        raise RowError(FailureCode.GRADE_MISSED, f"Grade is {quoted(found)}")
     grades = _GRADES_BY_LEVEL.get(assessment_code.strip()[:1], {})
     return grades.get(folded, found)
 
@@ -41,7 +41,7 @@ def malpractice(grade: str, attempt_number: int, reference: Reference) -> Malpra
 
     With a finding the final grade is REFER, whatever rule 12 says.
 
-    Raises RowFault malpractice_level_missing.
+    Raises RowError malpractice_level_missing.
     """
     found = grade.strip()
     folded = found.casefold()
@@ -53,7 +53,7 @@ def malpractice(grade: str, attempt_number: int, reference: Reference) -> Malpra
         if named is not None and level.level_text.strip().casefold() == named:
             return Malpractice(level, _limit(level, attempt_number), notes=found)
     known = listed(level.level_text.strip() for level in reference.levels) or "none"
-    raise RowFault(
+    raise RowError(
         FailureCode.MALPRACTICE_LEVEL_MISSING,
         f"Grade {quoted(found)} names no active malpractice level (known: {known})",
     )

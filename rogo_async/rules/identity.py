@@ -5,7 +5,7 @@ import re
 from typing import Final
 from uuid import UUID
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.text import quoted
 from rogo_async.rules.records import Identity
 
@@ -31,14 +31,14 @@ def sql_int(digits: str) -> int | None:
 def parse_attempt_id(text: str) -> int:
     """Read an Attempt ID (SPEC §3 rule 1): ASCII digits and nothing else; ``007`` is 7.
 
-    Raises RowFault attempt_id_missing or attempt_id_invalid.
+    Raises RowError attempt_id_missing or attempt_id_invalid.
     """
     trimmed = text.strip()
     if not trimmed:
-        raise RowFault(FailureCode.ATTEMPT_ID_MISSING, "Attempt ID is empty")
+        raise RowError(FailureCode.ATTEMPT_ID_MISSING, "Attempt ID is empty")
     value = sql_int(trimmed) if _DIGITS.fullmatch(trimmed) else None
     if not value:
-        raise RowFault(
+        raise RowError(
             FailureCode.ATTEMPT_ID_INVALID,
             f"Attempt ID {quoted(trimmed)} is not a whole number from 1 to {SQL_INT_MAX}",
         )

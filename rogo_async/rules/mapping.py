@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from rogo_async.common.errors import FailureCode, RowFault, RowSkip, SkipCode
+from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode
 from rogo_async.common.text import quoted
 from rogo_async.rules.identity import SQL_INT_MAX, sql_int
 from rogo_async.rules.records import MappingRow, SourceRow
@@ -17,16 +17,16 @@ _INTEGER: Final = re.compile(r"(?P<minus>(?<=\s)[-\N{MINUS SIGN}])?(?P<digits>\d
 def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int:
     """Give the attempt number (SPEC §3 rules 4, 5, 6).
 
-    Raises RowFault mapping_missing, version_missing, submission_text_missing or
+    Raises RowError mapping_missing, version_missing, submission_text_missing or
     attempt_number_missing, and RowSkip version_excluded.
     """
     if mapping is None:
-        raise RowFault(FailureCode.MAPPING_MISSING, "no line in the mapping has this Attempt ID")
+        raise RowError(FailureCode.MAPPING_MISSING, "no line in the mapping has this Attempt ID")
     version, submission = mapping.version.strip(), mapping.submission.strip()
     if not version:
-        raise RowFault(FailureCode.VERSION_MISSING, "the mapping's Unit Code Version is empty")
+        raise RowError(FailureCode.VERSION_MISSING, "the mapping's Unit Code Version is empty")
     if not submission:
-        raise RowFault(FailureCode.SUBMISSION_TEXT_MISSING, "the mapping's Submission is empty")
+        raise RowError(FailureCode.SUBMISSION_TEXT_MISSING, "the mapping's Submission is empty")
     if not version.startswith(prefixes):
         raise RowSkip(
             SkipCode.VERSION_EXCLUDED,
@@ -34,7 +34,7 @@ def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int
         )
     number = _number_after_attempt(submission)
     if not number:
-        raise RowFault(
+        raise RowError(
             FailureCode.ATTEMPT_NUMBER_MISSING,
             f"Submission {quoted(submission)} has no number from 1 to {SQL_INT_MAX} "
             "after the word Attempt",
@@ -43,9 +43,9 @@ def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int
 
 
 def require_email(row: SourceRow) -> None:
-    """Hold SPEC §3 rule 7. Raises RowFault email_missing."""
+    """Hold SPEC §3 rule 7. Raises RowError email_missing."""
     if not row.email.strip():
-        raise RowFault(FailureCode.EMAIL_MISSING, "Learner Email is empty")
+        raise RowError(FailureCode.EMAIL_MISSING, "Learner Email is empty")
 
 
 def _number_after_attempt(submission: str) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.text import listed, quoted
 from rogo_async.rules.records import Assessment, MalpracticeLevel, Score, Section, SectionMark
 
@@ -73,24 +73,24 @@ class Reference:
 def match_assessment(exercise: str, version: str, reference: Reference) -> Assessment:
     """Give the assessment of an Exercise and a version (SPEC §3 rule 10).
 
-    Raises RowFault exercise_invalid, assessment_missing or assessment_ambiguous.
+    Raises RowError exercise_invalid, assessment_missing or assessment_ambiguous.
     """
     words = exercise.split()
     if len(words) < 2:
-        raise RowFault(
+        raise RowError(
             FailureCode.EXERCISE_INVALID, f"Exercise {quoted(exercise)} has fewer than two words"
         )
     prefix, suffix = " ".join(words[:2]), _collapsed(version)
     found = reference.named(prefix, suffix)
     if not found:
-        raise RowFault(
+        raise RowError(
             FailureCode.ASSESSMENT_MISSING,
             f"no assessment is named {quoted(f'{prefix} {suffix}')}, nor begins with "
             f"{quoted(prefix)} and ends with {quoted(suffix)}",
         )
     candidates = found if len(found) == 1 else tuple(each for each in found if each.is_active)
     if len(candidates) != 1:
-        raise RowFault(
+        raise RowError(
             FailureCode.ASSESSMENT_AMBIGUOUS,
             f"{len(found)} assessments match {quoted(f'{prefix} {suffix}')} and "
             f"{len(candidates)} of them are active: {listed(sorted(each.code for each in found))}",
@@ -103,13 +103,13 @@ def match_sections(
 ) -> tuple[SectionMark, ...]:
     """Give each score its section of the assessment, in the order of the scores (rule 11).
 
-    Raises RowFault section_missing (first) or section_ambiguous; each lists all such labels.
+    Raises RowError section_missing (first) or section_ambiguous; each lists all such labels.
     """
     labels = [(score.label or "").strip() for score in scores]
     found = [reference.labelled(assessment.id, label) for label in labels]
     missing = [label for label, sections in zip(labels, found, strict=True) if not sections]
     if missing:
-        raise RowFault(
+        raise RowError(
             FailureCode.SECTION_MISSING,
             f"no section of {assessment.code} for {listed(missing)}",
         )
@@ -120,7 +120,7 @@ def match_sections(
         if len(sections) > 1 or uses[sections[0].id] > 1
     ]
     if ambiguous:
-        raise RowFault(
+        raise RowError(
             FailureCode.SECTION_AMBIGUOUS,
             f"not one section of {assessment.code} for each of {listed(ambiguous)}",
         )

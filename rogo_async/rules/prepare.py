@@ -22,7 +22,7 @@ def prepare(
 ) -> Prepared:
     """Apply SPEC §3 rules 8 to 14 in their order; of rule 14, what can be told before fetching.
 
-    Raises RowFault with the code of the first rule that does not hold.
+    Raises RowError with the code of the first rule that does not hold.
     """
     report = require_report(reports)
     require_scores(scores)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.text import quoted
 from rogo_async.rules.records import Report, Score
 
@@ -19,31 +19,31 @@ def require_report(reports: Sequence[Report]) -> Report:
     A column that holds something unreadable fails the row even when it is not a required one:
     a grade must not arrive with a wrong date or without its notes.
 
-    Raises RowFault report_missing, report_ambiguous or report_field_missing.
+    Raises RowError report_missing, report_ambiguous or report_field_missing.
     """
     if not reports:
-        raise RowFault(FailureCode.REPORT_MISSING, "the warehouse has no report for this attempt")
+        raise RowError(FailureCode.REPORT_MISSING, "the warehouse has no report for this attempt")
     if len(reports) > 1:
-        raise RowFault(
+        raise RowError(
             FailureCode.REPORT_AMBIGUOUS,
             f"the warehouse has {len(reports)} reports for this attempt",
         )
     report = reports[0]
     problems = _report_problems(report)
     if problems:
-        raise RowFault(FailureCode.REPORT_FIELD_MISSING, f"report row: {'; '.join(problems)}")
+        raise RowError(FailureCode.REPORT_FIELD_MISSING, f"report row: {'; '.join(problems)}")
     return report
 
 
 def require_scores(scores: Sequence[Score]) -> None:
-    """Hold SPEC §3 rule 9 for each score row. Raises RowFault score_field_missing."""
+    """Hold SPEC §3 rule 9 for each score row. Raises RowError score_field_missing."""
     problems = [
         f"score row {number} ({_label(score)}): {'; '.join(found)}"
         for number, score in enumerate(scores, start=1)
         if (found := _score_problems(score))
     ]
     if problems:
-        raise RowFault(FailureCode.SCORE_FIELD_MISSING, "; ".join(problems))
+        raise RowError(FailureCode.SCORE_FIELD_MISSING, "; ".join(problems))
 
 
 def _report_problems(report: Report) -> list[str]:

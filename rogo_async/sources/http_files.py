@@ -12,15 +12,15 @@ from rogo_async.common.error_classes import seconds_of
 from rogo_async.common.errors import (
     Dependency,
     FailureCode,
-    RowFault,
+    RowError,
     SourceForbidden,
-    SystemicFault,
-    TransientFault,
+    SystemicError,
+    TransientError,
     reason_of,
 )
 from rogo_async.common.http.client import Client
 from rogo_async.common.http.exchange import Exchange
-from rogo_async.common.retry import Gate
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.urls import AllowList, Origin, origin
 from rogo_async.sources.stated import Stated
 
@@ -42,8 +42,8 @@ SYSTEMIC_AFTER: Final = 10
 class Host:
     """One origin: its gate, what it served last, and how many it has refused in a row."""
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self.breaker = breaker
         self.served: URL | None = None
         self.refused: URL | None = None
         self.refused_in_row = 0
@@ -74,7 +74,7 @@ class Sources:
         http: Client,
         allow: AllowList,
         tokens: Mapping[Origin, str],
-        gate_for: Callable[[str], Gate],
+        gate_for: Callable[[str], CircuitBreaker],
     ) -> None:
         self._http = http
         self._allow = allow
@@ -85,7 +85,7 @@ class Sources:
         }
 
     def file(self, address: str) -> "SourceFile":
-        """A file to be read. Raises RowFault source_not_allowed; nothing is asked yet."""
+        """A file to be read. Raises RowError source_not_allowed; nothing is asked yet."""
         url = self._allow.permit(address)
         return SourceFile(self, url, self._hosts[origin(url)])
 
@@ -96,8 +96,8 @@ class Sources:
         host = self.hosts[name]
         url = host.refused
         if url is not None:
-            host.gate.close(
-                SystemicFault(
+            host.breaker.close(
+                SystemicError(
                     Dependency.SOURCE,
                     "get",
                     f"{name} refuses every file (401, 403). "
@@ -109,30 +109,30 @@ class Sources:
     async def probe(self, url: URL, refused: frozenset[int] = frozenset()) -> None:
         """Ask for a file's properties: most answers show that the host serves.
 
-        Raises TransientFault for a passing refusal and for the statuses ``refused``.
+        Raises TransientError for a passing refusal and for the statuses ``refused``.
         """
         response = await self.request("HEAD", url, {})
         response.close()
-        transient = error_classes.of_http(response.status) is error_classes.Verdict.TRANSIENT
+        transient = error_classes.of_http(response.status) is error_classes.ErrorClass.TRANSIENT
         if transient or response.status in refused:
-            raise TransientFault(Dependency.SOURCE, "probe", f"status {response.status}")
+            raise TransientError(Dependency.SOURCE, "probe", f"status {response.status}")
 
     async def prove(self, url: URL) -> None:
         """See whether the host of ``url`` serves: by the file that it served last, if there is
-        one, for this one may be the only one that fails. Raises TransientFault.
+        one, for this one may be the only one that fails. Raises TransientError.
         """
         host = self._hosts[origin(url)]
         if host.served is None:
             await self.probe(url)
         else:
             await self.probe(host.served, refused=_FORBIDDEN)
-            host.gate.succeeded()
+            host.breaker.succeeded()
 
     async def look(self, address: str) -> Stated:
         """What the source states of a file, whose bytes are not read. Raises as ``begin`` does."""
         url = self._allow.permit(address)
         host = self._hosts[origin(url)]
-        stated = await host.gate.call("look", lambda: self._look(url), lambda: self.prove(url))
+        stated = await host.breaker.call("look", lambda: self._look(url), lambda: self.prove(url))
         host.serve(url)
         return stated
 
@@ -140,7 +140,7 @@ class Sources:
         headers = {"Accept-Encoding": "identity"}
         try:
             response = await self.fetch("HEAD", url, headers)
-        except RowFault as fault:
+        except RowError as fault:
             if fault.code is not FailureCode.SOURCE_REFUSED:
                 raise
             # Not every server knows HEAD; what it says to a GET is what a run will meet.
@@ -151,7 +151,7 @@ class Sources:
     async def fetch(self, method: str, url: URL, headers: Mapping[str, str]) -> Exchange:
         """A request that follows redirects within the host; the caller closes the response.
 
-        Raises RowFault for a definite refusal and a DependencyFault for a passing one.
+        Raises RowError for a definite refusal and a DependencyError for a passing one.
         """
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self.request(method, url, headers)
@@ -161,10 +161,10 @@ class Sources:
             if response.status not in _REDIRECTS:
                 raise self._refusal(url, response, in_part="Range" in headers)
             url = self._redirected(url, response)
-        raise RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} redirects without an end")
+        raise RowError(FailureCode.SOURCE_REFUSED, f"{_where(url)} redirects without an end")
 
     async def request(self, method: str, url: URL, headers: Mapping[str, str]) -> Exchange:
-        """One request, signed with the host's own SAS. Raises a DependencyFault."""
+        """One request, signed with the host's own SAS. Raises a DependencyError."""
         place = origin(url)
         try:
             return await self._http.request(
@@ -176,7 +176,7 @@ class Sources:
                 quiet_s=QUIET_S,
             )
         except ssl.SSLCertVerificationError:
-            raise SystemicFault(
+            raise SystemicError(
                 Dependency.SOURCE, "get", f"the certificate of {_where(url)} is not trusted"
             ) from None
         except OSError as error:
@@ -185,8 +185,8 @@ class Sources:
     def _refusal(self, url: URL, response: Exchange, *, in_part: bool) -> Exception:
         """What a status that brings no file means (SPEC §3 rule 14)."""
         status = response.status
-        if error_classes.of_http(status) is error_classes.Verdict.TRANSIENT:
-            return TransientFault(
+        if error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT:
+            return TransientError(
                 Dependency.SOURCE,
                 "get",
                 f"{_where(url)} answered {status}",
@@ -195,18 +195,18 @@ class Sources:
         if status in _FORBIDDEN:
             return self._hosts[origin(url)].refuse(url, status)
         if status == 404:
-            return RowFault(FailureCode.SOURCE_FILE_MISSING, f"{_where(url)} answered 404")
+            return RowError(FailureCode.SOURCE_FILE_MISSING, f"{_where(url)} answered 404")
         if status in {412, 416} and in_part:
             return Restart()
-        return RowFault(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
+        return RowError(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
 
     def _redirected(self, url: URL, response: Exchange) -> URL:
         try:
             target = self._allow.permit(str(url.join(URL(response.header("Location") or ""))))
-        except (RowFault, ValueError):
+        except (RowError, ValueError):
             target = None
         if target is None or origin(target) != origin(url):
-            raise RowFault(
+            raise RowError(
                 FailureCode.SOURCE_REFUSED,
                 f"{_where(url)} answered {response.status}, a redirect to another host, "
                 "which is not followed",
@@ -232,17 +232,17 @@ class SourceFile:
     async def begin(self) -> None:
         """Ask for the file, so that ``stated`` is known.
 
-        Raises RowFault (source_file_missing, source_forbidden, source_refused), RunStopped, or
-        a DependencyFault when the host keeps failing for this file alone.
+        Raises RowError (source_file_missing, source_forbidden, source_refused), RunStopped, or
+        a DependencyError when the host keeps failing for this file alone.
         """
-        await self._host.gate.call("get", self._open, self._probe)
+        await self._host.breaker.call("get", self._open, self._probe)
 
     async def block(self) -> Block:
         """The next BLOCK_BYTES of the file, fewer at its end; then ``at_end``.
 
         Raises as ``begin`` does, and Restart when what was read before is of no use any more.
         """
-        return await self._host.gate.call("read", self._read, self._probe)
+        return await self._host.breaker.call("read", self._read, self._probe)
 
     def at_end(self) -> bool:
         """Whether the last block has been read."""
@@ -303,8 +303,8 @@ def _where(url: URL) -> str:
     return name_of(origin(url))
 
 
-def _broken(error: BaseException) -> TransientFault:
-    return TransientFault(Dependency.SOURCE, "get", reason_of(error))
+def _broken(error: BaseException) -> TransientError:
+    return TransientError(Dependency.SOURCE, "get", reason_of(error))
 
 
 def _signed(url: URL, token: str | None) -> str:

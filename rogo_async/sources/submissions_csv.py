@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-from rogo_async.common.errors import FailureCode, InputChanged, RowFault, SetupError
+from rogo_async.common.errors import FailureCode, InputChanged, RowError, SetupError
 from rogo_async.rules.identity import parse_attempt_id
 from rogo_async.rules.records import MappingRow, SourceRow
 from rogo_async.sources.csv_reader import Record, column_places, open_input, records, scan
@@ -190,7 +190,7 @@ def _fingerprint(handle: BinaryIO) -> tuple[int, int]:
 def _attempt_or_none(row: SourceRow) -> int | None:
     try:
         return None if row.malformed else parse_attempt_id(row.attempt_id)
-    except RowFault:
+    except RowError:
         return None
 
 
@@ -231,7 +231,7 @@ def _load_mapping(path: Path) -> Mapping:
             text, version, submission = cell(record.cells)
             try:
                 attempt = parse_attempt_id(text)
-            except RowFault:
+            except RowError:
                 without_attempt += 1
                 continue
             row = MappingRow(version, submission)

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rogo_async.commands import runner
-from rogo_async.common.call_stats import Measurements
+from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import new_run_id
 from rogo_async.common.errors import Dependency
 from rogo_async.common.http.client import Client
-from rogo_async.common.retry import Gate
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.settings import Settings, load_settings
-from rogo_async.common.shutdown import Control
+from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.blobs.account import Account
 from rogo_async.destination.blobs.store import Store
-from rogo_async.pipeline.file_copier import ByteBudget, Mover
+from rogo_async.pipeline.file_copier import ByteBudget, FileCopier
 from rogo_async.rules.identity import identify
 from rogo_async.rules.records import FileKind, FileRef
 from rogo_async.sources.http_files import Sources
@@ -29,10 +29,12 @@ from rogo_async.sources.http_files import Sources
 
 async def move_all(settings: Settings, urls: list[str]) -> None:
     """Move one file a submission, as many at a time as there would be consumers."""
-    run_id, control, measurements = new_run_id(), Control(), Measurements()
+    run_id, stop_signal, call_stats = new_run_id(), StopSignal(), CallStats()
 
-    def gate(dependency: Dependency, place: str = "") -> Gate:
-        return Gate(dependency, control, measurements, settings.rogo_outage_limit, place=place)
+    def breaker(dependency: Dependency, workspace: str = "") -> CircuitBreaker:
+        return CircuitBreaker(
+            dependency, stop_signal, call_stats, settings.rogo_outage_limit, workspace=workspace
+        )
 
     account = Account(settings)
     async with contextlib.aclosing(Client()) as http:
@@ -40,24 +42,24 @@ async def move_all(settings: Settings, urls: list[str]) -> None:
             http,
             settings.allow_list,
             settings.source_sas,
-            lambda place: gate(Dependency.SOURCE, place),
+            lambda workspace: breaker(Dependency.SOURCE, workspace),
         )
-        store = Store(account, http, gate(Dependency.STORE))
+        store = Store(account, http, breaker(Dependency.STORE))
         metadata = {"migratedFrom": "rogo_warehouse", "runId": run_id, "target": "bench"}
-        mover = Mover(sources, store, ByteBudget(), metadata)
+        file_copier = FileCopier(sources, store, ByteBudget(), metadata)
         waiting = enumerate(urls, start=1)
         async with asyncio.TaskGroup() as group:
             for _ in range(settings.rogo_concurrency):
-                group.create_task(_take(mover, waiting, run_id, settings))
+                group.create_task(_take(file_copier, waiting, run_id, settings))
     await account.aclose()
 
 
 async def _take(
-    mover: Mover, waiting: Iterator[tuple[int, str]], run_id: str, settings: Settings
+    file_copier: FileCopier, waiting: Iterator[tuple[int, str]], run_id: str, settings: Settings
 ) -> None:
     for attempt, url in waiting:
         ref = FileRef(FileKind.SUBMISSION, 1, "answer.txt", "txt", "text/plain", url)
-        await mover.move([ref], identify(attempt, run_id, settings.rogo_instance_id))
+        await file_copier.move([ref], identify(attempt, run_id, settings.rogo_instance_id))
 
 
 def main() -> None:

@@ -49,10 +49,10 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
 
 async def _starting(field: dataset.Ground, directory: Path, number: int) -> float:
     """CPU seconds of a run of an empty file."""
-    place = await field.new_target(f"empty{number}", directory / f"empty{number}")
-    field.write_inputs(place.data_dir, 0, field.stack.source_url(place))
-    ran = await client.run(field.stack.environment_of(place), place.data_dir, None, 0)
-    await field.stack.remove_place(dataset.own_of(place))
+    workspace = await field.new_target(f"empty{number}", directory / f"empty{number}")
+    field.write_inputs(workspace.data_dir, 0, field.stack.source_url(workspace))
+    ran = await client.run(field.stack.environment_of(workspace), workspace.data_dir, None, 0)
+    await field.stack.remove_workspace(dataset.own_of(workspace))
     return ran.used.cpu_s
 
 
@@ -60,13 +60,13 @@ async def _once(
     field: dataset.Ground, directory: Path, number: int, rows: int, start_s: float
 ) -> Once:
     stack = field.stack
-    place = await field.new_target(f"cpu{number}", directory / f"cpu{number}")
-    field.write_inputs(place.data_dir, rows, stack.source_url(place))
+    workspace = await field.new_target(f"cpu{number}", directory / f"cpu{number}")
+    field.write_inputs(workspace.data_dir, rows, stack.source_url(workspace))
     servers = {"azurite": stack.azurite.pid, "postgres": stack.postgres.pid}
     async with metered(servers) as meters:
-        ran = await client.run(stack.environment_of(place), place.data_dir, None, rows)
-    finished = await dataset.finish_times(stack.postgres.dsn(place.target))
-    await stack.remove_place(dataset.own_of(place))
+        ran = await client.run(stack.environment_of(workspace), workspace.data_dir, None, rows)
+    finished = await dataset.finish_times(stack.postgres.dsn(workspace.target))
+    await stack.remove_workspace(dataset.own_of(workspace))
     cut = rows // 10
     rate = (rows - 2 * cut) / (finished[-cut] - finished[cut])
     servers_s = meters.all_used()
@@ -79,14 +79,16 @@ async def _profile(
 ) -> dict[str, dict[str, float]]:
     """Milliseconds a submission by stage and by function, sampled; starting is left out."""
     stack = field.stack
-    place = await field.new_target("profile", directory / "profile")
-    field.write_inputs(place.data_dir, rows, stack.source_url(place))
+    workspace = await field.new_target("profile", directory / "profile")
+    field.write_inputs(workspace.data_dir, rows, stack.source_url(workspace))
     used = await client.process(
-        [sys.executable, "-m", "tests.bench.profiled"], stack.environment_of(place), place.data_dir
+        [sys.executable, "-m", "tests.bench.profiled"],
+        stack.environment_of(workspace),
+        workspace.data_dir,
     )
-    path = place.data_dir / "profile.json"
+    path = workspace.data_dir / "profile.json"
     if used.code != 0 or not path.exists():
-        said = client.last_words(place.data_dir / "output.log")
+        said = client.last_words(workspace.data_dir / "output.log")
         raise client.BenchError(f"the profiled run ended with {used.code}: {said}")
     found: dict[str, dict[str, float]] = json.loads(path.read_text("utf-8"))
     return {

@@ -20,7 +20,7 @@ import asyncpg
 from rogo_async.demo.dataset.documents import BlobSpec
 from rogo_async.demo.dataset.writers import MAPPING_COLUMNS, SUBMISSION_COLUMNS
 from rogo_async.demo.servers.blob_container import Container, side_by_side
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 
 FIRST_ATTEMPT: Final = 200_001
 FIRST_STANDING: Final = 1_000_001
@@ -48,20 +48,20 @@ class Ground:
     """Where the data stand: a stack, the place with warehouse and source, how many rows it has."""
 
     stack: Stack
-    place: Place
+    workspace: Workspace
     rows: int
 
-    async def new_target(self, name: str, data_dir: Path) -> Place:
+    async def new_target(self, name: str, data_dir: Path) -> Workspace:
         """A fresh target and container for the same warehouse and sources."""
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = await self.stack.new_place(name, data_dir)
-        place = replace(
+        fresh = await self.stack.new_workspace(name, data_dir)
+        workspace = replace(
             fresh,
-            warehouse=self.place.warehouse,
-            source_container=self.place.source_container,
+            warehouse=self.workspace.warehouse,
+            source_container=self.workspace.source_container,
         )
-        await _fill_reference(self.stack.postgres.dsn(place.target))
-        return place
+        await _fill_reference(self.stack.postgres.dsn(workspace.target))
+        return workspace
 
     def blob_urls(self, row: int, files: int, size_bytes: int, base: str) -> list[str]:
         """The source URLs of a row's files. ``base`` is the address of the source container."""
@@ -106,28 +106,28 @@ async def prepared(
     stack: Stack, rows: int, *, first: int = 0, size_bytes: int = FILE_BYTES
 ) -> Ground:
     """Fill the stack's warehouse for rows ``first`` to ``rows`` and its source container."""
-    await _fill_warehouse(stack.postgres.dsn(stack.place.warehouse), first, rows)
+    await _fill_warehouse(stack.postgres.dsn(stack.workspace.warehouse), first, rows)
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        container = Container(stack.azurite, stack.place.source_container, session)
+        container = Container(stack.azurite, stack.workspace.source_container, session)
         blobs = [
             BlobSpec(_blob_path(number, size_bytes), "txt", number, size_bytes)
             for number in range(_BLOBS)
         ]
         await side_by_side(container.upload, blobs)
-    return Ground(stack, stack.place, rows)
+    return Ground(stack, stack.workspace, rows)
 
 
-def own_of(place: Place) -> Place:
+def own_of(workspace: Workspace) -> Workspace:
     """The place as the stack made it, with the warehouse and source of its own: to be removed."""
-    name = place.target.removeprefix("target_")
-    return replace(place, warehouse=f"warehouse_{name}", source_container=f"source-{name}")
+    name = workspace.target.removeprefix("target_")
+    return replace(workspace, warehouse=f"warehouse_{name}", source_container=f"source-{name}")
 
 
-async def stored(stack: Stack, place: Place) -> list[tuple[int, bytes | None]]:
+async def stored(stack: Stack, workspace: Workspace) -> list[tuple[int, bytes | None]]:
     """Length and MD5 of every blob in the destination."""
     async with aiohttp.ClientSession() as session:
-        blobs = await Container(stack.azurite, place.container, session).listing()
+        blobs = await Container(stack.azurite, workspace.container, session).listing()
     return [(blob.size_bytes, blob.md5) for blob in blobs.values()]
 
 

@@ -41,12 +41,12 @@ async def calibrated(field: dataset.Ground, directory: Path, peak_rate: float, r
     blob grows with the number of those that it has.
     """
     async with wired(field.stack, 0.0) as wire:
-        place = await field.new_target("calibration", directory / "calibration")
-        field.write_inputs(place.data_dir, rows, wire.source_base(field.stack, field.place))
+        workspace = await field.new_target("calibration", directory / "calibration")
+        field.write_inputs(workspace.data_dir, rows, wire.source_base(field.stack, field.workspace))
         async with metered(pids(field.stack, wire)) as meters:
-            await client.run(wire.environment(field.stack, place), place.data_dir, 64, rows)
+            await client.run(wire.environment(field.stack, workspace), workspace.data_dir, 64, rows)
         used = meters.all_used()
-    await field.stack.remove_place(dataset.own_of(place))
+    await field.stack.remove_workspace(dataset.own_of(workspace))
     each = {n: used[n] / rows for n in used if n != MACHINE}
     return stretch_for(peak_rate, each, HALF_A_CORE)
 
@@ -63,12 +63,14 @@ async def ours_at(
     """Ours with so many consumers, ``waves`` submissions for each of them."""
     stack, rows = field.stack, waves * consumers
     name = f"ours{consumers}"
-    place = await field.new_target(name, directory / name)
-    field.write_inputs(place.data_dir, rows, wire.source_base(stack, field.place))
+    workspace = await field.new_target(name, directory / name)
+    field.write_inputs(workspace.data_dir, rows, wire.source_base(stack, field.workspace))
     async with metered(pids(stack, wire)) as meters:
-        ran = await client.run(wire.environment(stack, place), place.data_dir, consumers, rows)
-    finished = await dataset.finish_times(stack.postgres.dsn(place.target))
-    await stack.remove_place(dataset.own_of(place))
+        ran = await client.run(
+            wire.environment(stack, workspace), workspace.data_dir, consumers, rows
+        )
+    finished = await dataset.finish_times(stack.postgres.dsn(workspace.target))
+    await stack.remove_workspace(dataset.own_of(workspace))
     found = measured_from(finished, consumers, ran.used.began, meters)
     found.cores["client"] = ran.used.cpu_s / ran.used.wall_s
     return found

@@ -89,9 +89,9 @@ def _dots(points: Iterable[Point], colour: str) -> Iterable[str]:
 
 
 def _text(
-    place: Point, text: str, colour: str, *, dx: float = 0, dy: float = 0, anchor: str = "start"
+    workspace: Point, text: str, colour: str, *, dx: float = 0, dy: float = 0, anchor: str = "start"
 ) -> str:
-    x, y = place[0] + dx, place[1] + dy
+    x, y = workspace[0] + dx, workspace[1] + dy
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{text}</text>'
 
 

@@ -22,7 +22,7 @@ from rogo_async.commands import runner
 from rogo_async.common.logging import configure, format_for
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shutdown import ExitCode
-from rogo_async.pipeline import workers
+from rogo_async.pipeline import consumers
 from rogo_async.pipeline.run import Run, Selection
 
 INTERVAL_S = 0.001
@@ -124,7 +124,7 @@ def main() -> None:
     settings = load_settings()
     configure(format_for(sys.stderr, None), colors=False)
     sampler = Sampler()
-    work = workers.Consumers.work
+    work = consumers.ConsumerPool.work
 
     async def sampled(self: Any, grace_s: float) -> None:
         sampler.start()
@@ -133,7 +133,7 @@ def main() -> None:
         finally:
             sampler.stop()
 
-    workers.Consumers.work = sampled  # type: ignore[method-assign]
+    consumers.ConsumerPool.work = sampled  # type: ignore[method-assign]
     with asyncio.Runner(loop_factory=runner._loop_factory()) as loop_runner:
         ending = loop_runner.run(Run(settings, Selection(), None).execute())
     found = {"stages": sampler.stages, "functions": dict(sampler.functions.most_common(FUNCTIONS))}

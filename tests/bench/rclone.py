@@ -15,7 +15,7 @@ from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_ac
 from rogo_async.common.settings import DEFAULT_CONCURRENCY
 from rogo_async.demo.dataset.documents import BlobSpec
 from rogo_async.demo.servers.blob_container import Container, side_by_side
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.bench import client, dataset
 from tests.bench.client import BenchError
 from tests.bench.cpu_time import MACHINE, metered
@@ -88,7 +88,7 @@ class _Bench:
     async def fill(self) -> None:
         """Put the load into the source container."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as session:
-            source = Container(self._stack.azurite, self._stack.place.source_container, session)
+            source = Container(self._stack.azurite, self._stack.workspace.source_container, session)
             specs = [
                 BlobSpec(path, "txt", number, self._load.size_bytes)
                 for number, path in enumerate(self._load.paths())
@@ -97,7 +97,7 @@ class _Bench:
 
     async def rclone(self, name: str) -> Copied:
         """Copy with rclone."""
-        place, stack = await self._place(name), self._stack
+        workspace, stack = await self._workspace(name), self._stack
         url = f"{stack.azurite.endpoint}?{_account_sas(stack)}"
         remotes = {
             f"RCLONE_CONFIG_{remote}_{key}": value
@@ -106,35 +106,37 @@ class _Bench:
         }
         transfers = str(DEFAULT_CONCURRENCY)
         command = [
-            *(self._program, "copy", f"from:{stack.place.source_container}"),
-            *(f"to:{place.container}", "--config", "", "--disable", "copy", "--stats", "0"),
+            *(self._program, "copy", f"from:{stack.workspace.source_container}"),
+            *(f"to:{workspace.container}", "--config", "", "--disable", "copy", "--stats", "0"),
             *("--transfers", transfers, "--checkers", transfers, "--retries", "1"),
         ]
-        home = {"HOME": str(place.data_dir)}
-        return await self._copy(place, command, {**remotes, **home})
+        home = {"HOME": str(workspace.data_dir)}
+        return await self._copy(workspace, command, {**remotes, **home})
 
     async def ours(self, name: str) -> Copied:
-        """Copy with our Mover."""
-        place, stack = await self._place(name), self._stack
-        order = place.data_dir / "urls.json"
-        base = stack.source_url(place)
+        """Copy with our FileCopier."""
+        workspace, stack = await self._workspace(name), self._stack
+        order = workspace.data_dir / "urls.json"
+        base = stack.source_url(workspace)
         order.write_text(json.dumps([f"{base}/{path}" for path in self._load.paths()]), "utf-8")
         command = [sys.executable, "-m", "tests.bench.blobpath", str(order)]
-        return await self._copy(place, command, stack.environment_of(place))
+        return await self._copy(workspace, command, stack.environment_of(workspace))
 
-    async def _place(self, name: str) -> Place:
-        return await dataset.Ground(self._stack, self._stack.place, 0).new_target(
+    async def _workspace(self, name: str) -> Workspace:
+        return await dataset.Ground(self._stack, self._stack.workspace, 0).new_target(
             name, self._directory / name
         )
 
-    async def _copy(self, place: Place, command: list[str], environment: dict[str, str]) -> Copied:
+    async def _copy(
+        self, workspace: Workspace, command: list[str], environment: dict[str, str]
+    ) -> Copied:
         async with metered({"azurite": self._stack.azurite.pid}) as meters:
-            used = await client.process(command, environment, place.data_dir)
-        blobs = await dataset.stored(self._stack, place)
-        await self._stack.remove_place(dataset.own_of(place))
+            used = await client.process(command, environment, workspace.data_dir)
+        blobs = await dataset.stored(self._stack, workspace)
+        await self._stack.remove_workspace(dataset.own_of(workspace))
         whole = sum(size == self._load.size_bytes for size, _ in blobs)
         if used.code != 0 or whole != self._load.count or len(blobs) != whole:
-            said = client.last_words(place.data_dir / "output.log")
+            said = client.last_words(workspace.data_dir / "output.log")
             raise BenchError(
                 f"{command[0]} ended with {used.code}; "
                 f"{whole} of {self._load.count} arrived: {said}"

@@ -61,24 +61,24 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
 
 async def _level(field: dataset.Ground, directory: Path, rows: int, new: int) -> Level:
     stack = field.stack
-    place = await field.new_target(f"scale{rows}", directory / f"scale{rows}")
-    dsn = stack.postgres.dsn(place.target)
+    workspace = await field.new_target(f"scale{rows}", directory / f"scale{rows}")
+    dsn = stack.postgres.dsn(workspace.target)
     await _stand(dsn, rows - new)
     field.write_inputs(
-        place.data_dir,
+        workspace.data_dir,
         new,
-        stack.source_url(place),
+        stack.source_url(workspace),
         files=1,
         size_bytes=SMALL_BYTES,
         standing=rows - new,
         mapping_lines=dataset.MAPPING_LINES,
     )
-    ran = await client.run(stack.environment_of(place), place.data_dir, None, new)
+    ran = await client.run(stack.environment_of(workspace), workspace.data_dir, None, new)
     if ran.summary["skipped"] != rows - new:
         raise BenchError(f"{ran.summary['skipped']} rows were skipped, not {rows - new}")
     finished = (await dataset.finish_times(dsn))[-new:]
-    await stack.remove_place(dataset.own_of(place))
-    shutil.rmtree(place.data_dir)
+    await stack.remove_workspace(dataset.own_of(workspace))
+    shutil.rmtree(workspace.data_dir)
     cut = new // 10
     rate = (new - 2 * cut) / (finished[-cut] - finished[cut])
     return Level(ran.used.peak_bytes, rows / ran.used.wall_s, rate)
@@ -118,12 +118,12 @@ async def _big_file(directory: Path, size_bytes: int) -> client.Ran:
         _streaming(size_bytes) as (origin, digest),
     ):
         field = await dataset.prepared(stack, 1, size_bytes=SMALL_BYTES)
-        place = await field.new_target("big", directory / "big")
-        field.write_inputs(place.data_dir, 1, origin, files=1)
-        environment = {**stack.environment_of(place), "ROGO_SOURCE_HOSTS": origin}
+        workspace = await field.new_target("big", directory / "big")
+        field.write_inputs(workspace.data_dir, 1, origin, files=1)
+        environment = {**stack.environment_of(workspace), "ROGO_SOURCE_HOSTS": origin}
         environment["ROGO_SOURCE_SAS_TOKEN"] = ""
-        ran = await client.run(environment, place.data_dir, None, 1)
-        blobs = await dataset.stored(stack, place)
+        ran = await client.run(environment, workspace.data_dir, None, 1)
+        blobs = await dataset.stored(stack, workspace)
         if blobs != [(size_bytes, digest.digest())]:
             raise BenchError("the large file did not arrive whole")
     return ran

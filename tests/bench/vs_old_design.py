@@ -53,16 +53,16 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
 
 async def _old_design(field: dataset.Ground, directory: Path, wire: Wire, rows: int) -> Measured:
     stack = field.stack
-    place = await field.new_target("seed", directory / "seed")
-    base = wire.source_base(stack, field.place)
+    workspace = await field.new_target("seed", directory / "seed")
+    base = wire.source_base(stack, field.workspace)
     order = {
-        "target": wire.target_dsn(stack, place),
-        "duplicates": wire.target_dsn(stack, place, "duplicates"),
-        "warehouse": wire.warehouse_odbc(stack, place) + ";UseServerSidePrepare=0",
+        "target": wire.target_dsn(stack, workspace),
+        "duplicates": wire.target_dsn(stack, workspace, "duplicates"),
+        "warehouse": wire.warehouse_odbc(stack, workspace) + ";UseServerSidePrepare=0",
         "source": base,
-        "source_sas": stack.source_sas(field.place),
+        "source_sas": stack.source_sas(field.workspace),
         "store": wire.store_connection_string(stack),
-        "container": place.container,
+        "container": workspace.container,
         "rows": [
             (dataset.FIRST_ATTEMPT + n, field.blob_urls(n, dataset.FILES, dataset.FILE_BYTES, base))
             for n in range(rows)
@@ -70,10 +70,10 @@ async def _old_design(field: dataset.Ground, directory: Path, wire: Wire, rows: 
     }
     async with metered(pids(stack, wire)) as meters:
         answer = await _ask([sys.executable, "-m", "tests.bench.old_design"], json.dumps(order))
-    written = await dataset.finish_times(stack.postgres.dsn(place.target))
+    written = await dataset.finish_times(stack.postgres.dsn(workspace.target))
     if answer["faults"] or len(written) != rows:
         raise BenchError(f"the old design migrated {len(written)} of {rows}: {answer['faults']}")
-    await stack.remove_place(dataset.own_of(place))
+    await stack.remove_workspace(dataset.own_of(workspace))
     return measured_from(answer["finished"], WORKERS, answer["began"], meters)
 
 

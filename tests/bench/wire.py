@@ -16,7 +16,7 @@ from typing import Any, Final
 from rogo_async.demo.servers.azurite import Azurite
 from rogo_async.demo.servers.ports import LOOPBACK
 from rogo_async.demo.servers.process import tied_to_us
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.bench.client import BenchError
 from tests.support.tcp_proxy import TcpProxy
 
@@ -41,34 +41,36 @@ class Wire:
     pids: Mapping[str, int]
     stretch: float
 
-    def source_base(self, stack: Stack, place: Place) -> str:
+    def source_base(self, stack: Stack, workspace: Workspace) -> str:
         """The address of the source container, with the delay of a GET."""
-        return stack.source_url(place).replace(*self._azurite(stack.azurite, "get"))
+        return stack.source_url(workspace).replace(*self._azurite(stack.azurite, "get"))
 
-    def target_dsn(self, stack: Stack, place: Place, kind: str = "target") -> str:
+    def target_dsn(self, stack: Stack, workspace: Workspace, kind: str = "target") -> str:
         """DATABASE_URL, with the delay of a round trip (or of a duplicate check)."""
         port = stack.postgres.port
-        return stack.writer_dsn(place).replace(f":{port}/", f":{self.ports[kind]}/")
+        return stack.writer_dsn(workspace).replace(f":{port}/", f":{self.ports[kind]}/")
 
-    def warehouse_odbc(self, stack: Stack, place: Place) -> str:
+    def warehouse_odbc(self, stack: Stack, workspace: Workspace) -> str:
         """The warehouse, with the delay of a lookup."""
         port = stack.postgres.port
-        return stack.warehouse_odbc(place).replace(f"PORT={port};", f"PORT={self.ports['lookup']};")
+        return stack.warehouse_odbc(workspace).replace(
+            f"PORT={port};", f"PORT={self.ports['lookup']};"
+        )
 
     def store_connection_string(self, stack: Stack) -> str:
         """The destination account, with the delay of a PUT."""
         return stack.azurite.connection_string.replace(*self._azurite(stack.azurite, "put"))
 
-    def environment(self, stack: Stack, place: Place) -> dict[str, str]:
+    def environment(self, stack: Stack, workspace: Workspace) -> dict[str, str]:
         """What ``run`` needs for a place at the far end of the wire."""
         origin = f"http://{LOOPBACK}:{self.ports['get']}"
         return {
-            **stack.environment_of(place),
-            "DATABASE_URL": self.target_dsn(stack, place),
-            "DATA_WAREHOUSE_CONNECTION_STRING": self.warehouse_odbc(stack, place),
+            **stack.environment_of(workspace),
+            "DATABASE_URL": self.target_dsn(stack, workspace),
+            "DATA_WAREHOUSE_CONNECTION_STRING": self.warehouse_odbc(stack, workspace),
             "AZURE_STORAGE_CONNECTION_STRING": self.store_connection_string(stack),
             "ROGO_SOURCE_HOSTS": origin,
-            "ROGO_SOURCE_SAS_TOKEN": f"{origin}={stack.source_sas(place)}",
+            "ROGO_SOURCE_SAS_TOKEN": f"{origin}={stack.source_sas(workspace)}",
         }
 
     def _azurite(self, azurite: Azurite, kind: str) -> tuple[str, str]:

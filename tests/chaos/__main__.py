@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.dropped_replies import Losses, Reply, disturbed, first_of
 from tests.chaos.fault_model import weather
 from tests.chaos.invariants import Findings
@@ -60,12 +60,12 @@ class Verdict:
 
 
 @asynccontextmanager
-async def _stack() -> AsyncIterator[tuple[Stack, Place]]:
+async def _stack() -> AsyncIterator[tuple[Stack, Workspace]]:
     with tempfile.TemporaryDirectory(prefix="rogo-chaos-") as directory:
         data_dir = Path(directory) / "ground"
         data_dir.mkdir(mode=0o700)
         async with Stack(Path(directory) / "stack") as stack:
-            yield stack, await stack.new_place("ground", data_dir)
+            yield stack, await stack.new_workspace("ground", data_dir)
 
 
 async def _kills(verdict: Verdict, kills: int, rows: int) -> None:

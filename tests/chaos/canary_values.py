@@ -87,5 +87,5 @@ def marked(made: Handmade, *, but: Iterable[str] = ()) -> Handmade:
 
 
 def _around(text: str, form: str) -> str:
-    place = text.index(form)
-    return text[max(0, place - 100) : place + 100]
+    workspace = text.index(form)
+    return text[max(0, workspace - 100) : workspace + 100]

@@ -91,7 +91,7 @@ def first_of(kind: Reply) -> Callable[[Reply], bool]:
 async def disturbed(there: Round, losses: Losses) -> Findings:
     """What is wrong after one run in which replies get lost: it ends as if none had."""
     losses.watch(there.proxies["store"], there.proxies["target"])
-    ended = await operate(there.site, deadline_s=300)
+    ended = await operate(there.env, deadline_s=300)
     losses.due = lambda _: False
     findings = Findings()
     if ended.code != there.expected_code:

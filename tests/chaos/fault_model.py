@@ -59,7 +59,7 @@ class Weather(RuleBasedStateMachine):
         """Begin a run."""
         self._faults.append("run")
         self._end()
-        begin = begun(self._there.site, **SETTINGS)
+        begin = begun(self._there.env, **SETTINGS)
         self._command = self._wait(self._open.enter_async_context(begin))
         self._begun, self._rivalled = True, False
 
@@ -106,7 +106,7 @@ class Weather(RuleBasedStateMachine):
         """Run a second time beside it, once."""
         self._rivalled = True
         self._faults.append("rival")
-        code = self._wait(operate(self._there.site, **SETTINGS)).code
+        code = self._wait(operate(self._there.env, **SETTINGS)).code
         assert code in CALM | {self._there.expected_code}
 
     def teardown(self) -> None:
@@ -129,7 +129,7 @@ class Weather(RuleBasedStateMachine):
         self._command = None
         assert ended.code in CALM | {self._there.expected_code}, ended.output
         assert not ended.events("a fault of this tool"), ended.output
-        path = self._there.place.data_dir / FAILED
+        path = self._there.workspace.data_dir / FAILED
         if ended.code == self._there.expected_code:
             assert failures(path) == dict(self._there.answer.failed.keys())
 

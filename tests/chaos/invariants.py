@@ -21,7 +21,7 @@ import asyncpg
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.writers import SUBMISSION_COLUMNS
 from rogo_async.demo.servers.blob_container import REQUEST_TIMEOUT_S, Container, side_by_side
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
 from tests.support.cli import FAILED, MIGRATED, summary
 
@@ -106,10 +106,10 @@ class Findings:
             getattr(self, name).extend(getattr(other, name))
 
 
-async def inspect(stack: Stack, place: Place, answer: Answer) -> Findings:
+async def inspect(stack: Stack, workspace: Workspace, answer: Answer) -> Findings:
     """Look at a place after a full run that ended by itself, and a sweep."""
     findings = Findings()
-    connection = await asyncpg.connect(stack.postgres.dsn(place.target))
+    connection = await asyncpg.connect(stack.postgres.dsn(workspace.target))
     try:
         await _look_at_records(connection, answer, findings)
         await _look_at_enforcements(connection, answer, findings)
@@ -120,8 +120,8 @@ async def inspect(stack: Stack, place: Place, answer: Answer) -> Findings:
         }
     finally:
         await connection.close()
-    await _look_at_blobs(stack, place, answer, files, referred, findings)
-    await asyncio.to_thread(_look_at_data_dir, place.data_dir, answer, findings)
+    await _look_at_blobs(stack, workspace, answer, files, referred, findings)
+    await asyncio.to_thread(_look_at_data_dir, workspace.data_dir, answer, findings)
     return findings
 
 
@@ -155,7 +155,7 @@ async def _look_at_enforcements(
 
 async def _look_at_blobs(
     stack: Stack,
-    place: Place,
+    workspace: Workspace,
     answer: Answer,
     files: Iterable[Any],
     referred: set[str],
@@ -174,7 +174,7 @@ async def _look_at_blobs(
         expected += [(attempt, *pair) for pair in zip(names, digests, strict=False)]
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        container = Container(stack.azurite, place.container, session)
+        container = Container(stack.azurite, workspace.container, session)
         stored = await container.listing()
 
         async def compare(file: tuple[int, str, bytes]) -> None:

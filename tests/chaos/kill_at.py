@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import rogo_async
 from rogo_async.commands.main import main
-from rogo_async.pipeline.workers import Consumers
+from rogo_async.pipeline.consumers import ConsumerPool
 
 PACKAGE: Final = str(Path(rogo_async.__file__).parent) + os.sep
 RULES: Final = f"{PACKAGE}rules{os.sep}"
-BEGIN: Final = Consumers.work.__code__
+BEGIN: Final = ConsumerPool.work.__code__
 
 
 class Walker:

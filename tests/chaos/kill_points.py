@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.invariants import Findings
 from tests.chaos.rounds import Ground
 from tests.chaos.small_dataset import LARGE_BYTES, Handful
@@ -18,14 +18,14 @@ LAUNCHER: Final = Path(__file__).with_name("kill_at.py")
 ATTEMPT: Final = 1
 
 
-async def one_submission(stack: Stack, place: Place) -> Ground:
+async def one_submission(stack: Stack, workspace: Workspace) -> Ground:
     """Ground with that submission alone, whose enforcement row changes an older one."""
-    made = Handful(Desk(stack, place))
+    made = Handful(Desk(stack, workspace))
     made.malpractice(ATTEMPT, LARGE_BYTES)
     ground = await made.lay_out()
     ((user, code, context),) = ground.answer.enforcements
     await stack.postgres.execute_script(
-        place.target,
+        workspace.target,
         "INSERT INTO malpractice_enforcements (lms_user_id, custom_assessment_code, context_id, "
         "malpractice_level_id, rule_applied_by) VALUES "
         f"('{user}', '{code}', '{context}', 'level-minor', 'user-first')",
@@ -36,8 +36,8 @@ async def one_submission(stack: Stack, place: Place) -> Ground:
 async def points(ground: Ground) -> dict[str, int]:
     """The points of a run that nobody kills, with how often each is reached."""
     async with ground.round() as there:
-        path = there.place.data_dir / "points.json"
-        ended = await operate(there.site, prefix=_launcher("-", str(path)))
+        path = there.workspace.data_dir / "points.json"
+        ended = await operate(there.env, prefix=_launcher("-", str(path)))
         assert ended.code == there.expected_code, ended.output
         found: dict[str, int] = json.loads(await asyncio.to_thread(path.read_text, "utf-8"))
     return found
@@ -46,7 +46,7 @@ async def points(ground: Ground) -> dict[str, int]:
 async def killed_at(ground: Ground, point: str, nth: int) -> tuple[bool, Findings]:
     """Whether the point was reached and the run died there, and what was wrong in the end."""
     async with ground.round() as there:
-        ended = await operate(there.site, prefix=_launcher(point, str(nth)))
+        ended = await operate(there.env, prefix=_launcher(point, str(nth)))
         died = ended.code == -signal.SIGKILL
         assert died or ended.code == there.expected_code, ended.output
         return died, await there.settle()

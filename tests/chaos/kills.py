@@ -35,7 +35,7 @@ class Kill:
 
 async def undisturbed(ground: Ground) -> float:
     """How long a run takes that nobody kills, in seconds. It must be right."""
-    async with ground.round(DELAY_S) as there, begun(there.site) as command:
+    async with ground.round(DELAY_S) as there, begun(there.env) as command:
         began = asyncio.get_running_loop().time()
         ended = await command.ended()
         took_s = asyncio.get_running_loop().time() - began
@@ -47,7 +47,7 @@ async def undisturbed(ground: Ground) -> float:
 async def killed(ground: Ground, after_s: float) -> Kill:
     """A round with one kill."""
     async with ground.round(DELAY_S) as there:
-        async with begun(there.site) as command:
+        async with begun(there.env) as command:
             await asyncio.sleep(after_s)
             if command.process.returncode is None:
                 command.process.send_signal(signal.SIGKILL)
@@ -61,7 +61,7 @@ async def killed(ground: Ground, after_s: float) -> Kill:
 
 
 async def _submissions(there: Round) -> int:
-    connection = await asyncpg.connect(there.stack.postgres.dsn(there.place.target))
+    connection = await asyncpg.connect(there.stack.postgres.dsn(there.workspace.target))
     try:
         found: int = await connection.fetchval(
             "SELECT count(*) FROM assignment_submissions WHERE lti_launch_id ~ '^rogo_[0-9]+_'"

@@ -13,7 +13,7 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from rogo_async.demo.checks.check_files import INPUT, MAPPING
 from rogo_async.demo.dataset.load import generate_for, load
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.invariants import Answer, Findings, inspect
 from tests.support.cli import Ended, operate
 from tests.support.tcp_proxy import TcpProxy
@@ -27,10 +27,10 @@ class Round:
     """A place that nothing has happened to yet. Every way to a server leads through a proxy."""
 
     stack: Stack
-    place: Place
+    workspace: Workspace
     answer: Answer
     proxies: Mapping[str, TcpProxy]
-    site: dict[str, str]
+    env: dict[str, str]
 
     @property
     def expected_code(self) -> int:
@@ -51,7 +51,7 @@ class Round:
         findings = Findings()
         await self._expect(findings, 0, "sweep", "--delete", "--min-age", "0")
         await self._expect(findings, 0, "verify")
-        findings.add(await inspect(self.stack, self.place, self.answer))
+        findings.add(await inspect(self.stack, self.workspace, self.answer))
         return findings
 
     async def _expect(self, findings: Findings, code: int, *args: str) -> None:
@@ -62,7 +62,7 @@ class Round:
     async def _alone(self, *args: str) -> Ended:
         until = asyncio.get_running_loop().time() + LOCK_S
         while True:
-            ended = await operate(self.site, *args)
+            ended = await operate(self.env, *args)
             if ended.code != 4 or asyncio.get_running_loop().time() > until:
                 return ended
 
@@ -70,14 +70,14 @@ class Round:
 class Ground:
     """What the rounds have in common. ``base`` is filled and never written to."""
 
-    def __init__(self, stack: Stack, base: Place, answer: Answer) -> None:
+    def __init__(self, stack: Stack, base: Workspace, answer: Answer) -> None:
         self.stack = stack
         self.answer = answer
         self._base = base
         self._rounds = 0
 
     @classmethod
-    async def generated(cls, stack: Stack, base: Place, rows: int, seed: int) -> Self:
+    async def generated(cls, stack: Stack, base: Workspace, rows: int, seed: int) -> Self:
         """Ground with a generated data set, in an empty place."""
         dataset = generate_for(stack, base, rows, seed)
         await load(dataset, stack, base)
@@ -116,8 +116,8 @@ class Ground:
             }
             for proxy in proxies.values():
                 proxy.delay_s = delay_s
-            site = through(self.stack.environment_of(own), ports, proxies)
-            yield Round(self.stack, own, self.answer, proxies, site)
+            env = through(self.stack.environment_of(own), ports, proxies)
+            yield Round(self.stack, own, self.answer, proxies, env)
 
 
 async def _remove(service: BlobServiceClient, container: str) -> None:
@@ -129,7 +129,7 @@ async def _remove(service: BlobServiceClient, container: str) -> None:
 
 
 def through(
-    site: Mapping[str, str], ports: Mapping[str, int], proxies: Mapping[str, TcpProxy]
+    env: Mapping[str, str], ports: Mapping[str, int], proxies: Mapping[str, TcpProxy]
 ) -> dict[str, str]:
     """A site whose servers are reached through proxies."""
     forms = {
@@ -137,7 +137,7 @@ def through(
         "warehouse": ("DATA_WAREHOUSE_CONNECTION_STRING", "PORT={};"),
         "store": ("AZURE_STORAGE_CONNECTION_STRING", ":{}/"),
     }
-    there = dict(site)
+    there = dict(env)
     for name, (variable, form) in forms.items():
         before, after = form.format(ports[name]), form.format(proxies[name].port)
         assert there[variable].count(before) == 1

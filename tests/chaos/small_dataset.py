@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Final
 
 from rogo_async.demo.dataset.dataset import DEMO_LMS
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.invariants import Answer, Key, md5_of
 from tests.chaos.rounds import Ground
 from tests.support.builders import Desk, Handmade
@@ -68,7 +68,7 @@ class Handful:
             failed=self._failed,
             enforcements=self._enforced,
         )
-        return Ground(self.desk.stack, self.desk.place, answer)
+        return Ground(self.desk.stack, self.desk.workspace, answer)
 
     def _put(self, attempt: int, **report: object) -> Handmade:
         made = self.desk.sound(attempt, **report)
@@ -81,9 +81,9 @@ class Handful:
         return made
 
 
-async def handful(stack: Stack, place: Place, plain: int = 5) -> Ground:
+async def handful(stack: Stack, workspace: Workspace, plain: int = 5) -> Ground:
     """Ground with one submission of each kind and some plain ones, in an empty place."""
-    made = Handful(Desk(stack, place))
+    made = Handful(Desk(stack, workspace))
     made.malpractice(1)
     made.sound(2, LARGE_BYTES)
     made.refused(3)

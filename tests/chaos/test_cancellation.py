@@ -1,4 +1,4 @@
-"""Consumers that are cancelled at any point of their work: the invariants hold (SPEC §6).
+"""ConsumerPool that are cancelled at any point of their work: the invariants hold (SPEC §6).
 
 Nothing in the product cancels a consumer but the end of a run, after its grace time; then it may
 be anywhere. ROGO_TEST_CANCELLATIONS says at how many points (1,000 in the long form).
@@ -12,11 +12,11 @@ from typing import Any, Final
 import pytest
 
 from rogo_async.common.settings import load_settings
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.pipeline import pipeline
+from rogo_async.pipeline.consumers import ConsumerPool
 from rogo_async.pipeline.run import Run
 from rogo_async.pipeline.selection import Selection
-from rogo_async.pipeline.workers import Consumers
 from tests.support.builders import Desk, sound, whole
 from tests.support.cli import FAILED, operate, table
 
@@ -28,8 +28,8 @@ SEED: Final = 7
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     submissions = [sound(attempt, *files_of(made, attempt)) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         if each.attempt % 3 == 0:
@@ -67,13 +67,13 @@ class Steps:
 
 
 async def run_with(
-    steps: Steps, monkeypatch: pytest.MonkeyPatch, site: dict[str, str], **settings: Any
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, env: dict[str, str], **settings: Any
 ) -> int:
     """A whole run in this process, the walker beside its consumers."""
-    for name, value in site.items():
+    for name, value in env.items():
         monkeypatch.setenv(name, value)
 
-    class Watched(Consumers):
+    class Watched(ConsumerPool):
         async def work(self, grace_s: float) -> None:
             walker = asyncio.create_task(steps.walk(), name="walker")
             try:
@@ -81,35 +81,35 @@ async def run_with(
             finally:
                 walker.cancel()
 
-    monkeypatch.setattr(pipeline, "Consumers", Watched)
+    monkeypatch.setattr(pipeline, "ConsumerPool", Watched)
     run = Run(load_settings(rogo_concurrency=PER_RUN, **settings), Selection(), None)
     return int((await run.execute()).exit_code)
 
 
 async def test_consumers_are_cancelled_anywhere(
-    desk: Desk, site: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    desk: Desk, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = Steps([])
-    assert await run_with(measured, monkeypatch, site) == 0
+    assert await run_with(measured, monkeypatch, env) == 0
     cancelled = 0
     generator = random.Random(SEED)
     while cancelled < POINTS:
         await emptied(desk)
         steps = Steps([generator.randrange(measured.turns) for _ in range(PER_RUN)])
-        code = await run_with(steps, monkeypatch, site)
+        code = await run_with(steps, monkeypatch, env)
         assert code in {0, 70}
         assert (
             code == 70 or not steps.cancelled or await desk.attempts() == list(range(1, ROWS + 1))
         )
         await whole(desk)
         cancelled += steps.cancelled
-        assert (await operate(site)).code == 0
+        assert (await operate(env)).code == 0
         assert await desk.attempts() == list(range(1, ROWS + 1))
         await whole(desk)
         assert len(await desk.rows("malpractice_enforcements")) == ROWS // 3
         assert table(desk.data_dir / FAILED) == []
         assert len(table(desk.data_dir / "migrated.csv")) == ROWS
-        assert (await operate(site, "sweep", "--delete", "--min-age", "0")).code == 0
+        assert (await operate(env, "sweep", "--delete", "--min-age", "0")).code == 0
         assert len(await desk.blobs()) == FILES
 
 

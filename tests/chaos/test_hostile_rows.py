@@ -17,7 +17,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from rogo_async.common.errors import FailureCode, SkipCode
 from rogo_async.demo.servers.ports import LOOPBACK, reserve_port
 from rogo_async.demo.servers.scripted_source import Answer, ScriptedSource
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk, Handmade, sound
 from tests.support.cli import MIGRATED, operate, summary, table
 
@@ -61,8 +61,8 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(stack: Stack, place: Place, tmp_path: Path) -> AsyncIterator[Scene]:
-    inner = replace(place, data_dir=tmp_path / "data")
+async def scene(stack: Stack, workspace: Workspace, tmp_path: Path) -> AsyncIterator[Scene]:
+    inner = replace(workspace, data_dir=tmp_path / "data")
     inner.data_dir.mkdir()
     callers: list[object] = []
     async with ScriptedSource() as other, ScriptedSource() as plain, silent(callers) as port:
@@ -177,11 +177,11 @@ async def test_hostile_rows(scene: Scene, stack: Stack, tmp_path: Path) -> None:
     around = listed(tmp_path, desk.data_dir)
     record = tmp_path / "record.jsonl"
     azure = stack.azurite.origin
-    site = stack.environment_of(desk.place)
-    secret = site["ROGO_SOURCE_SAS_TOKEN"].removeprefix(f"{azure}=")
+    env = stack.environment_of(desk.workspace)
+    secret = env["ROGO_SOURCE_SAS_TOKEN"].removeprefix(f"{azure}=")
     tokens = {azure: secret, **scene.tokens}
     ended = await operate(
-        site,
+        env,
         prefix=(sys.executable, str(LAUNCHER), str(record)),
         ROGO_SOURCE_HOSTS=",".join((azure, *(s.origin for s in allowed_sources(scene)))),
         ROGO_SOURCE_SAS_TOKEN=" ".join(f"{host}={token}" for host, token in tokens.items()),
@@ -193,7 +193,7 @@ async def test_hostile_rows(scene: Scene, stack: Stack, tmp_path: Path) -> None:
     await holds_at_the_wire(scene, secret)
     holds_record(record, scene)
     after = await every_blob(stack)
-    here = desk.place.container
+    here = desk.workspace.container
     assert {**after, here: None} == {**before, here: None}
     assert len(after[here]) == summary(desk.data_dir)["migrated"]
     for name in after[here]:

@@ -3,7 +3,7 @@
 import random
 from typing import Final
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.kill_points import killed_at, one_submission, points
 
 STEPS: Final = (
@@ -14,7 +14,7 @@ STEPS: Final = (
     ),
     (
         "destination/postgres/writer.py:_insert_with_enforcement:",
-        "destination/postgres/undo_log.py:",
+        "destination/postgres/journal.py:",
     ),
     ("pipeline/writer.py:",),
 )
@@ -22,9 +22,9 @@ STEPS: Final = (
 
 
 async def test_a_run_that_dies_anywhere_is_made_good_by_the_next(
-    stack: Stack, place: Place
+    stack: Stack, workspace: Workspace
 ) -> None:
-    ground = await one_submission(stack, place)
+    ground = await one_submission(stack, workspace)
     reached = await points(ground)
     generator = random.Random()
     deaths = 0

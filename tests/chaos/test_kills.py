@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from azure.storage.blob.aio import ContainerClient
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.invariants import Findings, inspect
 from tests.chaos.kills import Fell, killed
 from tests.chaos.rounds import Ground, Round
@@ -20,8 +20,8 @@ WHEN_S: Final = (0.4, 1.0, 1.8)
 
 
 @pytest.fixture
-async def ground(stack: Stack, place: Place) -> Ground:
-    return await Ground.generated(stack, place, ROWS, SEED)
+async def ground(stack: Stack, workspace: Workspace) -> Ground:
+    return await Ground.generated(stack, workspace, ROWS, SEED)
 
 
 async def test_runs_killed_at_random_leave_nothing_wrong(ground: Ground) -> None:
@@ -44,7 +44,7 @@ DAMAGE: Final = {
 
 async def test_the_checker_sees_each_kind_of_damage(ground: Ground) -> None:
     async with ground.round() as there:
-        ended = await operate(there.site)
+        ended = await operate(there.env)
         assert ended.code == there.expected_code, ended.output
         assert not (await found(there)).lines()
         for kind, sql in DAMAGE.items():
@@ -52,24 +52,24 @@ async def test_the_checker_sees_each_kind_of_damage(ground: Ground) -> None:
             assert getattr(await found(there), kind), kind
         before = len((await found(there)).dangling)
         async with ContainerClient.from_connection_string(
-            there.stack.azurite.connection_string, there.place.container
+            there.stack.azurite.connection_string, there.workspace.container
         ) as container:
             async for blob in container.list_blobs():
                 await container.upload_blob(blob.name, b"something else", overwrite=True)
         spoilt = (await found(there)).dangling
         assert len(spoilt) > before
-        path = there.place.data_dir / "migrated.csv"
+        path = there.workspace.data_dir / "migrated.csv"
         path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
         assert any("migrated.csv" in line for line in (await found(there)).lost)
 
 
 async def found(there: Round) -> Findings:
-    return await inspect(there.stack, there.place, there.answer)
+    return await inspect(there.stack, there.workspace, there.answer)
 
 
 async def damage(there: Round, sql: str) -> None:
     """Spoil one submission of this tool's, another each time."""
-    connection = await asyncpg.connect(there.stack.postgres.dsn(there.place.target))
+    connection = await asyncpg.connect(there.stack.postgres.dsn(there.workspace.target))
     try:
         submission = await connection.fetchval(
             "SELECT s.id FROM assignment_submissions s "

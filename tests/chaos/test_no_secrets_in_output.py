@@ -14,7 +14,7 @@ import pytest
 
 from rogo_async.commands.main import main
 from rogo_async.demo.servers.scripted_source import Answer
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.canary_values import PERSONAL, Lookout, marked
 from tests.support.builders import Desk, Handmade
 from tests.support.cli import FAILED, Ended, begun, summary, table
@@ -32,12 +32,12 @@ class Scene:
     """A place whose every secret is known, and a lookout for all of them."""
 
     desk: Desk
-    site: dict[str, str]
+    env: dict[str, str]
     lookout: Lookout
 
     async def operate(self, *args: str, prefix: Sequence[str] = (), **settings: str) -> Ended:
         """Run a command to its end while its command line and its children's are watched."""
-        async with begun(self.site, *args, prefix=prefix, **settings) as command:
+        async with begun(self.env, *args, prefix=prefix, **settings) as command:
             watching = asyncio.create_task(self._watch(command.process.pid), name="watching")
             try:
                 ended = await command.ended()
@@ -77,7 +77,7 @@ def command_line(pid: int) -> str:
 
 
 @pytest.fixture
-async def scene(stack: Stack, place: Place, site: dict[str, str]) -> AsyncIterator[Scene]:
+async def scene(stack: Stack, workspace: Workspace, env: dict[str, str]) -> AsyncIterator[Scene]:
     writer, reader = (f"canary_{role}_{uuid.uuid4().hex[:8]}" for role in ("w", "r"))
     execute = stack.postgres.execute_script
     await execute(
@@ -85,15 +85,15 @@ async def scene(stack: Stack, place: Place, site: dict[str, str]) -> AsyncIterat
         f"CREATE ROLE {writer} LOGIN PASSWORD '{TARGET_PASSWORD}' IN ROLE rogo_writer;"
         f"CREATE ROLE {reader} LOGIN PASSWORD '{WAREHOUSE_PASSWORD}' IN ROLE rogo_reader;",
     )
-    odbc = site["DATA_WAREHOUSE_CONNECTION_STRING"].partition("UID=")[0]
+    odbc = env["DATA_WAREHOUSE_CONNECTION_STRING"].partition("UID=")[0]
     signed = f"{stack.source.origin}=sv=1&sig={SIGNATURE}"
     settings = {
-        **site,
+        **env,
         "DATABASE_URL": stack.postgres.dsn_of(
-            writer, quote(TARGET_PASSWORD, safe=""), place.target
+            writer, quote(TARGET_PASSWORD, safe=""), workspace.target
         ),
         "DATA_WAREHOUSE_CONNECTION_STRING": f"{odbc}UID={reader};PWD={{{WAREHOUSE_PASSWORD}}}",
-        "ROGO_SOURCE_SAS_TOKEN": f"{site['ROGO_SOURCE_SAS_TOKEN']} {signed}",
+        "ROGO_SOURCE_SAS_TOKEN": f"{env['ROGO_SOURCE_SAS_TOKEN']} {signed}",
         "ROGO_WRITE_INTERVAL": "0.2",
         "ROGO_PROGRESS_INTERVAL": "0.2",
     }
@@ -102,9 +102,9 @@ async def scene(stack: Stack, place: Place, site: dict[str, str]) -> AsyncIterat
         "warehouse password": WAREHOUSE_PASSWORD,
         "account key": stack.azurite.account_key,
         "signature": SIGNATURE,
-        "signature of the store": site["ROGO_SOURCE_SAS_TOKEN"].partition("sig=")[2],
+        "signature of the store": env["ROGO_SOURCE_SAS_TOKEN"].partition("sig=")[2],
     }
-    yield Scene(Desk(stack, place), settings, Lookout(secrets))
+    yield Scene(Desk(stack, workspace), settings, Lookout(secrets))
     await execute("postgres", f"DROP ROLE {writer}; DROP ROLE {reader};")
 
 
@@ -160,7 +160,7 @@ def every_kind(desk: Desk) -> list[Handmade]:
 
 async def test_rows_of_every_kind_and_every_command(scene: Scene) -> None:
     desk = scene.desk
-    scene.site["ROGO_LOG_FORMAT"] = "json"
+    scene.env["ROGO_LOG_FORMAT"] = "json"
     made = every_kind(desk)
     repeated = made.pop()
     await desk.lay_out(made)
@@ -179,7 +179,7 @@ async def test_rows_of_every_kind_and_every_command(scene: Scene) -> None:
     assert found["migrated"] >= 8
     assert PERSONAL in (desk.data_dir / FAILED).read_text(encoding="utf-8")
     assert PERSONAL in lines.read_text(encoding="utf-8")
-    scene.site["ROGO_LOG_FORMAT"] = "console"
+    scene.env["ROGO_LOG_FORMAT"] = "console"
     await scene.operate("run", "--input", FAILED, prefix=WITHOUT_MASK)
     assert summary(desk.data_dir)["failed"] == found["failed"]
     await damage(desk)
@@ -251,9 +251,9 @@ async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
         if server == "source":
             lines = desk.data_dir / "submission_files.csv"
             lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
-            token = scene.site["ROGO_SOURCE_SAS_TOKEN"]
-            scene.site["ROGO_SOURCE_SAS_TOKEN"] = token.replace(f":{port}=", f":{proxy.port}=")
-        scene.site[setting] = scene.site[setting].replace(f"{port}", f"{proxy.port}")
+            token = scene.env["ROGO_SOURCE_SAS_TOKEN"]
+            scene.env["ROGO_SOURCE_SAS_TOKEN"] = token.replace(f":{port}=", f":{proxy.port}=")
+        scene.env[setting] = scene.env[setting].replace(f"{port}", f"{proxy.port}")
         proxy.delay_s = 0.1 if server == "warehouse" else 0.0
         running = asyncio.create_task(
             scene.operate(ROGO_OUTAGE_LIMIT="1", ROGO_CONCURRENCY="2", ROGO_LOG_FORMAT=style)
@@ -272,10 +272,10 @@ async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
 WRONG: Final = "ZqxWr0ngCredential"
 
 
-def wrong_settings(site: Mapping[str, str]) -> list[dict[str, str]]:
+def wrong_settings(env: Mapping[str, str]) -> list[dict[str, str]]:
     """Set-ups that are wrong in the parts that hold secrets, or next to them."""
-    url, odbc = site["DATABASE_URL"], site["DATA_WAREHOUSE_CONNECTION_STRING"]
-    store, sas = site["AZURE_STORAGE_CONNECTION_STRING"], site["ROGO_SOURCE_SAS_TOKEN"]
+    url, odbc = env["DATABASE_URL"], env["DATA_WAREHOUSE_CONNECTION_STRING"]
+    store, sas = env["AZURE_STORAGE_CONNECTION_STRING"], env["ROGO_SOURCE_SAS_TOKEN"]
     password, key = quote(TARGET_PASSWORD, safe=""), store.partition("AccountKey=")[2]
     key = key.partition(";")[0]
     other_key = base64.b64encode(WRONG.encode() * 4).decode()
@@ -317,7 +317,7 @@ def wrong_settings(site: Mapping[str, str]) -> list[dict[str, str]]:
 async def test_wrong_settings(scene: Scene) -> None:
     await scene.desk.lay_out([marked(scene.desk.sound(1))])
     scene.lookout.secrets = {**scene.lookout.secrets, "wrong credential": WRONG}
-    for number, wrong in enumerate(wrong_settings(scene.site)):
+    for number, wrong in enumerate(wrong_settings(scene.env)):
         style = "console" if number % 2 else "json"
         ended = await scene.operate(ROGO_OUTAGE_LIMIT="0.5", ROGO_LOG_FORMAT=style, **wrong)
         assert ended.code in {2, 3}, (number, ended.output)

@@ -16,7 +16,7 @@ from aiohttp import ClientSession, web
 
 from rogo_async.demo.servers.postgres import quoted
 from rogo_async.demo.servers.scripted_source import Answer
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk, whole
 from tests.support.cli import FAILED, Command, Ended, begun, counts, operate, summary, table
 from tests.support.tcp_proxy import Hook, TcpProxy, Wire, forward
@@ -61,8 +61,8 @@ async def closed(proxy: TcpProxy) -> float:
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    return await filled(Desk(stack, place))
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    return await filled(Desk(stack, workspace))
 
 
 async def filled(desk: Desk) -> Desk:
@@ -76,7 +76,7 @@ async def filled(desk: Desk) -> Desk:
 
 @asynccontextmanager
 async def behind_proxy(
-    desk: Desk, site: dict[str, str], server: str
+    desk: Desk, env: dict[str, str], server: str
 ) -> AsyncIterator[tuple[TcpProxy, Command, dict[str, str]]]:
     """A run whose way to one server leads through the proxy, in the middle of its work; and the
     site with that way, which belongs to the target's identity.
@@ -86,7 +86,7 @@ async def behind_proxy(
     port = ports.get(server, stack.postgres.port)
     async with TcpProxy("127.0.0.1", port) as proxy:
         name = SETTINGS[server]
-        there = {**site, name: site[name].replace(f"{port}", f"{proxy.port}")}
+        there = {**env, name: env[name].replace(f"{port}", f"{proxy.port}")}
         if server == "source":
             lines = desk.data_dir / "submission_files.csv"
             lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
@@ -99,7 +99,7 @@ async def behind_proxy(
             yield proxy, command, there
 
 
-async def nothing_lost(desk: Desk, site: dict[str, str], ended: Ended) -> None:
+async def nothing_lost(desk: Desk, env: dict[str, str], ended: Ended) -> None:
     """No row failed, and what was not reached migrates in the next run."""
     assert ended.events("a fault of this tool") == []
     assert table(desk.data_dir / FAILED) == []
@@ -107,21 +107,21 @@ async def nothing_lost(desk: Desk, site: dict[str, str], ended: Ended) -> None:
     assert (failed, skipped) == (0, 0)
     assert migrated + not_reached == ROWS
     if not_reached:
-        assert (await operate(site)).code == 0
+        assert (await operate(env)).code == 0
     assert await desk.attempts() == list(range(1, ROWS + 1))
     assert len(table(desk.data_dir / "migrated.csv")) == ROWS
     await whole(desk)
-    assert (await operate(site, "sweep", "--delete", "--min-age", "0")).code == 0
+    assert (await operate(env, "sweep", "--delete", "--min-age", "0")).code == 0
     assert len(await desk.blobs()) == ROWS
-    assert (await operate(site, "verify")).code == 0
+    assert (await operate(env, "verify")).code == 0
 
 
 @pytest.mark.parametrize("fault", [cut, reset, frozen, closed])
 @pytest.mark.parametrize("server", ["warehouse", "store", "source"])
 async def test_a_server_that_is_away_for_a_while(
-    desk: Desk, site: dict[str, str], server: str, fault: Fault
+    desk: Desk, env: dict[str, str], server: str, fault: Fault
 ) -> None:
-    async with behind_proxy(desk, site, server) as (proxy, command, there):
+    async with behind_proxy(desk, env, server) as (proxy, command, there):
         seconds = await fault(proxy)
         ended = await command.ended()
         assert ended.code == 0, ended.output
@@ -132,9 +132,9 @@ async def test_a_server_that_is_away_for_a_while(
 
 
 async def test_a_target_that_stands_still_costs_no_more_than_its_time(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    async with behind_proxy(desk, site, "target") as (proxy, command, there):
+    async with behind_proxy(desk, env, "target") as (proxy, command, there):
         await frozen(proxy)
         ended = await command.ended()
         assert ended.code == 0, ended.output
@@ -144,9 +144,9 @@ async def test_a_target_that_stands_still_costs_no_more_than_its_time(
 
 @pytest.mark.parametrize("fault", [cut, reset, closed])
 async def test_a_target_that_drops_the_locks_connection_ends_the_run(
-    desk: Desk, site: dict[str, str], fault: Fault
+    desk: Desk, env: dict[str, str], fault: Fault
 ) -> None:
-    async with behind_proxy(desk, site, "target") as (proxy, command, there):
+    async with behind_proxy(desk, env, "target") as (proxy, command, there):
         await fault(proxy)
         ended = await command.ended()
         assert ended.code == 3, ended.output
@@ -155,7 +155,7 @@ async def test_a_target_that_drops_the_locks_connection_ends_the_run(
 
 
 async def test_a_target_that_hangs_up_while_tls_is_asked_for_is_waited_for(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     """The driver reports it as it does a server without TLS."""
     left = 3
@@ -175,7 +175,7 @@ async def test_a_target_that_hangs_up_while_tls_is_asked_for_is_waited_for(
     async with TcpProxy("127.0.0.1", port) as proxy:
         proxy.tap = tap
         name = SETTINGS["target"]
-        there = {**site, name: site[name].replace(f"{port}", f"{proxy.port}") + "?sslmode=prefer"}
+        there = {**env, name: env[name].replace(f"{port}", f"{proxy.port}") + "?sslmode=prefer"}
         ended = await operate(there)
         assert ended.code == 0, ended.output
         assert ended.events("waiting")
@@ -183,22 +183,22 @@ async def test_a_target_that_hangs_up_while_tls_is_asked_for_is_waited_for(
         await nothing_lost(desk, there, ended)
 
 
-async def test_a_restart_of_postgresql(desk: Desk, site: dict[str, str], stack: Stack) -> None:
-    async with begun(site, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+async def test_a_restart_of_postgresql(desk: Desk, env: dict[str, str], stack: Stack) -> None:
+    async with begun(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
         await command.logged("progress", lambda entry: entry["done"] > 3)
         await stack.postgres.restart()
         ended = await command.ended()
     assert ended.code == 3, ended.output
-    await nothing_lost(desk, site, ended)
+    await nothing_lost(desk, env, ended)
 
 
 async def test_sessions_that_an_administrator_ends(
-    desk: Desk, site: dict[str, str], target_db: str
+    desk: Desk, env: dict[str, str], target_db: str
 ) -> None:
     """All but the lock's own, again and again, as a server does that sheds load."""
     administrator = await asyncpg.connect(target_db)
     try:
-        async with begun(site, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+        async with begun(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
             await command.logged("progress", lambda entry: entry["done"] > 3)
             for _ in range(10):
                 await administrator.execute(
@@ -212,31 +212,31 @@ async def test_sessions_that_an_administrator_ends(
         await administrator.close()
     assert ended.code == 0, ended.output
     assert summary(desk.data_dir)["retries"]
-    await nothing_lost(desk, site, ended)
+    await nothing_lost(desk, env, ended)
 
 
 async def test_a_target_with_too_few_connections(
-    desk: Desk, site: dict[str, str], stack: Stack, place: Place
+    desk: Desk, env: dict[str, str], stack: Stack, workspace: Workspace
 ) -> None:
     """53300, for the run's pool but not for its lock and its first connection."""
-    limit = f"ALTER DATABASE {quoted(place.target)} CONNECTION LIMIT"
+    limit = f"ALTER DATABASE {quoted(workspace.target)} CONNECTION LIMIT"
     await stack.postgres.execute_script("postgres", f"{limit} 3")
-    ended = await operate(site, ROGO_CONCURRENCY="16")
+    ended = await operate(env, ROGO_CONCURRENCY="16")
     assert ended.code == 0, ended.output
     assert summary(desk.data_dir)["retries"]["target.insert"]
     await stack.postgres.execute_script("postgres", f"{limit} -1")
-    await nothing_lost(desk, site, ended)
+    await nothing_lost(desk, env, ended)
 
 
-async def test_a_source_that_throttles(desk: Desk, site: dict[str, str]) -> None:
+async def test_a_source_that_throttles(desk: Desk, env: dict[str, str]) -> None:
     for attempt in range(1, ROWS + 1, 2):
         served = desk.source.routes[f"/{attempt}.txt"]
         busy = Answer(status=503, headers={"Retry-After": "1"}, times=2, then=served)
         desk.source.routes[f"/{attempt}.txt"] = busy
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 0, ended.output
     assert summary(desk.data_dir)["retries"]["source.get"] >= ROWS
-    await nothing_lost(desk, site, ended)
+    await nothing_lost(desk, env, ended)
 
 
 @asynccontextmanager
@@ -275,10 +275,10 @@ async def throttling_store(upstream: str) -> AsyncIterator[tuple[int, list[str]]
             await runner.cleanup()
 
 
-async def test_a_store_that_throttles(desk: Desk, site: dict[str, str], stack: Stack) -> None:
+async def test_a_store_that_throttles(desk: Desk, env: dict[str, str], stack: Stack) -> None:
     async with throttling_store(stack.azurite.origin) as (port, refused):
         name = SETTINGS["store"]
-        there = {**site, name: site[name].replace(f"{stack.azurite.port}", f"{port}")}
+        there = {**env, name: env[name].replace(f"{stack.azurite.port}", f"{port}")}
         ended = await operate(there)
     assert ended.code == 0, ended.output
     assert len(refused) == ROWS
@@ -290,21 +290,21 @@ async def test_a_store_that_throttles(desk: Desk, site: dict[str, str], stack: S
 
 async def test_a_store_that_is_restarted(tmp_path: Path) -> None:
     async with Stack(tmp_path / "stack", keep=True) as stack:
-        desk = await filled(Desk(stack, stack.place))
-        site = stack.environment()
-        async with begun(site, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+        desk = await filled(Desk(stack, stack.workspace))
+        env = stack.environment()
+        async with begun(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
             await command.logged("progress", lambda entry: entry["done"] > 3)
             await stack.azurite.restart()
             ended = await command.ended()
         assert ended.code == 0, ended.output
-        await nothing_lost(desk, site, ended)
+        await nothing_lost(desk, env, ended)
 
 
 @pytest.mark.parametrize("server", SETTINGS)
 async def test_a_server_that_swallows_everything_for_good(
-    desk: Desk, site: dict[str, str], server: str
+    desk: Desk, env: dict[str, str], server: str
 ) -> None:
-    impatient = {**site, "ROGO_OUTAGE_LIMIT": "4"}
+    impatient = {**env, "ROGO_OUTAGE_LIMIT": "4"}
     async with behind_proxy(desk, impatient, server) as (proxy, command, there):
         proxy.black_hole = True
         began = asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk, whole
 from tests.support.cli import Ended, begun, counts, operate, table
 from tests.support.tcp_proxy import TcpProxy
@@ -18,8 +18,8 @@ STORE: Final = "AZURE_STORAGE_CONNECTION_STRING"
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         if each.attempt % 4 == 0:
@@ -37,26 +37,26 @@ def elsewhere(desk: Desk) -> Path:
     return other
 
 
-async def sound_and_once(desk: Desk, site: dict[str, str]) -> None:
+async def sound_and_once(desk: Desk, env: dict[str, str]) -> None:
     assert await desk.attempts() == list(range(1, ROWS + 1))
     assert len(await desk.rows("malpractice_enforcements")) == ROWS // 4
     await whole(desk)
-    assert (await operate(site, "verify")).code == 0
+    assert (await operate(env, "verify")).code == 0
 
 
 @pytest.mark.parametrize("same_dir", [True, False])
 async def test_of_two_runs_in_the_same_moment_one_works(
-    desk: Desk, site: dict[str, str], *, same_dir: bool
+    desk: Desk, env: dict[str, str], *, same_dir: bool
 ) -> None:
     for attempt in range(1, ROWS + 1):
         desk.served(f"{attempt}.txt", b"text %d" % attempt, delay_s=0.3)
-    other = site if same_dir else {**site, "ROGO_DATA_DIR": str(elsewhere(desk))}
-    first, second = await asyncio.gather(operate(site), operate(other))
+    other = env if same_dir else {**env, "ROGO_DATA_DIR": str(elsewhere(desk))}
+    first, second = await asyncio.gather(operate(env), operate(other))
     ended: dict[int, Ended] = {each.code: each for each in (first, second)}
     assert sorted(ended) == [0, 4], (first.output, second.output)
     assert "another run" in ended[4].output
     assert ended[4].stdout == ""
-    await sound_and_once(desk, site)
+    await sound_and_once(desk, env)
 
 
 async def cut_off_from_its_lock(target_db: str) -> None:
@@ -74,19 +74,19 @@ async def cut_off_from_its_lock(target_db: str) -> None:
 
 @pytest.mark.parametrize("stalled_in", ["upload", "insert"])
 async def test_a_stalled_run_wakes_after_another_has_done_its_work(
-    desk: Desk, site: dict[str, str], target_db: str, stack: Stack, stalled_in: str
+    desk: Desk, env: dict[str, str], target_db: str, stack: Stack, stalled_in: str
 ) -> None:
     """Its lock is gone meanwhile; what it still writes must neither double nor dangle."""
     port = stack.azurite.port if stalled_in == "upload" else stack.postgres.port
     name = STORE if stalled_in == "upload" else "DATABASE_URL"
     async with TcpProxy("127.0.0.1", port) as proxy:
-        slow = {**site, name: site[name].replace(f"{port}", f"{proxy.port}")}
+        slow = {**env, name: env[name].replace(f"{port}", f"{proxy.port}")}
         async with begun(slow, ROGO_CONCURRENCY="8") as command:
             await command.logged("migration begins")
             proxy.delay_s = 20.0
             await asyncio.sleep(0.5)
             await cut_off_from_its_lock(target_db)
-            other = {**site, "ROGO_DATA_DIR": str(elsewhere(desk))}
+            other = {**env, "ROGO_DATA_DIR": str(elsewhere(desk))}
             second = await operate(other)
             assert second.code == 0, second.output
             proxy.delay_s = 0.0
@@ -100,11 +100,11 @@ async def test_a_stalled_run_wakes_after_another_has_done_its_work(
     migrated, failed, skipped, not_reached = counts(desk.data_dir)
     assert failed == 0
     assert migrated + skipped + not_reached == ROWS
-    await sound_and_once(desk, site)
-    swept = await operate(site, "sweep", "--delete", "--min-age", "0")
+    await sound_and_once(desk, env)
+    swept = await operate(env, "sweep", "--delete", "--min-age", "0")
     assert swept.code == 0, swept.output
-    await sound_and_once(desk, site)
-    third = await operate(site)
+    await sound_and_once(desk, env)
+    third = await operate(env)
     assert third.code == 0, third.output
     assert counts(desk.data_dir) == (0, 0, ROWS, 0)
     assert len(table(desk.data_dir / "migrated.csv")) == ROWS

@@ -12,7 +12,7 @@ import asyncpg
 from azure.storage.blob.aio import ContainerClient
 
 from rogo_async.demo.servers.scripted_source import Answer
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 
 COLUMNS = [
     "Membership Number",
@@ -132,10 +132,10 @@ def sound(attempt: int, *urls: str, **report: object) -> Handmade:
 class Desk:
     """A place and what is put there by hand."""
 
-    def __init__(self, stack: Stack, place: Place) -> None:
+    def __init__(self, stack: Stack, workspace: Workspace) -> None:
         self.stack = stack
-        self.place = place
-        self.data_dir = place.data_dir
+        self.workspace = workspace
+        self.data_dir = workspace.data_dir
         self.source = stack.source
 
     def served(self, name: str, body: bytes = b"a file", **answer: Any) -> str:
@@ -188,7 +188,7 @@ class Desk:
     @asynccontextmanager
     async def target(self) -> AsyncIterator[asyncpg.Connection]:
         """The target, with every right."""
-        connection = await asyncpg.connect(self.stack.postgres.dsn(self.place.target))
+        connection = await asyncpg.connect(self.stack.postgres.dsn(self.workspace.target))
         try:
             yield connection
         finally:
@@ -197,7 +197,7 @@ class Desk:
     @asynccontextmanager
     async def warehouse(self) -> AsyncIterator[asyncpg.Connection]:
         """The warehouse, with every right."""
-        connection = await asyncpg.connect(self.stack.postgres.dsn(self.place.warehouse))
+        connection = await asyncpg.connect(self.stack.postgres.dsn(self.workspace.warehouse))
         try:
             yield connection
         finally:
@@ -207,7 +207,7 @@ class Desk:
     async def container(self) -> AsyncIterator[ContainerClient]:
         """The destination container."""
         async with ContainerClient.from_connection_string(
-            self.stack.azurite.connection_string, self.place.container
+            self.stack.azurite.connection_string, self.workspace.container
         ) as container:
             yield container
 
@@ -277,7 +277,7 @@ def _write(path: Path, lines: Iterable[Sequence[str]]) -> Path:
 async def _insert(connection: asyncpg.Connection, table: str, rows: Sequence[Row]) -> None:
     for row in rows:
         columns = ", ".join(f'"{name}"' for name in row)
-        places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+        workspaces = ", ".join(f"${number}" for number in range(1, len(row) + 1))
         await connection.execute(
-            f'INSERT INTO "{table}" ({columns}) VALUES ({places})', *row.values()
+            f'INSERT INTO "{table}" ({columns}) VALUES ({workspaces})', *row.values()
         )

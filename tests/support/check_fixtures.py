@@ -60,15 +60,15 @@ class Scene:
     """A place, its settings, and what has to be undone afterwards."""
 
     desk: Desk
-    site: dict[str, str]
+    env: dict[str, str]
     undo: AsyncExitStack
     options: dict[str, object] = field(default_factory=dict)
 
     async def proxied(self, name: str, port: int) -> TcpProxy:
         """Put a proxy before a server, in the setting that leads to it."""
         proxy = await self.undo.enter_async_context(TcpProxy("127.0.0.1", port))
-        assert str(port) in self.site[name]
-        self.site[name] = self.site[name].replace(str(port), str(proxy.port))
+        assert str(port) in self.env[name]
+        self.env[name] = self.env[name].replace(str(port), str(proxy.port))
         return proxy
 
     @property
@@ -83,10 +83,10 @@ async def lay_out_soundly(desk: Desk) -> None:
     served.scores.append(
         {"ScoreLabelCorrected": "Question 1", "Score": 1, "DateInserted": INSERTED}
     )
-    stack, place = desk.stack, desk.place
-    stored = sound(2, f"{stack.source_url(place)}/2.txt")
+    stack, workspace = desk.stack, desk.workspace
+    stored = sound(2, f"{stack.source_url(workspace)}/2.txt")
     async with ContainerClient.from_connection_string(
-        stack.azurite.connection_string, place.source_container
+        stack.azurite.connection_string, workspace.source_container
     ) as container:
         await container.upload_blob("2.txt", b"a file")
     await desk.lay_out([served, stored])
@@ -97,7 +97,7 @@ async def seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Seen:
     for name in list(os.environ):
         if name.startswith(MADE):
             monkeypatch.delenv(name)
-    for name, value in scene.site.items():
+    for name, value in scene.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(scene.desk.data_dir)
     found: list[Finding] = []
@@ -106,8 +106,8 @@ async def seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Seen:
     return Seen(ending.exit_code, {finding.name: finding for finding in found})
 
 
-def secrets_of(site: Mapping[str, str], names: Sequence[str] = MADE) -> set[str]:
+def secrets_of(env: Mapping[str, str], names: Sequence[str] = MADE) -> set[str]:
     """Passwords, keys and signatures in the settings."""
     patterns = (r"://\w+:(\w+)@", r"PWD=(\w+)", r"AccountKey=([^;]+)", r"sig=([^&\s;]+)")
-    text = "\n".join(value for name, value in site.items() if name.startswith(tuple(names)))
+    text = "\n".join(value for name, value in env.items() if name.startswith(tuple(names)))
     return {value for pattern in patterns for value in re.findall(pattern, text) if len(value) > 6}

@@ -105,14 +105,14 @@ async def _all(stdout: asyncio.StreamReader | None) -> bytes:
 
 @asynccontextmanager
 async def begun(
-    site: Mapping[str, str], *args: str, prefix: Sequence[str] = (), **settings: str
+    env: Mapping[str, str], *args: str, prefix: Sequence[str] = (), **settings: str
 ) -> AsyncIterator[Command]:
     """A command that runs for the length of the block at most.
 
     ``settings`` are added to the site's environment; ``prefix`` is a command that executes the
     rest of its line.
     """
-    environment = {"PATH": os.environ["PATH"], **site, **settings}
+    environment = {"PATH": os.environ["PATH"], **env, **settings}
     process = await asyncio.create_subprocess_exec(
         *prefix,
         *_MODULE,
@@ -132,14 +132,14 @@ async def begun(
 
 
 async def operate(
-    site: Mapping[str, str],
+    env: Mapping[str, str],
     *args: str,
     deadline_s: float = DEADLINE_S,
     prefix: Sequence[str] = (),
     **settings: str,
 ) -> Ended:
     """Run a command to its end."""
-    async with begun(site, *args, prefix=prefix, **settings) as command:
+    async with begun(env, *args, prefix=prefix, **settings) as command:
         return await command.ended(deadline_s)
 
 

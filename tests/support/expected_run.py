@@ -22,7 +22,7 @@ from rogo_async.demo.checks.comparison import CheckResult
 from rogo_async.demo.checks.expected import TIME_OF_WRITING, ExpectedFile, ExpectedSubmission
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.writers import SUBMISSION_COLUMNS
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import FileKind, Status
 
 ROWS = 60
@@ -35,38 +35,38 @@ class Site:
 
     dataset: Dataset
     stack: Stack
-    place: Place
+    workspace: Workspace
 
     async def results(self) -> list[CheckResult]:
-        return await check(self.dataset, self.stack, self.place)
+        return await check(self.dataset, self.stack, self.workspace)
 
     async def red(self) -> set[str]:
         return {result.name for result in await self.results() if not result.ok}
 
     async def target(self) -> asyncpg.Connection:
-        return await asyncpg.connect(self.stack.postgres.dsn(self.place.target))
+        return await asyncpg.connect(self.stack.postgres.dsn(self.workspace.target))
 
     def container(self) -> ContainerClient:
         return ContainerClient.from_connection_string(
-            self.stack.azurite.connection_string, self.place.container
+            self.stack.azurite.connection_string, self.workspace.container
         )
 
 
 class PerfectRun:
     """Writes the known answer to target, container and data directory of a loaded place."""
 
-    def __init__(self, dataset: Dataset, stack: Stack, place: Place) -> None:
+    def __init__(self, dataset: Dataset, stack: Stack, workspace: Workspace) -> None:
         self._dataset = dataset
         self._stack = stack
-        self._place = place
+        self._workspace = workspace
         self._receipts: list[tuple[str, ...]] = []
         self._submission_ids: dict[int, str] = {}
 
     async def write(self) -> None:
         """Everything, once."""
-        connection = await asyncpg.connect(self._stack.postgres.dsn(self._place.target))
+        connection = await asyncpg.connect(self._stack.postgres.dsn(self._workspace.target))
         container = ContainerClient.from_connection_string(
-            self._stack.azurite.connection_string, self._place.container
+            self._stack.azurite.connection_string, self._workspace.container
         )
         async with container:
             try:
@@ -154,7 +154,7 @@ class PerfectRun:
             "file_url": blob.url,
             "azure_blob_url": blob.url,
             "azure_blob_name": blob.blob_name,
-            "azure_container_name": self._place.container,
+            "azure_container_name": self._workspace.container,
         }
 
     async def _enforcements(self, connection: asyncpg.Connection) -> None:
@@ -189,9 +189,9 @@ class PerfectRun:
             [(*row.cells, f"{row.code}: line {row.line}, as expected") for row in failed],
         )
         summary = json.dumps(self._summary(len(failed)))
-        runs = self._place.data_dir / "runs"
+        runs = self._workspace.data_dir / "runs"
         runs.mkdir()
-        for path in (self._place.data_dir / SUMMARY, runs / f"{RUN_ID}.json"):
+        for path in (self._workspace.data_dir / SUMMARY, runs / f"{RUN_ID}.json"):
             path.write_text(summary, encoding="utf-8")
 
     def _of_the_earlier_tool(self) -> Iterable[tuple[str, ...]]:
@@ -213,7 +213,7 @@ class PerfectRun:
         }
 
     def _csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        path = self._place.data_dir / name
+        path = self._workspace.data_dir / name
         path.touch(mode=0o600)
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([header, *rows])

@@ -66,13 +66,13 @@ async def picture(desk: Desk) -> Picture:
     return Picture(tables, sorted(blobs, key=lambda blob: blob[0]))
 
 
-def settings_of(site: Mapping[str, str], **others: object) -> Settings:
-    return load_settings(**{name.lower(): value for name, value in site.items()}, **others)
+def settings_of(env: Mapping[str, str], **others: object) -> Settings:
+    return load_settings(**{name.lower(): value for name, value in env.items()}, **others)
 
 
-async def migrate(site: Mapping[str, str], *attempts: int) -> str:
+async def migrate(env: Mapping[str, str], *attempts: int) -> str:
     """Migrate these attempts, which must all succeed. Returns the run's id."""
-    run = Run(settings_of(site), Selection(attempts=attempts), None)
+    run = Run(settings_of(env), Selection(attempts=attempts), None)
     try:
         ending = await run.execute()
     finally:
@@ -90,7 +90,7 @@ class Ended:
     said: list[str] = field(default_factory=list)
 
 
-async def roll_back(site: Mapping[str, str], what: str | Sequence[int], **others: object) -> Ended:
+async def roll_back(env: Mapping[str, str], what: str | Sequence[int], **others: object) -> Ended:
     """Roll a run or attempts back without being asked."""
     ended = Ended()
     selection = OfRun(what) if isinstance(what, str) else OfAttempts(frozenset(what))
@@ -99,7 +99,7 @@ async def roll_back(site: Mapping[str, str], what: str | Sequence[int], **others
         await asyncio.sleep(0)
         return True
 
-    rollback = Rollback(settings_of(site, **others), selection, ended.said.append, agree)
+    rollback = Rollback(settings_of(env, **others), selection, ended.said.append, agree)
     ending = await rollback.execute()
     ended.code, ended.headline = ending.exit_code, ending.headline
     return ended

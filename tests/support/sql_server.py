@@ -6,10 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from rogo_async.common.call_stats import Measurements
+from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency
-from rogo_async.common.retry import Gate, Patience
-from rogo_async.common.shutdown import Control
+from rogo_async.common.retry import CircuitBreaker, RetryPolicy
+from rogo_async.common.shutdown import StopSignal
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.sources.warehouse.pool import Deadlines
 from rogo_async.sources.warehouse.reader import Warehouse
@@ -19,7 +19,7 @@ from tests.support.fake_sql_server.values import DateTime2, Int, Numeric, Text
 
 DRIVERS: Final = ("microsoft", "freetds")
 QUICK: Final = Deadlines(connect_s=3, query_s=1, close_s=1, grace_s=0.5)
-PATIENCE: Final = Patience(
+PATIENCE: Final = RetryPolicy(
     first_s=0.01, cap_s=0.05, tries=3, deadline_s=20, probe_first_s=0.02, probe_cap_s=0.2
 )
 REPORT_COLUMNS: Final = (
@@ -125,20 +125,20 @@ async def opened(
     size: int = 4,
     limit_s: float = 30.0,
     deadlines: Deadlines = QUICK,
-    control: Control | None = None,
+    stop_signal: StopSignal | None = None,
 ) -> AsyncIterator[Warehouse]:
     """An open warehouse behind a gate of little patience."""
-    gate = Gate(
-        Dependency.WAREHOUSE, control or Control(), Measurements(), limit_s, patience=PATIENCE
+    breaker = CircuitBreaker(
+        Dependency.WAREHOUSE, stop_signal or StopSignal(), CallStats(), limit_s, policy=PATIENCE
     )
     try:
-        warehouse = await Warehouse.open(text, size, gate, deadlines)
+        warehouse = await Warehouse.open(text, size, breaker, deadlines)
         try:
             yield warehouse
         finally:
             await warehouse.aclose()
     finally:
-        await gate.aclose()
+        await breaker.aclose()
 
 
 def served(responder: Responder, driver: str) -> str:

@@ -71,7 +71,7 @@ class TcpProxy:
         self._black_hole = False
         self._upstream = (upstream_host, upstream_port)
         self._listener: socket.socket | None = None
-        self._opening: set[asyncio.Task[None]] = set()
+        self._factory: set[asyncio.Task[None]] = set()
         self._links: set[_Link] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -109,10 +109,10 @@ class TcpProxy:
     async def stop(self) -> None:
         """Refuses new connections and ends the open ones. Harmless when it is not running."""
         self.refuse = True
-        opening = tuple(self._opening)
+        factory = tuple(self._factory)
         self.cut()
-        if opening:
-            await asyncio.wait(opening, timeout=CLOSE_TIMEOUT_S)
+        if factory:
+            await asyncio.wait(factory, timeout=CLOSE_TIMEOUT_S)
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await self._idle.wait()
 
@@ -125,7 +125,7 @@ class TcpProxy:
 
     def cut(self) -> None:
         """Closes both ends of every connection; what is still under way is lost."""
-        for task in self._opening:
+        for task in self._factory:
             task.cancel()
         for link in self._links:
             link.abort()
@@ -162,8 +162,8 @@ class TcpProxy:
         client.settimeout(0)
         self.accepted += 1
         task = asyncio.create_task(self._link(client), name=f"proxy opening {self.accepted}")
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        self._factory.add(task)
+        task.add_done_callback(self._factory.discard)
 
     async def _link(self, client: socket.socket) -> None:
         """Joins an accepted connection to one of its own; without an upstream it is reset."""

@@ -14,7 +14,7 @@ import structlog
 
 from rogo_async.commands.check.probe import Once, answered, compared, soon
 from rogo_async.commands.check.results import Check, Findings, Verdict, fail, ok, verdict_of
-from rogo_async.common.errors import Dependency, DependencyFault, SetupError, SystemicFault
+from rogo_async.common.errors import Dependency, DependencyError, SetupError, SystemicError
 from rogo_async.common.http.client import Client
 from rogo_async.common.settings import Settings
 from rogo_async.destination.blobs.account import Account
@@ -90,11 +90,11 @@ class StoreChecks:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         )
-        gate = Once(Dependency.STORE)
+        breaker = Once(Dependency.STORE)
         http = Client()
         stack.push_async_callback(http.aclose)
-        self._store = Store(self._account, http, gate)
-        self._inventory = Inventory(self._account, session, gate)
+        self._store = Store(self._account, http, breaker)
+        self._inventory = Inventory(self._account, session, breaker)
         await findings.carry_out([Check("store.reach", self._reach, (), _ADVICE)])
         if findings.stands("store.reach"):
             await self._log_in()
@@ -117,7 +117,7 @@ class StoreChecks:
         findings = self._findings
         try:
             await answered(Dependency.STORE, lambda: soon(self._account.check))
-        except DependencyFault as fault:
+        except DependencyError as fault:
             verdict = verdict_of(fault, _ADVICE)
             if getattr(fault.__context__, "status_code", None) == HTTPStatus.NOT_FOUND:
                 findings.add("store.credentials", ok(_TAKEN))
@@ -171,7 +171,7 @@ class StoreChecks:
     async def _delete(self) -> Verdict:
         try:
             await _permitted("delete", lambda: self._store.delete(self._blob.name))
-        except SystemicFault as refused:
+        except SystemicError as refused:
             # A second try would be refused as well.
             self._may_stand = False
             return fail(
@@ -200,7 +200,7 @@ class StoreChecks:
     async def _remove(self) -> None:
         try:
             await _permitted("delete", lambda: self._store.delete(self._blob.name))
-        except DependencyFault as fault:
+        except DependencyError as fault:
             log.warning("a blob of this check may be left", blob=self._blob.name, reason=str(fault))
 
 
@@ -208,6 +208,6 @@ async def _permitted(operation: str, work: Callable[[], Coroutine[Any, Any, T]])
     """What ``work`` gives; a refusal names the right that is missing."""
     try:
         return await answered(Dependency.STORE, lambda: soon(work))
-    except SystemicFault as fault:
+    except SystemicError as fault:
         reason = f"the store refuses to {operation} ({fault.reason.partition(':')[0]}). {_GRANT}"
-        raise SystemicFault(fault.dependency, fault.operation, reason) from None
+        raise SystemicError(fault.dependency, fault.operation, reason) from None

@@ -19,9 +19,9 @@ from rogo_async.commands.check.settings import Configuration
 from rogo_async.commands.check.source_files import SourceChecks
 from rogo_async.commands.check.warehouse import WarehouseChecks
 from rogo_async.commands.runner import data_dir_option
-from rogo_async.common.logging import configure, format_for, without_values
+from rogo_async.common.logging import configure, error_facts, format_for
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import Control, Ending, ExitCode, drained_by_signals
+from rogo_async.common.shutdown import CommandResult, ExitCode, StopSignal, handle_signals
 
 
 class Checkup:
@@ -30,7 +30,7 @@ class Checkup:
     def __init__(self, configuration: Configuration, say: Callable[[Finding], object]) -> None:
         self._configuration = configuration
         self._say = say
-        self._control = Control()
+        self._stop_signal = StopSignal()
         self.findings = Findings()
 
     @classmethod
@@ -43,11 +43,11 @@ class Checkup:
         """The settings, as far as they can be used."""
         return self._configuration.settings
 
-    async def execute(self) -> Ending:
+    async def execute(self) -> CommandResult:
         """Look, changing nothing that stays. A signal ends it, after what it wrote is gone."""
-        with drained_by_signals(self._control):
+        with handle_signals(self._stop_signal):
             looking = asyncio.create_task(self._look(), name="checkup")
-            stopped = asyncio.create_task(self._control.stopped(), name="checkup-stopped")
+            stopped = asyncio.create_task(self._stop_signal.stopped(), name="checkup-stopped")
             await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
             looking.cancel()
             stopped.cancel()
@@ -89,17 +89,19 @@ class Checkup:
         for finding in self.findings.of(*subjects):
             self._say(finding)
 
-    def _ending(self) -> Ending:
+    def _ending(self) -> CommandResult:
         findings = self.findings
         warned = findings.count(State.WARNING)
         text = (
             f"{findings.count(State.OK)} ok, {warned} {'warning' if warned == 1 else 'warnings'}, "
             f"{findings.count(State.FAIL)} red, {findings.count(State.SKIPPED)} left out"
         )
-        if self._control.reasons:
-            return Ending(self._control.exit_code(0), f"{text}; interrupted before the end")
+        if self._stop_signal.reasons:
+            return CommandResult(
+                self._stop_signal.exit_code(0), f"{text}; interrupted before the end"
+            )
         code = findings.exit_code(settings_readable=not self._configuration.problems)
-        return Ending(code, f"{text}; exit {int(code)}")
+        return CommandResult(code, f"{text}; exit {int(code)}")
 
 
 _LOOKS: Final[dict[State, tuple[str, dict[str, Any]]]] = {
@@ -133,7 +135,7 @@ def check(data_dir: Path | None, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
-        structlog.get_logger().critical("a fault of this tool", **without_values(error))
+        structlog.get_logger().critical("a fault of this tool", **error_facts(error))
         click.echo("rogo_async: a fault of this tool, see the log", err=True)
         code = ExitCode.INTERNAL
     else:

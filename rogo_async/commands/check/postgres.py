@@ -17,7 +17,7 @@ from rogo_async.commands.check.results import (
     warning,
 )
 from rogo_async.commands.check.trial_insert import Trial
-from rogo_async.common.errors import DependencyFault, SetupError, SystemicFault
+from rogo_async.common.errors import DependencyError, SetupError, SystemicError
 from rogo_async.common.settings import Settings
 from rogo_async.destination.postgres.connections import Address, Connections
 from rogo_async.destination.postgres.reference_data import (
@@ -290,7 +290,7 @@ class Target:
             for name in ("target.reach", "target.login"):
                 findings.skip(name, "target.tls")
             return
-        except DependencyFault as fault:
+        except DependencyError as fault:
             at, verdict = _stage(fault)
             for name in names[: names.index(at)]:
                 findings.add(name, ok(_PASSED[name]))
@@ -304,7 +304,7 @@ class Target:
         findings.add("target.login", ok(_PASSED["target.login"]))
 
 
-def _stage(fault: DependencyFault) -> tuple[str, Verdict]:
+def _stage(fault: DependencyError) -> tuple[str, Verdict]:
     """At what connecting failed, and how. The library's error, which the fault stands for, tells
     apart what a run has no need to.
     """
@@ -318,6 +318,6 @@ def _stage(fault: DependencyFault) -> tuple[str, Verdict]:
         )
     if isinstance(cause, ssl.SSLError) or type(cause) is ConnectionError:
         return "target.tls", verdict
-    if isinstance(fault, SystemicFault) and hasattr(cause, "sqlstate"):
+    if isinstance(fault, SystemicError) and hasattr(cause, "sqlstate"):
         return "target.login", verdict
     return "target.reach", verdict

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from rogo_async.commands.check.results import Verdict, fail, ok, warning
-from rogo_async.common.call_stats import Measurements
-from rogo_async.common.errors import Dependency, TransientFault
-from rogo_async.common.retry import Gate, until_up
-from rogo_async.common.shutdown import Control
+from rogo_async.common.call_stats import CallStats
+from rogo_async.common.errors import Dependency, TransientError
+from rogo_async.common.retry import CircuitBreaker, with_retry
+from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.postgres.connections import Connections
 
 _TOO_FAR: Final = timedelta(minutes=5)
@@ -42,12 +42,12 @@ class Asking:
     connections: Connections
 
     async def rows(self, name: str, **values: object) -> list[Any]:
-        """All rows of a named query. Raises a DependencyFault."""
+        """All rows of a named query. Raises a DependencyError."""
         async with self.connections.session(name) as session:
             return await session.rows(name, values, ANSWER_S)
 
     async def row(self, name: str, **values: object) -> Any:
-        """The first row of a named query that has one. Raises a DependencyFault."""
+        """The first row of a named query that has one. Raises a DependencyError."""
         return (await self.rows(name, **values))[0]
 
 
@@ -58,11 +58,11 @@ PROBE_S: Final = 12.0
 """How long to wait for an answer."""
 
 
-class Once(Gate):
+class Once(CircuitBreaker):
     """A gate that is always open, and repeats nothing."""
 
     def __init__(self, dependency: Dependency) -> None:
-        super().__init__(dependency, Control(), Measurements(), PATIENCE_S)
+        super().__init__(dependency, StopSignal(), CallStats(), PATIENCE_S)
 
     async def call(
         self,
@@ -75,14 +75,14 @@ class Once(Gate):
 
 
 async def answered(dependency: Dependency, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What ``what`` gives, if it does so within PROBE_S. Raises TransientFault, and as it does."""
+    """What ``what`` gives, if it does so within PROBE_S. Raises TransientError, and as it does."""
     try:
         async with asyncio.timeout(PROBE_S):
             return await what()
     except TimeoutError:
-        raise TransientFault(dependency, "check", "no answer in time") from None
+        raise TransientError(dependency, "check", "no answer in time") from None
 
 
 async def soon(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Open something, insisting for a few seconds. Raises as ``until_up``."""
-    return await until_up(what, Control(), PATIENCE_S)
+    """Open something, insisting for a few seconds. Raises as ``with_retry``."""
+    return await with_retry(what, StopSignal(), PATIENCE_S)

@@ -10,13 +10,13 @@ from typing import Final
 import structlog
 
 from rogo_async.common.errors import (
-    AmbiguousFault,
-    DependencyFault,
-    RowFault,
+    AmbiguousError,
+    DependencyError,
+    RowError,
     SetupError,
-    TransientFault,
+    TransientError,
 )
-from rogo_async.common.logging import without_values
+from rogo_async.common.logging import error_facts
 from rogo_async.common.shutdown import ExitCode
 
 _REMEDY: Final = re.compile(r"\. (?=[A-Z])")
@@ -89,7 +89,7 @@ class Needs(Exception):
 class Check:
     """A look at one thing, once all that it ``needs`` (names of other checks) stands.
 
-    ``look`` may raise SetupError, RowFault and DependencyFaults: they are findings too. ``advice``
+    ``look`` may raise SetupError, RowError and DependencyFaults: they are findings too. ``advice``
     is the remedy where what it raises holds none.
     """
 
@@ -171,14 +171,14 @@ class Findings:
             return await check.look()
         except Needs:
             raise
-        except (SetupError, RowFault, DependencyFault) as fault:
+        except (SetupError, RowError, DependencyError) as fault:
             return verdict_of(fault, check.advice)
         except OSError as error:
             return fail(
                 f"the system refuses ({error.strerror or type(error).__name__})", check.advice
             )
         except Exception as error:  # noqa: BLE001 - the other checks go on
-            log.critical("a fault of this tool", check=check.name, **without_values(error))
+            log.critical("a fault of this tool", check=check.name, **error_facts(error))
             self.faulty = True
             return fail("this check has a fault of its own", "See the log, and report it")
 
@@ -186,13 +186,13 @@ class Findings:
         self._found[finding.name] = finding
 
 
-def verdict_of(fault: SetupError | RowFault | DependencyFault, advice: str) -> Verdict:
+def verdict_of(fault: SetupError | RowError | DependencyError, advice: str) -> Verdict:
     """What an exception tells, with its own remedy if it holds one."""
-    away = isinstance(fault, TransientFault | AmbiguousFault)
+    away = isinstance(fault, TransientError | AmbiguousError)
     if isinstance(fault, SetupError):
         text = "; ".join(fault.problems)
     else:
-        text = fault.reason if isinstance(fault, DependencyFault) else fault.message
+        text = fault.reason if isinstance(fault, DependencyError) else fault.message
     what, remedy = told(text)
     return Verdict(State.FAIL, what, remedy or advice, away)
 

@@ -13,7 +13,7 @@ from rogo_async.commands.check.data_dir import NEWEST_ROWS, Directory
 from rogo_async.commands.check.probe import Once, answered, soon
 from rogo_async.commands.check.results import Check, Findings, State, Verdict, fail, ok, warning
 from rogo_async.common import error_classes
-from rogo_async.common.errors import Dependency, RowFault
+from rogo_async.common.errors import Dependency, RowError
 from rogo_async.common.http.client import Client
 from rogo_async.common.settings import Settings
 from rogo_async.common.urls import Origin, origin
@@ -87,7 +87,7 @@ class SourceChecks:
         root = URL.build(scheme=scheme, host=host, port=port, path="/")
         status = await soon(lambda: self._status(root))
         name = name_of(place)
-        if error_classes.of_http(status) is error_classes.Verdict.TRANSIENT:
+        if error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT:
             return Verdict(
                 State.FAIL, f"{name} answers {status}", "See what ails it there", away=True
             )
@@ -131,15 +131,15 @@ class SourceChecks:
 
 def _addresses(
     rows: list[SourceRow], settings: Settings
-) -> list[tuple[URL | None, RowFault | None]]:
+) -> list[tuple[URL | None, RowError | None]]:
     """Each address in the rows, or why it may not be fetched."""
-    found: list[tuple[URL | None, RowFault | None]] = []
+    found: list[tuple[URL | None, RowError | None]] = []
     for row in rows:
         if row.malformed is None:
             for address in (*split_urls(row.learner_urls), *split_urls(row.marker_urls)):
                 try:
                     found.append((settings.allow_list.permit(address), None))
-                except RowFault as fault:
+                except RowError as fault:
                     found.append((None, fault))
     return found
 
@@ -148,7 +148,9 @@ def _files_verdict(name: str, statuses: list[int]) -> Verdict:
     shown = f"{name} answers {', '.join(map(str, statuses))} for the newest files"
     if any(status in {401, 403} for status in statuses):
         return fail(shown, f"{_RENEW}, or grant read access there")
-    if any(error_classes.of_http(status) is error_classes.Verdict.TRANSIENT for status in statuses):
+    if any(
+        error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT for status in statuses
+    ):
         return Verdict(State.FAIL, shown, "See what ails it there", away=True)
     if any(status >= 400 for status in statuses):
         return warning(shown, "See whether the files are where the rows say: rows without fail")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from rogo_async.commands.check.probe import ANSWER_S, Asking
 from rogo_async.commands.check.results import Check, Needs, Verdict, fail, ok
-from rogo_async.common.errors import DependencyFault, RowFault, SystemicFault
+from rogo_async.common.errors import DependencyError, RowError, SystemicError
 from rogo_async.common.settings import Settings
 from rogo_async.destination.postgres.connections import Session, TableConflict
 from rogo_async.destination.postgres.parameters import enforcement_values, submission_values
@@ -92,7 +92,7 @@ class Trial:
                     rule = enforcement_values(prepared, identity, settings.lms, user)
                     await _enforce(session, rule)
                 await session.rows("check_constraints_now", {}, ANSWER_S)
-        except (RowFault, TableConflict, SystemicFault) as refusal:
+        except (RowError, TableConflict, SystemicError) as refusal:
             return _refused(refusal)
         return None
 
@@ -121,7 +121,7 @@ async def _enforce(session: Session, rule: Mapping[str, object]) -> None:
     await session.rows("update_enforcement", rule, ANSWER_S)
 
 
-def _refused(refusal: RowFault | TableConflict | DependencyFault) -> Verdict:
+def _refused(refusal: RowError | TableConflict | DependencyError) -> Verdict:
     """The server's own text may quote values: these are made up, and yet only its facts count."""
     cause = refusal.__context__
     state = getattr(cause, "sqlstate", None) or "?"

@@ -15,7 +15,7 @@ from rogo_async.commands.check.results import (
     verdict_of,
     warning,
 )
-from rogo_async.common.errors import DependencyFault, SetupError, SystemicFault, TransientFault
+from rogo_async.common.errors import DependencyError, SetupError, SystemicError, TransientError
 from rogo_async.common.settings import Settings
 from rogo_async.sources.warehouse.connection_string import Route, route_of
 from rogo_async.sources.warehouse.drivers import Driver, Kind
@@ -62,7 +62,7 @@ class WarehouseChecks:
         try:
             route = route_of(self._settings.data_warehouse_connection_string.get_secret_value())
             self._inspection = await soon(lambda: Inspection.open(route))
-        except (SetupError, DependencyFault) as fault:
+        except (SetupError, DependencyError) as fault:
             self._not_opened(fault, route)
             return
         stack.push_async_callback(self._inspection.aclose)
@@ -72,11 +72,11 @@ class WarehouseChecks:
         findings.add("warehouse.reach", ok("the server answers"))
         findings.add("warehouse.login", ok("the login is taken"))
 
-    def _not_opened(self, fault: SetupError | DependencyFault, route: Route | None) -> None:
+    def _not_opened(self, fault: SetupError | DependencyError, route: Route | None) -> None:
         if isinstance(fault, SetupError | DriverMissing):
             at = 0
         else:
-            at = 1 if isinstance(fault, TransientFault) else 2
+            at = 1 if isinstance(fault, TransientError) else 2
         if at > 0 and route is not None:
             self._findings.add("warehouse.driver", _aged(route.driver, "", route.driver.name))
         if at > 1:
@@ -121,7 +121,7 @@ class WarehouseChecks:
     async def _rights(self) -> Verdict:
         try:
             tables = await self._inspection.writable()
-        except SystemicFault:
+        except SystemicError:
             return ok("the server does not tell what this login may do besides reading")
         if tables:
             return warning(

@@ -16,28 +16,34 @@ import structlog
 
 from rogo_async.commands.orphans import Orphan, Orphans, wait_for_runs
 from rogo_async.commands.rollback.selection import Selection
-from rogo_async.common.call_stats import Measurements
+from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import DataDir, new_run_id
 from rogo_async.common.errors import (
     DataDirFull,
     Dependency,
-    DependencyFault,
+    DependencyError,
     RunStopped,
     SetupError,
 )
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import Control, Ending, StopReason, drained_by_signals, guarded
+from rogo_async.common.shutdown import (
+    CommandResult,
+    StopReason,
+    StopSignal,
+    handle_signals,
+    run_guarded,
+)
 from rogo_async.destination.blobs.inventory import Inventory
 from rogo_async.destination.postgres.blob_references import References
 from rogo_async.destination.postgres.change_detection import LeftAlone
 from rogo_async.destination.postgres.connections import Connections
+from rogo_async.destination.postgres.journal import Journal, Journals, journal_path
 from rogo_async.destination.postgres.malpractice_rules import Enforcements
 from rogo_async.destination.postgres.migrated_attempts import export_migrated
 from rogo_async.destination.postgres.reference_data import read_reference
 from rogo_async.destination.postgres.rollback import Removal, Taken, Trace
-from rogo_async.destination.postgres.undo_log import Journal, Journals, journal_path
-from rogo_async.pipeline.services import Opening
+from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.rules.identity import launch_id
 
 _COLUMNS: Final = ("Attempt ID", "Launch ID", "Submission ID", "Outcome", "Reason", "Blob Name")
@@ -75,38 +81,40 @@ class Rollback:
     selection: Selection
     say: Callable[[str], object]
     ask: Callable[[str], Awaitable[bool]]
-    _control: Control = field(default_factory=Control)
+    _stop_signal: StopSignal = field(default_factory=StopSignal)
     _figures: Figures = field(default_factory=Figures)
     _id: str = field(default_factory=new_run_id)
     _lines: list[tuple[object, ...]] = field(default_factory=list)
     _began: datetime | None = None
     """By the store's clock."""
 
-    async def execute(self) -> Ending:
+    async def execute(self) -> CommandResult:
         """Roll back. Raises SetupError and LockHeld, after which nothing has been deleted."""
         data = DataDir(self.settings.rogo_data_dir)
         async with AsyncExitStack() as stack:
-            stack.enter_context(drained_by_signals(self._control))
+            stack.enter_context(handle_signals(self._stop_signal))
             data.lock(f"rollback {self._id}")
             stack.callback(data.unlock)
             limit_s = self.settings.rogo_outage_limit
-            await guarded(lambda: self._work(data, stack), self._control, limit_s, data.path)
+            await run_guarded(
+                lambda: self._work(data, stack), self._stop_signal, limit_s, data.path
+            )
         return self._ending(data)
 
     async def _work(self, data: DataDir, stack: AsyncExitStack) -> None:
-        opening = Opening(
-            self.settings, self._control, Measurements(), stack, name="rogo_async rollback"
+        factory = ServiceFactory(
+            self.settings, self._stop_signal, CallStats(), stack, name="rogo_async rollback"
         )
-        await opening.lock()
-        connections = await opening.connections()
-        references = References(connections, opening.gate(Dependency.TARGET))
-        removal = await self._removal(data, opening, connections)
-        account = await opening.account()
-        inventory = Inventory(account, await opening.session(), opening.gate(Dependency.STORE))
-        orphans = Orphans(self.settings, account, inventory, references, self._control)
-        await wait_for_runs(references, self._control, "roll back")
+        await factory.lock()
+        connections = await factory.connections()
+        references = References(connections, factory.breaker(Dependency.TARGET))
+        removal = await self._removal(data, factory, connections)
+        account = await factory.account()
+        inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
+        orphans = Orphans(self.settings, account, inventory, references, self._stop_signal)
+        await wait_for_runs(references, self._stop_signal, "roll back")
         self._began = await inventory.now()
-        traces = await opening.patiently(lambda: self._look(removal))
+        traces = await factory.with_retry(lambda: self._look(removal))
         self._figures.total = len(traces)
         blobs = 0 if traces else await self._count_blobs(orphans)
         if not traces and not blobs and not self.selection.is_known(data):
@@ -126,21 +134,23 @@ class Rollback:
             await self._take_all_out(traces, removal, report)
             await self._delete_blobs(orphans, report)
         try:
-            await opening.patiently(
+            await factory.with_retry(
                 lambda: data.rebuild_migrated(lambda sink: export_migrated(connections, sink))
             )
         except SetupError as error:  # too late for that: rows are gone
             text = f"migrated.csv could not be made anew: {error}"
-            self._control.stop(StopReason.OUTAGE, text)
+            self._stop_signal.stop(StopReason.OUTAGE, text)
 
-    async def _removal(self, data: DataDir, opening: Opening, connections: Connections) -> Removal:
+    async def _removal(
+        self, data: DataDir, factory: ServiceFactory, connections: Connections
+    ) -> Removal:
         user = self.settings.rogo_migration_user_id
-        reference = await opening.patiently(lambda: read_reference(connections, user))
+        reference = await factory.with_retry(lambda: read_reference(connections, user))
         own = Journal(journal_path(data.runs, self._id))
         journals = await asyncio.to_thread(Journals.read, data.runs, own)
         instance = self.settings.rogo_instance_id
         enforcements = Enforcements(journals, instance, reference.applied_by)
-        removal = Removal(connections, opening.gate(Dependency.TARGET), enforcements)
+        removal = Removal(connections, factory.breaker(Dependency.TARGET), enforcements)
         await removal.prepare()
         return removal
 
@@ -168,10 +178,10 @@ class Rollback:
 
     async def _agreed(self, question: str) -> bool:
         asking = asyncio.ensure_future(self.ask(question))
-        stopped = asyncio.create_task(self._control.stopped(), name="asking-stopped")
+        stopped = asyncio.create_task(self._stop_signal.stopped(), name="asking-stopped")
         try:
             await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            self._control.check()
+            self._stop_signal.check()
             return await asking
         finally:
             asking.cancel()
@@ -192,21 +202,21 @@ class Rollback:
                 finally:
                     lines, self._lines = self._lines, []
                     await report.append(lines)
-                self._control.check()
+                self._stop_signal.check()
         finally:
             showing.cancel()
             await asyncio.wait({showing})
 
     async def _consume(self, waiting: Iterator[Trace], removal: Removal) -> None:
         for trace in waiting:
-            if self._control.stopping:
+            if self._stop_signal.stopping:
                 return
             try:
                 await self._take_out(trace, removal)
             except RunStopped:
                 return
             except DataDirFull as full:
-                self._control.stop(StopReason.DISK, str(full))
+                self._stop_signal.stop(StopReason.DISK, str(full))
                 return
 
     async def _take_out(self, trace: Trace, removal: Removal) -> None:
@@ -217,8 +227,8 @@ class Rollback:
             taken = await removal.take_out(trace)
         except LeftAlone as reason:
             self._leave(trace, str(reason))
-        except DependencyFault as fault:
-            self._control.unresolved += 1
+        except DependencyError as fault:
+            self._stop_signal.unresolved += 1
             self._figures.spared.add(trace.attempt)
             log.error("outcome unknown", attempt=trace.attempt, reason=str(fault))
             self._note(trace, "unknown", str(fault))
@@ -247,7 +257,7 @@ class Rollback:
                 deleted, changed = await orphans.delete(meant)
                 self._figures.blobs += deleted
                 self._figures.blobs_left += changed
-        self._control.check()
+        self._stop_signal.check()
 
     def _meant(self, found: Sequence[Orphan]) -> list[Orphan]:
         spared, began = self._figures.spared, self._began
@@ -266,12 +276,12 @@ class Rollback:
             figures = self._figures
             log.info("progress", done=figures.done, total=figures.total, left=figures.left)
 
-    def _ending(self, data: DataDir) -> Ending:
+    def _ending(self, data: DataDir) -> CommandResult:
         figures = self._figures
-        code = self._control.exit_code(figures.left + figures.blobs_left + figures.declined)
+        code = self._stop_signal.exit_code(figures.left + figures.blobs_left + figures.declined)
         if figures.declined:
             text = f"nothing was rolled back, it was not agreed to; exit {int(code)}"
-        elif not figures.total and not figures.blobs and not self._control.reasons:
+        elif not figures.total and not figures.blobs and not self._stop_signal.reasons:
             text = f"there is nothing of {self.selection.text()} to roll back; exit {int(code)}"
         else:
             text = (
@@ -282,10 +292,10 @@ class Rollback:
         if figures.blobs_left:
             text += f"; {figures.blobs_left:,} blobs have changed meanwhile and were left alone"
         missing = figures.files - figures.blobs - figures.blobs_left
-        if missing > 0 and figures.out == figures.total and not self._control.reasons:
+        if missing > 0 and figures.out == figures.total and not self._stop_signal.reasons:
             text += f"; {missing:,} files have no blob of this tool and target in the container"
         if figures.done or figures.blobs:
             text += f"; see {data.runs / self._id}.rollback.csv"
-        for detail in self._control.reasons.values():
+        for detail in self._stop_signal.reasons.values():
             text += f"; stopped: {detail}"
-        return Ending(code, text)
+        return CommandResult(code, text)

@@ -15,7 +15,7 @@ from rogo_async.demo.dataset.dataset import Dataset, generate
 from rogo_async.demo.dataset.reference_data import Row
 from rogo_async.demo.servers.blob_container import REQUEST_TIMEOUT_S, Container, side_by_side
 from rogo_async.demo.servers.scripted_source import Answer
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 
 COPY_TIMEOUT_S: Final = 300.0
 _ROWS_PER_COPY: Final = 5_000
@@ -35,23 +35,23 @@ _TARGET_TABLES: Final = (
 """Tables with rows before the run; those that others refer to come first."""
 
 
-def generate_for(stack: Stack, place: Place, rows: int, seed: int) -> Dataset:
+def generate_for(stack: Stack, workspace: Workspace, rows: int, seed: int) -> Dataset:
     """A data set whose URLs are those of the place's sources."""
-    return generate(rows, seed, stack.source_url(place), stack.source.origin)
+    return generate(rows, seed, stack.source_url(workspace), stack.source.origin)
 
 
-async def load(dataset: Dataset, stack: Stack, place: Place) -> None:
+async def load(dataset: Dataset, stack: Stack, workspace: Workspace) -> None:
     """Fills the place's databases, source container and data directory, all empty before.
 
     Raises the error of the server that refuses.
     """
-    write_inputs(dataset, place.data_dir)
+    write_inputs(dataset, workspace.data_dir)
     set_routes(dataset, stack)
-    await _fill_target(dataset, stack.postgres.dsn(place.target))
-    await _fill_warehouse(dataset, stack.postgres.dsn(place.warehouse))
+    await _fill_target(dataset, stack.postgres.dsn(workspace.target))
+    await _fill_warehouse(dataset, stack.postgres.dsn(workspace.warehouse))
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        container = Container(stack.azurite, place.source_container, session)
+        container = Container(stack.azurite, workspace.source_container, session)
         await side_by_side(container.upload, dataset.blobs())
 
 

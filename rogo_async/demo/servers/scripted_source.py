@@ -79,8 +79,8 @@ class ScriptedSource:
         runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         await runner.setup()
         self._runner = runner
-        site = web.TCPSite(runner, LOOPBACK, self.port, reuse_address=True)
-        await site.start()
+        env = web.TCPSite(runner, LOOPBACK, self.port, reuse_address=True)
+        await env.start()
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:

@@ -36,7 +36,7 @@ _ODBC_REMEDY: Final = "apt-get install unixodbc odbc-postgresql"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Workspace:
     """Somewhere to migrate from and to: two databases, two containers, a data directory."""
 
     target: str
@@ -49,7 +49,7 @@ class Place:
 class Stack:
     """Starts everything on entry and ends it on exit; all of it lives in ``directory``.
 
-    ``place`` stands ready: empty tables, empty containers. ``new_place`` makes more of the kind.
+    ``workspace`` is ready: empty tables, empty containers. ``new_workspace`` makes more of them.
     With ``keep`` the blobs are on disk too, and a later stack in the same directory finds
     everything as it was, at the same ports (the scripted source's routes apart).
     """
@@ -60,7 +60,7 @@ class Stack:
 
     def __init__(self, directory: Path, *, keep: bool = False) -> None:
         self.directory = directory.resolve()
-        self.place = Place(
+        self.workspace = Workspace(
             target="target",
             warehouse="warehouse",
             source_container="rogo-source",
@@ -91,80 +91,80 @@ class Stack:
         await self._running.aclose()
 
     def environment(self) -> dict[str, str]:
-        """The variables that ``run`` needs for ``place`` (SPEC §4)."""
-        return self.environment_of(self.place)
+        """The variables that ``run`` needs for ``workspace`` (SPEC §4)."""
+        return self.environment_of(self.workspace)
 
-    def environment_of(self, place: Place) -> dict[str, str]:
+    def environment_of(self, workspace: Workspace) -> dict[str, str]:
         """The variables that ``run`` needs for a place (SPEC §4)."""
         return {
-            "DATABASE_URL": self.writer_dsn(place),
-            "DATA_WAREHOUSE_CONNECTION_STRING": self.warehouse_odbc(place),
+            "DATABASE_URL": self.writer_dsn(workspace),
+            "DATA_WAREHOUSE_CONNECTION_STRING": self.warehouse_odbc(workspace),
             "AZURE_STORAGE_CONNECTION_STRING": self.azurite.connection_string,
             "ROGO_SOURCE_HOSTS": f"{self.azurite.origin},{self.source.origin}",
-            "ROGO_SOURCE_SAS_TOKEN": f"{self.azurite.origin}={self.source_sas(place)}",
-            "ROGO_CONTAINER": place.container,
+            "ROGO_SOURCE_SAS_TOKEN": f"{self.azurite.origin}={self.source_sas(workspace)}",
+            "ROGO_CONTAINER": workspace.container,
             "ROGO_INSTANCE_ID": DEMO_LMS.instance_id,
             "ROGO_CONSUMER_KEY": DEMO_LMS.consumer_key,
             "ROGO_CONSUMER_NAME": DEMO_LMS.consumer_name,
             "ROGO_RETURN_URL_BASE": DEMO_LMS.return_url_base,
-            "ROGO_DATA_DIR": str(place.data_dir),
+            "ROGO_DATA_DIR": str(workspace.data_dir),
         }
 
-    def writer_dsn(self, place: Place) -> str:
+    def writer_dsn(self, workspace: Workspace) -> str:
         """The target for a migration: a role with the rights that it needs and no others.
 
-        ``postgres.dsn(place.target)`` has every right.
+        ``postgres.dsn(workspace.target)`` has every right.
         """
-        return self.postgres.dsn_of(WRITER, self._kept.writer_password, place.target)
+        return self.postgres.dsn_of(WRITER, self._kept.writer_password, workspace.target)
 
-    def warehouse_odbc(self, place: Place) -> str:
+    def warehouse_odbc(self, workspace: Workspace) -> str:
         """The warehouse for a migration: a role that may only read.
 
-        ``postgres.dsn(place.warehouse)`` has every right, over asyncpg.
+        ``postgres.dsn(workspace.warehouse)`` has every right, over asyncpg.
         """
         return (
             f"DRIVER={{{ODBC_DRIVER}}};SERVER={self.postgres.host};PORT={self.postgres.port};"
-            f"DATABASE={place.warehouse};UID={READER};PWD={self._kept.reader_password}"
+            f"DATABASE={workspace.warehouse};UID={READER};PWD={self._kept.reader_password}"
         )
 
-    def source_url(self, place: Place) -> str:
+    def source_url(self, workspace: Workspace) -> str:
         """The URL of the source container, to which ``/`` and a blob's name are appended."""
-        return f"{self.azurite.endpoint}/{place.source_container}"
+        return f"{self.azurite.endpoint}/{workspace.source_container}"
 
-    def source_sas(self, place: Place) -> str:
+    def source_sas(self, workspace: Workspace) -> str:
         """A query string that lets its bearer read the blobs of the source container."""
         return generate_container_sas(
             self.azurite.account_name,
-            place.source_container,
+            workspace.source_container,
             account_key=self.azurite.account_key,
             permission=ContainerSasPermissions(read=True),
             expiry=datetime.now(UTC) + SAS_VALID_FOR,
         )
 
-    async def new_place(self, name: str, data_dir: Path) -> Place:
+    async def new_workspace(self, name: str, data_dir: Path) -> Workspace:
         """A fresh place. ``name`` is of lower case letters and digits."""
-        place = Place(
+        workspace = Workspace(
             target=f"target_{name}",
             warehouse=f"warehouse_{name}",
             source_container=f"source-{name}",
             container=f"migrated-{name}",
             data_dir=data_dir,
         )
-        await self._create_databases(place)
-        await self._create_containers(place)
-        return place
+        await self._create_databases(workspace)
+        await self._create_containers(workspace)
+        return workspace
 
-    async def remove_place(self, place: Place) -> None:
+    async def remove_workspace(self, workspace: Workspace) -> None:
         """Drops a place's databases, ending connections to them, and its containers."""
-        await self.postgres.drop_database(place.target)
-        await self.postgres.drop_database(place.warehouse)
+        await self.postgres.drop_database(workspace.target)
+        await self.postgres.drop_database(workspace.warehouse)
         async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
-            for name in (place.source_container, place.container):
+            for name in (workspace.source_container, workspace.container):
                 with suppress(ResourceNotFoundError):  # Azurite restarted meanwhile
                     await store.delete_container(name)
 
     async def _start(self) -> None:
-        self.place.data_dir.mkdir(mode=0o700, exist_ok=True)
+        self.workspace.data_dir.mkdir(mode=0o700, exist_ok=True)
         try:
             async with asyncio.TaskGroup() as starting:
                 starting.create_task(self._start_postgres(), name="starting PostgreSQL")
@@ -175,17 +175,17 @@ class Stack:
 
     async def _start_postgres(self) -> None:
         await self.postgres.start()
-        if not await self.postgres.has_database(self.place.warehouse):
+        if not await self.postgres.has_database(self.workspace.warehouse):
             await self._create_templates()
-            await self._create_databases(self.place)
+            await self._create_databases(self.workspace)
 
     async def _start_azurite(self) -> None:
         await self.azurite.start()
-        await self._create_containers(self.place)
+        await self._create_containers(self.workspace)
 
     async def _create_templates(self) -> None:
         """Makes roles and schemas, over what an earlier start may have left half done."""
-        for unfinished in (_TARGET_TEMPLATE, _WAREHOUSE_TEMPLATE, self.place.target):
+        for unfinished in (_TARGET_TEMPLATE, _WAREHOUSE_TEMPLATE, self.workspace.target):
             await self.postgres.drop_database(unfinished)
         await self.postgres.execute_script(
             "postgres",
@@ -198,13 +198,13 @@ class Stack:
             await self.postgres.create_database(template)
             await self.postgres.execute_script(template, _sql(schema) + _sql(f"{schema}_grants"))
 
-    async def _create_databases(self, place: Place) -> None:
-        await self.postgres.create_database(place.target, _TARGET_TEMPLATE)
-        await self.postgres.create_database(place.warehouse, _WAREHOUSE_TEMPLATE)
+    async def _create_databases(self, workspace: Workspace) -> None:
+        await self.postgres.create_database(workspace.target, _TARGET_TEMPLATE)
+        await self.postgres.create_database(workspace.warehouse, _WAREHOUSE_TEMPLATE)
 
-    async def _create_containers(self, place: Place) -> None:
+    async def _create_containers(self, workspace: Workspace) -> None:
         async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
-            for name in (place.source_container, place.container):
+            for name in (workspace.source_container, workspace.container):
                 with suppress(ResourceExistsError):
                     await store.create_container(name)
 

@@ -14,10 +14,10 @@ from rogo_async.common import error_classes
 from rogo_async.common.error_classes import seconds_of
 from rogo_async.common.errors import (
     Dependency,
-    DependencyFault,
+    DependencyError,
     SetupError,
-    SystemicFault,
-    TransientFault,
+    SystemicError,
+    TransientError,
 )
 from rogo_async.common.settings import Settings
 from rogo_async.destination.blobs.shared_key import SharedKey
@@ -73,7 +73,7 @@ class Account:
     async def check(self) -> None:
         """See that the container is there and the credentials work.
 
-        Raises TransientFault while the store is away and SystemicFault where it refuses.
+        Raises TransientError while the store is away and SystemicError where it refuses.
         """
         await self.call("container", self.container.get_container_properties)
 
@@ -84,7 +84,7 @@ class Account:
 
         With an account key each request has a signature of its own, which lets nothing else be
         done; otherwise there is a SAS in the query. ``path`` is percent-encoded. Raises a
-        DependencyFault where a user delegation key is needed and cannot be had.
+        DependencyError where a user delegation key is needed and cannot be had.
         """
         if self._shared_key is not None:
             return path, self._shared_key.signed(method, path, headers, body_bytes)
@@ -101,7 +101,7 @@ class Account:
             async with asyncio.timeout(deadline_s(size_bytes)):
                 return await request()
         except TimeoutError:
-            raise TransientFault(Dependency.STORE, operation, "no answer in time") from None
+            raise TransientError(Dependency.STORE, operation, "no answer in time") from None
         except AzureError as error:
             raise fault_of(operation, error) from None
 
@@ -188,25 +188,25 @@ _MEANING: Final = {
 }
 
 
-def fault_of(operation: str, error: AzureError) -> DependencyFault:
+def fault_of(operation: str, error: AzureError) -> DependencyError:
     """The fault that an error of the SDK stands for; the server's text is left out."""
     if isinstance(error, HttpResponseError) and error.status_code is not None:
         return fault_of_status(operation, error.status_code, None)
     if isinstance(error, ClientAuthenticationError):
-        return SystemicFault(
+        return SystemicError(
             Dependency.STORE,
             operation,
             "no credentials could be had: there is no managed identity here. Set "
             "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_CONNECTION_STRING",
         )
-    return TransientFault(Dependency.STORE, operation, "the connection failed")
+    return TransientError(Dependency.STORE, operation, "the connection failed")
 
 
-def fault_of_status(operation: str, status: int, retry_after: str | None) -> DependencyFault:
+def fault_of_status(operation: str, status: int, retry_after: str | None) -> DependencyError:
     """The fault that an HTTP status of the destination stands for."""
     reason = f"status {status}"
-    if error_classes.of_http(status) is error_classes.Verdict.TRANSIENT:
-        return TransientFault(Dependency.STORE, operation, reason, seconds_of(retry_after))
+    if error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT:
+        return TransientError(Dependency.STORE, operation, reason, seconds_of(retry_after))
     if status in _MEANING:
         reason += f": {_MEANING[status]}"
-    return SystemicFault(Dependency.STORE, operation, reason)
+    return SystemicError(Dependency.STORE, operation, reason)

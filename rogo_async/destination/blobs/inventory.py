@@ -16,8 +16,8 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from yarl import URL
 
-from rogo_async.common.errors import Dependency, TransientFault, reason_of
-from rogo_async.common.retry import Gate
+from rogo_async.common.errors import Dependency, TransientError, reason_of
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.blobs.account import Account, fault_of_status
 from rogo_async.destination.blobs.store import API_VERSION, still_kept
 
@@ -52,10 +52,12 @@ class Content:
 class Inventory:
     """Lists, reads and deletes blobs of the destination, waiting for a store that is away."""
 
-    def __init__(self, account: Account, session: aiohttp.ClientSession, gate: Gate) -> None:
+    def __init__(
+        self, account: Account, session: aiohttp.ClientSession, breaker: CircuitBreaker
+    ) -> None:
         self._account = account
         self._session = session
-        self._gate = gate
+        self._breaker = breaker
 
     async def now(self) -> datetime:
         """The store's own time. Raises RunStopped."""
@@ -75,7 +77,7 @@ class Inventory:
 
     async def time_told(self) -> datetime | None:
         """The time in the store's answer to a request without credentials, which are refused where
-        clocks differ; None where it tells none. Raises TransientFault.
+        clocks differ; None where it tells none. Raises TransientError.
         """
         try:
             async with self._session.head(
@@ -85,7 +87,7 @@ class Inventory:
         except (KeyError, ValueError):
             return None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise TransientFault(Dependency.STORE, "clock", reason_of(error)) from None
+            raise TransientError(Dependency.STORE, "clock", reason_of(error)) from None
 
     async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
         """All blobs whose names begin so, some thousand at a time. Raises RunStopped."""
@@ -126,16 +128,16 @@ class Inventory:
     async def read(self, name: str, *, whole: bool) -> Content | None:
         """Read a blob to its end, or its properties alone; None when there is none of that name.
 
-        Raises RunStopped, or a DependencyFault when it keeps failing for this blob alone.
+        Raises RunStopped, or a DependencyError when it keeps failing for this blob alone.
         """
-        return await self._gate.call("read", lambda: self._read(name, whole=whole), self.probe)
+        return await self._breaker.call("read", lambda: self._read(name, whole=whole), self.probe)
 
     async def probe(self) -> None:
-        """Whether the container answers. Raises a DependencyFault."""
+        """Whether the container answers. Raises a DependencyError."""
         await self._account.check()
 
     async def _call(self, operation: str, request: Any) -> Any:
-        return await self._gate.call(
+        return await self._breaker.call(
             operation, lambda: self._account.call(operation, request), self.probe
         )
 
@@ -164,7 +166,7 @@ class Inventory:
                     digest.update(chunk)
                 stated = response.headers
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise TransientFault(Dependency.STORE, "read", reason_of(error)) from None
+            raise TransientError(Dependency.STORE, "read", reason_of(error)) from None
         return Content(
             size_bytes=size_bytes,
             md5=digest.digest(),

@@ -15,12 +15,12 @@ from rogo_async.common.block import Block
 from rogo_async.common.errors import (
     Dependency,
     FailureCode,
-    RowFault,
-    TransientFault,
+    RowError,
+    TransientError,
     reason_of,
 )
 from rogo_async.common.http.client import Client
-from rogo_async.common.retry import Gate
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.urls import origin
 from rogo_async.destination.blobs.account import Account, deadline_s, fault_of_status
 
@@ -43,12 +43,12 @@ class Blob:
 class Store:
     """Writes and deletes blobs. Everything that a retry repeats has the same name and bytes."""
 
-    def __init__(self, account: Account, http: Client, gate: Gate) -> None:
+    def __init__(self, account: Account, http: Client, breaker: CircuitBreaker) -> None:
         self._account = account
         self._http = http
         there = URL(account.container_url, encoded=True)
         self._origin, self._path = origin(there), there.raw_path
-        self._gate = gate
+        self._breaker = breaker
 
     def url_of(self, blob_name: str) -> str:
         """The blob's address without any SAS."""
@@ -57,7 +57,7 @@ class Store:
     async def put(self, blob: Blob, data: Block, md5: bytes) -> None:
         """Write a whole blob in one request; the store checks length and MD5 as it takes it.
 
-        Raises RunStopped, or a DependencyFault when it keeps failing for this blob alone.
+        Raises RunStopped, or a DependencyError when it keeps failing for this blob alone.
         """
         digest = base64.b64encode(md5).decode()
         headers = {
@@ -68,13 +68,13 @@ class Store:
             "x-ms-blob-content-md5": digest,
             **{f"x-ms-meta-{name}": value for name, value in blob.metadata.items()},
         }
-        await self._gate.call("put", lambda: self._put(blob, data, headers, digest), self.probe)
+        await self._breaker.call("put", lambda: self._put(blob, data, headers, digest), self.probe)
 
     async def stage(self, blob: Blob, number: int, data: Block) -> str:
         """Write a block of a large blob and return its id. Raises as ``put`` does."""
         block_id = f"{number:08d}"
         client = self._account.container.get_blob_client(blob.name)
-        await self._gate.call(
+        await self._breaker.call(
             "stage",
             lambda: self._account.call(
                 "stage",
@@ -88,12 +88,12 @@ class Store:
     async def commit(self, blob: Blob, block_ids: list[str], size_bytes: int, md5: bytes) -> None:
         """Make a blob of the blocks and look that it has the right length and MD5.
 
-        Raises as ``put`` does, and RowFault file_corrupt where the store has something else.
+        Raises as ``put`` does, and RowError file_corrupt where the store has something else.
         """
         client = self._account.container.get_blob_client(blob.name)
         blocks = [BlobBlock(block_id) for block_id in block_ids]
         settings = ContentSettings(content_type=blob.content_type, content_md5=bytearray(md5))
-        await self._gate.call(
+        await self._breaker.call(
             "commit",
             lambda: self._account.call(
                 "commit",
@@ -103,13 +103,13 @@ class Store:
             ),
             self.probe,
         )
-        found = await self._gate.call(
+        found = await self._breaker.call(
             "properties",
             lambda: self._account.call("properties", client.get_blob_properties),
             self.probe,
         )
         if found.size != size_bytes or bytes(found.content_settings.content_md5 or b"") != md5:
-            raise RowFault(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
+            raise RowError(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
 
     async def delete(self, blob_name: str) -> bool:
         """Delete a blob; one that is not there counts as deleted. False when something keeps it.
@@ -127,12 +127,12 @@ class Store:
                 return still_kept(error)
             return True
 
-        return await self._gate.call(
+        return await self._breaker.call(
             "delete", lambda: self._account.call("delete", gone), self.probe
         )
 
     async def probe(self) -> None:
-        """Whether the container answers. Raises a DependencyFault."""
+        """Whether the container answers. Raises a DependencyError."""
         await self._account.check()
 
     async def _put(self, blob: Blob, data: Block, headers: dict[str, str], digest: str) -> None:
@@ -143,12 +143,12 @@ class Store:
                 "PUT", self._origin, target, signed, data, within_s=deadline_s(len(data))
             )
         except OSError as error:
-            raise TransientFault(Dependency.STORE, "put", reason_of(error)) from None
+            raise TransientError(Dependency.STORE, "put", reason_of(error)) from None
         answer.close()
         stored = answer.header("Content-MD5") or digest
         damaged = answer.header("x-ms-error-code") in _DIGEST_REFUSED
         if damaged or (answer.status == 201 and stored != digest):
-            raise TransientFault(Dependency.STORE, "put", "the bytes arrived damaged")
+            raise TransientError(Dependency.STORE, "put", "the bytes arrived damaged")
         if answer.status != 201:
             raise fault_of_status("put", answer.status, answer.header("Retry-After"))
 

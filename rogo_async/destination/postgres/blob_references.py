@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from rogo_async.common.retry import Gate
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.postgres.connections import RUN, Connections
 
 _SCAN_S: Final = 600.0
@@ -26,9 +26,9 @@ class Sessions:
 class References:
     """Questions about blobs, asked through a gate."""
 
-    def __init__(self, connections: Connections, gate: Gate) -> None:
+    def __init__(self, connections: Connections, breaker: CircuitBreaker) -> None:
         self._connections = connections
-        self._gate = gate
+        self._breaker = breaker
 
     async def of(self, names: Sequence[str], urls: Sequence[str]) -> frozenset[str]:
         """Those of the names that some submission_files row refers to, by name or by URL.
@@ -42,7 +42,7 @@ class References:
                 rows = await session.rows("referenced_blobs", values, _SCAN_S)
             return frozenset(row["name"] for row in rows)
 
-        return await self._gate.call("references", ask, self._connections.probe)
+        return await self._breaker.call("references", ask, self._connections.probe)
 
     async def sessions_of_runs(self) -> "Sessions | None":
         """The sessions of runs that are connected at the moment; None when there is none.
@@ -56,4 +56,4 @@ class References:
             # The time is for a session's own user to see, that there is one for everybody.
             return Sessions(row["count"], row["since"]) if row["count"] else None
 
-        return await self._gate.call("sessions", ask, self._connections.probe)
+        return await self._breaker.call("sessions", ask, self._connections.probe)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rogo_async.common.errors import RowFault
+from rogo_async.common.errors import RowError
 from rogo_async.rules.grading import malpractice, outranks
 from rogo_async.rules.identity import attempt_of_launch_id, child_id, is_uuid
 from rogo_async.rules.matching import Reference
@@ -73,7 +73,7 @@ class Claim:
             found = malpractice(
                 self.notes or "", self.attempt_number or 0, Reference([], [], [self.level])
             )
-        except RowFault:
+        except RowError:
             found = None
         if found is None or self.attempt_number is None:
             raise LeftAlone(

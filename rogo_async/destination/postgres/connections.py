@@ -15,15 +15,15 @@ from typing import Any, Final, Self
 import asyncpg
 
 from rogo_async.common import error_classes
-from rogo_async.common.error_classes import Verdict
+from rogo_async.common.error_classes import ErrorClass
 from rogo_async.common.errors import (
-    AmbiguousFault,
+    AmbiguousError,
     Dependency,
-    DependencyFault,
+    DependencyError,
     FailureCode,
-    RowFault,
-    SystemicFault,
-    TransientFault,
+    RowError,
+    SystemicError,
+    TransientError,
     reason_of,
 )
 from rogo_async.destination.postgres.queries import query
@@ -59,15 +59,15 @@ def connect_fault_of(operation: str, error: BaseException) -> Exception:
     """
     if isinstance(error, OSError) and error.filename is not None:
         reason = "a file that DATABASE_URL names (sslrootcert, sslcert …) cannot be read"
-        return SystemicFault(Dependency.TARGET, operation, reason)
+        return SystemicError(Dependency.TARGET, operation, reason)
     if isinstance(error, ValueError):
         reason = "DATABASE_URL has a host or a parameter that cannot be used"
-        return SystemicFault(Dependency.TARGET, operation, reason)
+        return SystemicError(Dependency.TARGET, operation, reason)
     fault = fault_of(operation, error)
-    if isinstance(fault, DependencyFault):
+    if isinstance(fault, DependencyError):
         return fault
     reason = "the server refuses a parameter in DATABASE_URL"
-    return SystemicFault(Dependency.TARGET, operation, reason)
+    return SystemicError(Dependency.TARGET, operation, reason)
 
 
 class TableConflict(Exception):
@@ -83,18 +83,18 @@ def fault_of(operation: str, error: BaseException, *, writing: bool = False) -> 
     """What an asyncpg error stands for; the server's own text, which may quote values, is not
     repeated.
 
-    RowFault target_refused for refused content, TableConflict for a key in the way, else a
-    DependencyFault; while ``writing`` a lost reply is an AmbiguousFault.
+    RowError target_refused for refused content, TableConflict for a key in the way, else a
+    DependencyError; while ``writing`` a lost reply is an AmbiguousError.
     """
     if isinstance(error, ssl.SSLError):
-        return SystemicFault(
+        return SystemicError(
             Dependency.TARGET,
             operation,
             "TLS failed: the server's certificate is not trusted, "
             "or not for this name. Set sslmode and sslrootcert in DATABASE_URL",
         )
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-        return SystemicFault(
+        return SystemicError(
             Dependency.TARGET, operation, "DATABASE_URL holds a setting that cannot be used"
         )
     if isinstance(error, asyncpg.PostgresError):
@@ -102,7 +102,7 @@ def fault_of(operation: str, error: BaseException, *, writing: bool = False) -> 
     if type(error) is ConnectionError and "rejected SSL" in str(error):
         # asyncpg's own word for a server that declines TLS, and for a connection that was lost
         # while it was asked for; the system's errors are subclasses.
-        return SystemicFault(
+        return SystemicError(
             Dependency.TARGET,
             operation,
             "the server offers no TLS. Turn it on there, or set sslmode=disable in DATABASE_URL "
@@ -110,28 +110,28 @@ def fault_of(operation: str, error: BaseException, *, writing: bool = False) -> 
         )
     reason = reason_of(error)
     if writing:
-        return AmbiguousFault(Dependency.TARGET, operation, reason)
-    return TransientFault(Dependency.TARGET, operation, reason)
+        return AmbiguousError(Dependency.TARGET, operation, reason)
+    return TransientError(Dependency.TARGET, operation, reason)
 
 
 def _of_sqlstate(operation: str, error: asyncpg.PostgresError, *, writing: bool) -> Exception:
     state = error.sqlstate or ""
     reason = f"SQLSTATE {state}"
     match error_classes.of_postgres(state or None):
-        case Verdict.CONTENT:
-            return RowFault(
+        case ErrorClass.CONTENT:
+            return RowError(
                 FailureCode.TARGET_REFUSED,
                 f"the target refused the content ({reason}, {type(error).__name__})",
             )
-        case Verdict.CONFLICT:
+        case ErrorClass.CONFLICT:
             return TableConflict(error.table_name or "?", error.constraint_name or "?")
-        case Verdict.TRANSIENT:
+        case ErrorClass.TRANSIENT:
             if writing and (state.startswith("08") or state in {"57P01", "57P02", "57P03"}):
-                return AmbiguousFault(Dependency.TARGET, operation, reason)
-            return TransientFault(Dependency.TARGET, operation, reason)
-        case Verdict.SYSTEMIC:
+                return AmbiguousError(Dependency.TARGET, operation, reason)
+            return TransientError(Dependency.TARGET, operation, reason)
+        case ErrorClass.SYSTEMIC:
             meaning = _MEANING.get(state)
-            return SystemicFault(
+            return SystemicError(
                 Dependency.TARGET, operation, f"{reason}: {meaning}" if meaning else reason
             )
 
@@ -201,7 +201,7 @@ class Connections:
     async def open(cls, address: Address, size: int) -> Self:
         """Connect once to see that it works; the other connections are made when needed.
 
-        Raises TransientFault while the server is away and SystemicFault where it refuses.
+        Raises TransientError while the server is away and SystemicError where it refuses.
         """
         pool: Any = asyncpg.create_pool(
             min_size=0, max_size=size, init=_prepare, reset=_keep, **address.arguments()
@@ -223,21 +223,21 @@ class Connections:
         except LIBRARY_ERRORS:
             self._pool.terminate()
 
-    def session(self, operation: str, *, writing: bool = False) -> "Loan":
+    def session(self, operation: str, *, writing: bool = False) -> "PooledSession":
         """A connection for the length of an async with block, as a Session; whatever goes wrong
         on it leaves as a fault of this package.
 
         Raises what ``fault_of`` gives.
         """
-        return Loan(self._pool, operation, writing=writing)
+        return PooledSession(self._pool, operation, writing=writing)
 
     async def probe(self) -> None:
-        """Ask the server for one value on a connection. Raises a DependencyFault."""
+        """Ask the server for one value on a connection. Raises a DependencyError."""
         async with self.session("probe") as session:
             await session.raw.fetchval("SELECT 1", timeout=CONNECT_S)
 
 
-class Loan:
+class PooledSession:
     """A connection of the pool, from one end of an async with block to the other.
 
     No ``asynccontextmanager``: the loop would register a generator for each submission.

@@ -15,7 +15,7 @@ _SCAN_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Existing:
+class MigratedAttempts:
     """Attempts with a trace in the target, as compressed bitmaps (some bits an attempt)."""
 
     migrated: BitMap = field(default_factory=BitMap)
@@ -30,9 +30,9 @@ class Existing:
         return attempt in self.started and attempt not in self.migrated
 
 
-async def read_existing(connections: Connections) -> Existing:
-    """Scan the three tables that carry launch ids. Raises a DependencyFault."""
-    existing = Existing()
+async def read_migrated_attempts(connections: Connections) -> MigratedAttempts:
+    """Scan the three tables that carry launch ids. Raises a DependencyError."""
+    existing = MigratedAttempts()
     async with connections.session("existing") as session, session.raw.transaction():
         rows = session.raw.cursor(
             query("existing_attempts").sql, prefetch=_PREFETCH_ROWS, timeout=_SCAN_S
@@ -48,7 +48,7 @@ async def export_migrated(
 ) -> None:
     """Write migrated.csv, header and all, as it follows from the target.
 
-    Raises a DependencyFault.
+    Raises a DependencyError.
     """
     async with connections.session("export") as session:
         await session.raw.copy_from_query(

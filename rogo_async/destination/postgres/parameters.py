@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.settings import Lms
 from rogo_async.rules import derived_values
 from rogo_async.rules.files import size_text
@@ -181,10 +181,10 @@ def _files(files: Sequence[StoredFile], identity: Identity) -> dict[str, object]
 
 
 def _real(number: Decimal | None) -> float | None:
-    """A finite float, or None. Raises RowFault target_refused for one that overflows."""
+    """A finite float, or None. Raises RowError target_refused for one that overflows."""
     if number is None:
         return None
     value = float(number)
     if math.isinf(value):
-        raise RowFault(FailureCode.TARGET_REFUSED, "a number is out of the target's range")
+        raise RowError(FailureCode.TARGET_REFUSED, "a number is out of the target's range")
     return value

@@ -32,7 +32,7 @@ class TableFaults:
 async def read_reference(connections: Connections, user_id: str | None) -> TargetReference:
     """Check tables, columns and rights, then load the reference data.
 
-    Raises SetupError with every problem found, or a DependencyFault.
+    Raises SetupError with every problem found, or a DependencyError.
     """
     async with connections.session("reference") as session:
         problems = [*await _missing_columns(session)]

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from rogo_async.common.errors import RowFault, SetupError
-from rogo_async.common.retry import Gate
+from rogo_async.common.errors import RowError, SetupError
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.postgres.change_detection import Delete, LeftAlone
 from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
 from rogo_async.destination.postgres.malpractice_rules import Enforcements
@@ -78,11 +78,11 @@ class Removal:
     def __init__(
         self,
         connections: Connections,
-        gate: Gate,
+        breaker: CircuitBreaker,
         enforcements: Enforcements,
     ) -> None:
         self._connections = connections
-        self._gate = gate
+        self._breaker = breaker
         self._enforcements = enforcements
         self._references = ""
 
@@ -126,7 +126,7 @@ class Removal:
         """Delete a submission and all that belongs to it, or nothing at all.
 
         A try whose reply was lost is repeated: it finds the submission gone, or still there.
-        Raises LeftAlone, DataDirFull, or a DependencyFault when the outcome stays unknown.
+        Raises LeftAlone, DataDirFull, or a DependencyError when the outcome stays unknown.
         """
         if trace.submission_id is None:
             raise LeftAlone(f"{_SUBMISSIONS}: the row was deleted")
@@ -136,10 +136,10 @@ class Removal:
                 "has changed cannot be told"
             )
         try:
-            taken = await self._gate.call(
+            taken = await self._breaker.call(
                 "rollback", lambda: self._take_out(trace), self._connections.probe
             )
-        except RowFault as refusal:
+        except RowError as refusal:
             raise LeftAlone(refusal.message) from None
         except TableConflict as conflict:
             raise LeftAlone(f"{conflict.table}: a key stands in the way") from None
@@ -195,7 +195,7 @@ class Removal:
             async with self._connections.session(name) as session:
                 return await session.rows(name, values, _SCAN_S)
 
-        return await self._gate.call(name, ask, self._connections.probe)
+        return await self._breaker.call(name, ask, self._connections.probe)
 
 
 def author_of(submission_id: str, file_count: int, rows: Sequence[BelongingRow]) -> str:

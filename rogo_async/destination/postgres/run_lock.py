@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 import asyncpg
 
 from rogo_async.common.errors import LockHeld, RunStopped, SetupError
-from rogo_async.common.shutdown import Control, StopReason
+from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.destination.postgres.connections import (
     CLOSE_S,
     LIBRARY_ERRORS,
@@ -35,26 +35,26 @@ def _now_s() -> float:
 class RunLock:
     """Held from ``acquire`` to ``release``; losing it ends the run, for another may begin."""
 
-    def __init__(self, connection: Any, control: Control) -> None:
+    def __init__(self, connection: Any, stop_signal: StopSignal) -> None:
         self._connection = connection
-        self._control = control
+        self._stop_signal = stop_signal
         self._turn = asyncio.Lock()
         self._proved_s = _now_s()
         self._releasing = False
         self._heart: asyncio.Task[None] | None = None
 
     @classmethod
-    async def acquire(cls, address: Address, control: Control) -> Self:
+    async def acquire(cls, address: Address, stop_signal: StopSignal) -> Self:
         """Take the lock or raise LockHeld at once, telling since when another run has held it.
 
-        Raises SetupError behind a pooler that does not keep sessions, and a DependencyFault when
+        Raises SetupError behind a pooler that does not keep sessions, and a DependencyError when
         the target cannot be reached.
         """
         try:
             connection = await asyncpg.connect(**address.arguments())
         except (*LIBRARY_ERRORS, ValueError) as error:
             raise connect_fault_of("lock", error) from None
-        lock = cls(connection, control)
+        lock = cls(connection, stop_signal)
         try:
             await lock._take()
         except LIBRARY_ERRORS as error:
@@ -75,7 +75,7 @@ class RunLock:
         """
         if _now_s() - self._proved_s > _FRESH_S:
             await self._prove()
-        if StopReason.LOCK_LOST in self._control.reasons:
+        if StopReason.LOCK_LOST in self._stop_signal.reasons:
             raise RunStopped
 
     async def release(self) -> None:
@@ -104,7 +104,7 @@ class RunLock:
             raise LockHeld(f"another run has held this target's lock {when}")
 
     async def _beat(self) -> None:
-        while StopReason.LOCK_LOST not in self._control.reasons:
+        while StopReason.LOCK_LOST not in self._stop_signal.reasons:
             await asyncio.sleep(HEARTBEAT_S)
             await self._prove()
 
@@ -129,6 +129,6 @@ class RunLock:
 
     def _lost(self) -> None:
         if not self._releasing:
-            self._control.stop(
+            self._stop_signal.stop(
                 StopReason.LOCK_LOST, "the connection that held the run's lock was lost"
             )

@@ -46,7 +46,7 @@ class State:
 async def read_state(connections: Connections, instance_id: str, latest: int) -> State:
     """Count in one scan; files and rules are those of this tool's submissions.
 
-    Raises a DependencyFault.
+    Raises a DependencyError.
     """
     ours = others = files = rules = 0
     newest: list[tuple[float, int, Migration]] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from rogo_async.common.retry import Gate
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.postgres.connections import Connections
 
 _PAGE: int = 2_000
@@ -48,9 +48,9 @@ class SubmissionRow:
 class Audit:
     """Reads the target page by page, waiting for a server that is away. Raises RunStopped."""
 
-    def __init__(self, connections: Connections, gate: Gate) -> None:
+    def __init__(self, connections: Connections, breaker: CircuitBreaker) -> None:
         self._connections = connections
-        self._gate = gate
+        self._breaker = breaker
 
     async def total(self) -> int:
         """How many submissions have a launch id of the form ``rogo_{integer}_…``."""
@@ -86,7 +86,7 @@ class Audit:
             async with self._connections.session(name) as session:
                 return await session.rows(name, values, deadline_s=_SCAN_S)
 
-        return await self._gate.call(name, ask, self._connections.probe)
+        return await self._breaker.call(name, ask, self._connections.probe)
 
 
 def _submission(row: Any) -> SubmissionRow:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import asyncpg
 import orjson
 
-from rogo_async.common.errors import AmbiguousFault, FailureCode, RowFault
-from rogo_async.common.retry import Gate
+from rogo_async.common.errors import AmbiguousError, FailureCode, RowError
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.settings import Lms
 from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
 from rogo_async.destination.postgres.parameters import enforcement_values, submission_values
@@ -19,13 +19,13 @@ from rogo_async.rules.grading import outranks
 from rogo_async.rules.records import EnforcementRank, Identity, Prepared, StoredFile
 
 
-class Standing(Enum):
+class WriteResult(Enum):
     """Whose submission stands for the attempt after a write."""
 
-    OURS = auto()
-    ANOTHERS = auto()
+    INSERTED = auto()
+    ALREADY_EXISTS = auto()
     """Somebody else wrote this attempt first; nothing of ours was written."""
-    NOBODYS = auto()
+    INCOMPLETE = auto()
     """A launch or session record of this attempt stands without a submission."""
 
 
@@ -58,7 +58,7 @@ class Writer:
     def __init__(
         self,
         connections: Connections,
-        gate: Gate,
+        breaker: CircuitBreaker,
         constants: Constants,
         journal: Keeper,
         owner: Owner,
@@ -66,17 +66,17 @@ class Writer:
         self._connections = connections
         self._owner = owner
         self._journal = journal
-        self._gate = gate
+        self._breaker = breaker
         self._constants = constants
 
     async def write(
         self, prepared: Prepared, files: Sequence[StoredFile], identity: Identity
-    ) -> Standing:
+    ) -> WriteResult:
         """Insert all rows of a submission or none, and tell whose submission stands.
 
         The ids are the same at each try, so a try whose reply was lost is simply repeated: the
-        repetition waits for the first one and then finds its launch id taken. Raises RowFault
-        target_refused or target_conflict, RunStopped, or a DependencyFault when the outcome
+        repetition waits for the first one and then finds its launch id taken. Raises RowError
+        target_refused or target_conflict, RunStopped, or a DependencyError when the outcome
         stays unknown.
         """
         constants = self._constants
@@ -92,29 +92,29 @@ class Writer:
             nonlocal doubtful
             try:
                 return await self._insert(values, enforcement)
-            except AmbiguousFault:
+            except AmbiguousError:
                 doubtful = True
                 raise
 
         try:
-            if await self._gate.call("insert", insert, self._connections.probe):
-                return Standing.OURS
+            if await self._breaker.call("insert", insert, self._connections.probe):
+                return WriteResult.INSERTED
             return await self._ask(values)
-        except (RowFault, TableConflict) as refusal:
+        except (RowError, TableConflict) as refusal:
             # An earlier try whose reply was lost may have been written all the same.
-            if doubtful and await self._ask(values) is Standing.OURS:
-                return Standing.OURS
-            if isinstance(refusal, RowFault):
+            if doubtful and await self._ask(values) is WriteResult.INSERTED:
+                return WriteResult.INSERTED
+            if isinstance(refusal, RowError):
                 raise
             if refusal.table == "lti_session_records":
-                return Standing.NOBODYS
-            raise RowFault(
+                return WriteResult.INCOMPLETE
+            raise RowError(
                 FailureCode.TARGET_CONFLICT,
                 f"a key of {refusal.table} stands in the way ({refusal.constraint})",
             ) from None
 
-    async def _ask(self, values: Mapping[str, object]) -> Standing:
-        return await self._gate.call(
+    async def _ask(self, values: Mapping[str, object]) -> WriteResult:
+        return await self._breaker.call(
             "standing", lambda: self._standing(values), self._connections.probe
         )
 
@@ -127,12 +127,14 @@ class Writer:
                 return await session.row("insert_submission", values) is not None
             return await _insert_with_enforcement(session, values, enforcement, self._journal)
 
-    async def _standing(self, values: Mapping[str, object]) -> Standing:
+    async def _standing(self, values: Mapping[str, object]) -> WriteResult:
         async with self._connections.session("standing") as session:
             found = await session.row("standing_submission", values)
         if found["ours"] is not None:
-            return Standing.OURS
-        return Standing.ANOTHERS if found["standing"] is not None else Standing.NOBODYS
+            return WriteResult.INSERTED
+        return (
+            WriteResult.ALREADY_EXISTS if found["standing"] is not None else WriteResult.INCOMPLETE
+        )
 
 
 async def _insert_with_enforcement(

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from rogo_async.common.errors import Dependency, SystemicFault, TransientFault
+from rogo_async.common.errors import Dependency, SystemicError, TransientError
 
 TOKEN_S: Final = 30.0
 
@@ -24,7 +24,7 @@ class SqlTokens:
         self._credential = DefaultAzureCredential(managed_identity_client_id=client_id)
 
     async def token(self) -> str:
-        """A token that is valid now. Raises TransientFault and SystemicFault."""
+        """A token that is valid now. Raises TransientError and SystemicError."""
         from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415
 
         try:
@@ -33,7 +33,7 @@ class SqlTokens:
         except TimeoutError:
             reason = f"no answer within {TOKEN_S:g} s"
         except ClientAuthenticationError:
-            raise SystemicFault(
+            raise SystemicError(
                 self._dependency,
                 "token",
                 "no access token is to be had here. Assign the machine a managed identity, or set "
@@ -41,7 +41,7 @@ class SqlTokens:
             ) from None
         except AzureError as error:
             reason = f"no access token ({type(error).__name__})"
-        raise TransientFault(self._dependency, "token", reason)
+        raise TransientError(self._dependency, "token", reason)
 
     async def aclose(self) -> None:
         """Close the credential's connections."""

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from rogo_async.common import error_classes
-from rogo_async.common.errors import Dependency, DependencyFault, SystemicFault, TransientFault
+from rogo_async.common.errors import Dependency, DependencyError, SystemicError, TransientError
 from rogo_async.sources.warehouse.drivers import VARIABLE
 
 CANNOT_OPEN_DATABASE: Final = 4060
@@ -61,48 +61,48 @@ _MEANING: Final = {
 }
 
 
-class DatabaseNotOpened(TransientFault):
+class DatabaseNotOpened(TransientError):
     """Error 4060: a database that is moving, or a wrong name. Only time tells."""
 
 
-class DriverMissing(SystemicFault):
+class DriverMissing(SystemicError):
     """The driver or data source that is asked for cannot be loaded."""
 
 
-def fault_of(operation: str, error: Exception, table: str = "the two tables") -> DependencyFault:
+def fault_of(operation: str, error: Exception, table: str = "the two tables") -> DependencyError:
     """The fault that a pyodbc error stands for. The server's own text is left out of it."""
     state = str(error.args[0]) if error.args else ""
     text = str(error.args[1]) if len(error.args) > 1 else ""
     numbers = _numbers(text)
     told = _told_by_the_driver(state, text)
     if told is not None:
-        verdict, wait_s = error_classes.Verdict.SYSTEMIC, 0.0
+        verdict, wait_s = error_classes.ErrorClass.SYSTEMIC, 0.0
     else:
         verdict, wait_s = error_classes.of_odbc(state, numbers)
     reason = f"SQLSTATE {state}" + "".join(f", error {number}" for number in numbers)
     keys = [told] if told is not None else [*map(str, numbers), state]
     meaning = next((_MEANING[key] for key in keys if key in _MEANING), None)
-    if verdict is error_classes.Verdict.TRANSIENT:
+    if verdict is error_classes.ErrorClass.TRANSIENT:
         if CANNOT_OPEN_DATABASE in numbers:
             reason = f"{reason}: {_DATABASE}"
             return DatabaseNotOpened(Dependency.WAREHOUSE, operation, reason, wait_s)
-        return TransientFault(Dependency.WAREHOUSE, operation, reason, wait_s)
+        return TransientError(Dependency.WAREHOUSE, operation, reason, wait_s)
     if meaning is not None:
         reason = f"{reason}: {meaning.format(table=table)}"
     if meaning is _DRIVER:
         return DriverMissing(Dependency.WAREHOUSE, operation, reason)
-    return SystemicFault(Dependency.WAREHOUSE, operation, reason)
+    return SystemicError(Dependency.WAREHOUSE, operation, reason)
 
 
-def timed_out(operation: str, seconds: float) -> TransientFault:
+def timed_out(operation: str, seconds: float) -> TransientError:
     """The fault of a call that overran its deadline."""
-    return TransientFault(Dependency.WAREHOUSE, operation, f"no answer within {seconds:g} s")
+    return TransientError(Dependency.WAREHOUSE, operation, f"no answer within {seconds:g} s")
 
 
-def unreadable(operation: str, error: Exception) -> TransientFault:
+def unreadable(operation: str, error: Exception) -> TransientError:
     """The fault of an answer that holds something which is no value of its type."""
     reason = f"the answer cannot be read ({type(error).__name__})"
-    return TransientFault(Dependency.WAREHOUSE, operation, reason)
+    return TransientError(Dependency.WAREHOUSE, operation, reason)
 
 
 def _numbers(text: str) -> list[int]:

@@ -47,7 +47,7 @@ class TableFaults:
 class Inspection:
     """One connection. Made by ``open``; its owner calls ``aclose``.
 
-    Every call raises TransientFault while the server is away and SystemicFault where it refuses.
+    Every call raises TransientError while the server is away and SystemicError where it refuses.
     """
 
     def __init__(self, route: Route, pool: Pool) -> None:

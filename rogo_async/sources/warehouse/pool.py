@@ -128,7 +128,7 @@ class Pool:
     ) -> list[Any]:
         """All rows of one query; ``table`` is what it reads, for the fault's text.
 
-        Raises TransientFault or SystemicFault.
+        Raises TransientError or SystemicError.
         """
         async with self._connection(operation) as connection:
             return await connection.rows(operation, sql, args, table)
@@ -188,7 +188,7 @@ class _Connection:
         self._cursor: Any = None
 
     async def open(self, operation: str, route: Route, attributes: dict[int, bytes]) -> None:
-        """Log in. Raises TransientFault or SystemicFault."""
+        """Log in. Raises TransientError or SystemicError."""
         import aioodbc  # noqa: PLC0415 - as in drivers.import_pyodbc
 
         limit_s = route.connect_s or self._deadlines.connect_s
@@ -208,7 +208,7 @@ class _Connection:
             raise fault_of(operation, error) from None
 
     async def rows(self, operation: str, sql: str, args: Sequence[object], table: str) -> list[Any]:
-        """All rows of one query. Raises TransientFault or SystemicFault."""
+        """All rows of one query. Raises TransientError or SystemicError."""
         limit_s = self._deadlines.query_s
         try:
             async with asyncio.timeout(limit_s + self._deadlines.grace_s):

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
-from rogo_async.common.errors import Dependency, SetupError, SystemicFault
-from rogo_async.common.retry import Gate
+from rogo_async.common.errors import Dependency, SetupError, SystemicError
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.rules.records import Report, Score
 from rogo_async.sources.warehouse import convert, drivers
 from rogo_async.sources.warehouse.connection_string import Route, route_of
@@ -50,28 +50,28 @@ class LookUp:
 class Warehouse:
     """Reads reports and scores. Made by ``open``; its owner calls ``aclose``."""
 
-    def __init__(self, pool: Pool, gate: Gate, reports: Table, scores: Table) -> None:
+    def __init__(self, pool: Pool, breaker: CircuitBreaker, reports: Table, scores: Table) -> None:
         self._pool = pool
-        self._gate = gate
+        self._breaker = breaker
         self._reports = reports
         self._scores = scores
         self._opened = AsyncExitStack()
 
     @classmethod
     async def open(
-        cls, dsn: str, size: int, gate: Gate, deadlines: Deadlines = DEFAULT_DEADLINES
+        cls, dsn: str, size: int, breaker: CircuitBreaker, deadlines: Deadlines = DEFAULT_DEADLINES
     ) -> Self:
         """Connect, read the catalogue and try the tables.
 
-        Raises SetupError naming missing tables and columns, TransientFault while the server is
-        away, SystemicFault where it refuses for good.
+        Raises SetupError naming missing tables and columns, TransientError while the server is
+        away, SystemicError where it refuses for good.
         """
         route = route_of(dsn)
         drivers.announce(route.driver)
         async with AsyncExitStack() as stack:
             pool = open_pool(route, size, deadlines, stack)
             reports, scores = await insisting(lambda: _read_catalogue(pool))
-            warehouse = cls(pool, gate, reports, scores)
+            warehouse = cls(pool, breaker, reports, scores)
             await warehouse._probe()
             warehouse._opened = stack.pop_all()
         return warehouse
@@ -83,13 +83,13 @@ class Warehouse:
     async def look_up(self, attempts: Sequence[int]) -> dict[int, LookUp]:
         """Reports and scores of up to CHUNK_ATTEMPTS attempts, in two queries side by side.
 
-        Attempts without any row are not in the result. Raises RunStopped, or a DependencyFault
+        Attempts without any row are not in the result. Raises RunStopped, or a DependencyError
         when the warehouse keeps failing for this query alone.
         """
         asked = [*attempts, *[attempts[-1]] * (CHUNK_ATTEMPTS - len(attempts))]
         report_rows, score_rows = await _both(
-            self._gate.call("reports", lambda: self._select("reports", asked), self._probe),
-            self._gate.call("scores", lambda: self._select("scores", asked), self._probe),
+            self._breaker.call("reports", lambda: self._select("reports", asked), self._probe),
+            self._breaker.call("scores", lambda: self._select("scores", asked), self._probe),
         )
         reports = _by_attempt(self._reports, report_rows, convert.report)
         scores = _by_attempt(self._scores, score_rows, convert.score)
@@ -132,7 +132,7 @@ async def insisting(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return await what()
     except DatabaseNotOpened as fault:
-        raise SystemicFault(fault.dependency, fault.operation, fault.reason) from None
+        raise SystemicError(fault.dependency, fault.operation, fault.reason) from None
 
 
 async def _read_catalogue(pool: Pool) -> tuple[Table, Table]:
@@ -173,7 +173,7 @@ def _by_attempt(
         try:
             each = record(dict(zip(table.columns, row, strict=True)))
         except (ValueError, TypeError):
-            raise SystemicFault(
+            raise SystemicError(
                 Dependency.WAREHOUSE,
                 "look_up",
                 f"{full_name(table.name)} holds an AttemptId that is no whole number",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from rogo_async.common.settings import Settings
-from rogo_async.demo.servers.stack import ODBC_DRIVER, Place, Stack
+from rogo_async.demo.servers.stack import ODBC_DRIVER, Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.check_fixtures import NAMES, Scene, lay_out_soundly
 from tests.support.cli import Ended, begun, operate
@@ -32,8 +32,8 @@ _LINE = re.compile(r"(ok  |warn|FAIL|skip) (\w+): \S.*")
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     await lay_out_soundly(made)
     return made
 
@@ -53,10 +53,10 @@ def names(found: dict[str, dict[str, str]], state: str) -> set[str]:
 
 
 async def test_a_sound_set_up_is_all_green_and_left_as_it_was(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     before = await picture(desk)
-    ended = await operate(site, "check")
+    ended = await operate(env, "check")
     assert ended.code == 0, ended.output
     *lines, last = ended.stdout.splitlines()
     found = [_LINE.fullmatch(line) for line in lines]
@@ -74,9 +74,9 @@ async def test_a_sound_set_up_is_all_green_and_left_as_it_was(
 
 
 async def test_the_names_are_those_that_operators_search_for(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    ended = await operate(site, "check", "--json", "--data-dir", str(desk.data_dir))
+    ended = await operate(env, "check", "--json", "--data-dir", str(desk.data_dir))
     assert ended.code == 0, ended.output
     hosts = (desk.source.origin, desk.stack.azurite.origin)
     assert told(ended).keys() == {
@@ -111,20 +111,20 @@ async def test_no_setting_at_all_is_a_line_for_each(tmp_path: Path) -> None:
 
 
 async def test_one_wrong_setting_keeps_nobody_from_looking_at_the_rest(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    site["ROGO_CONCURRENCY"] = "many"
-    ended = await operate(site, "check", "--json")
+    env["ROGO_CONCURRENCY"] = "many"
+    ended = await operate(env, "check", "--json")
     assert ended.code == 2, ended.output
     found = told(ended)
     assert names(found, "fail") == {"settings.ROGO_CONCURRENCY"}
     assert names(found, "skipped") == {"machine.files", "target.connections"}
 
 
-async def on_a_terminal(site: dict[str, str], **settings: str) -> tuple[int, str]:
+async def on_a_terminal(env: dict[str, str], **settings: str) -> tuple[int, str]:
     """Exit code and what appears on a terminal."""
     ours, theirs = pty.openpty()
-    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **site, **settings}
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **env, **settings}
 
     def work() -> tuple[int, str]:
         process = subprocess.Popen(
@@ -149,11 +149,11 @@ async def on_a_terminal(site: dict[str, str], **settings: str) -> tuple[int, str
 
 
 async def test_colours_on_a_terminal_unless_they_are_not_wanted(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    site["ROGO_CONTAINER"] = "absent"
+    env["ROGO_CONTAINER"] = "absent"
     (code, coloured), (_, plain) = await asyncio.gather(
-        on_a_terminal(site), on_a_terminal(site, NO_COLOR="1")
+        on_a_terminal(env), on_a_terminal(env, NO_COLOR="1")
     )
     assert code == 1
     assert "\x1b[32mok" in coloured
@@ -164,15 +164,15 @@ async def test_colours_on_a_terminal_unless_they_are_not_wanted(
     assert "FAIL store: status 404: there is no such container. Create it" in plain
 
 
-async def test_servers_that_refuse_connections(desk: Desk, site: dict[str, str]) -> None:
+async def test_servers_that_refuse_connections(desk: Desk, env: dict[str, str]) -> None:
     async with AsyncExitStack() as undo:
-        scene = Scene(desk, dict(site), undo)
+        scene = Scene(desk, dict(env), undo)
         for name in (TARGET, WAREHOUSE, STORE):
             (await scene.proxied(name, _port(desk, name))).refuse = True
         plain = await scene.proxied("ROGO_SOURCE_HOSTS", desk.source.port)
         plain.refuse = True
         began = time.monotonic()
-        ended = await operate(scene.site, "check", "--json")
+        ended = await operate(scene.env, "check", "--json")
         assert time.monotonic() - began < 20
     assert ended.code == 3, ended.output
     found = told(ended)
@@ -202,12 +202,12 @@ def silenced_at(words: bytes) -> Callable[[Wire], tuple[Hook, Hook]]:
 
 
 async def test_servers_that_are_silent_from_the_start_or_fall_silent(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     """One that has fallen silent is not asked again, and its transaction is not kept open."""
     before = await picture(desk)
     async with AsyncExitStack() as undo:
-        dead, early, late = (Scene(desk, dict(site), undo) for _ in range(3))
+        dead, early, late = (Scene(desk, dict(env), undo) for _ in range(3))
         for name in (TARGET, WAREHOUSE, STORE):
             (await dead.proxied(name, _port(desk, name))).black_hole = True
         for scene, words in (
@@ -217,7 +217,7 @@ async def test_servers_that_are_silent_from_the_start_or_fall_silent(
             (await scene.proxied(TARGET, desk.stack.postgres.port)).tap = silenced_at(words)
         began = time.monotonic()
         ended = await asyncio.gather(
-            *[operate(scene.site, "check", "--json") for scene in (dead, early, late)]
+            *[operate(scene.env, "check", "--json") for scene in (dead, early, late)]
         )
         assert time.monotonic() - began < 25
     assert [each.code for each in ended] == [3, 3, 3], [each.output for each in ended]
@@ -237,7 +237,7 @@ def _port(desk: Desk, name: str) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_interrupted_after_the_write_it_leaves_no_blob(
-    desk: Desk, site: dict[str, str], number: signal.Signals
+    desk: Desk, env: dict[str, str], number: signal.Signals
 ) -> None:
     written = asyncio.Event()
 
@@ -251,9 +251,9 @@ async def test_interrupted_after_the_write_it_leaves_no_blob(
         return request, forward
 
     async with AsyncExitStack() as undo:
-        scene = Scene(desk, dict(site), undo)
+        scene = Scene(desk, dict(env), undo)
         (await scene.proxied(STORE, desk.stack.azurite.port)).tap = tap
-        async with begun(scene.site, "check") as command:
+        async with begun(scene.env, "check") as command:
             async with asyncio.timeout(60):
                 while not written.is_set():
                     assert command.process.returncode is None, await command.ended()
@@ -268,13 +268,13 @@ async def test_interrupted_after_the_write_it_leaves_no_blob(
 
 
 async def test_unixodbc_that_is_not_installed(
-    desk: Desk, site: dict[str, str], tmp_path: Path
+    desk: Desk, env: dict[str, str], tmp_path: Path
 ) -> None:
     absent = tmp_path / "absent"
     absent.mkdir()
     error = "libodbc.so.2: cannot open shared object file: No such file or directory"
     (absent / "pyodbc.py").write_text(f"raise ImportError({error!r})\n", encoding="utf-8")
-    ended = await operate({**site, "PYTHONPATH": str(absent)}, "check", "--json")
+    ended = await operate({**env, "PYTHONPATH": str(absent)}, "check", "--json")
     assert ended.code == 1, ended.output
     found = told(ended)
     assert names(found, "fail") == {"warehouse.driver"}
@@ -282,7 +282,7 @@ async def test_unixodbc_that_is_not_installed(
     assert found["warehouse.driver"]["remedy"]
 
 
-async def test_an_old_driver_is_warned_of(desk: Desk, site: dict[str, str], tmp_path: Path) -> None:
+async def test_an_old_driver_is_warned_of(desk: Desk, env: dict[str, str], tmp_path: Path) -> None:
     """Another driver under the name of one of Microsoft's that is long out of support."""
     import pyodbc
 
@@ -300,10 +300,10 @@ async def test_an_old_driver_is_warned_of(desk: Desk, site: dict[str, str], tmp_
     text = registered.stdout.replace(ODBC_DRIVER, old)
     (directory / "odbcinst.ini").write_text(text, encoding="utf-8")
     async with AsyncExitStack() as undo:
-        scene = Scene(desk, dict(site), undo)
+        scene = Scene(desk, dict(env), undo)
         (await scene.proxied(WAREHOUSE, desk.stack.postgres.port)).refuse = True
-        scene.site[WAREHOUSE] = scene.site[WAREHOUSE].replace(ODBC_DRIVER, old)
-        ended = await operate(scene.site, "check", "--json", ODBCSYSINI=str(directory))
+        scene.env[WAREHOUSE] = scene.env[WAREHOUSE].replace(ODBC_DRIVER, old)
+        ended = await operate(scene.env, "check", "--json", ODBCSYSINI=str(directory))
     found = told(ended)
     assert names(found, "warning") == {"warehouse.driver"}
     assert f"an old driver: {old}" in found["warehouse.driver"]["what"]

@@ -26,7 +26,7 @@ from azure.storage.blob import (
 from rogo_async.commands.check.results import State
 from rogo_async.common.data_dir import DataDir
 from rogo_async.demo.servers.process import is_root
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.check_fixtures import NAMES, Scene, lay_out_soundly, secrets_of, seen
 
@@ -61,7 +61,7 @@ def fault(
 
 def change(scene: Scene, name: str, pattern: str, by: str) -> None:
     """Change one setting; fails when there is nothing to change."""
-    scene.site[name], count = re.subn(pattern, by, scene.site[name], count=1)
+    scene.env[name], count = re.subn(pattern, by, scene.env[name], count=1)
     assert count == 1
 
 
@@ -70,7 +70,7 @@ def target(sql: str) -> Breaks:
 
     async def breaks(scene: Scene) -> None:
         async with scene.desk.target() as connection:
-            await connection.execute(sql.format(database=scene.desk.place.target))
+            await connection.execute(sql.format(database=scene.desk.workspace.target))
 
     return breaks
 
@@ -101,7 +101,7 @@ def statement(name: str, breaks: Breaks, **findings: str) -> None:
 
 @fault(code=2, settings__DATABASE_URL=r"postgresql://")
 async def an_address_of_another_kind(scene: Scene) -> None:
-    scene.site["DATABASE_URL"] = f"mysql://user:{SECRET}@127.0.0.1/x"
+    scene.env["DATABASE_URL"] = f"mysql://user:{SECRET}@127.0.0.1/x"
 
 
 @fault(
@@ -110,7 +110,7 @@ async def an_address_of_another_kind(scene: Scene) -> None:
     warned={"settings.unknown": r"ROGO_CONTANER.*Is ROGO_CONTAINER meant"},
 )
 async def a_typo(scene: Scene) -> None:
-    scene.site["ROGO_CONTANER"] = scene.site.pop("ROGO_CONTAINER")
+    scene.env["ROGO_CONTANER"] = scene.env.pop("ROGO_CONTAINER")
 
 
 @fault(code=2, settings__ROGO_SOURCE_SAS_TOKEN=r"host=token.*Mend it")
@@ -125,21 +125,21 @@ async def a_dotenv_file_that_is_no_text(scene: Scene) -> None:
 
 @fault(code=2, settings__env_file=r"UTF-8")
 async def settings_in_a_dotenv_file_that_is_no_text(scene: Scene) -> None:
-    text = "\n".join(f"{name}='{value}'" for name, value in scene.site.items())
+    text = "\n".join(f"{name}='{value}'" for name, value in scene.env.items())
     (scene.desk.data_dir / ".env").write_bytes(text.encode() + b"\xff")
-    scene.site.clear()
+    scene.env.clear()
 
 
 @fault(code=2, settings__ROGO_SOURCE_HOSTS=r"source host 1: .*user-info.*Mend it")
 async def a_host_with_a_password(scene: Scene) -> None:
-    scene.site["ROGO_SOURCE_HOSTS"] = f"https://user:{SECRET}@good.example"
+    scene.env["ROGO_SOURCE_HOSTS"] = f"https://user:{SECRET}@good.example"
 
 
 @fault(target__tls=r"sslrootcert.*cannot be used")
 async def a_certificate_that_is_none(scene: Scene) -> None:
     path = scene.desk.data_dir / "ca.pem"
     path.write_text("no certificate", encoding="utf-8")
-    scene.site["DATABASE_URL"] += f"?sslmode=verify-full&sslrootcert={path}"
+    scene.env["DATABASE_URL"] += f"?sslmode=verify-full&sslrootcert={path}"
 
 
 @fault(code=0, warned={"settings.env_file": r"mode 0644.*chmod 600"})
@@ -166,31 +166,31 @@ def mounted(scene: Scene, size: str, *, read_only: bool = False) -> Path:
     """A small disk with the input files on it, which is the data directory."""
     if not is_root():
         pytest.skip("a small disk can be mounted by root alone")
-    place = scene.desk.data_dir / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    workspace = scene.desk.data_dir / "disk"
+    workspace.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(workspace)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted here")
-    scene.undo.callback(subprocess.run, ["umount", str(place)], check=True)
+    scene.undo.callback(subprocess.run, ["umount", str(workspace)], check=True)
     for path in scene.desk.data_dir.glob("*.csv"):
-        shutil.copy(path, place)
+        shutil.copy(path, workspace)
     if read_only:
-        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-    scene.options["rogo_data_dir"] = place
-    return place
+        subprocess.run(["mount", "-o", "remount,ro", str(workspace)], check=True)
+    scene.options["rogo_data_dir"] = workspace
+    return workspace
 
 
 @fault(directory__space=r"nearly full.*Make room")
 async def a_full_disk(scene: Scene) -> None:
-    place = mounted(scene, "1m")
+    workspace = mounted(scene, "1m")
     with pytest.raises(OSError, match="No space left"):
-        (place / "ballast").write_bytes(b"x" * 2_000_000)
+        (workspace / "ballast").write_bytes(b"x" * 2_000_000)
 
 
 @fault(directory__writable=r"takes no more.*inodes")
 async def a_disk_without_inodes(scene: Scene) -> None:
-    place = mounted(scene, "300m,nr_inodes=8")
-    ballast = (place / f"ballast{number}" for number in range(9))
+    workspace = mounted(scene, "300m,nr_inodes=8")
+    ballast = (workspace / f"ballast{number}" for number in range(9))
     with pytest.raises(OSError, match="No space left"):
         deque(path.touch() for path in ballast)
 
@@ -237,7 +237,7 @@ async def a_database_that_is_not_there(scene: Scene) -> None:
 
 @fault(target__tls=r"offers no TLS.*Turn it on")
 async def a_target_without_tls(scene: Scene) -> None:
-    scene.site["DATABASE_URL"] += "?sslmode=require"
+    scene.env["DATABASE_URL"] += "?sslmode=require"
 
 
 statement(
@@ -339,7 +339,7 @@ statement(
 
 @fault(target__user=r"ROGO_MIGRATION_USER_ID: there is no such user.*Name a user")
 async def a_user_that_is_not_there(scene: Scene) -> None:
-    scene.site["ROGO_MIGRATION_USER_ID"] = "nobody"
+    scene.env["ROGO_MIGRATION_USER_ID"] = "nobody"
 
 
 @fault(target__pooler=r"pooler.*Name the PostgreSQL server itself")
@@ -360,7 +360,7 @@ async def an_old_server(scene: Scene) -> None:
 
 @fault(code=0, warned={"target.lock": r"held the lock since 2.*Let it finish"})
 async def a_run_in_the_target(scene: Scene) -> None:
-    holder = await asyncpg.connect(scene.site["DATABASE_URL"])
+    holder = await asyncpg.connect(scene.env["DATABASE_URL"])
     scene.undo.push_async_callback(holder.close)
     assert await holder.fetchval("SELECT pg_try_advisory_lock(x'526F676F'::int, 1)")
 
@@ -380,7 +380,7 @@ async def a_driver_that_is_not_installed(scene: Scene) -> None:
 
 @fault(warehouse__driver=r"DATA_WAREHOUSE_CONNECTION_STRING: is not made of.*must be in quotes")
 async def a_string_that_is_none(scene: Scene) -> None:
-    scene.site["DATA_WAREHOUSE_CONNECTION_STRING"] = SECRET
+    scene.env["DATA_WAREHOUSE_CONNECTION_STRING"] = SECRET
 
 
 statement(
@@ -422,7 +422,7 @@ async def a_wrong_key(scene: Scene) -> None:
 
 @fault(store__container=r"no such container.*Create it")
 async def no_container(scene: Scene) -> None:
-    scene.site["ROGO_CONTAINER"] = "absent"
+    scene.env["ROGO_CONTAINER"] = "absent"
 
 
 @fault(store__delete=r"refuses to delete.*rogo_check_\w{32} is left behind.*delete that blob")
@@ -444,7 +444,7 @@ def _sas_for_the_store(scene: Scene, permission: AccountSasPermissions) -> None:
         permission,
         datetime.now(UTC) + timedelta(hours=1),
     )
-    scene.site["AZURE_STORAGE_CONNECTION_STRING"] = (
+    scene.env["AZURE_STORAGE_CONNECTION_STRING"] = (
         f"BlobEndpoint={azurite.endpoint};SharedAccessSignature={sas}"
     )
 
@@ -472,12 +472,12 @@ def source_sas(scene: Scene, ends: timedelta = timedelta(days=7), **may: bool) -
     azurite = scene.desk.stack.azurite
     token = generate_container_sas(
         azurite.account_name,
-        scene.desk.place.source_container,
+        scene.desk.workspace.source_container,
         account_key=azurite.account_key,
         permission=ContainerSasPermissions(**(may or {"read": True})),
         expiry=datetime.now(UTC) + ends,
     )
-    scene.site["ROGO_SOURCE_SAS_TOKEN"] = f"{azurite.origin}={token}"
+    scene.env["ROGO_SOURCE_SAS_TOKEN"] = f"{azurite.origin}={token}"
 
 
 @fault(**{"source.{store}.sas": r"expired at .*ROGO_SOURCE_SAS_TOKEN"})
@@ -507,7 +507,7 @@ async def a_file_that_is_gone(scene: Scene) -> None:
 
 @fault(code=0, warned={"source.allowed": r"1 files .*not on the allow-list.*ROGO_SOURCE_HOSTS"})
 async def a_host_that_is_not_on_the_list(scene: Scene) -> None:
-    scene.site["ROGO_SOURCE_HOSTS"] = scene.desk.stack.azurite.origin
+    scene.env["ROGO_SOURCE_HOSTS"] = scene.desk.stack.azurite.origin
 
 
 # The machine.
@@ -521,22 +521,22 @@ async def few_open_files(scene: Scene) -> None:
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     await lay_out_soundly(made)
     return made
 
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_is_named_with_its_remedy_and_nothing_else_is(
-    desk: Desk, site: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, env: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken, secrets = FAULTS[name], secrets_of(site) | {SECRET}
+    broken, secrets = FAULTS[name], secrets_of(env) | {SECRET}
     async with AsyncExitStack() as undo:
-        scene = Scene(desk, dict(site), undo)
+        scene = Scene(desk, dict(env), undo)
         await broken.breaks(scene)
         found = await seen(scene, monkeypatch)
-        secrets |= secrets_of(scene.site)
+        secrets |= secrets_of(scene.env)
     red = {key.format(**scene.hosts): text for key, text in broken.red.items()}
     warned = {key.format(**scene.hosts): text for key, text in broken.warned.items()}
     assert found.names(State.FAIL) == red.keys()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk, whole
 from tests.support.cli import Ended, operate, summary
 from tests.support.snapshot import picture
@@ -13,8 +13,8 @@ ROWS = 12
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
     submissions[3].report["Grade"] = "Malpractice Severe"
     del submissions[5].cells["Learner Email"]
@@ -27,44 +27,44 @@ def line(ended: Ended) -> str:
     return ended.stdout.splitlines()[-1]
 
 
-async def test_every_command_once(desk: Desk, site: dict[str, str]) -> None:
-    checked = await operate(site, "check")
+async def test_every_command_once(desk: Desk, env: dict[str, str]) -> None:
+    checked = await operate(env, "check")
     assert checked.code == 0, checked.output
-    planned = await operate(site, "plan")
+    planned = await operate(env, "plan")
     assert planned.code == 1
     assert f"of {ROWS} rows {ROWS - 1} would migrate" in line(planned)
     before = await rows_and_blobs(desk)
 
-    ran = await operate(site, "run", "--report")
+    ran = await operate(env, "run", "--report")
     assert ran.code == 1
     assert f"{ROWS - 1} migrated, 1 failed (1 new)" in line(ran)
     run_id = summary(desk.data_dir)["run_id"]
-    verified = await operate(site, "verify")
+    verified = await operate(env, "verify")
     assert verified.code == 0, verified.output
     assert f"{ROWS - 1} submissions verified and right, 0 wrong" in line(verified)
-    swept = await operate(site, "sweep", "--min-age", "0")
+    swept = await operate(env, "sweep", "--min-age", "0")
     assert swept.code == 0, swept.output
-    await report(desk.data_dir, site, run_id)
-    status = await operate(site, "status")
+    await report(desk.data_dir, env, run_id)
+    status = await operate(env, "status")
     assert status.code == 0
     assert run_id in status.stdout
 
-    back = await operate(site, "rollback", "--run", run_id, "--yes")
+    back = await operate(env, "rollback", "--run", run_id, "--yes")
     assert back.code == 0, back.output
     assert f"{ROWS - 1} of {ROWS - 1} submissions rolled back" in line(back)
     assert await rows_and_blobs(desk) == before
-    assert "nothing" in line(await operate(site, "rollback", "--run", run_id, "--yes"))
+    assert "nothing" in line(await operate(env, "rollback", "--run", run_id, "--yes"))
 
-    assert (await operate(site)).code == 1
+    assert (await operate(env)).code == 1
     assert await desk.attempts() == [n for n in range(1, ROWS + 1) if n != 6]
     await whole(desk)
 
 
-async def report(data_dir: Path, site: dict[str, str], run_id: str) -> None:
+async def report(data_dir: Path, env: dict[str, str], run_id: str) -> None:
     page = data_dir / "runs" / f"{run_id}.html"
     assert "<svg" in page.read_text("utf-8")
     page.unlink()
-    assert (await operate(site, "report")).code == 0
+    assert (await operate(env, "report")).code == 0
     assert "<svg" in page.read_text("utf-8")
 
 

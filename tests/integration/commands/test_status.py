@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import Ended, begun, operate, summary
 from tests.support.rollback_fixtures import malpractice, migrate, picture
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     two_files = made.sound(1)
     two_files.cells["Learner Azure Blob URLs"] += f",{made.served('more.txt')}"
     failing = made.sound(4)
@@ -32,8 +32,8 @@ async def desk(stack: Stack, place: Place) -> Desk:
     return made
 
 
-async def told(site: dict[str, str], *args: str) -> tuple[Ended, dict[str, Any]]:
-    ended = await operate(site, "status", "--json", *args)
+async def told(env: dict[str, str], *args: str) -> tuple[Ended, dict[str, Any]]:
+    ended = await operate(env, "status", "--json", *args)
     return ended, json.loads(ended.stdout)
 
 
@@ -41,14 +41,14 @@ def changed_at(desk: Desk) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in desk.data_dir.rglob("*")}
 
 
-async def test_it_counts_and_touches_nothing(desk: Desk, site: dict[str, str]) -> None:
-    first = await migrate(site, 1, 3)
-    second = (await operate(site, "run", "--attempt", "4", "--attempt", "5")).code
+async def test_it_counts_and_touches_nothing(desk: Desk, env: dict[str, str]) -> None:
+    first = await migrate(env, 1, 3)
+    second = (await operate(env, "run", "--attempt", "4", "--attempt", "5")).code
     assert second == 1
     latest = summary(desk.data_dir)
     before = await picture(desk)
     files = changed_at(desk)
-    ended, facts = await told(site)
+    ended, facts = await told(env)
     assert ended.code == 0, ended.output
     assert ended.said == ["rogo_async: target and data directory were read; exit 0"]
     target = facts["target"]
@@ -70,7 +70,7 @@ async def test_it_counts_and_touches_nothing(desk: Desk, site: dict[str, str]) -
     ]  # fmt: skip
     assert facts["target_problem"] is facts["data_dir_problem"] is None
 
-    ended = await operate(site, "status")
+    ended = await operate(env, "status")
     assert ended.code == 0, ended.output
     lines = ended.stdout.splitlines()
     assert lines[0] == (
@@ -85,37 +85,37 @@ async def test_it_counts_and_touches_nothing(desk: Desk, site: dict[str, str]) -
     assert changed_at(desk) == files
 
 
-async def test_only_the_latest_are_named(desk: Desk, site: dict[str, str]) -> None:
-    await migrate(site, *range(5, 11))
-    await migrate(site, *range(11, 17))
-    _, facts = await told(site)
+async def test_only_the_latest_are_named(desk: Desk, env: dict[str, str]) -> None:
+    await migrate(env, *range(5, 11))
+    await migrate(env, *range(11, 17))
+    _, facts = await told(env)
     assert facts["target"]["submissions"] == 12
     named = [each["attempt"] for each in facts["target"]["latest"]]
     assert len(named) == 10
     assert set(named[:6]) == set(range(11, 17))
 
 
-async def test_it_tells_who_holds_the_lock(desk: Desk, site: dict[str, str]) -> None:
+async def test_it_tells_who_holds_the_lock(desk: Desk, env: dict[str, str]) -> None:
     desk.served("16.txt", b"slow", delay_s=20.0)
-    async with begun(site, "run", "--attempt", "16") as command:
+    async with begun(env, "run", "--attempt", "16") as command:
         await command.logged("migration begins")
-        ended, facts = await told(site)
+        ended, facts = await told(env)
         assert facts["target"]["lock"]["holder"] == "rogo_async"
         assert facts["target"]["lock"]["since"][:4].isdigit()
-        ended = await operate(site, "status")
+        ended = await operate(env, "status")
     assert "rogo_async has held the lock since 2" in ended.stdout
 
 
-async def test_without_a_target_it_tells_the_runs(desk: Desk, site: dict[str, str]) -> None:
-    run = await migrate(site, 1)
-    url = site["DATABASE_URL"]
-    closed = {**site, "DATABASE_URL": url.rpartition(":")[0] + ":1/target"}
+async def test_without_a_target_it_tells_the_runs(desk: Desk, env: dict[str, str]) -> None:
+    run = await migrate(env, 1)
+    url = env["DATABASE_URL"]
+    closed = {**env, "DATABASE_URL": url.rpartition(":")[0] + ":1/target"}
     ended, facts = await told(closed)
     assert ended.code == 3, ended.output
     assert facts["target"] is None
     assert "cannot be reached" in facts["target_problem"]
     assert [each["run_id"] for each in facts["runs"]] == [run]
-    refused = {**site, "DATABASE_URL": url.replace("rogo_writer:", "rogo_writer:wrong")}
+    refused = {**env, "DATABASE_URL": url.replace("rogo_writer:", "rogo_writer:wrong")}
     ended = await operate(refused, "status")
     assert ended.code == 2, ended.output
     assert "the login was refused" in ended.stdout
@@ -123,15 +123,15 @@ async def test_without_a_target_it_tells_the_runs(desk: Desk, site: dict[str, st
 
 
 async def test_without_a_data_directory_it_tells_the_target(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    await migrate(site, 1)
+    await migrate(env, 1)
     (desk.data_dir / "runs" / "20990101T000000Z-00000000.json").write_text('{"run_id": 1}')
-    ended, facts = await told(site)
+    ended, facts = await told(env)
     assert ended.code == 0, ended.output
     assert facts["data_dir_problem"].startswith("1 summaries in")
     assert len(facts["runs"]) == 1
-    ended = await operate({**site, "ROGO_DATA_DIR": "/"}, "status", "--data-dir", "/nowhere")
+    ended = await operate({**env, "ROGO_DATA_DIR": "/"}, "status", "--data-dir", "/nowhere")
     assert ended.code == 0, ended.output
     assert "target: 1 submissions" in ended.stdout
     assert "/nowhere: there is no such directory; exit 0" in ended.stdout

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.blobs.store import target_digest
 from tests.support.builders import Desk, whole
 from tests.support.cli import begun, operate, table
@@ -17,17 +17,17 @@ LOST = "0f0f0f0f-0000-5000-8000-000000000000"
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place, site: dict[str, str]) -> Desk:
+async def desk(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Desk:
     """Five migrated submissions and one that is not."""
-    made = Desk(stack, place)
+    made = Desk(stack, workspace)
     await made.lay_out([made.sound(attempt) for attempt in range(1, 7)])
     migrated = [f"--attempt={attempt}" for attempt in range(1, 6)]
-    assert (await operate(site, "run", *migrated)).code == 0
+    assert (await operate(env, "run", *migrated)).code == 0
     return made
 
 
-def label(stack: Stack, place: Place, attempt: int, **others: str) -> dict[str, str]:
-    digest = target_digest(stack.writer_dsn(place))
+def label(stack: Stack, workspace: Workspace, attempt: int, **others: str) -> dict[str, str]:
+    digest = target_digest(stack.writer_dsn(workspace))
     ours = {"attemptId": str(attempt), "migratedFrom": "rogo_warehouse", "runId": RUN}
     return {**ours, "target": digest, **others}
 
@@ -39,16 +39,16 @@ async def leave(desk: Desk, name: str, metadata: dict[str, str]) -> str:
 
 
 @pytest.fixture
-async def orphan(desk: Desk, stack: Stack, place: Place) -> str:
+async def orphan(desk: Desk, stack: Stack, workspace: Workspace) -> str:
     name = f"LTI_Uploads/rogo_77/{LOST}/1_essay.docx"
-    return await leave(desk, name, label(stack, place, 77))
+    return await leave(desk, name, label(stack, workspace, 77))
 
 
 async def test_without_delete_it_lists_and_keeps(
-    desk: Desk, site: dict[str, str], orphan: str
+    desk: Desk, env: dict[str, str], orphan: str
 ) -> None:
     before = sorted(await desk.blobs())
-    ended = await operate(site, "sweep", "--min-age", "0")
+    ended = await operate(env, "sweep", "--min-age", "0")
     assert ended.code == 1, ended.output
     assert f"attempt 77  submission {LOST}  file 1" in ended.stdout
     assert "essay" not in ended.output
@@ -63,18 +63,18 @@ async def test_without_delete_it_lists_and_keeps(
 
 
 async def test_delete_takes_the_orphan_and_nothing_else(
-    desk: Desk, site: dict[str, str], orphan: str
+    desk: Desk, env: dict[str, str], orphan: str
 ) -> None:
     before = set(await desk.blobs())
-    ended = await operate(site, "sweep", "--delete", "--min-age", "0")
+    ended = await operate(env, "sweep", "--delete", "--min-age", "0")
     assert ended.code == 0, ended.output
     assert set(await desk.blobs()) == before - {orphan}
     await whole(desk)
-    assert (await operate(site, "sweep", "--min-age", "0")).code == 0
+    assert (await operate(env, "sweep", "--min-age", "0")).code == 0
 
 
-async def test_a_young_blob_is_left_alone(desk: Desk, site: dict[str, str], orphan: str) -> None:
-    ended = await operate(site, "sweep", "--delete")
+async def test_a_young_blob_is_left_alone(desk: Desk, env: dict[str, str], orphan: str) -> None:
+    ended = await operate(env, "sweep", "--delete")
     assert ended.code == 0, ended.output
     assert "1 too young" in ended.stdout
     assert orphan in await desk.blobs()
@@ -92,17 +92,22 @@ async def test_a_young_blob_is_left_alone(desk: Desk, site: dict[str, str], orph
     ],
 )
 async def test_what_is_not_of_this_tool_and_target_stays(
-    desk: Desk, stack: Stack, place: Place, site: dict[str, str], name: str, other: dict[str, str]
+    desk: Desk,
+    stack: Stack,
+    workspace: Workspace,
+    env: dict[str, str],
+    name: str,
+    other: dict[str, str],
 ) -> None:
-    await leave(desk, name, label(stack, place, 77, **other))
-    ended = await operate(site, "sweep", "--delete", "--min-age", "0")
+    await leave(desk, name, label(stack, workspace, 77, **other))
+    ended = await operate(env, "sweep", "--delete", "--min-age", "0")
     assert ended.code == 0, ended.output
     assert name in await desk.blobs()
 
 
 @pytest.mark.parametrize("column", ["azure_blob_name", "azure_blob_url", "file_url"])
 async def test_a_blob_that_any_row_refers_to_stays(
-    desk: Desk, site: dict[str, str], orphan: str, column: str
+    desk: Desk, env: dict[str, str], orphan: str, column: str
 ) -> None:
     async with desk.container() as container:
         address = f"{container.url}/{orphan}"
@@ -114,22 +119,22 @@ async def test_a_blob_that_any_row_refers_to_stays(
             f"VALUES ({', '.join(f'${n}' for n in range(1, len(row) + 1))})",
             *row.values(),
         )
-    ended = await operate(site, "sweep", "--delete", "--min-age", "0")
+    ended = await operate(env, "sweep", "--delete", "--min-age", "0")
     assert ended.code == 0, ended.output
     assert orphan in await desk.blobs()
 
 
 async def test_it_does_not_run_beside_a_migration(
-    desk: Desk, site: dict[str, str], orphan: str
+    desk: Desk, env: dict[str, str], orphan: str
 ) -> None:
     desk.served("6.txt", b"slow", delay_s=10.0)
     other_dir = desk.data_dir / "other"
     other_dir.mkdir()
-    async with begun(site) as command:
+    async with begun(env) as command:
         await command.logged("migration begins")
-        ended = await operate(site, "sweep", "--delete", "--min-age", "0")
+        ended = await operate(env, "sweep", "--delete", "--min-age", "0")
         assert ended.code == 4, ended.output
-        elsewhere = {**site, "ROGO_DATA_DIR": str(other_dir)}
+        elsewhere = {**env, "ROGO_DATA_DIR": str(other_dir)}
         ended = await operate(elsewhere, "sweep", "--delete", "--min-age", "0")
         assert ended.code == 4, ended.output
     assert orphan in await desk.blobs()
@@ -137,14 +142,14 @@ async def test_it_does_not_run_beside_a_migration(
 
 @pytest.mark.parametrize("other_role", [False, True])
 async def test_it_waits_until_no_session_of_a_run_is_left(
-    desk: Desk, site: dict[str, str], orphan: str, target_db: str, *, other_role: bool
+    desk: Desk, env: dict[str, str], orphan: str, target_db: str, *, other_role: bool
 ) -> None:
     """Whoever the run's role is: of another one's session the server tells little."""
     stalled = await asyncpg.connect(
-        target_db if other_role else site["DATABASE_URL"],
+        target_db if other_role else env["DATABASE_URL"],
         server_settings={"application_name": "rogo_async"},
     )
-    async with begun(site, "sweep", "--delete", "--min-age", "0") as command:
+    async with begun(env, "sweep", "--delete", "--min-age", "0") as command:
         await command.logged("waiting for the sessions of a run to end")
         await asyncio.sleep(1.5)
         assert orphan in await desk.blobs()
@@ -155,12 +160,12 @@ async def test_it_waits_until_no_session_of_a_run_is_left(
 
 @pytest.mark.parametrize("how", ["lease", "snapshot"])
 async def test_a_blob_that_the_store_keeps_is_left_and_told(
-    desk: Desk, site: dict[str, str], orphan: str, how: str
+    desk: Desk, env: dict[str, str], orphan: str, how: str
 ) -> None:
     async with desk.container() as container:
         blob = container.get_blob_client(orphan)
         await (blob.acquire_lease() if how == "lease" else blob.create_snapshot())
-    ended = await operate(site, "sweep", "--delete", "--min-age", "0")
+    ended = await operate(env, "sweep", "--delete", "--min-age", "0")
     assert ended.code == 1, ended.output
     assert "1 have changed meanwhile or are kept" in ended.stdout
     assert ended.events("outage began") == []
@@ -168,35 +173,39 @@ async def test_a_blob_that_the_store_keeps_is_left_and_told(
 
 
 async def test_a_container_of_several_pages(
-    desk: Desk, site: dict[str, str], stack: Stack, place: Place, monkeypatch: pytest.MonkeyPatch
+    desk: Desk,
+    env: dict[str, str],
+    stack: Stack,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from rogo_async.common.call_stats import Measurements
+    from rogo_async.common.call_stats import CallStats
     from rogo_async.common.errors import Dependency
-    from rogo_async.common.retry import Gate
+    from rogo_async.common.retry import CircuitBreaker
     from rogo_async.common.settings import load_settings
-    from rogo_async.common.shutdown import Control
+    from rogo_async.common.shutdown import StopSignal
     from rogo_async.destination.blobs import inventory as module
     from rogo_async.destination.blobs.account import Account
     from rogo_async.destination.blobs.inventory import Inventory
 
     monkeypatch.setattr(module, "_PAGE", 2)
-    for name, value in site.items():
+    for name, value in env.items():
         monkeypatch.setenv(name, value)
     account = Account(load_settings())
-    gate = Gate(Dependency.STORE, Control(), Measurements(), 5.0)
-    inventory = Inventory(account, None, gate)  # type: ignore[arg-type]
+    breaker = CircuitBreaker(Dependency.STORE, StopSignal(), CallStats(), 5.0)
+    inventory = Inventory(account, None, breaker)  # type: ignore[arg-type]
     try:
         pages = [page async for page in inventory.pages("LTI_Uploads/rogo_")]
         assert [len(page) for page in pages] == [2, 2, 1]
         assert {blob.name for page in pages for blob in page} == set(await desk.blobs())
         assert abs((await inventory.now() - datetime.now(UTC)).total_seconds()) < 60
     finally:
-        await gate.aclose()
+        await breaker.aclose()
         await account.aclose()
 
 
 @pytest.mark.parametrize("age", ["24", "1y", "-1h", "", "h"])
-async def test_an_age_without_a_unit_is_refused(site: dict[str, str], age: str) -> None:
-    ended = await operate(site, "sweep", f"--min-age={age}")
+async def test_an_age_without_a_unit_is_refused(env: dict[str, str], age: str) -> None:
+    ended = await operate(env, "sweep", f"--min-age={age}")
     assert ended.code == 2
     assert "24h" in ended.output

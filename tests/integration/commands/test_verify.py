@@ -7,7 +7,7 @@ from hashlib import md5 as md5_of
 import pytest
 from azure.storage.blob import ContentSettings
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import Ended, begun, operate, table
 from tests.support.tcp_proxy import TcpProxy
@@ -18,18 +18,18 @@ Spoil = Callable[[Desk], Awaitable[None]]
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place, site: dict[str, str]) -> Desk:
+async def desk(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Desk:
     """Migrated submissions, the last of them with malpractice."""
-    made = Desk(stack, place)
+    made = Desk(stack, workspace)
     submissions = [made.sound(attempt) for attempt in range(1, COUNT + 1)]
     submissions[-1].report["Grade"] = "Malpractice Severe"
     await made.lay_out(submissions)
-    assert (await operate(site)).code == 0
+    assert (await operate(env)).code == 0
     return made
 
 
-async def verified(site: dict[str, str], *options: str, **settings: str) -> Ended:
-    return await operate(site, "verify", *options, **settings)
+async def verified(env: dict[str, str], *options: str, **settings: str) -> Ended:
+    return await operate(env, "verify", *options, **settings)
 
 
 def found(desk: Desk) -> dict[str, set[str]]:
@@ -42,9 +42,9 @@ def found(desk: Desk) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("options", [(), ("--quick",), ("--sample", "100")])
 async def test_what_was_migrated_is_right(
-    desk: Desk, site: dict[str, str], options: tuple[str, ...]
+    desk: Desk, env: dict[str, str], options: tuple[str, ...]
 ) -> None:
-    ended = await verified(site, *options)
+    ended = await verified(env, *options)
     assert ended.code == 0, ended.output
     assert f"{COUNT} submissions" in ended.stdout
     assert "0 wrong, 0 unverifiable, 0 of another tool" in ended.stdout
@@ -52,8 +52,8 @@ async def test_what_was_migrated_is_right(
     assert (desk.data_dir / FAILURES).stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_sample_is_of_the_size_asked_for(desk: Desk, site: dict[str, str]) -> None:
-    assert "2 submissions sampled and right" in (await verified(site, "--sample", "2")).stdout
+async def test_a_sample_is_of_the_size_asked_for(desk: Desk, env: dict[str, str]) -> None:
+    assert "2 submissions sampled and right" in (await verified(env, "--sample", "2")).stdout
 
 
 def statement(sql: str) -> Spoil:
@@ -135,48 +135,46 @@ CONSEQUENCES = {
 
 
 @pytest.mark.parametrize("verdict", SPOILT)
-async def test_it_finds(desk: Desk, site: dict[str, str], verdict: str) -> None:
+async def test_it_finds(desk: Desk, env: dict[str, str], verdict: str) -> None:
     if verdict == "submission_missing":
         await statement("DELETE FROM malpractice_enforcements")(desk)
     await SPOILT[verdict](desk)
-    ended = await verified(site)
+    ended = await verified(env)
     assert ended.code == 1, ended.output
     assert found(desk) == {"6": {verdict} | CONSEQUENCES.get(verdict, set())}
     assert f"{verdict}: 1" in ended.stdout
     assert "1 wrong, 0 unverifiable" in ended.stdout
 
 
-async def test_quick_does_not_read_the_bytes(desk: Desk, site: dict[str, str]) -> None:
+async def test_quick_does_not_read_the_bytes(desk: Desk, env: dict[str, str]) -> None:
     await SPOILT["blob_md5_wrong"](desk)
-    ended = await verified(site, "--quick")
+    ended = await verified(env, "--quick")
     assert ended.code == 0, ended.output
     assert "(0.0 MB read)" in ended.stdout
 
 
-async def test_another_tools_submissions_are_counted_apart(
-    desk: Desk, site: dict[str, str]
-) -> None:
+async def test_another_tools_submissions_are_counted_apart(desk: Desk, env: dict[str, str]) -> None:
     await statement("INSERT INTO assignment_submissions (lti_launch_id) VALUES ('rogo_9_a')")(desk)
-    ended = await verified(site)
+    ended = await verified(env)
     assert ended.code == 0, ended.output
     assert "1 of another tool" in ended.stdout
 
 
-async def test_another_container_cannot_be_verified(desk: Desk, site: dict[str, str]) -> None:
+async def test_another_container_cannot_be_verified(desk: Desk, env: dict[str, str]) -> None:
     await statement(
         "UPDATE submission_files SET azure_container_name = 'x' WHERE submission_id='{submission}'"
     )(desk)
-    assert (await verified(site)).code == 0
+    assert (await verified(env)).code == 0
     assert found(desk) == {"6": {"unverifiable"}}
 
 
 async def test_a_store_that_goes_away_is_waited_for(
-    desk: Desk, site: dict[str, str], stack: Stack
+    desk: Desk, env: dict[str, str], stack: Stack
 ) -> None:
     async with TcpProxy("127.0.0.1", stack.azurite.port) as proxy:
         proxy.delay_s = 0.2
         name = "AZURE_STORAGE_CONNECTION_STRING"
-        there = {**site, name: site[name].replace(str(stack.azurite.port), str(proxy.port))}
+        there = {**env, name: env[name].replace(str(stack.azurite.port), str(proxy.port))}
         async with begun(there, "verify", ROGO_CONCURRENCY="1") as command:
             while proxy.open < 2:
                 assert command.process.returncode is None

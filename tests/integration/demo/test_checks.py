@@ -14,7 +14,7 @@ from azure.storage.blob.aio import ContainerClient
 
 from rogo_async.demo.checks.check_files import FAILED, INPUT, MIGRATED, SUMMARY
 from rogo_async.demo.dataset.load import generate_for, load
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
 from tests.support.expected_run import ROWS, PerfectRun, Site
 
@@ -39,10 +39,10 @@ MODES = "files with personal data are for their owner alone"
 
 
 @pytest.fixture
-async def loaded(stack: Stack, place: Place) -> Site:
-    dataset = generate_for(stack, place, ROWS, seed=7)
-    await load(dataset, stack, place)
-    return Site(dataset, stack, place)
+async def loaded(stack: Stack, workspace: Workspace) -> Site:
+    dataset = generate_for(stack, workspace, ROWS, seed=7)
+    await load(dataset, stack, workspace)
+    return Site(dataset, stack, workspace)
 
 
 @pytest.fixture(scope="module")
@@ -50,29 +50,31 @@ async def finished_once(
     stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
     """A finished run that no test may touch; it is copied, which is faster than made anew."""
-    place = await stack.new_place(uuid.uuid4().hex[:12], tmp_path_factory.mktemp("finished"))
-    site = Site(generate_for(stack, place, ROWS, seed=7), stack, place)
-    await load(site.dataset, stack, place)
-    await PerfectRun(site.dataset, stack, place).write()
-    yield site
-    await stack.remove_place(place)
+    workspace = await stack.new_workspace(
+        uuid.uuid4().hex[:12], tmp_path_factory.mktemp("finished")
+    )
+    env = Site(generate_for(stack, workspace, ROWS, seed=7), stack, workspace)
+    await load(env.dataset, stack, workspace)
+    await PerfectRun(env.dataset, stack, workspace).write()
+    yield env
+    await stack.remove_workspace(workspace)
 
 
 @pytest.fixture
 async def finished(finished_once: Site, tmp_path: Path) -> AsyncIterator[Site]:
     """A finished run whose target and data directory are this test's own; not so its blobs."""
-    stack, place = finished_once.stack, finished_once.place
-    copy = replace(place, target=f"{place.target}_copy", data_dir=tmp_path / "data")
-    await stack.postgres.create_database(copy.target, place.target)
-    shutil.copytree(place.data_dir, copy.data_dir)
-    yield replace(finished_once, place=copy)
+    stack, workspace = finished_once.stack, finished_once.workspace
+    copy = replace(workspace, target=f"{workspace.target}_copy", data_dir=tmp_path / "data")
+    await stack.postgres.create_database(copy.target, workspace.target)
+    shutil.copytree(workspace.data_dir, copy.data_dir)
+    yield replace(finished_once, workspace=copy)
     await stack.postgres.drop_database(copy.target)
 
 
 @pytest.fixture
 async def finished_alone(loaded: Site) -> Site:
     """A finished run all of which is this test's own."""
-    await PerfectRun(loaded.dataset, loaded.stack, loaded.place).write()
+    await PerfectRun(loaded.dataset, loaded.stack, loaded.workspace).write()
     return loaded
 
 
@@ -322,12 +324,12 @@ def gone(path: Path) -> None:
 async def test_what_is_wrong_in_the_data_directory_is_seen(
     finished: Site, name: str, tamper: Callable[[Path], None], red: set[str]
 ) -> None:
-    tamper(finished.place.data_dir / name)
+    tamper(finished.workspace.data_dir / name)
     assert await finished.red() == red
 
 
 async def test_another_code_than_the_expected_one_is_seen(finished: Site) -> None:
-    path = finished.place.data_dir / FAILED
+    path = finished.workspace.data_dir / FAILED
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     rows[-1][-1] = "target_conflict: something else"

@@ -9,21 +9,21 @@ from yarl import URL
 
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.blob_container import Container
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
 from tests.support.expected_run import ROWS, Site
 
 
 @pytest.fixture
-async def loaded(stack: Stack, place: Place) -> Site:
-    dataset = generate_for(stack, place, ROWS, seed=7)
-    await load(dataset, stack, place)
-    return Site(dataset, stack, place)
+async def loaded(stack: Stack, workspace: Workspace) -> Site:
+    dataset = generate_for(stack, workspace, ROWS, seed=7)
+    await load(dataset, stack, workspace)
+    return Site(dataset, stack, workspace)
 
 
 async def test_the_servers_hold_the_data_set(loaded: Site) -> None:
-    stack, place, dataset = loaded.stack, loaded.place, loaded.dataset
-    connection = await asyncpg.connect(stack.postgres.dsn(place.warehouse))
+    stack, workspace, dataset = loaded.stack, loaded.workspace, loaded.dataset
+    connection = await asyncpg.connect(stack.postgres.dsn(workspace.warehouse))
     try:
         reports = await connection.fetchval('SELECT count(*) FROM "dbo"."Rogo_AssessmentReport"')
         scores = await connection.fetchval(
@@ -34,7 +34,7 @@ async def test_the_servers_hold_the_data_set(loaded: Site) -> None:
     assert reports == len(list(dataset.reports())) > ROWS // 2
     assert scores == len(list(dataset.scores())) > ROWS // 2
     async with aiohttp.ClientSession() as session:
-        listing = await Container(stack.azurite, place.source_container, session).listing()
+        listing = await Container(stack.azurite, workspace.source_container, session).listing()
     blobs = list(dataset.blobs())
     assert len(listing) == len(blobs) > ROWS // 2
     assert sum(blob.size_bytes for blob in listing.values()) == sum(b.size_bytes for b in blobs)
@@ -42,7 +42,7 @@ async def test_the_servers_hold_the_data_set(loaded: Site) -> None:
 
 async def test_every_file_is_where_its_row_says(loaded: Site) -> None:
     """Names with commas, spaces, signs and Unicode included; nobody comes in without a SAS."""
-    sas = loaded.stack.source_sas(loaded.place)
+    sas = loaded.stack.source_sas(loaded.workspace)
     seen = Counter[int]()
     async with aiohttp.ClientSession() as session:
         for case in loaded.dataset.cases:
@@ -60,20 +60,20 @@ async def test_every_file_is_where_its_row_says(loaded: Site) -> None:
     assert seen.total() > ROWS // 2
 
 
-async def test_refusals_are_the_scripted_ones(stack: Stack, place: Place) -> None:
-    dataset = generate_for(stack, place, 2_000, seed=7)
+async def test_refusals_are_the_scripted_ones(stack: Stack, workspace: Workspace) -> None:
+    dataset = generate_for(stack, workspace, 2_000, seed=7)
     scripted = Counter(route.status for route in dataset.routes)
     assert scripted[401] + scripted[403] <= 4
     assert {200, 302, 401, 403, 404, 410} <= set(scripted)
 
 
 async def test_a_stated_md5_is_wrong_where_a_row_must_fail_for_it(
-    stack: Stack, place: Place
+    stack: Stack, workspace: Workspace
 ) -> None:
-    dataset = generate_for(stack, place, 150, seed=7)
-    await load(dataset, stack, place)
+    dataset = generate_for(stack, workspace, 150, seed=7)
+    await load(dataset, stack, workspace)
     async with aiohttp.ClientSession() as session:
-        listing = await Container(stack.azurite, place.source_container, session).listing()
+        listing = await Container(stack.azurite, workspace.source_container, session).listing()
     stated = {blob.md5 for blob in listing.values()}
     wrong = [blob for blob in dataset.blobs() if blob.md5_is_wrong]
     assert len(wrong) == sum(blob.md5 == b"not this digest!" for blob in listing.values()) > 0

@@ -15,7 +15,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from rogo_async.demo.servers.ports import is_free, reserve_port
 from rogo_async.demo.servers.process import DevstackError
 from rogo_async.demo.servers.scripted_source import Answer, ScriptedSource
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 
 CONTRACT = {
     "lti_launch_sessions": """launch_id consumer_key! user_id user_email user_name course_name
@@ -80,8 +80,8 @@ async def fetch(dsn: str, query: str, *arguments: object) -> list[asyncpg.Record
         await connection.close()
 
 
-async def test_a_wrong_password_fails(stack: Stack, site: dict[str, str]) -> None:
-    dsn = site["DATABASE_URL"]
+async def test_a_wrong_password_fails(stack: Stack, env: dict[str, str]) -> None:
+    dsn = env["DATABASE_URL"]
     await fetch(dsn, "SELECT 1")
     password = dsn.split(":")[2].split("@")[0]
     with pytest.raises(asyncpg.InvalidPasswordError):
@@ -142,8 +142,8 @@ async def test_the_target_fills_in_what_the_contract_says(target_db: str) -> Non
     assert file[0]["turnitin_status"] == "pending"
 
 
-async def test_the_writer_may_do_what_a_migration_needs_and_no_more(site: dict[str, str]) -> None:
-    dsn = site["DATABASE_URL"]
+async def test_the_writer_may_do_what_a_migration_needs_and_no_more(env: dict[str, str]) -> None:
+    dsn = env["DATABASE_URL"]
     await fetch(
         dsn, "INSERT INTO lti_launch_sessions (consumer_key, expires_at) VALUES ('k', now())"
     )
@@ -159,17 +159,17 @@ async def test_the_writer_may_do_what_a_migration_needs_and_no_more(site: dict[s
             await fetch(dsn, forbidden)
 
 
-async def test_places_are_isolated(stack: Stack, place: Place, tmp_path: Path) -> None:
-    other = await stack.new_place("other", tmp_path)
-    await fetch(stack.postgres.dsn(place.target), "INSERT INTO users (role) VALUES ('admin')")
-    for target in (other.target, stack.place.target):
+async def test_places_are_isolated(stack: Stack, workspace: Workspace, tmp_path: Path) -> None:
+    other = await stack.new_workspace("other", tmp_path)
+    await fetch(stack.postgres.dsn(workspace.target), "INSERT INTO users (role) VALUES ('admin')")
+    for target in (other.target, stack.workspace.target):
         assert await fetch(stack.postgres.dsn(target), "SELECT * FROM users") == []
-    await stack.remove_place(other)
+    await stack.remove_workspace(other)
     with pytest.raises(asyncpg.InvalidCatalogNameError):
         await fetch(stack.postgres.dsn(other.target), "SELECT 1")
 
 
-async def test_the_warehouse_is_read_through_odbc(site: dict[str, str], warehouse_db: str) -> None:
+async def test_the_warehouse_is_read_through_odbc(env: dict[str, str], warehouse_db: str) -> None:
     notes = "naïve 😀 " * 20_000
     await fetch(
         warehouse_db,
@@ -177,7 +177,7 @@ async def test_the_warehouse_is_read_through_odbc(site: dict[str, str], warehous
         "\"DateInserted\") VALUES (7, 0.5, $1, '2024-03-31 01:30:00.123456')",
         notes,
     )
-    connection = await aioodbc.connect(dsn=site["DATA_WAREHOUSE_CONNECTION_STRING"])
+    connection = await aioodbc.connect(dsn=env["DATA_WAREHOUSE_CONNECTION_STRING"])
     try:
         cursor = await connection.cursor()
         await cursor.execute(
@@ -197,18 +197,20 @@ async def test_the_warehouse_is_read_through_odbc(site: dict[str, str], warehous
 
 
 async def test_the_source_container_opens_to_its_sas_and_to_nothing_else(
-    stack: Stack, place: Place, tmp_path: Path
+    stack: Stack, workspace: Workspace, tmp_path: Path
 ) -> None:
     async with BlobServiceClient.from_connection_string(stack.azurite.connection_string) as store:
-        await store.get_blob_client(place.source_container, "a b,c.txt").upload_blob(b"hello")
-    url = f"{stack.source_url(place)}/a%20b%2Cc.txt"
+        await store.get_blob_client(workspace.source_container, "a b,c.txt").upload_blob(b"hello")
+    url = f"{stack.source_url(workspace)}/a%20b%2Cc.txt"
     async with aiohttp.ClientSession() as session:
-        async with session.get(f"{url}?{stack.source_sas(place)}") as response:
+        async with session.get(f"{url}?{stack.source_sas(workspace)}") as response:
             assert (response.status, await response.read()) == (200, b"hello")
         async with session.get(url) as response:
             assert response.status in {401, 403, 404}
         async with session.put(
-            f"{url}?{stack.source_sas(place)}", data=b"", headers={"x-ms-blob-type": "BlockBlob"}
+            f"{url}?{stack.source_sas(workspace)}",
+            data=b"",
+            headers={"x-ms-blob-type": "BlockBlob"},
         ) as response:
             assert response.status == 403
     wrong = stack.azurite.connection_string.replace(stack.azurite.account_key, "c2VjcmV0")

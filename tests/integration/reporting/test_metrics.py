@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import begun, operate, summary
 
@@ -38,9 +38,9 @@ def parsed(text: str) -> Samples:
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
     """Submissions of which three fail, each taking a while."""
-    made = Desk(stack, place)
+    made = Desk(stack, workspace)
     submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         made.served(f"{each.attempt}.txt", b"text", delay_s=0.2)
@@ -52,11 +52,11 @@ async def desk(stack: Stack, place: Place) -> Desk:
 
 
 async def test_the_file_says_in_the_end_what_the_summary_says(
-    desk: Desk, site: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    desk: Desk, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
     ended = await operate(
-        site, ROGO_METRICS_FILE=str(file), ROGO_CONCURRENCY="4", ROGO_PROGRESS_INTERVAL="0.2"
+        env, ROGO_METRICS_FILE=str(file), ROGO_CONCURRENCY="4", ROGO_PROGRESS_INTERVAL="0.2"
     )
     assert ended.code == 1, ended.output
     text = file.read_text()
@@ -97,12 +97,12 @@ async def test_the_file_says_in_the_end_what_the_summary_says(
 
 
 async def test_the_file_grows_while_the_run_lasts_and_is_always_whole(
-    desk: Desk, site: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    desk: Desk, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
     seen: list[float] = []
     async with begun(
-        site,
+        env,
         ROGO_METRICS_FILE=str(file),
         ROGO_CONCURRENCY="2",
         ROGO_PROGRESS_INTERVAL="0.1",
@@ -140,10 +140,10 @@ def free_port() -> int:
         return port
 
 
-async def test_the_port_is_scraped_during_a_run(desk: Desk, site: dict[str, str]) -> None:
+async def test_the_port_is_scraped_during_a_run(desk: Desk, env: dict[str, str]) -> None:
     port = free_port()
     async with begun(
-        site, ROGO_METRICS_PORT=str(port), ROGO_CONCURRENCY="3", ROGO_WRITE_INTERVAL="0.1"
+        env, ROGO_METRICS_PORT=str(port), ROGO_CONCURRENCY="3", ROGO_WRITE_INTERVAL="0.1"
     ) as command:
         await command.logged("migration begins")
         in_flight, migrated = set(), set()
@@ -177,24 +177,24 @@ async def listens_on_loopback_alone(port: int) -> None:
 
 
 async def test_a_port_that_is_taken_costs_the_scrapes_and_not_the_run(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ended = await operate(site, ROGO_METRICS_PORT=str(taken.getsockname()[1]))
+        ended = await operate(env, ROGO_METRICS_PORT=str(taken.getsockname()[1]))
     assert ended.code == 1, ended.output
     (told,) = ended.events("the metrics port cannot be opened; the run goes on without")
     assert told["reason"] == "Address already in use"
 
 
 async def test_a_failed_start_is_told_and_the_last_success_is_kept(
-    desk: Desk, site: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    desk: Desk, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
-    assert (await operate(site)).code == 1
+    assert (await operate(env)).code == 1
     finished = summary(desk.data_dir)["finished_at"]
-    broken = await operate(site, ROGO_METRICS_FILE=str(file), ROGO_CONTAINER="there-is-none")
+    broken = await operate(env, ROGO_METRICS_FILE=str(file), ROGO_CONTAINER="there-is-none")
     assert broken.code == 2, broken.output
     found = parsed(file.read_text())
     assert found[key("run_exit_code")] == 2
@@ -209,25 +209,25 @@ def seconds(moment: str) -> float:
 
 
 async def test_a_run_that_is_locked_out_leaves_the_others_figures_alone(
-    desk: Desk, site: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    desk: Desk, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
     elsewhere = tmp_path_factory.mktemp("other")
     for name in ("submission_files.csv", "attempt_number_mapping.csv"):
         (elsewhere / name).write_bytes((desk.data_dir / name).read_bytes())
-    async with begun(site, ROGO_METRICS_FILE=str(file), ROGO_CONCURRENCY="1") as command:
+    async with begun(env, ROGO_METRICS_FILE=str(file), ROGO_CONCURRENCY="1") as command:
         await command.logged("migration begins")
-        rival = await operate(site, ROGO_METRICS_FILE=str(file), ROGO_DATA_DIR=str(elsewhere))
+        rival = await operate(env, ROGO_METRICS_FILE=str(file), ROGO_DATA_DIR=str(elsewhere))
         assert rival.code == 4, rival.output
         assert key("run_exit_code") not in parsed(file.read_text())
 
 
-async def test_wrong_settings_are_found_at_start(site: dict[str, str]) -> None:
-    named = await operate(site, ROGO_METRICS_FILE="rogo.txt", ROGO_METRICS_PORT="70000")
+async def test_wrong_settings_are_found_at_start(env: dict[str, str]) -> None:
+    named = await operate(env, ROGO_METRICS_FILE="rogo.txt", ROGO_METRICS_PORT="70000")
     assert named.code == 2
     assert named.said[0].startswith("rogo_async: ROGO_METRICS_FILE: must end with .prom")
     assert named.said[1].startswith("rogo_async: ROGO_METRICS_PORT: ")
-    placed = await operate(site, ROGO_METRICS_FILE="no/such/rogo.prom")
+    placed = await operate(env, ROGO_METRICS_FILE="no/such/rogo.prom")
     assert placed.code == 2
     assert placed.said == [
         "rogo_async: ROGO_METRICS_FILE: no/such/rogo.prom cannot be written: see its directory"
@@ -235,14 +235,14 @@ async def test_wrong_settings_are_found_at_start(site: dict[str, str]) -> None:
 
 
 async def test_without_the_library_the_setting_is_refused_with_its_remedy(
-    site: dict[str, str],
+    env: dict[str, str],
 ) -> None:
     code = "import sys; sys.modules['prometheus_client'] = None; import rogo_async.__main__"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         code,
-        env={"PATH": os.environ["PATH"], **site, "ROGO_METRICS_PORT": str(free_port())},
+        env={"PATH": os.environ["PATH"], **env, "ROGO_METRICS_PORT": str(free_port())},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from rogo_async.demo.servers.scripted_source import Answer
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.browser import Page, browser
 from tests.support.builders import Desk
 from tests.support.cli import Ended, operate, summary
@@ -36,8 +36,8 @@ class Finished:
 @pytest.fixture(scope="module")
 async def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Finished]:
     """A run with a report: an outage, failures of three codes, a row that is skipped."""
-    place = await stack.new_place("report", tmp_path_factory.mktemp("data"))
-    desk = Desk(stack, place)
+    workspace = await stack.new_workspace("report", tmp_path_factory.mktemp("data"))
+    desk = Desk(stack, workspace)
     submissions = [desk.sound(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         desk.served(f"{each.attempt}.txt", b"text %d" % each.attempt, delay_s=0.15)
@@ -50,12 +50,12 @@ async def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
     submissions[5].cells["Learner Azure Blob URLs"] = desk.served("missing", status=404)
     await desk.lay_out(submissions)
     desk.write_lines(each.line() for each in [submissions[0], *submissions])
-    site = stack.environment_of(place)
+    env = stack.environment_of(workspace)
     ended = await operate(
-        site, "run", "--report", ROGO_CONCURRENCY="4", ROGO_PROGRESS_INTERVAL="0.2"
+        env, "run", "--report", ROGO_CONCURRENCY="4", ROGO_PROGRESS_INTERVAL="0.2"
     )
-    yield Finished(ended, place.data_dir)
-    await stack.remove_place(place)
+    yield Finished(ended, workspace.data_dir)
+    await stack.remove_workspace(workspace)
 
 
 @pytest.fixture
@@ -209,12 +209,12 @@ async def test_a_report_can_be_made_later_without_any_server(run: Finished, tmp_
 
 
 async def test_a_run_writes_no_report_unasked(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await desk.lay_out([desk.sound(1)])
-    runs = place.data_dir / "runs"
-    assert (await operate(site)).code == 0
+    runs = workspace.data_dir / "runs"
+    assert (await operate(env)).code == 0
     assert not list(runs.glob("*.html"))
-    assert (await operate(site, ROGO_REPORT="true")).code == 0
-    assert [path.stem for path in runs.glob("*.html")] == [summary(place.data_dir)["run_id"]]
+    assert (await operate(env, ROGO_REPORT="true")).code == 0
+    assert [path.stem for path in runs.glob("*.html")] == [summary(workspace.data_dir)["run_id"]]

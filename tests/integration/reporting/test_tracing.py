@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.pipeline.tracing import open_tracer
 from tests.support.builders import Desk
 from tests.support.cli import operate, summary
@@ -21,9 +21,9 @@ CANARY = "Canary"
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
     """Submissions of which the first has no file."""
-    made = Desk(stack, place)
+    made = Desk(stack, workspace)
     submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         made.served(f"{each.attempt}.txt", b"text", delay_s=0.1)
@@ -72,10 +72,10 @@ def attributes(span: Any) -> dict[str, Any]:
 
 
 async def test_a_collector_is_sent_a_span_of_each_submission_and_its_stages(
-    desk: Desk, site: dict[str, str], collector: Collector
+    desk: Desk, env: dict[str, str], collector: Collector
 ) -> None:
     ended = await operate(
-        site,
+        env,
         OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.port}",
         OTEL_SERVICE_NAME="nightly",
     )
@@ -114,10 +114,10 @@ async def test_a_collector_is_sent_a_span_of_each_submission_and_its_stages(
         (files,) = (span for span in family if span.name == "files")
         assert files.end_time_unix_nano - files.start_time_unix_nano >= 100_000_000
         assert abs(files.end_time_unix_nano / 1e9 - time.time()) < 600
-    nobody_is_named(collector, site)
+    nobody_is_named(collector, env)
 
 
-def nobody_is_named(collector: Collector, site: dict[str, str]) -> None:
+def nobody_is_named(collector: Collector, env: dict[str, str]) -> None:
     """The attempt is the only identifier."""
     assert collector.resources[0]["service.name"] == "nightly"
     assert {key.partition(".")[0] for key in collector.resources[0]} == {"service", "telemetry"}
@@ -127,13 +127,13 @@ def nobody_is_named(collector: Collector, site: dict[str, str]) -> None:
         "rogo.code",
         "rogo.calls",
     }
-    for secret in (CANARY, "college.example", site["AZURE_STORAGE_CONNECTION_STRING"][-30:]):
+    for secret in (CANARY, "college.example", env["AZURE_STORAGE_CONNECTION_STRING"][-30:]):
         assert secret.encode() not in collector.raw
     assert not [event for span in collector.spans for event in span.events]
 
 
-async def test_spans_can_be_printed(desk: Desk, site: dict[str, str]) -> None:
-    ended = await operate(site, OTEL_TRACES_EXPORTER="console")
+async def test_spans_can_be_printed(desk: Desk, env: dict[str, str]) -> None:
+    ended = await operate(env, OTEL_TRACES_EXPORTER="console")
     assert ended.code == 1, ended.output
     *lines, last = ended.stdout.splitlines()
     assert last.startswith("rogo_async: 7 migrated, 1 failed")
@@ -157,7 +157,7 @@ def test_nothing_is_made_unasked(environment: dict[str, str]) -> None:
 
 
 async def test_a_collector_that_is_away_costs_the_spans_and_not_the_run(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     """It listens and never answers."""
 
@@ -168,7 +168,7 @@ async def test_a_collector_that_is_away_costs_the_spans_and_not_the_run(
 
     server = await asyncio.start_server(hold, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    ended = await operate(site, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+    ended = await operate(env, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
     server.close()
     await server.wait_closed()
     assert ended.code == 1, ended.output

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import asyncpg
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import begun, operate
 from tests.support.rollback_fixtures import migrate, picture
@@ -20,20 +20,20 @@ ATTEMPTS = (1, 2, 3)
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     await made.lay_out([made.sound(attempt) for attempt in (*ATTEMPTS, 4)])
     return made
 
 
 async def answered(
-    site: Mapping[str, str], answer: str | signal.Signals, *args: str
+    env: Mapping[str, str], answer: str | signal.Signals, *args: str
 ) -> tuple[int, str]:
     """Run it on a terminal and answer when it asks: its exit code and what it shows."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "rogo_async", "rollback", *args,
-        env={"PATH": os.environ["PATH"], **site}, cwd=site["ROGO_DATA_DIR"],
+        env={"PATH": os.environ["PATH"], **env}, cwd=env["ROGO_DATA_DIR"],
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
@@ -68,21 +68,21 @@ async def answered(
 
 
 async def test_it_asks_what_to_delete_and_takes_no_for_an_answer(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    run = await migrate(site, *ATTEMPTS)
+    run = await migrate(env, *ATTEMPTS)
     before = await picture(desk)
-    code, shown = await answered(site, "n", "--run", run)
+    code, shown = await answered(env, "n", "--run", run)
     question = f"Delete 3 submissions with 3 files and 0 malpractice rules, all of run {run}? [y/N]"
     assert question in shown
     assert "nothing was rolled back" in shown
     assert code == 1, shown
-    code, shown = await answered(site, signal.SIGINT, "--attempt", "1", "--attempt", "2")
+    code, shown = await answered(env, signal.SIGINT, "--attempt", "1", "--attempt", "2")
     assert "all of attempt 1, 2?" in shown
     assert code == 130, shown
     assert await picture(desk) == before
     assert not [*(desk.data_dir / "runs").glob("*.rollback.csv")]
-    code, shown = await answered(site, "Yes", "--run", run)
+    code, shown = await answered(env, "Yes", "--run", run)
     assert code == 0, shown
     assert await desk.nothing_written()
 
@@ -97,9 +97,9 @@ REFUSED = [
 ]
 
 
-async def test_what_cannot_be_meant_is_refused(desk: Desk, site: dict[str, str]) -> None:
+async def test_what_cannot_be_meant_is_refused(desk: Desk, env: dict[str, str]) -> None:
     for args, said in REFUSED:
-        ended = await operate(site, "rollback", *args)
+        ended = await operate(env, "rollback", *args)
         assert ended.code == 2, ended.output
         assert said in ended.output
         assert ended.stdout == ""
@@ -107,39 +107,39 @@ async def test_what_cannot_be_meant_is_refused(desk: Desk, site: dict[str, str])
 
 
 async def test_a_run_that_is_known_and_has_left_nothing_is_done(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     runs = desk.data_dir / "runs"
     runs.mkdir()
     (runs / f"{RUN}.json").write_text("{}")
-    ended = await operate(site, "rollback", "--run", RUN, "--yes")
+    ended = await operate(env, "rollback", "--run", RUN, "--yes")
     assert ended.code == 0, ended.output
     assert f"there is nothing of run {RUN} to roll back" in ended.stdout
 
 
-async def test_it_does_not_work_beside_a_migration(desk: Desk, site: dict[str, str]) -> None:
-    run = await migrate(site, *ATTEMPTS)
+async def test_it_does_not_work_beside_a_migration(desk: Desk, env: dict[str, str]) -> None:
+    run = await migrate(env, *ATTEMPTS)
     before = await picture(desk)
     desk.served("4.txt", b"slow", delay_s=20.0)
     other_dir = desk.data_dir / "other"
     other_dir.mkdir()
-    elsewhere = {**site, "ROGO_DATA_DIR": str(other_dir)}
-    async with begun(site) as command:
+    elsewhere = {**env, "ROGO_DATA_DIR": str(other_dir)}
+    async with begun(env) as command:
         await command.logged("migration begins")
-        for there in (site, elsewhere):
+        for there in (env, elsewhere):
             ended = await operate(there, "rollback", "--run", run, "--yes")
             assert ended.code == 4, ended.output
             assert "another run" in ended.output
     assert await picture(desk) == before
 
 
-async def test_it_waits_until_no_session_of_a_run_is_left(desk: Desk, site: dict[str, str]) -> None:
-    run = await migrate(site, *ATTEMPTS)
+async def test_it_waits_until_no_session_of_a_run_is_left(desk: Desk, env: dict[str, str]) -> None:
+    run = await migrate(env, *ATTEMPTS)
     before = await picture(desk)
     stalled = await asyncpg.connect(
-        site["DATABASE_URL"], server_settings={"application_name": "rogo_async"}
+        env["DATABASE_URL"], server_settings={"application_name": "rogo_async"}
     )
-    async with begun(site, "rollback", "--run", run, "--yes") as command:
+    async with begun(env, "rollback", "--run", run, "--yes") as command:
         await command.logged("waiting for the sessions of a run to end")
         await asyncio.sleep(1.2)
         assert await picture(desk) == before

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import begun
 from tests.support.rollback_fixtures import malpractice, migrate, picture, roll_back
@@ -25,14 +25,14 @@ class Ground:
     """
 
     desk: Desk
-    site: dict[str, str]
+    env: dict[str, str]
     target: TcpProxy
     store: TcpProxy
 
 
 @pytest.fixture
-async def ground(stack: Stack, place: Place, site: dict[str, str]) -> AsyncIterator[Ground]:
-    made = Desk(stack, place)
+async def ground(stack: Stack, workspace: Workspace, env: dict[str, str]) -> AsyncIterator[Ground]:
+    made = Desk(stack, workspace)
     await made.lay_out(
         malpractice(made, n, 1 + n % 3, learner=n // 4) if n % 2 else made.sound(n)
         for n in range(1, ROWS + 1)
@@ -42,9 +42,9 @@ async def ground(stack: Stack, place: Place, site: dict[str, str]) -> AsyncItera
         TcpProxy("127.0.0.1", stack.azurite.port) as store,
     ):
         there = {
-            **site,
-            STORE: site[STORE].replace(f":{stack.azurite.port}/", f":{store.port}/"),
-            "DATABASE_URL": site["DATABASE_URL"].replace(
+            **env,
+            STORE: env[STORE].replace(f":{stack.azurite.port}/", f":{store.port}/"),
+            "DATABASE_URL": env["DATABASE_URL"].replace(
                 f":{stack.postgres.port}/", f":{target.port}/"
             ),
         }
@@ -75,10 +75,10 @@ MOMENTS: list[tuple[signal.Signals, Callable[[Desk], Awaitable[bool]]]] = [
 async def test_the_next_one_finishes(
     ground: Ground, number: signal.Signals, until: Callable[[Desk], Awaitable[bool]]
 ) -> None:
-    desk, site = ground.desk, ground.site
+    desk, env = ground.desk, ground.env
     empty = await picture(desk)
-    run = await migrate(site, *range(1, ROWS + 1))
-    narrow = {**site, "ROGO_PG_POOL_SIZE": "1"}
+    run = await migrate(env, *range(1, ROWS + 1))
+    narrow = {**env, "ROGO_PG_POOL_SIZE": "1"}
     async with begun(narrow, "rollback", "--run", run, "--yes") as command:
         await command.logged("rollback begins")
         ground.target.delay_s = 0.01 if until is some_rows_are_gone else 0.0
@@ -95,7 +95,7 @@ async def test_the_next_one_finishes(
     assert left.blobs, "it was over before the signal came"
     if until is some_rows_are_gone:
         assert left.tables["lti_launch_sessions"]
-    assert (await roll_back(site, run)).code == 0
+    assert (await roll_back(env, run)).code == 0
     assert await picture(desk) == empty
 
 
@@ -124,13 +124,13 @@ def losing(request: bytes, losses: list[bytes]) -> Callable[[Wire], tuple[Hook, 
 
 @pytest.mark.parametrize("request_", [b"COMMIT", b"DELETE /"])
 async def test_a_lost_reply_changes_nothing(ground: Ground, request_: bytes) -> None:
-    desk, site = ground.desk, ground.site
+    desk, env = ground.desk, ground.env
     empty = await picture(desk)
-    run = await migrate(site, *range(1, ROWS + 1))
+    run = await migrate(env, *range(1, ROWS + 1))
     losses: list[bytes] = []
     proxy = ground.target if request_ == b"COMMIT" else ground.store
     proxy.tap = losing(request_, losses)
-    ended = await roll_back(site, run)
+    ended = await roll_back(env, run)
     assert (ended.code, ended.said) == (0, [])
     assert f"{ROWS} of {ROWS} submissions rolled back, {ROWS} blobs deleted" in ended.headline
     assert len(losses) == 2
@@ -138,11 +138,11 @@ async def test_a_lost_reply_changes_nothing(ground: Ground, request_: bytes) -> 
 
 
 async def test_a_store_that_goes_away_is_waited_for(ground: Ground) -> None:
-    desk, site = ground.desk, ground.site
+    desk, env = ground.desk, ground.env
     empty = await picture(desk)
-    run = await migrate(site, *range(1, ROWS + 1))
+    run = await migrate(env, *range(1, ROWS + 1))
     ground.store.delay_s = 0.05
-    rolling = asyncio.create_task(roll_back(site, run))
+    rolling = asyncio.create_task(roll_back(env, run))
     while not await all_rows_are_gone(desk):
         assert not rolling.done()
         await asyncio.sleep(0.01)
@@ -156,11 +156,11 @@ async def test_a_store_that_goes_away_is_waited_for(ground: Ground) -> None:
 
 
 async def test_a_lost_lock_ends_it(ground: Ground) -> None:
-    desk, site = ground.desk, ground.site
+    desk, env = ground.desk, ground.env
     empty = await picture(desk)
-    run = await migrate(site, *range(1, ROWS + 1))
+    run = await migrate(env, *range(1, ROWS + 1))
     ground.target.delay_s = 0.005
-    rolling = asyncio.create_task(roll_back({**site, "ROGO_PG_POOL_SIZE": "1"}, run))
+    rolling = asyncio.create_task(roll_back({**env, "ROGO_PG_POOL_SIZE": "1"}, run))
     while not await some_rows_are_gone(desk):
         assert not rolling.done()
         await asyncio.sleep(0.01)
@@ -169,5 +169,5 @@ async def test_a_lost_lock_ends_it(ground: Ground) -> None:
     assert ended.code == 3
     assert "the run's lock was lost" in ended.headline
     assert len(await desk.blobs()) == ROWS
-    assert (await roll_back(site, run)).code == 0
+    assert (await roll_back(env, run)).code == 0
     assert await picture(desk) == empty

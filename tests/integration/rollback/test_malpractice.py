@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rogo_async.demo.dataset.dataset import DEMO_LMS
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres.change_detection import (
     Claim,
     Delete,
@@ -46,8 +46,8 @@ def strength(number: int | None, most: int | None, attempt: float) -> tuple[floa
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     await made.lay_out([malpractice(made, n, *claim) for n, claim in CLAIMS.items()])
     return made
 
@@ -101,7 +101,7 @@ async def holds(desk: Desk, present: set[int], before: list[dict[str, Any]]) -> 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_the_highest_of_those_that_are_there(
-    desk: Desk, site: dict[str, str], seed: int
+    desk: Desk, env: dict[str, str], seed: int
 ) -> None:
     rng = random.Random(seed)
     entered = ENTERED[(seed + 1) % len(ENTERED)]
@@ -113,52 +113,52 @@ async def test_the_highest_of_those_that_are_there(
         absent = CLAIMS.keys() - present
         if absent and (not present or rng.random() < 0.55):
             some = rng.sample(sorted(absent), rng.randint(1, min(3, len(absent))))
-            await migrate(site, *some)
+            await migrate(env, *some)
             present |= set(some)
         else:
             some = rng.sample(sorted(present), rng.randint(1, min(3, len(present))))
-            ended = await roll_back(site, some)
+            ended = await roll_back(env, some)
             assert (ended.code, ended.said) == (0, [])
             present -= set(some)
         await holds(desk, present, before)
-    ended = await roll_back(site, list(CLAIMS))
+    ended = await roll_back(env, list(CLAIMS))
     assert (ended.code, ended.said) == (0, [])
     assert await picture(desk) == empty
 
 
 async def test_a_lower_claim_stands_again_and_is_known_as_ours(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     """It never had the row; after a rollback has given it, the platform's change of it counts."""
     await enter(desk, None, None)
     before, empty = await standing(desk), await picture(desk)
-    higher = await migrate(site, 4)
-    lower = await migrate(site, 1)
-    assert (await roll_back(site, higher)).code == 0
+    higher = await migrate(env, 4)
+    lower = await migrate(env, 1)
+    assert (await roll_back(env, higher)).code == 0
     await holds(desk, {1}, before)
     rebuilt = await picture(desk)
     async with desk.target() as target:
         await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = 7")
-    ended = await roll_back(site, lower)
+    ended = await roll_back(env, lower)
     assert ended.said == ["attempt 1  left alone: malpractice_enforcements: the row was changed"]
     async with desk.target() as target:
         await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = NULL")
     assert await picture(desk) == rebuilt
-    assert (await roll_back(site, lower)).code == 0
+    assert (await roll_back(env, lower)).code == 0
     assert await picture(desk) == empty
 
 
-async def test_of_several_rows_each_becomes_what_it_was(desk: Desk, site: dict[str, str]) -> None:
+async def test_of_several_rows_each_becomes_what_it_was(desk: Desk, env: dict[str, str]) -> None:
     await enter(desk, None, None)
     empty = await picture(desk)
-    first = await migrate(site, 1)
+    first = await migrate(env, 1)
     await enter(desk, 2, 3)
     both = await standing(desk)
-    second = await migrate(site, 4)
+    second = await migrate(env, 4)
     assert {row["attempt_number"] for row in await standing(desk)} == {1, 3}
-    assert (await roll_back(site, second)).code == 0
+    assert (await roll_back(env, second)).code == 0
     assert sorted(await standing(desk), key=str) == sorted(both, key=str)
-    assert (await roll_back(site, first)).code == 0
+    assert (await roll_back(env, first)).code == 0
     rows = await standing(desk)
     assert {row["attempt_number"] for row in rows} == {None, 2}
     assert empty.tables["malpractice_enforcements"][0] in rows

@@ -8,7 +8,7 @@ import pytest
 
 from rogo_async.common.errors import SetupError
 from rogo_async.demo.dataset.dataset import DEMO_LMS
-from rogo_async.demo.servers.stack import WRITER, Place, Stack
+from rogo_async.demo.servers.stack import WRITER, Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import table
 from tests.support.rollback_fixtures import Picture, malpractice, migrate, picture, roll_back
@@ -132,8 +132,8 @@ RULE_CHANGES = [
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     plain = [made.sound(100 + n) for n in range(len(CHANGES))]
     for each in plain:
         each.scores = list(_SECTIONED)
@@ -156,10 +156,10 @@ def same(before: Picture, after: Picture, attempt: int) -> bool:
 
 
 async def test_each_change_keeps_its_submission_whole_and_no_other(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     changes = dict(enumerate(CHANGES, 100)) | dict(enumerate(RULE_CHANGES, 200))
-    run = await migrate(site, *UNTOUCHED, *changes)
+    run = await migrate(env, *UNTOUCHED, *changes)
     ids = await ids_of(desk)
     async with desk.target() as target:
         for attempt, change in changes.items():
@@ -170,7 +170,7 @@ async def test_each_change_keeps_its_submission_whole_and_no_other(
             done = await target.execute(change.sql, ids[attempt])
             assert not done.endswith(" 0"), change
     before = await picture(desk)
-    ended = await roll_back(site, run)
+    ended = await roll_back(env, run)
     assert ended.code == 1
     said = {line.split()[1]: line.partition("left alone: ")[2] for line in ended.said}
     assert said == {
@@ -180,20 +180,20 @@ async def test_each_change_keeps_its_submission_whole_and_no_other(
     after = await picture(desk)
     assert [n for n in changes if not same(before, after, n)] == []
     assert all(after.of(attempt) == [[], []] for attempt in UNTOUCHED)
-    again = await roll_back(site, run)
+    again = await roll_back(env, run)
     assert (again.code, sorted(again.said)) == (1, sorted(ended.said))
     assert await picture(desk) == after
 
 
-async def migrated(desk: Desk, site: dict[str, str], *attempts: int) -> tuple[str, dict[int, str]]:
-    return await migrate(site, *attempts), await ids_of(desk)
+async def migrated(desk: Desk, env: dict[str, str], *attempts: int) -> tuple[str, dict[int, str]]:
+    return await migrate(env, *attempts), await ids_of(desk)
 
 
 async def test_rows_that_were_all_written_anew_tell_nothing(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     """As after a restore from a dump in one transaction."""
-    run, _ = await migrated(desk, site, 1, 2)
+    run, _ = await migrated(desk, env, 1, 2)
     async with desk.target() as target, target.transaction():
         for name in (
             "lti_launch_sessions", "lti_session_records", "assignment_submissions",
@@ -201,20 +201,20 @@ async def test_rows_that_were_all_written_anew_tell_nothing(
         ):  # fmt: skip
             await target.execute(f"UPDATE {name} SET id = id")
     before = await picture(desk)
-    ended = await roll_back(site, run)
+    ended = await roll_back(env, run)
     assert ended.code == 1
     assert len([line for line in ended.said if "written anew together with others" in line]) == 2
     assert await picture(desk) == before
 
 
 async def test_a_submission_that_the_platform_deleted_keeps_what_is_left(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    run, ids = await migrated(desk, site, 1, 2)
+    run, ids = await migrated(desk, env, 1, 2)
     async with desk.target() as target:
         await target.execute("DELETE FROM assignment_submissions WHERE id = $1", ids[1])
     before = await picture(desk)
-    ended = await roll_back(site, run)
+    ended = await roll_back(env, run)
     assert ended.said == ["attempt 1  left alone: assignment_submissions: the row was deleted"]
     after = await picture(desk)
     assert after.of(1) == before.of(1)
@@ -233,15 +233,15 @@ async def platform_rule(desk: Desk, learner: int) -> None:
 
 
 async def test_without_the_journal_an_overwritten_rule_stays(
-    desk: Desk, site: dict[str, str], tmp_path: Path
+    desk: Desk, env: dict[str, str], tmp_path: Path
 ) -> None:
     await platform_rule(desk, 0)
     empty = await picture(desk)
-    run, _ = await migrated(desk, site, 200, 201)
+    run, _ = await migrated(desk, env, 200, 201)
     before = await picture(desk)
     (journal,) = (desk.data_dir / "runs").glob("*.journal.jsonl")
     hidden = journal.rename(tmp_path / "hidden")
-    ended = await roll_back(site, run)
+    ended = await roll_back(env, run)
     assert ended.said == [
         f"attempt 200  left alone: {NOT_KEPT}",
     ]
@@ -249,7 +249,7 @@ async def test_without_the_journal_an_overwritten_rule_stays(
     assert after.of(200) == before.of(200)
     assert after.of(201) == [[], []]
     hidden.rename(journal)
-    assert (await roll_back(site, run)).code == 0
+    assert (await roll_back(env, run)).code == 0
     assert await picture(desk) == empty
 
 
@@ -267,17 +267,17 @@ MEANWHILE = {
 
 
 async def test_what_the_platform_does_meanwhile_is_not_lost(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     """Its transaction commits when the deletion has looked and waits for it."""
-    await migrate(site, *MEANWHILE)
+    await migrate(env, *MEANWHILE)
     ids = await ids_of(desk)
     async with desk.target() as platform, desk.target() as watcher:
         for attempt, (sql, said) in MEANWHILE.items():
             transaction = platform.transaction()
             await transaction.start()
             await platform.execute(sql, ids[attempt])
-            rolling = asyncio.create_task(roll_back(site, [attempt]))
+            rolling = asyncio.create_task(roll_back(env, [attempt]))
             async with asyncio.timeout(20):
                 while not await watcher.fetchval(
                     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
@@ -295,13 +295,13 @@ async def test_what_the_platform_does_meanwhile_is_not_lost(
 
 
 async def test_a_missing_right_is_found_before_anything_is_deleted(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    run, _ = await migrated(desk, site, 1)
+    run, _ = await migrated(desk, env, 1)
     before = await picture(desk)
     for right in ("DELETE on submission_grades", "SELECT on notes"):
         async with desk.target() as target:
             await target.execute(f"REVOKE {right} FROM {WRITER}")
         with pytest.raises(SetupError, match=right):
-            await roll_back(site, run)
+            await roll_back(env, run)
     assert await picture(desk) == before

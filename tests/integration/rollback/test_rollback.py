@@ -6,7 +6,7 @@ import pytest
 
 from rogo_async.demo.dataset.dataset import DEMO_LMS
 from rogo_async.demo.dataset.load import generate_for, load
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.blobs.store import target_digest
 from rogo_async.rules.identity import submission_id
 from tests.support.builders import Desk
@@ -19,13 +19,13 @@ PLAIN, ONE, TWO = (1, 2), (11, 12, 13, 14, 15), (21, 22, 23, 24, 25)
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
     """Submissions for two runs, among rows and blobs of the platform and of an earlier tool.
 
     Learners 1 to 5 have malpractice in both runs: 1 and 2 higher in the second run, 3 in the
     first; 2 and 4 have a row of the platform's own, which stays for 4. 5 has it in the second.
     """
-    made = Desk(stack, place)
+    made = Desk(stack, workspace)
     lower, higher = (1, 1, 3, 1), (2, 3, 1, 2)
     first = [malpractice(made, 11 + n, number, learner=1 + n) for n, number in enumerate(lower)]
     second = [malpractice(made, 21 + n, number, learner=1 + n) for n, number in enumerate(higher)]
@@ -76,7 +76,7 @@ async def platform_rows(desk: Desk) -> None:
                 "attemptId": "21",
                 "migratedFrom": "rogo_warehouse",
                 "runId": CRASHED,
-                "target": target_digest(desk.stack.writer_dsn(desk.place)),
+                "target": target_digest(desk.stack.writer_dsn(desk.workspace)),
             },
         )
 
@@ -91,14 +91,14 @@ def rules(seen: Picture) -> dict[str, tuple[object, object]]:
     return found
 
 
-async def test_each_run_goes_in_the_order_of_their_coming(desk: Desk, site: dict[str, str]) -> None:
+async def test_each_run_goes_in_the_order_of_their_coming(desk: Desk, env: dict[str, str]) -> None:
     before = await picture(desk)
-    first = await migrate(site, *PLAIN, *ONE)
-    second = await migrate(site, *TWO)
+    first = await migrate(env, *PLAIN, *ONE)
+    second = await migrate(env, *TWO)
     async with desk.target() as target:  # neither is a change
         await target.execute("VACUUM (FREEZE)")
         await target.execute("VACUUM FULL submission_grades")
-    ended = await roll_back(site, first)
+    ended = await roll_back(env, first)
     assert ended.code == 0, ended
     between = await picture(desk)
     assert await attempts_of(desk) == list(TWO)
@@ -106,19 +106,19 @@ async def test_each_run_goes_in_the_order_of_their_coming(desk: Desk, site: dict
     assert rules(between) == {
         "1": (2, ours), "2": (3, ours), "3": (1, ours), "4": (9, "By hand"), "5": (1, ours)
     }  # fmt: skip
-    assert (await roll_back(site, second)).code == 0
+    assert (await roll_back(env, second)).code == 0
     assert await picture(desk) == before
 
 
 async def test_the_last_run_goes_first_and_the_attempts_come_again(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     before = await picture(desk)
-    first = await migrate(site, *PLAIN, *ONE)
+    first = await migrate(env, *PLAIN, *ONE)
     between = await picture(desk)
-    second = await migrate(site, *TWO)
+    second = await migrate(env, *TWO)
     full = await picture(desk)
-    ended = await operate(site, "rollback", "--run", second, "--yes")
+    ended = await operate(env, "rollback", "--run", second, "--yes")
     assert ended.code == 0, ended.output
     assert "5 of 5 submissions rolled back, 5 blobs deleted, 0 submissions left" in ended.stdout
     assert ".txt" not in ended.output
@@ -131,22 +131,22 @@ async def test_the_last_run_goes_first_and_the_attempts_come_again(
     migrated = {int(row["Attempt ID"]) for row in table(desk.data_dir / "migrated.csv")}
     assert migrated == {900, *PLAIN, *ONE}
 
-    again = await roll_back(site, second)
+    again = await roll_back(env, second)
     assert (again.code, again.said) == (0, [])
     assert "there is nothing of run" in again.headline
     assert await picture(desk) == between
 
-    third = await migrate(site, *TWO)
+    third = await migrate(env, *TWO)
     assert rules(await picture(desk)) == rules(full)
-    assert (await roll_back(site, third)).code == 0
-    assert (await roll_back(site, first)).code == 0
+    assert (await roll_back(env, third)).code == 0
+    assert (await roll_back(env, first)).code == 0
     assert await picture(desk) == before
 
 
-async def test_attempts_go_and_others_stay(desk: Desk, site: dict[str, str]) -> None:
-    run = await migrate(site, *PLAIN, 15)
+async def test_attempts_go_and_others_stay(desk: Desk, env: dict[str, str]) -> None:
+    run = await migrate(env, *PLAIN, 15)
     seen = await picture(desk)
-    ended = await roll_back(site, [2, 15, 77, 900])
+    ended = await roll_back(env, [2, 15, 77, 900])
     assert ended.code == 1
     assert ended.said == [
         "attempt 900  left alone: assignment_submissions: its launch id is not of this tool"
@@ -157,21 +157,21 @@ async def test_attempts_go_and_others_stay(desk: Desk, site: dict[str, str]) -> 
     assert after.of(900) == seen.of(900)
     assert after.of(2) == after.of(15) == [[], []]
     assert after.of(21) == seen.of(21)
-    assert (await roll_back(site, [2, 15, 77])).headline.startswith("there is nothing")
-    assert (await roll_back(site, run)).code == 0
+    assert (await roll_back(env, [2, 15, 77])).headline.startswith("there is nothing")
+    assert (await roll_back(env, run)).code == 0
     assert await attempts_of(desk) == []
 
 
 async def test_it_says_when_there_are_no_blobs_for_the_files(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     """As when the container is not the one of the run."""
-    run = await migrate(site, *PLAIN)
-    other = f"{desk.place.container}-other"
+    run = await migrate(env, *PLAIN)
+    other = f"{desk.workspace.container}-other"
     async with desk.container() as container:
         store = container._get_blob_service_client()
         await store.create_container(other)
-        ended = await roll_back({**site, "ROGO_CONTAINER": other}, run)
+        ended = await roll_back({**env, "ROGO_CONTAINER": other}, run)
         await store.delete_container(other)
     assert ended.code == 0
     assert "0 blobs deleted" in ended.headline
@@ -179,15 +179,15 @@ async def test_it_says_when_there_are_no_blobs_for_the_files(
 
 
 async def test_everything_that_a_row_can_hold_goes_again(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    await load(generate_for(stack, place, rows=150, seed=11), stack, place)
-    desk = Desk(stack, place)
+    await load(generate_for(stack, workspace, rows=150, seed=11), stack, workspace)
+    desk = Desk(stack, workspace)
     before = await picture(desk)
-    assert (await operate(site)).code == 1
+    assert (await operate(env)).code == 1
     run = summary(desk.data_dir)
     assert run["migrated"] > 80
-    ended = await roll_back(site, run["run_id"])
+    ended = await roll_back(env, run["run_id"])
     assert (ended.code, ended.said) == (0, [])
     assert f"{run['migrated']} of {run['migrated']} submissions rolled back" in ended.headline
     assert await picture(desk) == before

@@ -11,7 +11,7 @@ from rogo_async.common.errors import FailureCode, SkipCode
 from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.load import generate_for, load
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
 from tests.support.builders import Desk
 from tests.support.cli import FAILED, MIGRATED, Ended, operate, summary, table
@@ -24,33 +24,33 @@ EVERY_CODE = {*FailureCode, *SkipCode} - {FailureCode.TARGET_CONFLICT}
 
 
 @pytest.fixture
-async def dataset(stack: Stack, place: Place) -> Dataset:
-    made = generate_for(stack, place, ROWS, SEED)
-    await load(made, stack, place)
+async def dataset(stack: Stack, workspace: Workspace) -> Dataset:
+    made = generate_for(stack, workspace, ROWS, SEED)
+    await load(made, stack, workspace)
     return made
 
 
 async def test_every_row_ends_as_it_must_and_again_when_it_is_run_again(
-    dataset: Dataset, stack: Stack, place: Place, site: dict[str, str]
+    dataset: Dataset, stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    planned = await _plan(stack, place, site)
-    first = await _first_run(dataset, stack, place, site)
-    left_open = _plan_and_run_agree(planned, place, first)
+    planned = await _plan(stack, workspace, env)
+    first = await _first_run(dataset, stack, workspace, env)
+    left_open = _plan_and_run_agree(planned, workspace, first)
     assert {
-        row["Attempt ID"] for row in await _plan(stack, place, site) if row["Open"]
+        row["Attempt ID"] for row in await _plan(stack, workspace, env) if row["Open"]
     } == left_open
-    second = await _second_run(place, site, first)
-    await _run_of_the_failed_rows(place, site, second)
+    second = await _second_run(workspace, env, first)
+    await _run_of_the_failed_rows(workspace, env, second)
 
 
-async def _plan(stack: Stack, place: Place, site: dict[str, str]) -> list[dict[str, str]]:
+async def _plan(stack: Stack, workspace: Workspace, env: dict[str, str]) -> list[dict[str, str]]:
     """The rows of plan.csv; making it has changed nothing."""
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     before = await picture(desk, PLAN)
-    ended = await operate(site, "plan")
+    ended = await operate(env, "plan")
     assert ended.code == 1, ended.output
     assert await picture(desk, PLAN) == before
-    rows = table(place.data_dir / PLAN)
+    rows = table(workspace.data_dir / PLAN)
     assert len(rows) == ROWS
     migrate = sum(row["Outcome"] == "migrate" for row in rows)
     assert f"of {ROWS:,} rows {migrate:,} would migrate" in ended.stdout
@@ -58,14 +58,14 @@ async def _plan(stack: Stack, place: Place, site: dict[str, str]) -> list[dict[s
 
 
 def _plan_and_run_agree(
-    planned: list[dict[str, str]], place: Place, found: dict[str, Any]
+    planned: list[dict[str, str]], workspace: Workspace, found: dict[str, Any]
 ) -> set[str]:
     """Every row has the outcome and code that were planned, but for those that were left open:
     their attempts are returned.
     """
     failed = Counter(
         (_plain(row["Attempt ID"]), row["Error"].partition(": ")[0])
-        for row in table(place.data_dir / FAILED)
+        for row in table(workspace.data_dir / FAILED)
     )
     foreseen = Counter(
         (_plain(row["Attempt ID"]), row["Code"]) for row in planned if row["Outcome"] == "fail"
@@ -76,7 +76,7 @@ def _plan_and_run_agree(
     for attempt, code in surprises:
         assert code in to_migrate[attempt].split()
     assert {code for _, code in surprises} == {FailureCode.FILE_CORRUPT}
-    migrated = {row["Attempt ID"] for row in table(place.data_dir / MIGRATED)}
+    migrated = {row["Attempt ID"] for row in table(workspace.data_dir / MIGRATED)}
     assert to_migrate.keys() - {attempt for attempt, _ in surprises} <= migrated
     skipped = Counter(row["Code"] for row in planned if row["Outcome"] == "skip")
     assert skipped == {code: found["by_code"][code] for code in SkipCode}
@@ -90,10 +90,10 @@ def _plain(attempt_id: str) -> str:
 
 
 async def _first_run(
-    dataset: Dataset, stack: Stack, place: Place, site: dict[str, str]
+    dataset: Dataset, stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> dict[str, object]:
-    ended = await operate(site)
-    found = summary(place.data_dir)
+    ended = await operate(env)
+    found = summary(workspace.data_dir)
     assert ended.code == found["exit_code"] == 1
     assert set(found["by_code"]) == EVERY_CODE
     assert found["by_code"] == dict(dataset.by_code())
@@ -102,7 +102,7 @@ async def _first_run(
     assert found["failed_new"] == found["failed"] == dataset.counts()[Status.FAILED]
     assert found["migrated"] == dataset.counts()[Status.MIGRATED] > 0
     _says_how_it_ended(ended, found)
-    results = await check(dataset, stack, place)
+    results = await check(dataset, stack, workspace)
     assert len(results) > 5
     assert [result for result in results if not result.ok] == []
     return found
@@ -116,35 +116,35 @@ def _says_how_it_ended(ended: Ended, found: dict[str, object]) -> None:
 
 
 async def _second_run(
-    place: Place, site: dict[str, str], first: dict[str, object]
+    workspace: Workspace, env: dict[str, str], first: dict[str, object]
 ) -> dict[str, object]:
-    failed_file = place.data_dir / FAILED
+    failed_file = workspace.data_dir / FAILED
     failed = failed_file.read_bytes()
     codes = _codes(failed_file)
-    ended = await operate(site)
-    found = summary(place.data_dir)
+    ended = await operate(env)
+    found = summary(workspace.data_dir)
     assert ended.code == 1
     assert found["migrated"] == 0
     assert found["failed"] == first["failed"]
     assert found["failed_new"] == 0
     assert _codes(failed_file) == codes
-    kept = place.data_dir / "runs" / f"{first['run_id']}.failed.csv"
+    kept = workspace.data_dir / "runs" / f"{first['run_id']}.failed.csv"
     assert kept.read_bytes() == failed
     return found
 
 
 async def _run_of_the_failed_rows(
-    place: Place, site: dict[str, str], second: dict[str, object]
+    workspace: Workspace, env: dict[str, str], second: dict[str, object]
 ) -> None:
-    failed_file = place.data_dir / FAILED
+    failed_file = workspace.data_dir / FAILED
     before = failed_file.read_bytes()
-    ended = await operate(site, "run", "--input", FAILED)
-    found = summary(place.data_dir)
+    ended = await operate(env, "run", "--input", FAILED)
+    found = summary(workspace.data_dir)
     assert ended.code == 1
     assert found["rows_total"] == found["failed"] == second["failed"]
     assert found["failed_new"] == 0
     assert failed_file.read_bytes() == before
-    again = place.data_dir / "runs" / f"{found['run_id']}.failed.csv"
+    again = workspace.data_dir / "runs" / f"{found['run_id']}.failed.csv"
     assert _codes(again) == _codes(failed_file)
     assert f"runs/{found['run_id']}.failed.csv" in ended.stdout
 

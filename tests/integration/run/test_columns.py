@@ -14,7 +14,7 @@ import pytest
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import ContainerClient
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import TABLES, Desk, Handmade
 from tests.support.cli import MIGRATED, operate, summary, table
 
@@ -490,13 +490,13 @@ ENFORCEMENT = {
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
     """The four submissions, laid out; their files are at the store and at the scripted source."""
-    desk = Desk(stack, place)
-    await desk.lay_out(submissions(stack.source_url(place), stack.source.origin))
+    desk = Desk(stack, workspace)
+    await desk.lay_out(submissions(stack.source_url(workspace), stack.source.origin))
     async with ContainerClient.from_connection_string(
         stack.azurite.connection_string,
-        place.source_container,
+        workspace.source_container,
         max_single_put_size=512 * 1024,
         max_block_size=512 * 1024,
     ) as source:
@@ -514,9 +514,9 @@ async def desk(stack: Stack, place: Place) -> Desk:
     return desk
 
 
-async def test_every_column_of_every_row(desk: Desk, site: dict[str, str]) -> None:
+async def test_every_column_of_every_row(desk: Desk, env: dict[str, str]) -> None:
     began = datetime.now(UTC)
-    ended = await operate({**site, **LMS})
+    ended = await operate({**env, **LMS})
     assert ended.code == 0, ended.output
     tables = {name: await desk.rows(name) for name in TABLES}
     landed = {int(row["lti_launch_id"].split("_")[1]): row for row in tables[TABLES[2]]}
@@ -533,7 +533,9 @@ async def test_every_column_of_every_row(desk: Desk, site: dict[str, str]) -> No
             "lti_launch_sessions": [launch(attempt)],
             "lti_session_records": [record(attempt)],
             "assignment_submissions": [submission(attempt)],
-            "submission_files": files(attempt, names[SUBMISSION], desk.place.container, endpoint),
+            "submission_files": files(
+                attempt, names[SUBMISSION], desk.workspace.container, endpoint
+            ),
             "submission_marking_assignments": [marking(attempt)],
             "submission_section_marks": MARKS[attempt],
             "submission_grades": [grade(attempt)],
@@ -583,8 +585,8 @@ def _same(wanted: dict[str, Any], row: dict[str, Any], began: datetime) -> bool:
     return True
 
 
-async def test_every_blob_is_named_typed_and_labelled(desk: Desk, site: dict[str, str]) -> None:
-    assert (await operate({**site, **LMS})).code == 0
+async def test_every_blob_is_named_typed_and_labelled(desk: Desk, env: dict[str, str]) -> None:
+    assert (await operate({**env, **LMS})).code == 0
     run_id = summary(desk.data_dir)["run_id"]
     ids = {
         int(row["lti_launch_id"].split("_")[1]): row["id"]
@@ -614,11 +616,11 @@ async def test_every_blob_is_named_typed_and_labelled(desk: Desk, site: dict[str
             }
     (target,) = targets
     assert re.fullmatch(r"[0-9a-f]{16,}", target)
-    assert desk.place.target not in target
+    assert desk.workspace.target not in target
 
 
-async def test_migrated_csv_names_the_rows_of_the_target(desk: Desk, site: dict[str, str]) -> None:
-    assert (await operate({**site, **LMS})).code == 0
+async def test_migrated_csv_names_the_rows_of_the_target(desk: Desk, env: dict[str, str]) -> None:
+    assert (await operate({**env, **LMS})).code == 0
     path = desk.data_dir / MIGRATED
     wanted = [
         {
@@ -635,6 +637,6 @@ async def test_migrated_csv_names_the_rows_of_the_target(desk: Desk, site: dict[
     assert sorted(table(path), key=str) == sorted(wanted, key=str)
     # It is a view of the target: lost, it comes back with the next run.
     path.unlink()
-    assert (await operate({**site, **LMS})).code == 0
+    assert (await operate({**env, **LMS})).code == 0
     assert summary(desk.data_dir)["by_code"] == {"already_migrated": len(PERSON)}
     assert sorted(table(path), key=str) == sorted(wanted, key=str)

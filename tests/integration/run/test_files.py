@@ -7,14 +7,14 @@ import pytest
 
 from rogo_async.common.block import BLOCK_BYTES
 from rogo_async.demo.servers.scripted_source import Answer
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk, whole
 from tests.support.cli import FAILED, counts, failures, operate, summary, table
 
 
 @pytest.fixture
-def desk(stack: Stack, place: Place) -> Desk:
-    return Desk(stack, place)
+def desk(stack: Stack, workspace: Workspace) -> Desk:
+    return Desk(stack, workspace)
 
 
 async def stored(desk: Desk) -> dict[str, bytes]:
@@ -30,12 +30,12 @@ async def stored(desk: Desk) -> dict[str, bytes]:
     "size_bytes", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 17]
 )
 async def test_files_of_every_size_arrive_whole(
-    desk: Desk, site: dict[str, str], size_bytes: int
+    desk: Desk, env: dict[str, str], size_bytes: int
 ) -> None:
     body = os.urandom(size_bytes)
     await desk.lay_out([desk.sound(1)])
     desk.served("1.txt", body)
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 0, ended.output
     assert await stored(desk) == {"rogo_1": body}
     async with desk.container() as container:
@@ -48,7 +48,7 @@ async def test_files_of_every_size_arrive_whole(
 
 
 async def test_a_broken_transfer_is_taken_up_where_it_ended(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     body = os.urandom(2 * BLOCK_BYTES + 1000)
     await desk.lay_out([desk.sound(1)])
@@ -66,38 +66,36 @@ async def test_a_broken_transfer_is_taken_up_where_it_ended(
             },
         ),
     )
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 0, ended.output
     assert await stored(desk) == {"rogo_1": body}
     assert summary(desk.data_dir)["retries"] == {"source.read": 1}
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_a_passing_refusal_fails_no_row(
-    desk: Desk, site: dict[str, str], status: int
-) -> None:
+async def test_a_passing_refusal_fails_no_row(desk: Desk, env: dict[str, str], status: int) -> None:
     await desk.lay_out([desk.sound(1)])
     desk.source.routes["/1.txt"] = Answer(
         status=status, headers={"Retry-After": "1"}, times=2, then=Answer(body=b"at last")
     )
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 0, ended.output
     assert await stored(desk) == {"rogo_1": b"at last"}
 
 
 async def test_one_file_that_fails_for_ever_costs_its_own_row_and_no_other(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     await desk.lay_out([desk.sound(attempt) for attempt in range(1, 21)])
     desk.served("15.txt", b"never", status=500)
-    ended = await operate(site, ROGO_CONCURRENCY="2", deadline_s=170.0)
+    ended = await operate(env, ROGO_CONCURRENCY="2", deadline_s=170.0)
     assert ended.code == 3, ended.output
     assert counts(desk.data_dir) == (19, 0, 0, 1)
     assert [entry["attempt"] for entry in ended.events("outcome unknown")] == [15]
 
 
 async def test_redirects_are_followed_within_the_host_only(
-    desk: Desk, site: dict[str, str], stack: Stack
+    desk: Desk, env: dict[str, str], stack: Stack
 ) -> None:
     await desk.lay_out([desk.sound(1), desk.sound(2), desk.sound(3)])
     desk.served("moved.txt", b"moved here")
@@ -105,17 +103,17 @@ async def test_redirects_are_followed_within_the_host_only(
     elsewhere = f"{stack.azurite.endpoint}/elsewhere/file.txt"
     desk.source.routes["/2.txt"] = Answer(status=302, location=elsewhere)
     desk.source.routes["/3.txt"] = Answer(status=301, location=desk.source.url("/3.txt"))
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 1
     assert failures(desk.data_dir / FAILED) == {"2": "source_refused", "3": "source_refused"}
     assert await stored(desk) == {"rogo_1": b"moved here"}
 
 
-async def test_a_host_that_is_not_allowed_is_never_asked(desk: Desk, site: dict[str, str]) -> None:
+async def test_a_host_that_is_not_allowed_is_never_asked(desk: Desk, env: dict[str, str]) -> None:
     await desk.lay_out([desk.sound(1)])
-    site["ROGO_SOURCE_HOSTS"] = "files.example"
-    site.pop("ROGO_SOURCE_SAS_TOKEN")
-    ended = await operate(site)
+    env["ROGO_SOURCE_HOSTS"] = "files.example"
+    env.pop("ROGO_SOURCE_SAS_TOKEN")
+    ended = await operate(env)
     assert ended.code == 1
     assert failures(desk.data_dir / FAILED) == {"1": "source_not_allowed"}
     assert desk.source.requests == []
@@ -123,57 +121,57 @@ async def test_a_host_that_is_not_allowed_is_never_asked(desk: Desk, site: dict[
 
 
 async def test_a_token_goes_to_its_own_host_and_to_no_other(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     await desk.lay_out([desk.sound(1)])
-    await operate(site)
+    await operate(env)
     assert desk.source.requests == [("GET", "/1.txt")]
     assert desk.source.queries == [""]
 
 
 async def test_what_a_failed_row_had_stored_is_taken_away_again(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     made = desk.sound(1)
     made.cells["Learner Azure Blob URLs"] = ",".join(
         (desk.served("good.txt", b"good"), desk.served("gone.txt", b"", status=404))
     )
     await desk.lay_out([made])
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 1
     assert failures(desk.data_dir / FAILED) == {"1": "source_file_missing"}
     assert await desk.nothing_written()
 
 
-async def test_nine_refusals_are_the_rows_own(desk: Desk, site: dict[str, str]) -> None:
+async def test_nine_refusals_are_the_rows_own(desk: Desk, env: dict[str, str]) -> None:
     await desk.lay_out([desk.sound(attempt) for attempt in range(1, 10)])
     for attempt in range(1, 10):
         desk.served(f"{attempt}.txt", b"", status=403)
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 1
     assert set(failures(desk.data_dir / FAILED).values()) == {"source_forbidden"}
     assert counts(desk.data_dir) == (0, 9, 0, 0)
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_ten_refusals_in_a_row_are_not(desk: Desk, site: dict[str, str], status: int) -> None:
+async def test_ten_refusals_in_a_row_are_not(desk: Desk, env: dict[str, str], status: int) -> None:
     await desk.lay_out([desk.sound(attempt) for attempt in range(1, 31)])
     for attempt in range(1, 31):
         desk.served(f"{attempt}.txt", b"", status=status)
-    ended = await operate(site, ROGO_OUTAGE_LIMIT="3")
+    ended = await operate(env, ROGO_OUTAGE_LIMIT="3")
     assert ended.code == 3, ended.output
     assert "refuses every file" in ended.stdout
     assert counts(desk.data_dir) == (0, 0, 0, 30)
     assert table(desk.data_dir / FAILED) == []
 
 
-async def test_refusals_that_end_in_time_cost_no_row(desk: Desk, site: dict[str, str]) -> None:
+async def test_refusals_that_end_in_time_cost_no_row(desk: Desk, env: dict[str, str]) -> None:
     await desk.lay_out([desk.sound(attempt) for attempt in range(1, 61)])
     for attempt in range(1, 61):
         desk.source.routes[f"/{attempt}.txt"] = Answer(
             status=403, times=1, then=Answer(body=b"file %d" % attempt)
         )
-    ended = await operate(site, ROGO_CONCURRENCY="40")
+    ended = await operate(env, ROGO_CONCURRENCY="40")
     assert counts(desk.data_dir)[0] + counts(desk.data_dir)[1] == 60
     assert counts(desk.data_dir)[1] <= 20, ended.output
     assert ended.events("outage began")

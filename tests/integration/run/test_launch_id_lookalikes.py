@@ -2,7 +2,7 @@
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import operate, summary, table
 
@@ -18,8 +18,8 @@ LOOK_ALIKES = (
 
 
 @pytest.fixture
-def desk(stack: Stack, place: Place) -> Desk:
-    return Desk(stack, place)
+def desk(stack: Stack, workspace: Workspace) -> Desk:
+    return Desk(stack, workspace)
 
 
 INSERTS = {
@@ -39,13 +39,11 @@ async def stand(desk: Desk, launch_id: str, *parts: str) -> None:
             await target.execute(INSERTS[part], launch_id)
 
 
-async def test_attempt_one_migrates_beside_its_look_alikes(
-    desk: Desk, site: dict[str, str]
-) -> None:
+async def test_attempt_one_migrates_beside_its_look_alikes(desk: Desk, env: dict[str, str]) -> None:
     for launch_id in LOOK_ALIKES:
         await stand(desk, launch_id)
     await desk.lay_out([desk.sound(1), desk.sound(12)])
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 0
     found = summary(desk.data_dir)
     assert found["migrated"] == 1
@@ -55,13 +53,13 @@ async def test_attempt_one_migrates_beside_its_look_alikes(
     assert migrated[0]["Launch ID"].startswith("rogo_1_")
 
 
-async def test_a_number_is_compared_and_not_its_digits(desk: Desk, site: dict[str, str]) -> None:
+async def test_a_number_is_compared_and_not_its_digits(desk: Desk, env: dict[str, str]) -> None:
     await stand(desk, "rogo_007_z")
     await stand(desk, "rogo_00000000000000000008_z")
     await stand(desk, "rogo_99999999999999999999_z")
     submissions = [desk.sound(attempt) for attempt in (7, 8, 70)]
     submissions[2].cells["Attempt ID"] = "0070"
     await desk.lay_out(submissions)
-    assert (await operate(site)).code == 0
+    assert (await operate(env)).code == 0
     assert summary(desk.data_dir)["by_code"] == {"already_migrated": 2}
     assert summary(desk.data_dir)["migrated"] == 1

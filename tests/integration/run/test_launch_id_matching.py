@@ -2,7 +2,7 @@
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import failures, operate, summary
 
@@ -31,18 +31,18 @@ async def leave(
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     await made.lay_out([made.sound(attempt) for attempt in (1, 2, 7, 12, 20, 21)])
     return made
 
 
 async def test_attempt_one_migrates_beside_twelve_and_a_wild_card(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     for launch_id in ("rogo_12_x", "rogo_1x_2", "rogoX1_x", "xrogo_1_x", "rogo_1", "rogo_-1_x"):
         await leave(desk, launch_id, launch=True, record=True, submission=True)
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 0, ended.output
     assert summary(desk.data_dir)["by_code"] == {"already_migrated": 1}
     assert summary(desk.data_dir)["migrated"] == 5
@@ -53,10 +53,10 @@ async def test_attempt_one_migrates_beside_twelve_and_a_wild_card(
 
 @pytest.mark.parametrize("launch_id", ["rogo_7_", "rogo_007_z", "rogo_7_a_b\nc"])
 async def test_any_suffix_and_leading_zeros_mark_the_attempt(
-    desk: Desk, site: dict[str, str], launch_id: str
+    desk: Desk, env: dict[str, str], launch_id: str
 ) -> None:
     await leave(desk, launch_id, launch=False, record=False, submission=True)
-    await operate(site)
+    await operate(env)
     assert summary(desk.data_dir)["by_code"] == {"already_migrated": 1}
     assert "rogo_7_" not in {
         row["lti_launch_id"][:7]
@@ -66,11 +66,11 @@ async def test_any_suffix_and_leading_zeros_mark_the_attempt(
 
 
 async def test_what_broke_off_is_a_failure_and_never_a_silent_skip(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     await leave(desk, "rogo_20_left", launch=True, record=False, submission=False)
     await leave(desk, "rogo_21_left", launch=False, record=True, submission=False)
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 1
     assert failures(desk.data_dir / "submissions_failed_migration.csv") == {
         "20": "target_incomplete",
@@ -79,9 +79,9 @@ async def test_what_broke_off_is_a_failure_and_never_a_silent_skip(
     assert await desk.attempts() == [1, 2, 7, 12]
 
 
-async def test_a_submission_outweighs_a_stray_launch(desk: Desk, site: dict[str, str]) -> None:
+async def test_a_submission_outweighs_a_stray_launch(desk: Desk, env: dict[str, str]) -> None:
     await leave(desk, "rogo_20_first", launch=True, record=True, submission=False)
     await leave(desk, "rogo_20_second", launch=True, record=True, submission=True)
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 0
     assert summary(desk.data_dir)["by_code"] == {"already_migrated": 1}

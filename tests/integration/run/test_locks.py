@@ -2,7 +2,7 @@
 
 import shutil
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk, whole
 from tests.support.cli import begun, counts, operate
 
@@ -10,36 +10,36 @@ SLOW_S = 3.0
 
 
 async def test_a_second_run_on_the_same_directory_ends_at_once(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await desk.lay_out([desk.sound(1)])
     desk.served("1.txt", b"slow", delay_s=SLOW_S)
-    async with begun(site) as first:
+    async with begun(env) as first:
         await first.logged("inputs read")
-        second = await operate(site)
+        second = await operate(env)
         assert first.process.returncode is None
         assert second.code == 4
         (line,) = second.said
-        assert f"another run works in {place.data_dir}: run " in line
+        assert f"another run works in {workspace.data_dir}: run " in line
         assert " since 20" in line
         assert (await first.ended()).code == 0
-    assert counts(place.data_dir) == (1, 0, 0, 0)
+    assert counts(workspace.data_dir) == (1, 0, 0, 0)
 
 
 async def test_a_second_run_on_the_same_target_ends_at_once(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await desk.lay_out([desk.sound(1)])
     desk.served("1.txt", b"slow", delay_s=SLOW_S)
-    elsewhere = place.data_dir / "elsewhere"
+    elsewhere = workspace.data_dir / "elsewhere"
     elsewhere.mkdir()
     for name in ("submission_files.csv", "attempt_number_mapping.csv"):
-        shutil.copy(place.data_dir / name, elsewhere / name)
-    async with begun(site) as first:
+        shutil.copy(workspace.data_dir / name, elsewhere / name)
+    async with begun(env) as first:
         await first.logged("migration begins")
-        second = await operate(site, "run", "--data-dir", str(elsewhere))
+        second = await operate(env, "run", "--data-dir", str(elsewhere))
         assert first.process.returncode is None
         assert second.code == 4
         (line,) = second.said
@@ -51,28 +51,28 @@ async def test_a_second_run_on_the_same_target_ends_at_once(
 
 
 async def test_the_lock_is_gone_with_the_run_that_held_it(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await desk.lay_out([desk.sound(1)])
     desk.served("1.txt", b"slow", delay_s=SLOW_S)
-    async with begun(site) as first:
+    async with begun(env) as first:
         await first.logged("migration begins")
         first.process.kill()
         await first.process.wait()
     desk.served("1.txt", b"quick")
-    assert (await operate(site)).code == 0
+    assert (await operate(env)).code == 0
     assert await desk.attempts() == [1]
     await whole(desk)
 
 
 async def test_a_run_that_loses_its_lock_stops_early_and_fails_nothing(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await desk.lay_out([desk.sound(1), desk.sound(2)])
     desk.served("2.txt", b"slow", delay_s=SLOW_S)
-    async with begun(site, ROGO_CONCURRENCY="1") as first:
+    async with begun(env, ROGO_CONCURRENCY="1") as first:
         await first.logged("migration begins")
         async with desk.target() as target:
             ended = await target.fetchval(
@@ -84,9 +84,9 @@ async def test_a_run_that_loses_its_lock_stops_early_and_fails_nothing(
         result = await first.ended()
     assert result.code == 3
     assert "lock was lost" in result.stdout
-    _, failed, skipped, not_reached = counts(place.data_dir)
+    _, failed, skipped, not_reached = counts(workspace.data_dir)
     assert (failed, skipped) == (0, 0)
     assert not_reached >= 1
-    assert (await operate(site)).code == 0
+    assert (await operate(env)).code == 0
     assert await desk.attempts() == [1, 2]
     await whole(desk)

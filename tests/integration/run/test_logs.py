@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import operate, summary
 
@@ -22,9 +22,9 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
     """Submissions of which one has no file and one has no report."""
-    made = Desk(stack, place)
+    made = Desk(stack, workspace)
     submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         made.served(f"{each.attempt}.txt", b"text", delay_s=0.1)
@@ -36,12 +36,12 @@ async def desk(stack: Stack, place: Place) -> Desk:
     return made
 
 
-async def on_terminal(site: Mapping[str, str], *args: str, **settings: str) -> str:
+async def on_terminal(env: Mapping[str, str], *args: str, **settings: str) -> str:
     """What a person sees of a command: its standard error is a terminal."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "rogo_async", *args),
-        env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", **site, **settings},
+        env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", **env, **settings},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=theirs,
@@ -65,9 +65,9 @@ async def on_terminal(site: Mapping[str, str], *args: str, **settings: str) -> s
     return seen.decode()
 
 
-async def test_under_cron_every_line_is_an_object(desk: Desk, site: dict[str, str]) -> None:
+async def test_under_cron_every_line_is_an_object(desk: Desk, env: dict[str, str]) -> None:
     process = await asyncio.create_subprocess_exec(
-        *("env", "-i", *(f"{name}={value}" for name, value in site.items())),
+        *("env", "-i", *(f"{name}={value}" for name, value in env.items())),
         *("ROGO_PROGRESS_INTERVAL=0.1", "ROGO_CONCURRENCY=2", sys.executable),
         *("-m", "rogo_async"),
         stdin=asyncio.subprocess.DEVNULL,
@@ -87,8 +87,8 @@ async def test_under_cron_every_line_is_an_object(desk: Desk, site: dict[str, st
     assert stdout.count(b"\n") == 1
 
 
-async def test_verbose_has_a_line_for_each_submission(desk: Desk, site: dict[str, str]) -> None:
-    ended = await operate(site, "run", "--verbose", ROGO_CONCURRENCY="2")
+async def test_verbose_has_a_line_for_each_submission(desk: Desk, env: dict[str, str]) -> None:
+    ended = await operate(env, "run", "--verbose", ROGO_CONCURRENCY="2")
     assert ended.code == 1, ended.output
     lines = {line["attempt"]: line for line in ended.events("submission")}
     assert sorted(lines) == list(range(1, ROWS + 1))
@@ -109,15 +109,15 @@ async def test_verbose_has_a_line_for_each_submission(desk: Desk, site: dict[str
     assert "@" not in "".join(map(json.dumps, lines.values()))
 
 
-async def test_quiet_says_the_last_line_alone(desk: Desk, site: dict[str, str]) -> None:
-    ended = await operate(site, "-q", ROGO_PROGRESS_INTERVAL="0.1", ROGO_CONCURRENCY="2")
+async def test_quiet_says_the_last_line_alone(desk: Desk, env: dict[str, str]) -> None:
+    ended = await operate(env, "-q", ROGO_PROGRESS_INTERVAL="0.1", ROGO_CONCURRENCY="2")
     assert ended.code == 1, ended.output
     assert (ended.log, ended.said) == ([], [])
     assert ended.stdout.startswith("rogo_async: 10 migrated, 2 failed")
 
 
-async def test_a_person_sees_a_bar_and_readable_lines(desk: Desk, site: dict[str, str]) -> None:
-    seen = await on_terminal(site, "-v", ROGO_CONCURRENCY="2")
+async def test_a_person_sees_a_bar_and_readable_lines(desk: Desk, env: dict[str, str]) -> None:
+    seen = await on_terminal(env, "-v", ROGO_CONCURRENCY="2")
     assert COLOUR.search(seen)
     plain = ANSI.sub("", seen)
     assert "migrating" in plain
@@ -126,19 +126,19 @@ async def test_a_person_sees_a_bar_and_readable_lines(desk: Desk, site: dict[str
     assert '{"' not in plain
 
 
-async def test_no_color_and_quiet_are_respected(desk: Desk, site: dict[str, str]) -> None:
-    seen = await on_terminal(site, NO_COLOR="1", ROGO_CONCURRENCY="2")
+async def test_no_color_and_quiet_are_respected(desk: Desk, env: dict[str, str]) -> None:
+    seen = await on_terminal(env, NO_COLOR="1", ROGO_CONCURRENCY="2")
     assert "migration begins" in seen
     shades = {code for found in COLOUR.findall(seen) for code in found[2:-1].split(";")}
     assert not {code for code in shades if code[:1] in {"3", "4", "9"} and len(code) > 1}
-    assert (await on_terminal(site, "--quiet", ROGO_CONCURRENCY="2")).strip() == ""
+    assert (await on_terminal(env, "--quiet", ROGO_CONCURRENCY="2")).strip() == ""
 
 
-async def test_the_file_has_the_same_lines_and_turns_over(desk: Desk, site: dict[str, str]) -> None:
+async def test_the_file_has_the_same_lines_and_turns_over(desk: Desk, env: dict[str, str]) -> None:
     path = desk.data_dir / "log" / "run.log"
     path.parent.mkdir()
     ended = await operate(
-        site, "-v", ROGO_LOG_FILE=str(path), ROGO_LOG_MAX_BYTES="2000", ROGO_CONCURRENCY="2"
+        env, "-v", ROGO_LOG_FILE=str(path), ROGO_LOG_MAX_BYTES="2000", ROGO_CONCURRENCY="2"
     )
     assert ended.code == 1, ended.output
     files = sorted(path.parent.iterdir(), reverse=True)
@@ -149,24 +149,22 @@ async def test_the_file_has_the_same_lines_and_turns_over(desk: Desk, site: dict
     assert len(lines) > 5
 
 
-async def test_a_full_disk_under_the_log_ends_nothing(desk: Desk, site: dict[str, str]) -> None:
-    ended = await operate(site, ROGO_LOG_FILE="/dev/full")
+async def test_a_full_disk_under_the_log_ends_nothing(desk: Desk, env: dict[str, str]) -> None:
+    ended = await operate(env, ROGO_LOG_FILE="/dev/full")
     assert ended.code == 1, ended.output
     (told,) = ended.events("the log file cannot be written; the run goes on without")
     assert told["reason"] == "No space left on device"
     again = await operate(
-        site, prefix=("sh", "-c", 'exec "$0" "$@" 2>/dev/full'), ROGO_PROGRESS_INTERVAL="0.1"
+        env, prefix=("sh", "-c", 'exec "$0" "$@" 2>/dev/full'), ROGO_PROGRESS_INTERVAL="0.1"
     )
-    mute = await operate(site, prefix=("sh", "-c", 'exec "$0" "$@" >/dev/full 2>&1'))
+    mute = await operate(env, prefix=("sh", "-c", 'exec "$0" "$@" >/dev/full 2>&1'))
     assert (mute.code, mute.output) == (1, "")
     assert again.code == 1, again.output
     assert "10 skipped" in again.stdout
 
 
-async def test_a_log_file_that_cannot_be_is_found_at_start(
-    desk: Desk, site: dict[str, str]
-) -> None:
-    ended = await operate(site, ROGO_LOG_FILE="no/such/run.log")
+async def test_a_log_file_that_cannot_be_is_found_at_start(desk: Desk, env: dict[str, str]) -> None:
+    ended = await operate(env, ROGO_LOG_FILE="no/such/run.log")
     assert ended.code == 2
     assert ended.said == [
         "rogo_async: ROGO_LOG_FILE: no/such/run.log cannot be written (No such file or directory)"

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from rogo_async.common.call_stats import Measurements
+from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency
-from rogo_async.common.retry import Gate
+from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.settings import Lms
-from rogo_async.common.shutdown import Control
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.common.shutdown import StopSignal
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres.connections import Address, Connections
-from rogo_async.destination.postgres.undo_log import Journal
-from rogo_async.destination.postgres.writer import Constants, Standing, Writer
+from rogo_async.destination.postgres.journal import Journal
+from rogo_async.destination.postgres.writer import Constants, Writer, WriteResult
 from rogo_async.rules.identity import identify
 from rogo_async.rules.records import (
     Assessment,
@@ -80,8 +80,8 @@ def prepared(finding: Finding, learner: str) -> Prepared:
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
-    made = Desk(stack, place)
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
+    made = Desk(stack, workspace)
     await made.lay_out([], REFERENCE)
     return made
 
@@ -92,14 +92,14 @@ async def writers(stack: Stack, desk: Desk, tmp_path: Path) -> AsyncIterator[lis
     async with AsyncExitStack() as opened:
         made = []
         for name in ("one", "two"):
-            gate = Gate(Dependency.TARGET, Control(), Measurements(), 30.0)
-            opened.push_async_callback(gate.aclose)
+            breaker = CircuitBreaker(Dependency.TARGET, StopSignal(), CallStats(), 30.0)
+            opened.push_async_callback(breaker.aclose)
             connections = await Connections.open(
-                Address(stack.writer_dsn(desk.place), None), RACERS // 2
+                Address(stack.writer_dsn(desk.workspace), None), RACERS // 2
             )
             opened.push_async_callback(connections.aclose)
             constants = Constants(LMS, "container", "user-first")
-            made.append(Writer(connections, gate, constants, Journal(tmp_path / name), Sure()))
+            made.append(Writer(connections, breaker, constants, Journal(tmp_path / name), Sure()))
         yield made
 
 
@@ -113,8 +113,8 @@ class Sure:
 def findings(rng: random.Random, first_attempt: int) -> list[Finding]:
     """As many as race, many of them equal but for their attempt, in a random order."""
     made = [
-        Finding(first_attempt + place, rng.randint(1, 3), rng.choice(LEVELS))
-        for place in range(RACERS)
+        Finding(first_attempt + workspace, rng.randint(1, 3), rng.choice(LEVELS))
+        for workspace in range(RACERS)
     ]
     rng.shuffle(made)
     return made
@@ -126,11 +126,11 @@ async def race(writers: list[Writer], racing: list[Finding], learner: str) -> di
     async with asyncio.timeout(30):
         written = await asyncio.gather(
             *(
-                writers[place % len(writers)].write(prepared(each, learner), [], identity)
-                for place, (each, identity) in enumerate(zip(racing, identities, strict=True))
+                writers[workspace % len(writers)].write(prepared(each, learner), [], identity)
+                for workspace, (each, identity) in enumerate(zip(racing, identities, strict=True))
             )
         )
-    assert set(written) == {Standing.OURS}
+    assert set(written) == {WriteResult.INSERTED}
     return {identity.attempt: identity.submission_id for identity in identities}
 
 
@@ -184,7 +184,7 @@ async def test_the_platform_changes_its_row_in_the_same_moment(
         await asyncio.sleep(0.5)
         assert not writing.done()
         await transaction.commit()
-        assert await writing is Standing.OURS
+        assert await writing is WriteResult.INSERTED
     (row,) = await standing(desk, "one")
     assert row["attempt_number"] == (2 if deletes else 5)
     assert (row["id"] == "theirs") is not deletes
@@ -259,8 +259,8 @@ async def test_other_keys_have_rows_of_their_own(desk: Desk, writers: list[Write
     assert len(await desk.rows("malpractice_enforcements")) == RACERS
 
 
-async def test_whole_runs_agree(stack: Stack, place: Place, site: dict[str, str]) -> None:
-    desk = Desk(stack, place)
+async def test_whole_runs_agree(stack: Stack, workspace: Workspace, env: dict[str, str]) -> None:
+    desk = Desk(stack, workspace)
     rng = random.Random(5)
     racing = findings(rng, 1)
     submissions = []
@@ -269,7 +269,7 @@ async def test_whole_runs_agree(stack: Stack, place: Place, site: dict[str, str]
         made.submission = f"Attempt {each.number}"
         submissions.append(made)
     await desk.lay_out(submissions)
-    assert (await operate(site, ROGO_CONCURRENCY=str(RACERS))).code == 0
+    assert (await operate(env, ROGO_CONCURRENCY=str(RACERS))).code == 0
     (row,) = await desk.rows("malpractice_enforcements")
     winner = max(racing, key=Finding.strength)
     ids = {

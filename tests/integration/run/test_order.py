@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import COLUMNS, REFERENCE, Desk, Handmade
 from tests.support.cli import operate, summary
 
@@ -56,10 +56,10 @@ def with_doubles(made: Iterable[Handmade]) -> list[list[str]]:
 
 def attempts_reversed(lines: list[list[str]]) -> list[list[str]]:
     """The attempts in reverse, the lines of one attempt in the order they had."""
-    place = COLUMNS.index("Attempt ID")
+    workspace = COLUMNS.index("Attempt ID")
     groups: dict[str, list[list[str]]] = {}
     for line in lines:
-        groups.setdefault(line[place], []).append(line)
+        groups.setdefault(line[workspace], []).append(line)
     return [line for attempt in reversed(list(groups)) for line in groups[attempt]]
 
 
@@ -90,19 +90,19 @@ async def picture(desk: Desk) -> dict[str, list[str]]:
         {k: v for k, v in row.items() if k not in {"created_at", "updated_at"}} for row in rules
     ]
     text = {name: sorted(plain(row, of) for row in rows) for name, rows in found.items()}
-    container = desk.place.container
+    container = desk.workspace.container
     return {
         name: [row.replace(container, "CONTAINER") for row in rows] for name, rows in text.items()
     }
 
 
 @asynccontextmanager
-async def another(stack: Stack, tmp_path: Path) -> AsyncIterator[Place]:
+async def another(stack: Stack, tmp_path: Path) -> AsyncIterator[Workspace]:
     name = uuid.uuid4().hex[:12]
     (tmp_path / name).mkdir()
-    place = await stack.new_place(name, tmp_path / name)
-    yield place
-    await stack.remove_place(place)
+    workspace = await stack.new_workspace(name, tmp_path / name)
+    yield workspace
+    await stack.remove_workspace(workspace)
 
 
 async def test_concurrency_and_order_leave_the_same_target(
@@ -111,15 +111,15 @@ async def test_concurrency_and_order_leave_the_same_target(
     pictures = {}
     for concurrency in (1, 5, 64):
         for backwards in (False, True):
-            async with another(stack, tmp_path) as place:
-                desk = Desk(stack, place)
+            async with another(stack, tmp_path) as workspace:
+                desk = Desk(stack, workspace)
                 made = submissions(desk)
                 await desk.lay_out(made, REFERENCE)
                 lines = with_doubles(made)
                 desk.write_lines(attempts_reversed(lines) if backwards else lines)
-                site = stack.environment_of(place)
-                ended = await operate(site, ROGO_CONCURRENCY=str(concurrency))
-                found = summary(place.data_dir)
+                env = stack.environment_of(workspace)
+                ended = await operate(env, ROGO_CONCURRENCY=str(concurrency))
+                found = summary(workspace.data_dir)
                 assert found["migrated"] == 120, ended.output
                 assert found["by_code"] == {"duplicate_row": 12}
                 pictures[concurrency, backwards] = await picture(desk)

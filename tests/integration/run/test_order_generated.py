@@ -13,7 +13,7 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from rogo_async.demo.checks.check_files import INPUT, MAPPING
 from rogo_async.demo.dataset.load import generate_for, load
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import TABLES, Desk
 from tests.support.cli import operate, summary
 
@@ -27,17 +27,17 @@ WRITTEN = {
 
 
 async def test_the_target_ends_the_same_in_any_order(
-    stack: Stack, place: Place, tmp_path: Path
+    stack: Stack, workspace: Workspace, tmp_path: Path
 ) -> None:
-    dataset = generate_for(stack, place, ROWS, SEED)
-    await load(dataset, stack, place)
+    dataset = generate_for(stack, workspace, ROWS, SEED)
+    await load(dataset, stack, workspace)
     variants = [
         (concurrency, backwards) for concurrency in (1, 5, 64) for backwards in (False, True)
     ]
     found = []
     for pair in (variants[:2], variants[2:4], variants[4:]):
         found += await asyncio.gather(
-            *(_variant(stack, place, tmp_path, *variant) for variant in pair)
+            *(_variant(stack, workspace, tmp_path, *variant) for variant in pair)
         )
     (first, codes), *others = found
     assert len(first["assignment_submissions"]) > ROWS / 2
@@ -50,28 +50,28 @@ async def test_the_target_ends_the_same_in_any_order(
 
 
 async def _variant(
-    stack: Stack, place: Place, tmp_path: Path, concurrency: int, backwards: bool
+    stack: Stack, workspace: Workspace, tmp_path: Path, concurrency: int, backwards: bool
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
     """What a run leaves in a target and a container of its own."""
     name = f"c{concurrency}{'back' if backwards else ''}"
     own = replace(
-        place,
-        target=f"{place.target}_{name}",
-        container=f"{place.container}-{name}",
+        workspace,
+        target=f"{workspace.target}_{name}",
+        container=f"{workspace.container}-{name}",
         data_dir=tmp_path / name,
     )
     own.data_dir.mkdir()
     for file in (INPUT, MAPPING):
-        data = (place.data_dir / file).read_bytes()
+        data = (workspace.data_dir / file).read_bytes()
         if backwards and file == INPUT:
             data = _attempts_reversed(data)
         (own.data_dir / file).write_bytes(data)
-    await stack.postgres.create_database(own.target, place.target)
+    await stack.postgres.create_database(own.target, workspace.target)
     async with BlobServiceClient.from_connection_string(stack.azurite.connection_string) as service:
         await service.create_container(own.container)
         try:
-            site = stack.environment_of(own)
-            ended = await operate(site, ROGO_CONCURRENCY=str(concurrency))
+            env = stack.environment_of(own)
+            ended = await operate(env, ROGO_CONCURRENCY=str(concurrency))
             assert ended.code == 1, ended.output
             dump = await _dump(Desk(stack, own))
         finally:
@@ -83,20 +83,20 @@ async def _variant(
 def _attempts_reversed(data: bytes) -> bytes:
     """The rows from the last to the first, but those of one attempt in the order they had."""
     header, *rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-    place = header.index("Attempt ID")
+    workspace = header.index("Attempt ID")
     rows = [row for row in rows if row]
     by_attempt: dict[object, list[list[str]]] = defaultdict(list)
     for row in rows:
-        by_attempt[_attempt(row, place)].append(row)
-    turned = [by_attempt[_attempt(row, place)].pop(0) for row in reversed(rows)]
+        by_attempt[_attempt(row, workspace)].append(row)
+    turned = [by_attempt[_attempt(row, workspace)].pop(0) for row in reversed(rows)]
     assert turned not in (rows, rows[::-1])
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerows([header, *turned])
     return text.getvalue().encode()
 
 
-def _attempt(row: list[str], place: int) -> object:
-    cell = row[place].strip()
+def _attempt(row: list[str], workspace: int) -> object:
+    cell = row[workspace].strip()
     return int(cell) if cell.isascii() and cell.isdecimal() else tuple(row)
 
 
@@ -105,7 +105,7 @@ async def _dump(desk: Desk) -> dict[str, list[str]]:
     submissions = await desk.rows("assignment_submissions")
     records = await desk.rows("lti_session_records")
     names = {
-        desk.place.container: "the container",
+        desk.workspace.container: "the container",
         **{row["id"]: row["lti_launch_id"] for row in submissions},
         **{row["id"]: row["launch_id"] for row in records},
     }
@@ -130,12 +130,12 @@ def _named(value: Any, names: dict[str, str]) -> Any:
 
 
 @pytest.fixture
-def desk(stack: Stack, place: Place) -> Desk:
-    return Desk(stack, place)
+def desk(stack: Stack, workspace: Workspace) -> Desk:
+    return Desk(stack, workspace)
 
 
 async def test_of_an_attempts_rows_the_one_nearest_the_end_counts(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     old, new = desk.sound(7), desk.sound(7)
     old.cells |= {"Attempt ID": "007", "Surname": "Earlier"}
@@ -143,7 +143,7 @@ async def test_of_an_attempts_rows_the_one_nearest_the_end_counts(
     new.report = {}
     other = desk.sound(8)
     await desk.lay_out([old, new, other, replace(other, report={})])
-    assert (await operate(site)).code == 0
+    assert (await operate(env)).code == 0
     assert summary(desk.data_dir)["by_code"] == {"duplicate_row": 2}
     assert {row["last_name"] for row in await desk.rows("assignment_submissions")} == {
         "Later",

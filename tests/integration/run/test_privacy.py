@@ -4,7 +4,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import COLUMNS, REFERENCE, Desk, Handmade
 from tests.support.cli import FAILED, begun, operate, summary
 
@@ -54,12 +54,12 @@ async def laid_out(desk: Desk) -> None:
 
 
 async def test_nothing_of_a_row_is_printed(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await laid_out(desk)
-    ended = await operate(site)
-    found = summary(place.data_dir)
+    ended = await operate(env)
+    found = summary(workspace.data_dir)
     assert ended.code == 1
     assert found["migrated"] >= 2
     assert set(found["by_code"]) >= {
@@ -73,34 +73,34 @@ async def test_nothing_of_a_row_is_printed(
         "source_refused",
         "target_refused",
     }
-    assert CANARY in (place.data_dir / FAILED).read_text(encoding="utf-8")
+    assert CANARY in (workspace.data_dir / FAILED).read_text(encoding="utf-8")
     assert CANARY.lower() not in ended.output.lower()
-    for file in (place.data_dir / "runs").glob("*.json"):
+    for file in (workspace.data_dir / "runs").glob("*.json"):
         assert CANARY.lower() not in file.read_text(encoding="utf-8").lower()
 
 
 async def test_what_holds_personal_data_is_its_owners_alone(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await laid_out(desk)
-    await operate(site, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
-    await operate(site, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
-    written = {_mode(file) for file in _written(place.data_dir)}
-    assert len(_written(place.data_dir)) >= 5
+    await operate(env, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
+    await operate(env, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
+    written = {_mode(file) for file in _written(workspace.data_dir)}
+    assert len(_written(workspace.data_dir)) >= 5
     assert written == {0o600}
-    assert _mode(place.data_dir / "runs") == 0o700
+    assert _mode(workspace.data_dir / "runs") == 0o700
 
 
 async def test_no_secret_is_printed_nor_in_the_process_list(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await desk.lay_out([desk.sound(1)])
     desk.served("1.txt", b"slow", delay_s=1.0)
-    secrets = _secrets(site)
+    secrets = _secrets(env)
     assert len(secrets) == 4
-    async with begun(site) as command:
+    async with begun(env) as command:
         await command.logged("migration begins")
         line = Path(f"/proc/{command.process.pid}/cmdline").read_text(encoding="utf-8")
         ended = await command.ended()
@@ -111,20 +111,20 @@ async def test_no_secret_is_printed_nor_in_the_process_list(
 
 
 async def test_no_secret_is_in_what_a_wrong_setting_is_answered_with(
-    stack: Stack, place: Place, site: dict[str, str]
+    stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    await Desk(stack, place).lay_out([])
+    await Desk(stack, workspace).lay_out([])
     for name in (
         "DATABASE_URL",
         "DATA_WAREHOUSE_CONNECTION_STRING",
         "AZURE_STORAGE_CONNECTION_STRING",
         "ROGO_SOURCE_SAS_TOKEN",
     ):
-        for wrong in (f"{CANARY};{CANARY}", site[name].replace("127.0.0.1", CANARY)):
-            ended = await operate(site, ROGO_OUTAGE_LIMIT="1", **{name: wrong})
+        for wrong in (f"{CANARY};{CANARY}", env[name].replace("127.0.0.1", CANARY)):
+            ended = await operate(env, ROGO_OUTAGE_LIMIT="1", **{name: wrong})
             assert ended.code in {2, 3}, (name, ended.output)
             assert not ended.events("a fault of this tool"), (name, ended.output)
-            for secret in (CANARY, *_secrets(site)):
+            for secret in (CANARY, *_secrets(env)):
                 assert secret not in ended.output, name
 
 
@@ -137,11 +137,11 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def _secrets(site: dict[str, str]) -> list[str]:
+def _secrets(env: dict[str, str]) -> list[str]:
     """The passwords, the account's key and the signature of a site."""
     return [
-        site["DATABASE_URL"].split(":")[2].partition("@")[0],
-        site["DATA_WAREHOUSE_CONNECTION_STRING"].partition("PWD=")[2].partition(";")[0],
-        site["AZURE_STORAGE_CONNECTION_STRING"].partition("AccountKey=")[2].partition(";")[0],
-        site["ROGO_SOURCE_SAS_TOKEN"].partition("sig=")[2].partition("&")[0],
+        env["DATABASE_URL"].split(":")[2].partition("@")[0],
+        env["DATA_WAREHOUSE_CONNECTION_STRING"].partition("PWD=")[2].partition(";")[0],
+        env["AZURE_STORAGE_CONNECTION_STRING"].partition("AccountKey=")[2].partition(";")[0],
+        env["ROGO_SOURCE_SAS_TOKEN"].partition("sig=")[2].partition("&")[0],
     ]

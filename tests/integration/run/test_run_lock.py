@@ -5,23 +5,23 @@ import time
 import pytest
 
 from rogo_async.common.errors import RunStopped
-from rogo_async.common.shutdown import Control, StopReason
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.common.shutdown import StopReason, StopSignal
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres import run_lock as module
 from rogo_async.destination.postgres.connections import Address
 from rogo_async.destination.postgres.run_lock import RunLock
 
 
 @pytest.fixture
-def address(stack: Stack, place: Place) -> Address:
-    return Address(stack.writer_dsn(place), None)
+def address(stack: Stack, workspace: Workspace) -> Address:
+    return Address(stack.writer_dsn(workspace), None)
 
 
 async def test_after_a_standstill_the_server_is_asked_first(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    control = Control()
-    lock = await RunLock.acquire(address, control)
+    stop_signal = StopSignal()
+    lock = await RunLock.acquire(address, stop_signal)
     try:
         await lock.sure()
         await lock._connection.execute("SELECT pg_advisory_unlock_all()")
@@ -30,7 +30,7 @@ async def test_after_a_standstill_the_server_is_asked_first(
         monkeypatch.setattr(module, "_now_s", lambda: later)
         with pytest.raises(RunStopped):
             await lock.sure()
-        assert StopReason.LOCK_LOST in control.reasons
+        assert StopReason.LOCK_LOST in stop_signal.reasons
         with pytest.raises(RunStopped):
             await lock.sure()
     finally:
@@ -40,19 +40,19 @@ async def test_after_a_standstill_the_server_is_asked_first(
 async def test_after_a_standstill_a_lock_that_is_held_goes_on(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    control = Control()
-    lock = await RunLock.acquire(address, control)
+    stop_signal = StopSignal()
+    lock = await RunLock.acquire(address, stop_signal)
     try:
         later = time.clock_gettime(time.CLOCK_BOOTTIME) + 3600
         monkeypatch.setattr(module, "_now_s", lambda: later)
         await lock.sure()
-        assert not control.stopping
+        assert not stop_signal.stopping
     finally:
         await lock.release()
 
 
 async def test_the_server_is_asked_to_notice_when_this_machine_is_gone(address: Address) -> None:
-    lock = await RunLock.acquire(address, Control())
+    lock = await RunLock.acquire(address, StopSignal())
     try:
         for name, value in (("idle", "30"), ("interval", "10"), ("count", "3")):
             assert await lock._connection.fetchval(f"SHOW tcp_keepalives_{name}") == value

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk, Handmade
 from tests.support.cli import FAILED, counts, failures, operate, summary, table
 
@@ -17,9 +17,9 @@ def faulty(desk: Desk, attempt: int) -> Handmade:
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
     """Attempts 1, 2, 3 (faulty), 2 again and 4, the oldest first."""
-    made = Desk(stack, place)
+    made = Desk(stack, workspace)
     second = made.sound(2)
     await made.lay_out([made.sound(1), second, faulty(made, 3), made.sound(4)])
     lines = [made.sound(1), second, faulty(made, 3), second, made.sound(4)]
@@ -27,8 +27,8 @@ async def desk(stack: Stack, place: Place) -> Desk:
     return made
 
 
-async def test_a_limit_takes_the_newest_rows(desk: Desk, site: dict[str, str]) -> None:
-    ended = await operate(site, "--limit", "3")
+async def test_a_limit_takes_the_newest_rows(desk: Desk, env: dict[str, str]) -> None:
+    ended = await operate(env, "--limit", "3")
     assert ended.code == 1
     assert counts(desk.data_dir) == (2, 1, 0, 0)
     assert summary(desk.data_dir)["rows_total"] == 3
@@ -38,13 +38,13 @@ async def test_a_limit_takes_the_newest_rows(desk: Desk, site: dict[str, str]) -
     assert failures(desk.data_dir / "runs" / f"{run_id}.failed.csv") == {"3": "email_missing"}
 
 
-async def test_a_limit_beyond_the_file_is_the_whole_file(desk: Desk, site: dict[str, str]) -> None:
-    await operate(site, "run", "--limit", "999")
+async def test_a_limit_beyond_the_file_is_the_whole_file(desk: Desk, env: dict[str, str]) -> None:
+    await operate(env, "run", "--limit", "999")
     assert counts(desk.data_dir) == (3, 1, 1, 0)
 
 
-async def test_attempts_take_all_their_rows(desk: Desk, site: dict[str, str]) -> None:
-    ended = await operate(site, "run", "--attempt", "2", "--attempt", "1")
+async def test_attempts_take_all_their_rows(desk: Desk, env: dict[str, str]) -> None:
+    ended = await operate(env, "run", "--attempt", "2", "--attempt", "1")
     assert ended.code == 0
     assert summary(desk.data_dir)["rows_total"] == 3
     assert summary(desk.data_dir)["by_code"] == {"duplicate_row": 1}
@@ -52,9 +52,9 @@ async def test_attempts_take_all_their_rows(desk: Desk, site: dict[str, str]) ->
 
 
 async def test_an_attempt_that_is_not_there_refuses_the_run(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    ended = await operate(site, "run", "--attempt", "1", "--attempt", "77")
+    ended = await operate(env, "run", "--attempt", "1", "--attempt", "77")
     assert ended.code == 2
     (line,) = ended.said
     assert "no row for attempt 77" in line
@@ -65,21 +65,21 @@ async def test_an_attempt_that_is_not_there_refuses_the_run(
     "args", [("--limit", "0"), ("--attempt", "x"), ("--attempt", "0"), ("--nonsense",), ("walk",)]
 )
 async def test_a_wrong_command_line_is_a_usage_error(
-    desk: Desk, site: dict[str, str], args: tuple[str, ...]
+    desk: Desk, env: dict[str, str], args: tuple[str, ...]
 ) -> None:
-    ended = await operate(site, *args)
+    ended = await operate(env, *args)
     assert ended.code == 2
     assert any("Usage" in line for line in ended.said)
     assert await desk.nothing_written()
 
 
 async def test_a_selection_leaves_the_latest_full_runs_failures_alone(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    await operate(site)
+    await operate(env)
     before = (desk.data_dir / FAILED).read_bytes()
     assert failures(desk.data_dir / FAILED) == {"3": "email_missing"}
-    ended = await operate(site, "run", "--input", str(desk.data_dir / FAILED))
+    ended = await operate(env, "run", "--input", str(desk.data_dir / FAILED))
     assert ended.code == 1
     assert counts(desk.data_dir) == (0, 1, 0, 0)
     assert summary(desk.data_dir)["failed_new"] == 0
@@ -87,9 +87,9 @@ async def test_a_selection_leaves_the_latest_full_runs_failures_alone(
 
 
 async def test_mended_rows_migrate_from_the_failed_rows_file(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    await operate(site)
+    await operate(env)
     (row,) = table(desk.data_dir / FAILED)
     assert row["Error"].startswith("email_missing: ")
     text = (desk.data_dir / FAILED).read_text(encoding="utf-8")
@@ -99,19 +99,19 @@ async def test_mended_rows_migrate_from_the_failed_rows_file(
         ),
         encoding="utf-8",
     )
-    ended = await operate(site, "run", "--input", str(desk.data_dir / FAILED))
+    ended = await operate(env, "run", "--input", str(desk.data_dir / FAILED))
     assert ended.code == 0, ended.output
     assert await desk.attempts() == [1, 2, 3, 4]
 
 
 async def test_another_data_directory_is_read_and_written(
-    desk: Desk, site: dict[str, str], tmp_path: Path
+    desk: Desk, env: dict[str, str], tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for name in ("submission_files.csv", "attempt_number_mapping.csv"):
         (desk.data_dir / name).rename(elsewhere / name)
-    ended = await operate(site, "run", "--data-dir", str(elsewhere))
+    ended = await operate(env, "run", "--data-dir", str(elsewhere))
     assert ended.code == 1
     assert counts(elsewhere) == (3, 1, 1, 0)
     assert len(table(elsewhere / "migrated.csv")) == 3
@@ -119,19 +119,19 @@ async def test_another_data_directory_is_read_and_written(
 
 
 async def test_each_full_run_keeps_the_failures_of_the_one_before(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
-    await operate(site)
+    await operate(env)
     first = summary(desk.data_dir)["run_id"]
     before = (desk.data_dir / FAILED).read_bytes()
-    await operate(site)
+    await operate(env)
     assert (desk.data_dir / "runs" / f"{first}.failed.csv").read_bytes() == before
 
 
-async def test_only_the_newest_runs_are_kept(desk: Desk, site: dict[str, str]) -> None:
+async def test_only_the_newest_runs_are_kept(desk: Desk, env: dict[str, str]) -> None:
     ids = []
     for _ in range(4):
-        await operate(site, ROGO_KEEP_RUNS="2")
+        await operate(env, ROGO_KEEP_RUNS="2")
         ids.append(summary(desk.data_dir)["run_id"])
     kept = {file.name.partition(".")[0] for file in (desk.data_dir / "runs").glob("*.*")}
     assert kept == set(ids[-2:])

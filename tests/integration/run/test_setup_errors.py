@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import FAILED, Ended, operate, summary
 
@@ -16,16 +16,16 @@ MAPPING = "attempt_number_mapping.csv"
 
 
 @pytest.fixture
-async def desk(stack: Stack, place: Place) -> Desk:
+async def desk(stack: Stack, workspace: Workspace) -> Desk:
     """A place where a run would migrate one submission."""
-    made = Desk(stack, place)
+    made = Desk(stack, workspace)
     await made.lay_out([made.sound(1)])
     return made
 
 
-async def refused(desk: Desk, site: Mapping[str, str], *says: str) -> Ended:
+async def refused(desk: Desk, env: Mapping[str, str], *says: str) -> Ended:
     """Hold a run to the contract of a refusal; its one line has every text of ``says``."""
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 2, ended.output
     assert len(ended.said) == 1, ended.said
     for text in says:
@@ -34,7 +34,7 @@ async def refused(desk: Desk, site: Mapping[str, str], *says: str) -> Ended:
     assert ended.stdout == ""
     assert ended.events("a fault of this tool") == []
     for name in ("DATABASE_URL", "AZURE_STORAGE_CONNECTION_STRING"):
-        for secret in re.findall(r"(?::|AccountKey=)([^:@;/]{12,})", site.get(name, "")):
+        for secret in re.findall(r"(?::|AccountKey=)([^:@;/]{12,})", env.get(name, "")):
             assert secret not in ended.output
     assert not (desk.data_dir / FAILED).exists()
     assert not (desk.data_dir / "migrated.csv").exists()
@@ -65,10 +65,10 @@ async def test_no_setting_at_all_names_every_one(tmp_path: Path) -> None:
 def replaced(name: str, pattern: str, by: str) -> Callable[[Site], Site]:
     """A change of one setting."""
 
-    def change(site: Site) -> Site:
-        changed, count = re.subn(pattern, by, site[name], count=1)
+    def change(env: Site) -> Site:
+        changed, count = re.subn(pattern, by, env[name], count=1)
         assert count == 1
-        return {**site, name: changed}
+        return {**env, name: changed}
 
     return change
 
@@ -115,30 +115,30 @@ def replaced(name: str, pattern: str, by: str) -> Callable[[Site], Site]:
     ],
 )
 async def test_a_wrong_setting(
-    desk: Desk, site: Site, change: Callable[[Site], Site], says: tuple[str, ...]
+    desk: Desk, env: Site, change: Callable[[Site], Site], says: tuple[str, ...]
 ) -> None:
-    changed = change(site)
+    changed = change(env)
     if "ROGO_SOURCE_SAS_TOKEN" not in says and "ROGO_SOURCE_HOSTS" in says:
         changed.pop("ROGO_SOURCE_SAS_TOKEN")
     if not Path(changed["ROGO_DATA_DIR"]).exists():
-        ended = await operate(site, "run", "--data-dir", changed["ROGO_DATA_DIR"])
+        ended = await operate(env, "run", "--data-dir", changed["ROGO_DATA_DIR"])
         assert ended.code == 2
         assert all(text in ended.said[0] for text in says)
         return
     await refused(desk, changed, *says)
 
 
-async def test_an_unknown_user_for_malpractice_rules(desk: Desk, site: Site) -> None:
-    site["ROGO_MIGRATION_USER_ID"] = "nobody"
-    await refused(desk, site, "ROGO_MIGRATION_USER_ID")
+async def test_an_unknown_user_for_malpractice_rules(desk: Desk, env: Site) -> None:
+    env["ROGO_MIGRATION_USER_ID"] = "nobody"
+    await refused(desk, env, "ROGO_MIGRATION_USER_ID")
 
 
-async def test_unixodbc_that_is_not_installed(desk: Desk, site: Site, tmp_path: Path) -> None:
+async def test_unixodbc_that_is_not_installed(desk: Desk, env: Site, tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     absent.mkdir()
     error = "libodbc.so.2: cannot open shared object file: No such file or directory"
     (absent / "pyodbc.py").write_text(f"raise ImportError({error!r})\n", encoding="utf-8")
-    await refused(desk, {**site, "PYTHONPATH": str(absent)}, "unixODBC", "apt-get install unixodbc")
+    await refused(desk, {**env, "PYTHONPATH": str(absent)}, "unixODBC", "apt-get install unixodbc")
 
 
 def change_text(name: str, old: str, new: str) -> Callable[[Desk], Awaitable[None]]:
@@ -222,36 +222,36 @@ def warehouse(sql: str) -> Callable[[Desk], Awaitable[None]]:
     ],
 )
 async def test_a_wrong_file_or_schema(
-    desk: Desk, site: Site, change: Callable[[Desk], Awaitable[None]], says: tuple[str, ...]
+    desk: Desk, env: Site, change: Callable[[Desk], Awaitable[None]], says: tuple[str, ...]
 ) -> None:
     await change(desk)
-    await refused(desk, site, *says)
+    await refused(desk, env, *says)
 
 
-async def test_a_file_that_is_not_utf8_is_refused_with_its_line(desk: Desk, site: Site) -> None:
+async def test_a_file_that_is_not_utf8_is_refused_with_its_line(desk: Desk, env: Site) -> None:
     path = desk.data_dir / SUBMISSIONS
     path.write_bytes(path.read_bytes() + "José,\r\n".encode("latin-1"))
-    await refused(desk, site, SUBMISSIONS, "line 3", "UTF-8")
+    await refused(desk, env, SUBMISSIONS, "line 3", "UTF-8")
 
 
-async def test_one_marks_column_is_enough(desk: Desk, site: Site) -> None:
+async def test_one_marks_column_is_enough(desk: Desk, env: Site) -> None:
     await warehouse('ALTER TABLE "dbo"."Rogo_AssessmentReport" DROP COLUMN "MarksAwarded"')(desk)
-    assert (await operate(site)).code == 0
+    assert (await operate(env)).code == 0
     assert await desk.attempts() == [1]
 
 
-async def test_a_header_without_rows_is_an_empty_run_with_a_warning(desk: Desk, site: Site) -> None:
+async def test_a_header_without_rows_is_an_empty_run_with_a_warning(desk: Desk, env: Site) -> None:
     desk.write_lines([])
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 0
     assert [entry for entry in ended.log if entry["level"] == "warning"]
     assert summary(desk.data_dir)["rows_total"] == 0
     assert await desk.nothing_written()
 
 
-async def test_a_dotenv_file_in_the_directory_of_the_start_is_read(desk: Desk, site: Site) -> None:
-    lines = [f"{name}='{value}'" for name, value in site.items() if name != "ROGO_DATA_DIR"]
+async def test_a_dotenv_file_in_the_directory_of_the_start_is_read(desk: Desk, env: Site) -> None:
+    lines = [f"{name}='{value}'" for name, value in env.items() if name != "ROGO_DATA_DIR"]
     (desk.data_dir / ".env").write_text("\n".join(lines), encoding="utf-8")
-    ended = await operate({"ROGO_DATA_DIR": site["ROGO_DATA_DIR"]})
+    ended = await operate({"ROGO_DATA_DIR": env["ROGO_DATA_DIR"]})
     assert ended.code == 0, ended.output
     assert await desk.attempts() == [1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk
 from tests.support.cli import FAILED, MIGRATED, SUMMARY, Ended, failures, operate
 
@@ -16,8 +16,8 @@ SECRET = "s3cr3t-canary-value"
 
 
 @pytest.fixture
-def desk(stack: Stack, place: Place) -> Desk:
-    return Desk(stack, place)
+def desk(stack: Stack, workspace: Workspace) -> Desk:
+    return Desk(stack, workspace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +41,36 @@ def fault(*lines: str) -> Callable[[Callable[[Desk, Site], Awaitable[object]]], 
     return take
 
 
-def changed(site: Site, name: str, pattern: str, replacement: str) -> None:
+def changed(env: Site, name: str, pattern: str, replacement: str) -> None:
     """Change one setting; fails when there is nothing to change."""
-    site[name], count = re.subn(pattern, replacement, site[name])
+    env[name], count = re.subn(pattern, replacement, env[name])
     assert count == 1
 
 
 @fault(r"ROGO_CONCURRENCY: ", r"ROGO_OUTAGE_LIMIT: ", r"ROGO_LOG_FORMAT: ")
-async def numbers_that_are_none(_desk: Desk, site: Site) -> None:
-    site |= {"ROGO_CONCURRENCY": "many", "ROGO_OUTAGE_LIMIT": "-1", "ROGO_LOG_FORMAT": "xml"}
+async def numbers_that_are_none(_desk: Desk, env: Site) -> None:
+    env |= {"ROGO_CONCURRENCY": "many", "ROGO_OUTAGE_LIMIT": "-1", "ROGO_LOG_FORMAT": "xml"}
 
 
 @fault(r"DATABASE_URL: .*postgresql://")
-async def address_of_another_kind(_desk: Desk, site: Site) -> None:
-    site["DATABASE_URL"] = f"mysql://user:{SECRET}@127.0.0.1/db"
+async def address_of_another_kind(_desk: Desk, env: Site) -> None:
+    env["DATABASE_URL"] = f"mysql://user:{SECRET}@127.0.0.1/db"
 
 
 @fault(r"DATA_WAREHOUSE_CONNECTION_STRING: .*server")
-async def warehouse_without_a_server(_desk: Desk, site: Site) -> None:
-    site["DATA_WAREHOUSE_CONNECTION_STRING"] = f"User ID=me;Password={SECRET}"
+async def warehouse_without_a_server(_desk: Desk, env: Site) -> None:
+    env["DATA_WAREHOUSE_CONNECTION_STRING"] = f"User ID=me;Password={SECRET}"
 
 
 @fault(r"ROGO_SOURCE_HOSTS: .*user-info")
-async def host_with_user_info(_desk: Desk, site: Site) -> None:
-    del site["ROGO_SOURCE_SAS_TOKEN"]
-    site["ROGO_SOURCE_HOSTS"] = f"https://user:{SECRET}@good.example"
+async def host_with_user_info(_desk: Desk, env: Site) -> None:
+    del env["ROGO_SOURCE_SAS_TOKEN"]
+    env["ROGO_SOURCE_HOSTS"] = f"https://user:{SECRET}@good.example"
 
 
 @fault(r"ROGO_SOURCE_SAS_TOKEN: .*sig=")
-async def sas_that_is_none(desk: Desk, site: Site) -> None:
-    site["ROGO_SOURCE_SAS_TOKEN"] = f"{desk.source.origin}={SECRET}"
+async def sas_that_is_none(desk: Desk, env: Site) -> None:
+    env["ROGO_SOURCE_SAS_TOKEN"] = f"{desk.source.origin}={SECRET}"
 
 
 def without_column(path: Path, *columns: str) -> None:
@@ -121,20 +121,20 @@ async def no_files(desk: Desk, _site: Site) -> None:
 
 
 @fault(r"AZURE_STORAGE.*")
-async def storage_key_that_is_none(_desk: Desk, site: Site) -> None:
-    changed(site, "AZURE_STORAGE_CONNECTION_STRING", r"AccountKey=[^;]*", f"AccountKey={SECRET}")
+async def storage_key_that_is_none(_desk: Desk, env: Site) -> None:
+    changed(env, "AZURE_STORAGE_CONNECTION_STRING", r"AccountKey=[^;]*", f"AccountKey={SECRET}")
 
 
 @fault(r"AZURE_STORAGE_CONNECTION_STRING: ")
-async def no_connection_string(_desk: Desk, site: Site) -> None:
-    site["AZURE_STORAGE_CONNECTION_STRING"] = f"AccountKey={SECRET}"
+async def no_connection_string(_desk: Desk, env: Site) -> None:
+    env["AZURE_STORAGE_CONNECTION_STRING"] = f"AccountKey={SECRET}"
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
-async def test_a_fault_is_named_with_its_remedy(desk: Desk, site: Site, fault: Fault) -> None:
-    secrets = _secrets(site)
+async def test_a_fault_is_named_with_its_remedy(desk: Desk, env: Site, fault: Fault) -> None:
+    secrets = _secrets(env)
     await desk.lay_out([desk.sound(1), desk.sound(2)])
-    broken = dict(site)
+    broken = dict(env)
     await fault.breaks(desk, broken)
     ended = await operate(broken)
     assert ended.code == 2, ended.output
@@ -147,9 +147,9 @@ async def test_a_fault_is_named_with_its_remedy(desk: Desk, site: Site, fault: F
     _nothing_in(desk.data_dir)
 
 
-def _secrets(site: Mapping[str, str]) -> set[str]:
+def _secrets(env: Mapping[str, str]) -> set[str]:
     patterns = (r"://\w+:(\w+)@", r"PWD=(\w+)", r"AccountKey=([^;]+)", r"sig=([^&\s]+)")
-    text = "\n".join(site.values())
+    text = "\n".join(env.values())
     found = {value for pattern in patterns for value in re.findall(pattern, text)}
     assert len(found) >= 4
     return found
@@ -166,12 +166,12 @@ def _nothing_in(data_dir: Path) -> None:
         assert not (data_dir / name).exists(), name
 
 
-async def test_a_quote_never_closed_costs_its_own_row_alone(desk: Desk, site: Site) -> None:
+async def test_a_quote_never_closed_costs_its_own_row_alone(desk: Desk, env: Site) -> None:
     await desk.lay_out([desk.sound(attempt) for attempt in (1, 2, 3)])
     path = desk.data_dir / "submission_files.csv"
     first, second, third = path.read_bytes().partition(b",learner2@")
     path.write_bytes(first.removesuffix(b"Lovelace") + b'"Lovelace' + second + third)
-    ended = await operate(site)
+    ended = await operate(env)
     assert ended.code == 1
     assert failures(desk.data_dir / FAILED) == {"2": "row_malformed"}
     assert "line 3" in (desk.data_dir / FAILED).read_text()

@@ -3,7 +3,7 @@
 import pytest
 
 from rogo_async.demo.dataset.dataset import DEMO_LMS
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.identity import launch_id
 from tests.support.builders import Desk, Handmade
 from tests.support.cli import FAILED, Ended, begun, failures, operate, summary, table
@@ -12,8 +12,8 @@ SLOW_S = 2.5
 
 
 @pytest.fixture
-def desk(stack: Stack, place: Place) -> Desk:
-    return Desk(stack, place)
+def desk(stack: Stack, workspace: Workspace) -> Desk:
+    return Desk(stack, workspace)
 
 
 def slow(desk: Desk, attempt: int, **report: object) -> Handmade:
@@ -23,9 +23,9 @@ def slow(desk: Desk, attempt: int, **report: object) -> Handmade:
     return made
 
 
-async def run_while(desk: Desk, site: dict[str, str], sql: str) -> Ended:
+async def run_while(desk: Desk, env: dict[str, str], sql: str) -> Ended:
     """A run during whose first downloads the target changes."""
-    async with begun(site) as command:
+    async with begun(env) as command:
         await command.logged("migration begins")
         async with desk.target() as target, target.transaction():
             await target.execute(sql)
@@ -35,7 +35,7 @@ async def run_while(desk: Desk, site: dict[str, str], sql: str) -> Ended:
 
 
 async def test_a_key_in_the_way_is_a_conflict_and_the_files_are_kept(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     of_assessment = slow(desk, 1, Exercise="7CD02 Leading People")
     of_assessment.version = "25_01"
@@ -46,7 +46,7 @@ async def test_a_key_in_the_way_is_a_conflict_and_the_files_are_kept(
     await desk.lay_out([of_assessment, of_section, of_level, of_rule, slow(desk, 5)])
     ended = await run_while(
         desk,
-        site,
+        env,
         "DELETE FROM assessment_sections WHERE id IN ('section-7-1', 'section-5-2');"
         "DELETE FROM assessments WHERE id = 'assessment-7';"
         "DELETE FROM malpractice_levels WHERE id = 'level-severe';"
@@ -70,13 +70,13 @@ async def test_a_key_in_the_way_is_a_conflict_and_the_files_are_kept(
 
 
 async def test_what_another_tool_writes_meanwhile_is_left_as_it_is(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     await desk.lay_out([slow(desk, attempt) for attempt in (1, 2, 3, 4)])
     whole, launch, record = (launch_id(n, DEMO_LMS.instance_id) for n in (1, 2, 3))
     ended = await run_while(
         desk,
-        site,
+        env,
         "INSERT INTO lti_launch_sessions (launch_id, consumer_key, expires_at) "
         f"VALUES ('{whole}', 'another', now()), ('{launch}', 'another', now());"
         "INSERT INTO lti_session_records (id, launch_id, session_expiry) "
@@ -98,13 +98,13 @@ async def test_what_another_tool_writes_meanwhile_is_left_as_it_is(
 
 
 async def test_what_the_target_refuses_for_its_content_leaves_no_file_behind(
-    desk: Desk, site: dict[str, str]
+    desk: Desk, env: dict[str, str]
 ) -> None:
     nul = desk.sound(1)
     nul.cells["Course Title"] = "Leading\0People"
     great = desk.sound(2, Grade="Malpractice: considerable")
     great.submission = "Attempt 2147483647"
     await desk.lay_out([nul, great])
-    assert (await operate(site)).code == 1
+    assert (await operate(env)).code == 1
     assert failures(desk.data_dir / FAILED) == dict.fromkeys("12", "target_refused")
     assert await desk.nothing_written()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Desk, whole
 from tests.support.cli import FAILED, begun, counts, summary, table
 
@@ -11,21 +11,21 @@ ROWS = 40
 
 @pytest.mark.parametrize("concurrency", [1, 5, 16])
 async def test_when_the_host_serves_again_every_row_migrates(
-    stack: Stack, place: Place, site: dict[str, str], concurrency: int
+    stack: Stack, workspace: Workspace, env: dict[str, str], concurrency: int
 ) -> None:
-    desk = Desk(stack, place)
+    desk = Desk(stack, workspace)
     await desk.lay_out([desk.sound(attempt) for attempt in range(1, ROWS + 1)])
     for attempt in range(1, ROWS + 1):
         desk.served(f"{attempt}.txt", b"", status=403)
-    async with begun(site, ROGO_CONCURRENCY=str(concurrency)) as command:
+    async with begun(env, ROGO_CONCURRENCY=str(concurrency)) as command:
         await command.logged("outage began")
         for attempt in range(1, ROWS + 1):
             desk.served(f"{attempt}.txt", b"text %d" % attempt)
         ended = await command.ended()
     assert ended.code == 0, ended.output
-    assert counts(place.data_dir) == (ROWS, 0, 0, 0)
-    assert table(place.data_dir / FAILED) == []
-    (outage,) = summary(place.data_dir)["outages"]
+    assert counts(workspace.data_dir) == (ROWS, 0, 0, 0)
+    assert table(workspace.data_dir / FAILED) == []
+    (outage,) = summary(workspace.data_dir)["outages"]
     assert outage["dependency"].startswith("source")
     assert outage["ended"]
     assert await desk.attempts() == list(range(1, ROWS + 1))

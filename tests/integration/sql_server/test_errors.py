@@ -9,16 +9,16 @@ from typing import Any, Final
 import pytest
 
 from rogo_async.common import error_classes
-from rogo_async.common.call_stats import Measurements
+from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import (
     Dependency,
     RunStopped,
     SetupError,
-    SystemicFault,
-    TransientFault,
+    SystemicError,
+    TransientError,
 )
-from rogo_async.common.retry import Gate, until_up
-from rogo_async.common.shutdown import Control, StopReason
+from rogo_async.common.retry import CircuitBreaker, with_retry
+from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.sources.warehouse import reader
 from rogo_async.sources.warehouse.reader import Warehouse
 from tests.support.fake_sql_server import Cut, Delay, Refuse, Responder
@@ -72,17 +72,19 @@ async def all_is_found(warehouse: Warehouse) -> None:
     } == dict.fromkeys(ATTEMPTS, (1, ["Question 1", "Question 2"]))
 
 
-async def opened_in_the_end(text: str, control: Control) -> Warehouse:
+async def opened_in_the_end(text: str, stop_signal: StopSignal) -> Warehouse:
     """As a run opens it: insisting through transient faults."""
-    gate = Gate(Dependency.WAREHOUSE, control, Measurements(), 30, PATIENCE)
-    return await until_up(lambda: Warehouse.open(text, 4, gate, QUICK), control, 10, PATIENCE)
+    breaker = CircuitBreaker(Dependency.WAREHOUSE, stop_signal, CallStats(), 30, PATIENCE)
+    return await with_retry(
+        lambda: Warehouse.open(text, 4, breaker, QUICK), stop_signal, 10, PATIENCE
+    )
 
 
 @pytest.mark.parametrize("number", TRANSIENT)
 async def test_transient_error_passes(responder: Responder, text: str, number: int) -> None:
     refusal = Refuse(number, severity=17)
     responder.on("login", refusal)
-    warehouse = await opened_in_the_end(text, Control())
+    warehouse = await opened_in_the_end(text, StopSignal())
     try:
         responder.on("login", refusal)
         await all_is_found(warehouse)
@@ -105,7 +107,7 @@ async def test_throttling_is_given_ten_seconds(
 ) -> None:
     monkeypatch.undo()
     responder.on("catalogue", Refuse(number, severity=17))
-    with pytest.raises(TransientFault) as raised:
+    with pytest.raises(TransientError) as raised:
         async with opened(text):
             pass
     assert raised.value.retry_after_s >= 10
@@ -116,7 +118,7 @@ async def test_refusal_at_start_is_certain(
     responder: Responder, text: str, number: int, words: str
 ) -> None:
     responder.on("probe", Refuse(number))
-    with pytest.raises(SystemicFault) as raised:
+    with pytest.raises(SystemicError) as raised:
         async with opened(text):
             pass
     assert words in raised.value.reason
@@ -129,7 +131,7 @@ async def test_refused_login_at_start_is_certain(
     responder: Responder, text: str, number: int, words: str
 ) -> None:
     responder.on("login", Refuse(number, severity=14), FOR_EVER)
-    with pytest.raises(SystemicFault) as raised:
+    with pytest.raises(SystemicError) as raised:
         async with opened(text):
             pass
     assert words in raised.value.reason
@@ -147,13 +149,13 @@ async def test_missing_table_at_start_is_named(driver: str) -> None:
 async def test_refusal_later_stops_everyone_and_then_the_run(
     responder: Responder, text: str, number: int, words: str
 ) -> None:
-    control = Control()
-    async with opened(text, limit_s=0.5, control=control) as warehouse:
+    stop_signal = StopSignal()
+    async with opened(text, limit_s=0.5, stop_signal=stop_signal) as warehouse:
         for moment in ("reports", "probe"):
             responder.on(moment, Refuse(number), FOR_EVER)
         with pytest.raises(RunStopped):
             await warehouse.look_up(ATTEMPTS)
-    (reason,) = control.reasons.values()
+    (reason,) = stop_signal.reasons.values()
     assert words in reason
     assert "\n" not in reason
 
@@ -161,13 +163,13 @@ async def test_refusal_later_stops_everyone_and_then_the_run(
 async def test_refused_login_later_stops_everyone_and_then_the_run(
     responder: Responder, text: str
 ) -> None:
-    control = Control()
-    async with opened(text, limit_s=0.5, control=control) as warehouse:
+    stop_signal = StopSignal()
+    async with opened(text, limit_s=0.5, stop_signal=stop_signal) as warehouse:
         responder.on("login", Refuse(18456, severity=14), FOR_EVER)
         responder.cut()
         with pytest.raises(RunStopped):
             await warehouse.look_up(ATTEMPTS)
-    assert "the login was refused" in control.reasons[StopReason.OUTAGE]
+    assert "the login was refused" in stop_signal.reasons[StopReason.OUTAGE]
 
 
 async def test_refusal_that_is_lifted_costs_nothing(responder: Responder, text: str) -> None:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from rogo_async.common.errors import DependencyFault, SetupError, SystemicFault
+from rogo_async.common.errors import DependencyError, SetupError, SystemicError
 from rogo_async.sources.warehouse import drivers, reader
 from rogo_async.sources.warehouse.connection_grammar import freetds_value, odbc_value
 from tests.support.fake_sql_server import Certificate, Responder
@@ -53,7 +53,7 @@ async def login_of(running: Responder, text: str) -> Login:
     try:
         async with opened(text):
             pass
-    except SystemicFault as fault:
+    except SystemicError as fault:
         assert "18456" in fault.reason
     return running.logins[0]
 
@@ -132,7 +132,7 @@ async def test_intent_and_name_of_the_string_prevail(responder: Responder, text:
 async def test_certificate_is_checked(certificate: Certificate) -> None:
     async with serving(certificate) as running:
         text = f"Server={HOST},{running.port};Database={DATABASE};User Id={USER};Password=x"
-        with pytest.raises(SystemicFault, match="the server's certificate is not trusted"):
+        with pytest.raises(SystemicError, match="the server's certificate is not trusted"):
             async with opened(text):
                 pass
         assert running.logins == []
@@ -188,8 +188,8 @@ async def identity(monkeypatch: pytest.MonkeyPatch, token: str) -> AsyncIterator
     app.router.add_get("/token", give)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, HOST, 0)
-    await site.start()
+    env = web.TCPSite(runner, HOST, 0)
+    await env.start()
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://{HOST}:{runner.addresses[0][1]}/token")
     monkeypatch.setenv("IDENTITY_HEADER", "secret")
     try:
@@ -227,7 +227,7 @@ async def test_no_token_is_no_reason_to_wait(
             f"Server={HOST},{running.port};Initial Catalog={DATABASE};{TRUSTING};"
             "Authentication=Active Directory Default"
         )
-        with pytest.raises(SystemicFault, match="no access token is to be had here"):
+        with pytest.raises(SystemicError, match="no access token is to be had here"):
             async with opened(text):
                 pass
 
@@ -236,7 +236,7 @@ async def test_wrong_database_is_asked_for_a_few_times(
     responder: Responder, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "NOT_OPENED_WAITS_S", (0.01, 0.02, 0.03))
-    with pytest.raises(SystemicFault, match="4060: the database cannot be opened"):
+    with pytest.raises(SystemicError, match="4060: the database cannot be opened"):
         async with opened(text.replace(f"={DATABASE};", "=elsewhere;")):
             pass
     assert responder.connections == 4
@@ -244,7 +244,7 @@ async def test_wrong_database_is_asked_for_a_few_times(
 
 async def test_plain_server_when_encryption_is_wanted(responder: Responder) -> None:
     text = f"Server={HOST},{responder.port};Database={DATABASE};User Id={USER};Password=x"
-    with pytest.raises(DependencyFault, match="SQLSTATE 08001"):
+    with pytest.raises(DependencyError, match="SQLSTATE 08001"):
         async with opened(text):
             pass
     assert responder.logins == []

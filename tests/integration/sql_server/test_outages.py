@@ -1,4 +1,4 @@
-"""Servers that are cut off, fall silent and come back, through both drivers."""
+"""Services that are cut off, fall silent and come back, through both drivers."""
 
 import asyncio
 import os
@@ -80,7 +80,7 @@ async def test_one_broken_connection_condemns_the_idle_ones(
         await fills_up(responder, warehouse)
         responder.cut()
         await all_is_found(warehouse)
-        assert sum(warehouse._gate._measurements.retries.values()) <= 2
+        assert sum(warehouse._breaker._call_stats.retries.values()) <= 2
 
 
 async def test_server_that_cuts_everyone_off_in_the_middle(

@@ -13,7 +13,7 @@ from rogo_async.common.shutdown import ExitCode
 from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.load import generate_for, load
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.fake_sql_server import Cut, Refuse, Responder
 from tests.support.sql_server import served, tables_of
 
@@ -40,19 +40,19 @@ class Ended:
     summary: dict[str, Any]
 
 
-async def run(site: dict[str, str], place: Place, text: str, **settings: str) -> Ended:
+async def run(env: dict[str, str], workspace: Workspace, text: str, **settings: str) -> Ended:
     """``python -m rogo_async run`` as cron starts it: hardly an environment, no locale."""
     environment = {
         "PATH": os.environ["PATH"],
         "LC_ALL": "C",
-        **site,
+        **env,
         "DATA_WAREHOUSE_CONNECTION_STRING": text,
         **settings,
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "rogo_async", "run"),
         env=environment,
-        cwd=place.data_dir,
+        cwd=workspace.data_dir,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -63,37 +63,37 @@ async def run(site: dict[str, str], place: Place, text: str, **settings: str) ->
         if process.returncode is None:
             process.kill()
             await process.wait()
-    path = place.data_dir / "run_summary.json"
+    path = workspace.data_dir / "run_summary.json"
     summary = orjson.loads(path.read_bytes()) if path.exists() else {}
     return Ended(process.returncode or 0, output.decode(), errors.decode(), summary)
 
 
-async def loaded(stack: Stack, place: Place, rows: int) -> Dataset:
+async def loaded(stack: Stack, workspace: Workspace, rows: int) -> Dataset:
     """A data set on the stack; what is in the PostgreSQL warehouse is not looked at."""
-    dataset = generate_for(stack, place, rows, seed=7)
-    await load(dataset, stack, place)
+    dataset = generate_for(stack, workspace, rows, seed=7)
+    await load(dataset, stack, workspace)
     return dataset
 
 
 async def test_every_row_ends_as_it_must(
-    stack: Stack, place: Place, site: dict[str, str], driver: str
+    stack: Stack, workspace: Workspace, env: dict[str, str], driver: str
 ) -> None:
-    dataset = await loaded(stack, place, ROWS)
+    dataset = await loaded(stack, workspace, ROWS)
     async with Responder(tables_of(dataset)) as running:
-        ended = await run(site, place, served(running, driver))
+        ended = await run(env, workspace, served(running, driver))
         assert running.unknown == []
         assert running.open == 0
     assert ended.code == ExitCode.SOME_FAILED, ended.errors
-    failed = [each for each in await check(dataset, stack, place) if not each.ok]
+    failed = [each for each in await check(dataset, stack, workspace) if not each.ok]
     assert failed == []
     assert '"event":"warehouse driver"' in ended.errors
     assert "odd}pass" not in ended.errors
 
 
 async def test_passing_troubles_cost_no_row(
-    stack: Stack, place: Place, site: dict[str, str], driver: str
+    stack: Stack, workspace: Workspace, env: dict[str, str], driver: str
 ) -> None:
-    dataset = await loaded(stack, place, ROWS)
+    dataset = await loaded(stack, workspace, ROWS)
     async with Responder(tables_of(dataset)) as running:
         running.on("login", Refuse(40613, severity=17), 2)
         running.on("catalogue", Refuse(4060, severity=11))
@@ -101,10 +101,10 @@ async def test_passing_troubles_cost_no_row(
         running.on("reports", Cut(0.7))
         running.on("scores", Refuse(40197, severity=20))
         running.on("scores", Cut(0.3))
-        ended = await run(site, place, served(running, driver))
+        ended = await run(env, workspace, served(running, driver))
         assert not running.waiting
     assert ended.code == ExitCode.SOME_FAILED, ended.errors
-    failed = [each for each in await check(dataset, stack, place) if not each.ok]
+    failed = [each for each in await check(dataset, stack, workspace) if not each.ok]
     assert failed == []
     assert ended.summary["retries"]
 
@@ -121,17 +121,17 @@ async def test_passing_troubles_cost_no_row(
 )
 async def test_certain_trouble_at_start(
     stack: Stack,
-    place: Place,
-    site: dict[str, str],
+    workspace: Workspace,
+    env: dict[str, str],
     driver: str,
     moment: str,
     number: int,
     words: str,
 ) -> None:
-    dataset = await loaded(stack, place, FEW_ROWS)
+    dataset = await loaded(stack, workspace, FEW_ROWS)
     async with Responder(tables_of(dataset)) as running:
         running.on(moment, Refuse(number, severity=14), FOR_EVER)
-        ended = await run(site, place, served(running, driver))
+        ended = await run(env, workspace, served(running, driver))
     assert ended.code == ExitCode.SETUP, ended.errors
     last = ended.errors.splitlines()[-1]
     assert last.startswith("rogo_async: warehouse: ")
@@ -150,19 +150,19 @@ async def test_certain_trouble_at_start(
 )
 async def test_lasting_trouble_later(
     stack: Stack,
-    place: Place,
-    site: dict[str, str],
+    workspace: Workspace,
+    env: dict[str, str],
     driver: str,
     moment: str,
     fault: Refuse,
     words: str,
 ) -> None:
-    dataset = await loaded(stack, place, FEW_ROWS)
+    dataset = await loaded(stack, workspace, FEW_ROWS)
     async with Responder(tables_of(dataset)) as running:
         running.on(moment, fault, FOR_EVER, after=PROBES_AT_START if moment == "probe" else 1)
         for operation in ("reports", "scores"):
             running.on(operation, fault if moment == "probe" else Cut(0.5), FOR_EVER)
-        ended = await run(site, place, served(running, driver), ROGO_OUTAGE_LIMIT="2")
+        ended = await run(env, workspace, served(running, driver), ROGO_OUTAGE_LIMIT="2")
     assert ended.code == ExitCode.STOPPED_EARLY, ended.errors
     assert words in ended.output
     assert len(ended.output.splitlines()) == 1
@@ -172,11 +172,13 @@ async def test_lasting_trouble_later(
     assert [each["dependency"] for each in ended.summary["outages"]] == ["warehouse"]
 
 
-async def test_server_that_never_comes(stack: Stack, place: Place, site: dict[str, str]) -> None:
-    dataset = await loaded(stack, place, FEW_ROWS)
+async def test_server_that_never_comes(
+    stack: Stack, workspace: Workspace, env: dict[str, str]
+) -> None:
+    dataset = await loaded(stack, workspace, FEW_ROWS)
     async with Responder(tables_of(dataset)) as running:
         text = served(running, "freetds")
-    ended = await run(site, place, text, ROGO_OUTAGE_LIMIT="1")
+    ended = await run(env, workspace, text, ROGO_OUTAGE_LIMIT="1")
     assert ended.code == ExitCode.STOPPED_EARLY, ended.errors
     assert "warehouse stayed away for 1 s" in ended.output
     assert "DATA_WAREHOUSE_CONNECTION_STRING" in ended.output

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
-from rogo_async.demo.servers.stack import Place, Stack
+from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.tcp_proxy import Hook, TcpProxy
 
 
@@ -135,10 +135,10 @@ async def test_the_proxy_refuses(echo: TcpProxy) -> None:
     await caller.close()
 
 
-async def test_the_proxy_drops_a_reply(stack: Stack, place: Place) -> None:
+async def test_the_proxy_drops_a_reply(stack: Stack, workspace: Workspace) -> None:
     """The reply to COMMIT is lost, and what was committed stands."""
     async with TcpProxy(stack.postgres.host, stack.postgres.port) as proxy:
-        dsn = stack.postgres.dsn(place.target)
+        dsn = stack.postgres.dsn(workspace.target)
         connection = await asyncpg.connect(
             dsn.replace(f":{stack.postgres.port}/", f":{proxy.port}/")
         )

@@ -56,11 +56,11 @@ class Login:
 def read_prelogin(body: bytes) -> dict[int, bytes]:
     """The options of a PRELOGIN message."""
     options = {}
-    place = 0
-    while body[place] != _END:
-        kind, offset, size = struct.unpack_from(">BHH", body, place)
+    workspace = 0
+    while body[workspace] != _END:
+        kind, offset, size = struct.unpack_from(">BHH", body, workspace)
         options[kind] = body[offset : offset + size]
-        place += 5
+        workspace += 5
     return options
 
 
@@ -86,8 +86,8 @@ def prelogin_answer(encryption: Encryption, *, federated: bool) -> bytes:
 def read_login(body: bytes, *, encrypted: bool) -> Login:
     """A LOGIN7 message."""
 
-    def text(place: int) -> str:
-        offset, characters = struct.unpack_from("<HH", body, place)
+    def text(workspace: int) -> str:
+        offset, characters = struct.unpack_from("<HH", body, workspace)
         return body[offset : offset + 2 * characters].decode("utf-16-le")
 
     federated = _features(body).get(FEATURE_FEDERATED, b"\0")
@@ -123,7 +123,7 @@ def _features(body: bytes) -> dict[int, bytes]:
         return {}
     (offset,) = struct.unpack_from("<H", body, 56)
     data = Reader(body)
-    data.place = struct.unpack_from("<I", body, offset)[0]
+    data.workspace = struct.unpack_from("<I", body, offset)[0]
     features = {}
     while (kind := data.number(1)) != _END:
         features[kind] = data.take(data.number(4))

@@ -119,8 +119,8 @@ class Text:
         if self.characters:
             return struct.pack("<H", len(data)) + data
         chunks = (
-            data[place : place + _PLP_CHUNK_BYTES]
-            for place in range(0, len(data), _PLP_CHUNK_BYTES)
+            data[workspace : workspace + _PLP_CHUNK_BYTES]
+            for workspace in range(0, len(data), _PLP_CHUNK_BYTES)
         )
         return (
             struct.pack("<Q", len(data))

@@ -56,7 +56,7 @@ async def read_message(channel: Channel) -> Message:
 def packets(kind: Kind, body: bytes, packet_bytes: int) -> bytes:
     """A message of the server as packets, the last one marked as such."""
     room = packet_bytes - HEADER_BYTES
-    parts = [body[place : place + room] for place in range(0, len(body), room)] or [b""]
+    parts = [body[workspace : workspace + room] for workspace in range(0, len(body), room)] or [b""]
     return b"".join(
         struct.pack(
             ">BBHHBB",
@@ -92,20 +92,20 @@ class Reader:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self.place = 0
+        self.workspace = 0
 
     @property
     def left(self) -> int:
-        return len(self._data) - self.place
+        return len(self._data) - self.workspace
 
     def take(self, count: int) -> bytes:
         if self.left < count:
-            raise ValueError(f"{count} bytes wanted at {self.place}, {self.left} left")
-        self.place += count
-        return self._data[self.place - count : self.place]
+            raise ValueError(f"{count} bytes wanted at {self.workspace}, {self.left} left")
+        self.workspace += count
+        return self._data[self.workspace - count : self.workspace]
 
     def peek(self) -> int:
-        return self._data[self.place]
+        return self._data[self.workspace]
 
     def number(self, size: int, *, signed: bool = False) -> int:
         return int.from_bytes(self.take(size), "little", signed=signed)

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.common.call_stats import Measurements, Reservoir
+from rogo_async.common.call_stats import CallStats, Reservoir
 from rogo_async.common.errors import Dependency
 
 MOST_KEPT = 4096
@@ -25,7 +25,7 @@ def test_quantiles_of_few_values_are_exact(values: list[float]) -> None:
 
 def test_nothing_measured_is_no_error() -> None:
     assert Reservoir().quantile(0.5) == 0.0
-    assert Measurements().latency_ms() == {}
+    assert CallStats().latency_ms() == {}
 
 
 def test_memory_is_bounded_and_the_whole_stream_represented() -> None:
@@ -50,7 +50,7 @@ def test_the_end_of_a_stream_counts_as_much_as_its_beginning() -> None:
 
 
 def test_latencies_are_kept_apart_and_told_in_milliseconds() -> None:
-    measured = Measurements()
+    measured = CallStats()
     for _ in range(3):
         measured.observe(Dependency.TARGET, "insert", 0.0125)
     measured.observe(Dependency.STORE, "put", 2.0)

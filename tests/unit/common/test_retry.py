@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from rogo_async.common.call_stats import Measurements
-from rogo_async.common.errors import Dependency, RowFault, RunStopped, SystemicFault, TransientFault
+from rogo_async.common.call_stats import CallStats
+from rogo_async.common.errors import Dependency, RowError, RunStopped, SystemicError, TransientError
 from rogo_async.common.errors import FailureCode as Code
-from rogo_async.common.retry import Gate, Patience, until_up
-from rogo_async.common.shutdown import Control, StopReason
+from rogo_async.common.retry import CircuitBreaker, RetryPolicy, with_retry
+from rogo_async.common.shutdown import StopReason, StopSignal
 
-QUICK = Patience(
+QUICK = RetryPolicy(
     first_s=0.001, cap_s=0.002, tries=3, slow_s=0.5, deadline_s=0.05, probe_first_s=0.005
 )
 DEADLINE_S = 5.0
@@ -42,26 +42,28 @@ class Server:
             raise transient()
 
 
-def transient(retry_after_s: float = 0.0) -> TransientFault:
-    return TransientFault(Dependency.STORE, "put", "status 503", retry_after_s)
+def transient(retry_after_s: float = 0.0) -> TransientError:
+    return TransientError(Dependency.STORE, "put", "status 503", retry_after_s)
 
 
-def systemic() -> SystemicFault:
-    return SystemicFault(Dependency.STORE, "put", "status 403")
-
-
-@pytest.fixture
-def control() -> Control:
-    return Control()
+def systemic() -> SystemicError:
+    return SystemicError(Dependency.STORE, "put", "status 403")
 
 
 @pytest.fixture
-def measurements() -> Measurements:
-    return Measurements()
+def stop_signal() -> StopSignal:
+    return StopSignal()
 
 
-def gate(control: Control, measurements: Measurements, limit_s: float = 30.0) -> Gate:
-    return Gate(Dependency.STORE, control, measurements, limit_s, QUICK)
+@pytest.fixture
+def call_stats() -> CallStats:
+    return CallStats()
+
+
+def breaker(
+    stop_signal: StopSignal, call_stats: CallStats, limit_s: float = 30.0
+) -> CircuitBreaker:
+    return CircuitBreaker(Dependency.STORE, stop_signal, call_stats, limit_s, QUICK)
 
 
 async def bounded(work: Coroutine[Any, Any, T]) -> T:
@@ -69,85 +71,85 @@ async def bounded(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
 
-async def test_a_passing_fault_is_repeated(control: Control, measurements: Measurements) -> None:
+async def test_a_passing_fault_is_repeated(stop_signal: StopSignal, call_stats: CallStats) -> None:
     server = Server(transient(), transient())
-    assert await bounded(gate(control, measurements).call("put", server.work, server.probe))
+    assert await bounded(breaker(stop_signal, call_stats).call("put", server.work, server.probe))
     assert (server.calls, server.probes) == (3, 0)
-    assert measurements.retries["store.put"] == 2
-    assert measurements.outages == []
-    assert measurements.latency["store.put"].count == 1
+    assert call_stats.retries["store.put"] == 2
+    assert call_stats.outages == []
+    assert call_stats.latency["store.put"].count == 1
 
 
 async def test_a_retry_waits_as_long_as_the_server_asks(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server(transient(retry_after_s=0.2))
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await bounded(gate(control, measurements).call("put", server.work, server.probe))
+    await bounded(breaker(stop_signal, call_stats).call("put", server.work, server.probe))
     assert loop.time() - began >= 0.2
 
 
 async def test_a_rows_own_fault_passes_through_untouched(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
-    server = Server(RowFault(Code.SOURCE_FILE_MISSING, "404"))
-    with pytest.raises(RowFault):
-        await bounded(gate(control, measurements).call("get", server.work, server.probe))
+    server = Server(RowError(Code.SOURCE_FILE_MISSING, "404"))
+    with pytest.raises(RowError):
+        await bounded(breaker(stop_signal, call_stats).call("get", server.work, server.probe))
     assert server.calls == 1
 
 
 @pytest.mark.parametrize("faults", [[transient()] * 3, [systemic()]], ids=["tries", "systemic"])
 async def test_the_gate_closes_for_all_and_opens_after_a_probe(
-    control: Control, measurements: Measurements, faults: list[Exception]
+    stop_signal: StopSignal, call_stats: CallStats, faults: list[Exception]
 ) -> None:
     server, other = Server(*faults), Server()
     server.up = False
-    shared = gate(control, measurements)
+    shared = breaker(stop_signal, call_stats)
     first = asyncio.create_task(shared.call("put", server.work, server.probe), name="first")
     while not server.probes:
         await asyncio.sleep(0.001)
     second = asyncio.create_task(shared.call("put", other.work, other.probe), name="second")
     await asyncio.sleep(0.03)
     assert other.calls == 0
-    assert not measurements.outages[0].ended_s
+    assert not call_stats.outages[0].ended_s
     server.up = True
     assert await bounded(asyncio.wait_for(first, DEADLINE_S)) == "served"
     assert await second == "served"
-    assert len(measurements.outages) == 1
-    assert measurements.outages[0].ended_s is not None
+    assert len(call_stats.outages) == 1
+    assert call_stats.outages[0].ended_s is not None
     await shared.aclose()
 
 
 async def test_one_outage_lasts_until_a_real_call_succeeds(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server(*[systemic()] * 5)
-    shared = gate(control, measurements)
+    shared = breaker(stop_signal, call_stats)
     await bounded(shared.call("put", server.work, server.probe))
     assert server.probes >= 5
-    assert len(measurements.outages) == 1
+    assert len(call_stats.outages) == 1
     await shared.aclose()
 
 
 async def test_the_limit_ends_the_run_and_frees_whoever_waits(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server(*[transient()] * 100)
     server.up = False
-    shared = gate(control, measurements, limit_s=0.1)
+    shared = breaker(stop_signal, call_stats, limit_s=0.1)
     waiting = [shared.call("put", server.work, server.probe) for _ in range(3)]
     ended = await bounded(asyncio.wait_for(_gathered(waiting), DEADLINE_S))
     assert [type(each) for each in ended] == [RunStopped] * 3
-    assert "store was down for 0.1 s: status 503" in control.reasons[StopReason.OUTAGE]
+    assert "store was down for 0.1 s: status 503" in stop_signal.reasons[StopReason.OUTAGE]
     await shared.aclose()
 
 
 async def test_an_operation_that_fails_alone_closes_nothing_and_is_given_up(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     poison, healthy = Server(*[transient()] * 1000), Server()
-    shared = gate(control, measurements)
+    shared = breaker(stop_signal, call_stats)
 
     async def others() -> None:
         while True:
@@ -155,16 +157,16 @@ async def test_an_operation_that_fails_alone_closes_nothing_and_is_given_up(
             await asyncio.sleep(0)
 
     busy = asyncio.create_task(others(), name="others")
-    with pytest.raises(TransientFault):
+    with pytest.raises(TransientError):
         await bounded(shared.call("put", poison.work, poison.probe))
     busy.cancel()
     await asyncio.wait({busy})
-    assert measurements.outages == []
-    assert not control.stopping
+    assert call_stats.outages == []
+    assert not stop_signal.stopping
 
 
 async def test_a_call_that_took_long_to_fail_is_reason_enough_to_probe(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server()
 
@@ -174,45 +176,45 @@ async def test_a_call_that_took_long_to_fail_is_reason_enough_to_probe(
             raise transient()
         return "served"
 
-    shared = gate(control, measurements)
+    shared = breaker(stop_signal, call_stats)
     assert await bounded(shared.call("put", slow, server.probe)) == "served"
-    (outage,) = measurements.outages
+    (outage,) = call_stats.outages
     assert outage.ended_s is not None
     assert outage.ended_s - outage.began_s >= QUICK.slow_s
     await shared.aclose()
 
 
 async def test_stopping_ends_the_wait_for_a_closed_gate(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server(systemic())
     server.up = False
-    shared = gate(control, measurements)
+    shared = breaker(stop_signal, call_stats)
     waiting = asyncio.create_task(shared.call("put", server.work, server.probe), name="waiting")
     while not server.probes:
         await asyncio.sleep(0.001)
-    control.stop(StopReason.SIGTERM, "told to")
+    stop_signal.stop(StopReason.SIGTERM, "told to")
     with pytest.raises(RunStopped):
         await asyncio.wait_for(waiting, DEADLINE_S)
     await shared.aclose()
 
 
-async def test_at_start_a_server_that_is_away_is_waited_for(control: Control) -> None:
+async def test_at_start_a_server_that_is_away_is_waited_for(stop_signal: StopSignal) -> None:
     server = Server(transient(), transient())
-    assert await bounded(until_up(server.work, control, 5.0, QUICK)) == "served"
+    assert await bounded(with_retry(server.work, stop_signal, 5.0, QUICK)) == "served"
     assert server.calls == 3
 
 
-async def test_at_start_patience_ends_at_the_limit(control: Control) -> None:
+async def test_at_start_patience_ends_at_the_limit(stop_signal: StopSignal) -> None:
     server = Server(*[transient()] * 10_000)
-    with pytest.raises(TransientFault):
-        await bounded(until_up(server.work, control, 0.05, QUICK))
+    with pytest.raises(TransientError):
+        await bounded(with_retry(server.work, stop_signal, 0.05, QUICK))
 
 
-async def test_at_start_a_refusal_is_not_waited_for(control: Control) -> None:
+async def test_at_start_a_refusal_is_not_waited_for(stop_signal: StopSignal) -> None:
     server = Server(systemic())
-    with pytest.raises(SystemicFault):
-        await bounded(until_up(server.work, control, 5.0, QUICK))
+    with pytest.raises(SystemicError):
+        await bounded(with_retry(server.work, stop_signal, 5.0, QUICK))
     assert server.calls == 1
 
 
@@ -221,23 +223,23 @@ async def _gathered(work: list[Coroutine[Any, Any, Any]]) -> list[Any]:
 
 
 async def test_a_run_that_ends_within_a_call_does_not_end_the_outage(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     async def ends() -> None:
         raise RunStopped
 
     server = Server()
-    one = gate(control, measurements)
+    one = breaker(stop_signal, call_stats)
     one.close(transient(), server.probe)
     with pytest.raises(RunStopped):
         await bounded(one.call("put", ends, server.probe))
     await one.aclose()
-    (outage,) = measurements.outages
+    (outage,) = call_stats.outages
     assert outage.ended_s is None
 
 
 async def test_who_waited_at_the_gate_goes_on_one_after_another(
-    control: Control, measurements: Measurements
+    stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     passed: list[float] = []
 
@@ -245,8 +247,8 @@ async def test_who_waited_at_the_gate_goes_on_one_after_another(
         passed.append(asyncio.get_running_loop().time())
 
     server = Server()
-    patience = replace(QUICK, spread_s=0.5)
-    one = Gate(Dependency.STORE, control, measurements, 30.0, patience)
+    policy = replace(QUICK, spread_s=0.5)
+    one = CircuitBreaker(Dependency.STORE, stop_signal, call_stats, 30.0, policy)
     one.close(transient(), server.probe)
     await bounded(_all(one, work, server))
     await one.aclose()
@@ -254,5 +256,7 @@ async def test_who_waited_at_the_gate_goes_on_one_after_another(
     assert max(passed) - min(passed) > 0.1
 
 
-async def _all(one: Gate, work: Callable[[], Coroutine[Any, Any, None]], server: Server) -> None:
+async def _all(
+    one: CircuitBreaker, work: Callable[[], Coroutine[Any, Any, None]], server: Server
+) -> None:
     await asyncio.gather(*(one.call("put", work, server.probe) for _ in range(50)))

@@ -7,7 +7,7 @@ import yarl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.urls import AllowList, origin
 from tests.unit.rules.builders import ALLOW, fault
 
@@ -247,7 +247,7 @@ URLS = st.builds(
 def test_whatever_is_permitted_leads_to_an_allowed_host(text: str) -> None:
     try:
         url = ALLOW.permit(text)
-    except RowFault as raised:
+    except RowError as raised:
         assert raised.code is FailureCode.SOURCE_NOT_ALLOWED
         return
     assert origin(url) in ALLOWED

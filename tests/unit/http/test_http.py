@@ -60,7 +60,9 @@ def chunked(body: bytes, each: int) -> bytes:
 
 
 async def get(client: Client, server: Server, quiet_s: float = 5.0) -> Exchange:
-    return await client.request("GET", server.place, "/f?sig=1", {"Accept": "*/*"}, quiet_s=quiet_s)
+    return await client.request(
+        "GET", server.workspace, "/f?sig=1", {"Accept": "*/*"}, quiet_s=quiet_s
+    )
 
 
 async def whole(client: Client, server: Server, quiet_s: float = 5.0) -> bytes:
@@ -74,10 +76,10 @@ async def whole(client: Client, server: Server, quiet_s: float = 5.0) -> bytes:
 async def test_a_request_as_it_travels(client: Client) -> None:
     async with talking([answering(sized(b"x"))]) as server:
         answer = await client.request(
-            "PUT", server.place, "/c/b?sv=1", {"x-ms-version": "1"}, b"bytes", within_s=5.0
+            "PUT", server.workspace, "/c/b?sv=1", {"x-ms-version": "1"}, b"bytes", within_s=5.0
         )
         answer.close()
-    port = server.place[2]
+    port = server.workspace[2]
     assert server.asked == [
         b"PUT /c/b?sv=1 HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: rogo_async\r\n"
         b"x-ms-version: 1\r\nContent-Length: 5\r\n\r\n" % port
@@ -234,7 +236,7 @@ async def test_no_body_follows_where_none_can(client: Client) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
     async with talking([answering(head)]) as server:
         for _ in range(2):
-            answer = await client.request("HEAD", server.place, "/f", {}, quiet_s=5.0)
+            answer = await client.request("HEAD", server.workspace, "/f", {}, quiet_s=5.0)
             assert (answer.length, answer.at_end) == (1_000, True)
             assert await answer.block(MIB, 5.0) == b""
         assert server.connections == 1
@@ -345,7 +347,7 @@ async def test_a_drip_is_no_way_round_a_deadline(client: Client) -> None:
         answer.close()
     async with talking([answering()]) as server:
         with pytest.raises(TimeoutError):
-            await client.request("PUT", server.place, "/", {}, b"x", within_s=0.1)
+            await client.request("PUT", server.workspace, "/", {}, b"x", within_s=0.1)
 
 
 async def test_a_reader_who_pauses_is_not_overrun(client: Client) -> None:
@@ -415,7 +417,7 @@ def test_an_answer_before_the_request_has_ended(
         talks = [early, answering(sized(b"2"))]
         async with talking(talks, tls) as server, contextlib.aclosing(Client()) as client:
             answer = await client.request(
-                "PUT", server.place, "/", {}, bytes(16 * MIB), within_s=5.0
+                "PUT", server.workspace, "/", {}, bytes(16 * MIB), within_s=5.0
             )
             assert (answer.status, answer.header("Retry-After")) == (503, "3")
             answer.close()
@@ -459,7 +461,7 @@ async def test_a_body_behind_the_answer_to_head_is_no_file(client: Client) -> No
         await peer.say(sized(b"EVIL"))
 
     async with talking([wrong, answering(sized(b"good"))]) as server:
-        answer = await client.request("HEAD", server.place, "/f", {}, quiet_s=5.0)
+        answer = await client.request("HEAD", server.workspace, "/f", {}, quiet_s=5.0)
         answer.close()
         assert await whole(client, server) == b"good"
 
@@ -499,7 +501,7 @@ async def test_a_head_that_drips_has_a_deadline(client: Client) -> None:
 
     async with talking([dripping]) as server:
         with pytest.raises(TimeoutError):
-            await client.request("GET", server.place, "/", {}, within_s=0.5, quiet_s=5.0)
+            await client.request("GET", server.workspace, "/", {}, within_s=0.5, quiet_s=5.0)
 
 
 async def test_who_connects_while_all_is_closed(client: Client) -> None:
@@ -555,9 +557,9 @@ async def test_what_cannot_be_sent_is_not(client: Client) -> None:
     async with talking([answering(sized(b"x"))]) as server:
         for target, headers in (("/", {"If-Match": "a\r\nX: y"}), ("/\n", {}), ("/é", {})):
             with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
-                await client.request("GET", server.place, target, headers, quiet_s=5.0)
+                await client.request("GET", server.workspace, target, headers, quiet_s=5.0)
         with pytest.raises(ValueError, match="deadline"):
-            await client.request("GET", server.place, "/", {})
+            await client.request("GET", server.workspace, "/", {})
     assert server.connections == 0
 
 
@@ -577,9 +579,9 @@ async def test_closing_ends_who_waits(client: Client) -> None:
 async def test_connecting_has_a_deadline(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "CONNECT_S", 0.3)
     async with talking([answering()]) as server:
-        place = ("https", "127.0.0.1", server.place[2])
+        workspace = ("https", "127.0.0.1", server.workspace[2])
         with pytest.raises(TimeoutError):
-            await client.request("GET", place, "/", {}, quiet_s=5.0)
+            await client.request("GET", workspace, "/", {}, quiet_s=5.0)
 
 
 async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -599,10 +601,10 @@ async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 assert await answer.block(4 * MIB, 5.0) == BODY * 10
             assert server.connections == before + 1
             body = bytes(3 * MIB)
-            answer = await client.request("PUT", server.place, "/", {}, body, within_s=5.0)
+            answer = await client.request("PUT", server.workspace, "/", {}, body, within_s=5.0)
             assert answer.status == 200
             answer.close()
-            port = server.place[2]
+            port = server.workspace[2]
             with pytest.raises(ssl.SSLCertVerificationError):
                 await client.request("GET", ("https", "127.0.0.1", port), "/", {}, quiet_s=5.0)
 

@@ -7,14 +7,14 @@ from typing import Any, cast
 
 import pytest
 
-from rogo_async.common.call_stats import Measurements
-from rogo_async.common.errors import Dependency, FailureCode, RowFault
+from rogo_async.common.call_stats import CallStats
+from rogo_async.common.errors import Dependency, FailureCode, RowError
 from rogo_async.common.http.client import Client
-from rogo_async.common.retry import Gate
-from rogo_async.common.shutdown import Control
+from rogo_async.common.retry import CircuitBreaker
+from rogo_async.common.shutdown import StopSignal
 from rogo_async.common.urls import AllowList
 from rogo_async.destination.blobs.store import Store
-from rogo_async.pipeline.file_copier import ByteBudget, Mover
+from rogo_async.pipeline.file_copier import ByteBudget, FileCopier
 from rogo_async.rules.identity import identify
 from rogo_async.rules.records import FileKind, FileRef
 from rogo_async.sources.http_files import Sources
@@ -25,16 +25,16 @@ WHO = identify(7, "20260131T011500Z-0123abcd", "lms")
 
 
 @contextlib.asynccontextmanager
-async def moving(server: Server) -> AsyncIterator[Mover]:
-    """A Mover from this server to nowhere."""
-    gate = Gate(Dependency.SOURCE, Control(), Measurements(), 60.0)
+async def moving(server: Server) -> AsyncIterator[FileCopier]:
+    """A FileCopier from this server to nowhere."""
+    breaker = CircuitBreaker(Dependency.SOURCE, StopSignal(), CallStats(), 60.0)
     async with contextlib.aclosing(Client()) as client:
-        sources = Sources(client, AllowList(frozenset({server.place})), {}, lambda _: gate)
-        yield Mover(sources, cast("Store", None), ByteBudget(), {})
+        sources = Sources(client, AllowList(frozenset({server.workspace})), {}, lambda _: breaker)
+        yield FileCopier(sources, cast("Store", None), ByteBudget(), {})
 
 
 def refs(server: Server, count: int) -> list[FileRef]:
-    base = f"http://{server.place[1]}:{server.place[2]}"
+    base = f"http://{server.workspace[1]}:{server.workspace[2]}"
     return [
         FileRef(FileKind.SUBMISSION, n, f"{n}.txt", "txt", "text/plain", f"{base}/{n}")
         for n in range(1, count + 1)
@@ -74,9 +74,9 @@ async def test_who_cancels_a_submission_cancels_all_its_files() -> None:
     async with (
         asyncio.timeout(DEADLINE_S),
         talking([by_path()]) as server,
-        moving(server) as mover,
+        moving(server) as file_copier,
     ):
-        whole = asyncio.create_task(mover.move(refs(server, 3), WHO), name="move")
+        whole = asyncio.create_task(file_copier.move(refs(server, 3), WHO), name="move")
         await asked(server, 3)
         await cancelled(whole)
 
@@ -87,9 +87,9 @@ async def test_a_file_that_fails_waits_for_the_others() -> None:
     async with (
         asyncio.timeout(DEADLINE_S),
         talking([by_path(f1=missing)]) as server,
-        moving(server) as mover,
+        moving(server) as file_copier,
     ):
-        whole = asyncio.create_task(mover.move(refs(server, 2), WHO), name="move")
+        whole = asyncio.create_task(file_copier.move(refs(server, 2), WHO), name="move")
         await asked(server, 2)
         await asyncio.sleep(0.05)
         assert not whole.done()
@@ -111,8 +111,8 @@ async def test_the_first_faulty_file_decides(words: dict[str, bytes], code: Fail
     async with (
         asyncio.timeout(DEADLINE_S),
         talking([by_path(**said)]) as server,
-        moving(server) as mover,
+        moving(server) as file_copier,
     ):
-        with pytest.raises(RowFault) as found:
-            await mover.move(refs(server, 2), WHO)
+        with pytest.raises(RowError) as found:
+            await file_copier.move(refs(server, 2), WHO)
         assert found.value.code is code

@@ -44,7 +44,7 @@ class Peer:
 class Server:
     """Where it is, how many connections it had, and what it was asked."""
 
-    place: Origin
+    workspace: Origin
     connections: int = 0
     asked: list[bytes] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ async def talking(
 
     listening = await asyncio.start_server(lead, "127.0.0.1", 0, ssl=tls)
     port = listening.sockets[0].getsockname()[1]
-    server.place = ("https", "localhost", port) if tls else ("http", "127.0.0.1", port)
+    server.workspace = ("https", "localhost", port) if tls else ("http", "127.0.0.1", port)
     try:
         yield server
     finally:

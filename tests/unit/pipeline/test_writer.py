@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from rogo_async.common.errors import FailureCode, SkipCode
 from rogo_async.common.files import AppendFile, csv_of
-from rogo_async.common.shutdown import Control, StopReason
-from rogo_async.pipeline.writer import MIGRATED_COLUMNS, KnownFailures, RunLedger
+from rogo_async.common.shutdown import StopReason, StopSignal
+from rogo_async.pipeline.writer import MIGRATED_COLUMNS, CsvResultWriter, KnownFailures
 from rogo_async.reporting.summary import Tally
 from rogo_async.rules.records import Outcome, Receipt, SourceRow, Status
 
@@ -47,20 +47,20 @@ class Desk:
     def __init__(self, folder: Path, interval_s: float = 0.01) -> None:
         self.failed = AppendFile(folder / "failed.csv")
         self.migrated = AppendFile(folder / "migrated.csv")
-        self.control = Control()
+        self.stop_signal = StopSignal()
         self.known = KnownFailures()
-        self.ledger = RunLedger(
-            self.migrated, self.failed, Tally(total=10), self.known, self.control, interval_s
+        self.results = CsvResultWriter(
+            self.migrated, self.failed, Tally(total=10), self.known, self.stop_signal, interval_s
         )
 
     async def __aenter__(self) -> Self:
         await self.failed.open(["A", "B", "Error"])
         await self.migrated.open(MIGRATED_COLUMNS)
-        self.writing = asyncio.create_task(self.ledger.write_all(), name="writer")
+        self.writing = asyncio.create_task(self.results.write_all(), name="writer")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self.ledger.finish()
+        await self.results.finish()
         await asyncio.wait_for(self.writing, DEADLINE_S)
         await self.failed.close()
         await self.migrated.close()
@@ -74,16 +74,16 @@ def lines(path: Path) -> list[list[str]]:
 async def test_outcomes_are_written_and_counted(tmp_path: Path) -> None:
     async with Desk(tmp_path) as desk:
         desk.known.add(1, ["x", "y"])
-        await desk.ledger.record([failure(1, "x", "y,\n"), failure(2, "", "z"), skip()])
-        await desk.ledger.record([migrated(7)])
-        await desk.ledger.record([])
+        await desk.results.record([failure(1, "x", "y,\n"), failure(2, "", "z"), skip()])
+        await desk.results.record([migrated(7)])
+        await desk.results.record([])
     assert lines(tmp_path / "failed.csv") == [
         ["A", "B", "Error"],
         ["x", "y,\n", 'report_missing: none, "really"\nnone'],
         ["", "z", 'report_missing: none, "really"\nnone'],
     ]
     assert lines(tmp_path / "migrated.csv")[1:] == [["7", "rogo_7_x", "s", "r", "u", "c"]]
-    tally = desk.ledger.tally
+    tally = desk.results.tally
     assert tally.by_status == {Status.FAILED: 2, Status.SKIPPED: 1, Status.MIGRATED: 1}
     assert tally.by_code == {"report_missing": 2, "duplicate_row": 1}
     assert (tally.done, tally.failed_new) == (4, 1)
@@ -93,20 +93,20 @@ async def test_outcomes_are_written_and_counted(tmp_path: Path) -> None:
 
 async def test_a_finished_row_is_on_disk_within_the_interval(tmp_path: Path) -> None:
     async with Desk(tmp_path, interval_s=0.05) as desk:
-        await desk.ledger.record([failure(1, "x", "y")])
+        await desk.results.record([failure(1, "x", "y")])
         async with asyncio.timeout(DEADLINE_S):
-            while not desk.ledger.tally.done:
+            while not desk.results.tally.done:
                 await asyncio.sleep(0.01)
         assert len(lines(tmp_path / "failed.csv")) == 2
 
 
 async def test_nothing_is_counted_before_it_is_written(tmp_path: Path) -> None:
     async with Desk(tmp_path, interval_s=3600) as desk:
-        await desk.ledger.record([failure(1, "x", "y")])
+        await desk.results.record([failure(1, "x", "y")])
         await asyncio.sleep(0.05)
-        assert desk.ledger.tally.done == 0
-        assert desk.ledger.handed_over[Status.FAILED] == 1
-    assert desk.ledger.tally.done == 1
+        assert desk.results.tally.done == 0
+        assert desk.results.handed_over[Status.FAILED] == 1
+    assert desk.results.tally.done == 1
 
 
 @pytest.fixture
@@ -123,16 +123,16 @@ async def test_a_full_disk_stops_the_run_and_tears_no_line(
     tmp_path: Path, small_files: int
 ) -> None:
     async with Desk(tmp_path) as desk:
-        await desk.ledger.record([failure(1, "x", "y")])
+        await desk.results.record([failure(1, "x", "y")])
         async with asyncio.timeout(DEADLINE_S):
-            while not desk.ledger.tally.done:
+            while not desk.results.tally.done:
                 await asyncio.sleep(0.01)
-        await desk.ledger.record([failure(2, "x" * small_files, "y"), skip()])
-        await asyncio.wait_for(desk.control.stopped(), DEADLINE_S)
-        await desk.ledger.record([failure(3, "x", "y"), migrated(4)])
-    assert "failed.csv cannot be written" in desk.control.reasons[StopReason.DISK]
+        await desk.results.record([failure(2, "x" * small_files, "y"), skip()])
+        await asyncio.wait_for(desk.stop_signal.stopped(), DEADLINE_S)
+        await desk.results.record([failure(3, "x", "y"), migrated(4)])
+    assert "failed.csv cannot be written" in desk.stop_signal.reasons[StopReason.DISK]
     assert [line[0] for line in lines(tmp_path / "failed.csv")] == ["A", "x"]
-    assert desk.ledger.tally.by_status == {
+    assert desk.results.tally.by_status == {
         Status.FAILED: 1,
         Status.SKIPPED: 1,
         Status.MIGRATED: 1,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.settings import Lms
 from rogo_async.common.urls import AllowList
 from rogo_async.rules.matching import Reference
@@ -132,8 +132,8 @@ def a_ref(
 
 
 def fault(code: FailureCode, call: Callable[[], object]) -> str:
-    """Call, expect a RowFault of that code, and give its message."""
-    with pytest.raises(RowFault) as raised:
+    """Call, expect a RowError of that code, and give its message."""
+    with pytest.raises(RowError) as raised:
         call()
     assert raised.value.code is code
     return raised.value.message

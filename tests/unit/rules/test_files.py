@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.rules.files import blob_name, content_type, plan_files, size_text
 from rogo_async.rules.records import FileKind, FileRef
 from tests.unit.rules.builders import ALLOW, a_ref, a_row, fault
@@ -235,7 +235,7 @@ def test_planned_files_have_safe_blob_names_and_extensions(
     )
     try:
         refs = plan_files(row, "3", ALLOW)
-    except RowFault as raised:
+    except RowError as raised:
         assert raised.code is FailureCode.SOURCE_NOT_ALLOWED
         assert "\\" in tail
         return

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.rules.grading import final_grade, malpractice, outranks
 from rogo_async.rules.matching import Reference
 from rogo_async.rules.records import EnforcementRank, Malpractice
@@ -64,7 +64,7 @@ def test_grade_missed(grade: str, code: str) -> None:
 def test_any_grade_stays_or_becomes_one_of_four(grade: str, code: str) -> None:
     try:
         final = final_grade(grade, code)
-    except RowFault as raised:
+    except RowError as raised:
         assert raised.code is FailureCode.GRADE_MISSED
         return
     assert final in {grade.strip(), "Refer", "Low Pass", "Pass", "High Pass"}
@@ -151,7 +151,7 @@ def test_of_two_levels_of_one_name_the_first_given() -> None:
 def test_any_grade_is_a_finding_or_none_or_a_code(grade: str) -> None:
     try:
         found = finding(grade, "Severe", "Minor")
-    except RowFault as raised:
+    except RowError as raised:
         assert raised.code is FailureCode.MALPRACTICE_LEVEL_MISSING
         return
     assert (found is not None) == grade.strip().casefold().startswith("malpractice")

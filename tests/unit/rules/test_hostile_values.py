@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.settings import Lms
 from rogo_async.common.urls import AllowList, origin
 from rogo_async.destination.postgres.parameters import enforcement_values, submission_values
@@ -120,15 +120,15 @@ def an_address(random_: random.Random) -> str:
     ]
     parts += ["" if parts[0] == "https" else ":10000", "/c/a.docx"]
     choices = (SCHEMES, SEPARATORS, USERS, HOSTS, PORTS, PATHS)
-    for place in random_.sample(range(len(parts)), k=random_.randrange(5)):
-        parts[place] = random_.choice(choices[place])
+    for workspace in random_.sample(range(len(parts)), k=random_.randrange(5)):
+        parts[workspace] = random_.choice(choices[workspace])
     text = "".join(parts)
     if random_.random() < 0.1:
-        place = random_.randrange(len(text) + 1)
+        workspace = random_.randrange(len(text) + 1)
         text = (
-            text[:place]
+            text[:workspace]
             + chr(random_.choice((0, 9, 10, 13, 32, 64, 92, 0xAD, 0x2044)))
-            + text[place:]
+            + text[workspace:]
         )
     return text
 
@@ -152,7 +152,7 @@ def test_addresses(record_property: Callable[[str, Any], None]) -> None:
         for address in split_urls(cell):
             try:
                 url = ALLOW.permit(address)
-            except RowFault as fault:
+            except RowError as fault:
                 assert fault.code is FailureCode.SOURCE_NOT_ALLOWED
                 assert not CONTROL.search(fault.message), address
                 assert len(fault.message) < 500
@@ -187,7 +187,7 @@ def test_names(record_property: Callable[[str, Any], None]) -> None:
         )
         try:
             files = plan_files(row, a_name(random_), ALLOW)
-        except RowFault as fault:
+        except RowError as fault:
             assert fault.code in {FailureCode.FILES_MISSING, FailureCode.SOURCE_NOT_ALLOWED}
             seen[str(fault.code)] += 1
             continue
@@ -230,7 +230,7 @@ def test_warehouse_values(record_property: Callable[[str, Any], None]) -> None:
         try:
             found = convert.report(report), [convert.score(score) for score in scores]
         except ValueError:
-            # What the reader turns into a SystemicFault: for this one column only.
+            # What the reader turns into a SystemicError: for this one column only.
             attempts = [cells["AttemptId"] for cells in (report, *scores)]
             assert not all(isinstance(attempt, int) and attempt == 7 for attempt in attempts)
             seen["no attempt"] += 1
@@ -244,7 +244,7 @@ def test_warehouse_values(record_property: Callable[[str, Any], None]) -> None:
                 holds_values(enforcement_values(prepared, identity, LMS, "u").values())
                 seen["malpractice"] += 1
             seen["written"] += 1
-        except RowFault as fault:
+        except RowError as fault:
             assert fault.code in FailureCode
             assert not CONTROL.search(fault.message), fault.message
             fault.message.encode()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.rules.identity import (
     SQL_INT_MAX,
     attempt_of_launch_id,
@@ -71,7 +71,7 @@ def test_attempt_id_is_invalid(text: str) -> None:
 def test_any_attempt_id_gives_its_number_or_one_of_two_codes(text: str) -> None:
     try:
         value = parse_attempt_id(text)
-    except RowFault as raised:
+    except RowError as raised:
         assert raised.code in {FailureCode.ATTEMPT_ID_MISSING, FailureCode.ATTEMPT_ID_INVALID}
     else:
         assert 1 <= value <= SQL_INT_MAX

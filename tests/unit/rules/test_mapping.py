@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.common.errors import FailureCode, RowFault, RowSkip, SkipCode
+from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode
 from rogo_async.rules.identity import SQL_INT_MAX
 from rogo_async.rules.mapping import attempt_number, require_email
 from rogo_async.rules.records import MappingRow
@@ -115,7 +115,7 @@ def test_attempt_number_is_missing(submission: str) -> None:
 def test_any_mapping_gives_a_number_or_a_code(version: str, submission: str) -> None:
     try:
         number = attempt_number(MappingRow(version, submission), PREFIXES)
-    except (RowFault, RowSkip):
+    except (RowError, RowSkip):
         return
     assert 1 <= number <= SQL_INT_MAX
 
@@ -136,6 +136,6 @@ def test_a_number_after_the_word_is_found(
 def test_email_is_required() -> None:
     require_email(a_row(email="someone@learner.example"))
     for email in ("", "  "):
-        with pytest.raises(RowFault) as raised:
+        with pytest.raises(RowError) as raised:
             require_email(a_row(email=email))
         assert raised.value.code is FailureCode.EMAIL_MISSING

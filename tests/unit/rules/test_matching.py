@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.rules.matching import Reference, match_assessment, match_sections
 from rogo_async.rules.records import Assessment, Section
 from tests.unit.rules.builders import a_reference, a_score, an_assessment, fault, sections
@@ -146,7 +146,7 @@ def test_a_match_is_what_rule_10_says(exercise: str, version: str, names: list[s
     reference = Reference(assessments(*names), (), ())
     try:
         found = match_assessment(exercise, version or "24", reference)
-    except RowFault as raised:
+    except RowError as raised:
         assert raised.code in {
             FailureCode.EXERCISE_INVALID,
             FailureCode.ASSESSMENT_MISSING,
@@ -272,7 +272,7 @@ def test_two_scores_for_one_section_by_different_labels() -> None:
 def test_marks_are_distinct_sections_or_a_code(labels: list[str], texts: list[str]) -> None:
     try:
         found = marks_of(labels, *texts)
-    except RowFault as raised:
+    except RowError as raised:
         assert raised.code in {FailureCode.SECTION_MISSING, FailureCode.SECTION_AMBIGUOUS}
         return
     assert len(set(found)) == len(labels)

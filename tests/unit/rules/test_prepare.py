@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.common.errors import FailureCode, RowFault
+from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.rules import derived_values
 from rogo_async.rules.prepare import prepare
 from rogo_async.rules.records import Prepared, Report
@@ -168,7 +168,7 @@ def test_any_text_in_any_field_gives_a_submission_or_a_code(data: st.DataObject)
     version = data.draw(TEXT | st.just("24_01"))
     try:
         found = prepared(row=a_row(**cells), reports=[report], scores=scores, version=version)
-    except RowFault as raised:
+    except RowError as raised:
         assert raised.message
         assert len(raised.message) < 2_000
         return

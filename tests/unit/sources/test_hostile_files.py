@@ -14,8 +14,8 @@ from typing import Any, Final
 import pytest
 
 from rogo_async.common.errors import FailureCode, SetupError, SkipCode
-from rogo_async.destination.postgres.migrated_attempts import Existing
-from rogo_async.pipeline.producer import Candidate, Sieve
+from rogo_async.destination.postgres.migrated_attempts import MigratedAttempts
+from rogo_async.pipeline.producer import Candidate, RowFilter
 from rogo_async.rules.identity import SQL_INT_MAX
 from rogo_async.rules.records import Outcome
 from rogo_async.sources.submissions_csv import USED_COLUMNS, Mapping, SubmissionsFile, load_mapping
@@ -71,7 +71,7 @@ def file_of(random_: random.Random, header: bytes, sound: bytes) -> tuple[bytes,
     return bom + header + end + body(random_) + end + torn, True
 
 
-async def read_submissions(path: Path, sieve: Sieve, seen: Counter[str]) -> list[str]:
+async def read_submissions(path: Path, row_filter: RowFilter, seen: Counter[str]) -> list[str]:
     """Every row's outcome; gives the Attempt IDs. Raises SetupError for the file as a whole."""
     file = await SubmissionsFile.open(path)
     try:
@@ -79,7 +79,7 @@ async def read_submissions(path: Path, sieve: Sieve, seen: Counter[str]) -> list
         assert len(rows) == len(file)
         for row in rows:
             assert len(row.cells) == len(file.columns)
-            result = sieve.sift(row)
+            result = row_filter.apply(row)
             if isinstance(result, Outcome):
                 assert result.code in CODES
                 seen[str(result.code)] += 1
@@ -102,7 +102,7 @@ async def test_submissions_of_any_bytes(
         content, is_whole = file_of(random_, HEADER, SOUND)
         try:
             attempts = await read_submissions(
-                _written(path, content), Sieve(mapping, Existing(), ("24",)), seen
+                _written(path, content), RowFilter(mapping, MigratedAttempts(), ("24",)), seen
             )
         except SetupError as error:
             assert error.problems, number

@@ -164,10 +164,10 @@ def numbered(*attempts: int) -> list[str]:
 
 
 @pytest.mark.parametrize("last", ['"open', '"open ""', '"', '"open" more'])
-@pytest.mark.parametrize("place", range(4))
-def test_a_stray_quote_swallows_no_rows(tmp_path: Path, last: str, place: int) -> None:
+@pytest.mark.parametrize("position", range(4))
+def test_a_stray_quote_swallows_no_rows(tmp_path: Path, last: str, position: int) -> None:
     lines = numbered(1, 2, 3, 4)
-    lines[place] = lines[place].replace('"note"', last)
+    lines[position] = lines[position].replace('"note"', last)
     path = tmp_path / "file.csv"
     path.write_text(",".join(COLUMNS) + "\n" + "".join(lines), encoding="utf-8")
     found = read(path)
@@ -175,14 +175,14 @@ def test_a_stray_quote_swallows_no_rows(tmp_path: Path, last: str, place: int) -
     assert [each.line for each in found] == [5, 4, 3, 2]
     sound = [each.attempt_id for each in found if each.malformed is None]
     swallowing = last != '"open" more'
-    assert (str(place + 1) not in sound) is swallowing
+    assert (str(position + 1) not in sound) is swallowing
     assert len(sound) == (3 if swallowing else 4)
 
 
 def test_a_stray_quote_at_a_chunks_edge_swallows_no_rows(tmp_path: Path) -> None:
     lines = numbered(*range(1, 601))
-    for place in (87, 88, 343, 344):
-        lines[place] = lines[place].replace('"note"', '"open')
+    for position in (87, 88, 343, 344):
+        lines[position] = lines[position].replace('"note"', '"open')
     path = tmp_path / "file.csv"
     path.write_text(",".join(COLUMNS) + "\n" + "".join(lines), encoding="utf-8")
     found = read(path)
@@ -261,8 +261,8 @@ async def test_rows_that_merge_behind_our_back_are_not_taken(tmp_path: Path) -> 
     try:
         at = path.stat()
         content = path.read_bytes()
-        place = content.index(b"\r\n", len(content) // 2)
-        path.write_bytes(content[:place] + b",," + content[place + 2 :])
+        position = content.index(b"\r\n", len(content) // 2)
+        path.write_bytes(content[:position] + b",," + content[position + 2 :])
         os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
         with pytest.raises(InputChanged):
             _ = [each async for chunk in file.chunks_from_end() for each in chunk]

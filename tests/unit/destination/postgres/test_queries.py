@@ -15,9 +15,9 @@ def test_parameters_are_numbered_in_the_order_they_first_stand() -> None:
 
 def test_a_parameter_that_stands_twice_has_one_number() -> None:
     insert = query("insert_submission")
-    place = insert.parameters.index("launch_id") + 1
+    workspace = insert.parameters.index("launch_id") + 1
     assert insert.parameters.count("email") == 1
-    assert insert.sql.count(f"${place}::") == 1
+    assert insert.sql.count(f"${workspace}::") == 1
     assert ":" not in insert.sql.replace("::", "")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rogo_async.common.errors import SystemicFault, TransientFault
+from rogo_async.common.errors import SystemicError, TransientError
 from rogo_async.sources.warehouse.errors import DatabaseNotOpened, fault_of
 
 MS = "[Microsoft][ODBC Driver 18 for SQL Server]"
@@ -10,9 +10,9 @@ TDS = "[FreeTDS][SQL Server]"
 NO_DATABASE = 'Cannot open database "d" requested by the login. The login failed.'
 
 
-def fault(*args: str) -> TransientFault | SystemicFault:
+def fault(*args: str) -> TransientError | SystemicError:
     found = fault_of("reports", Exception(*args), "dbo.T")
-    assert isinstance(found, TransientFault | SystemicFault)
+    assert isinstance(found, TransientError | SystemicError)
     assert "secret" not in str(found)
     assert "\n" not in str(found)
     return found
@@ -45,7 +45,7 @@ def fault(*args: str) -> TransientFault | SystemicFault:
     ],
 )
 def test_passing(state: str, text: str) -> None:
-    assert isinstance(fault(state, f"[{state}] {text}"), TransientFault)
+    assert isinstance(fault(state, f"[{state}] {text}"), TransientError)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_passing(state: str, text: str) -> None:
 )
 def test_lasting(state: str, text: str, words: str) -> None:
     found = fault(state, f"[{state}] {text}")
-    assert isinstance(found, SystemicFault)
+    assert isinstance(found, SystemicError)
     assert words in found.reason
 
 
@@ -106,15 +106,15 @@ def test_database_that_cannot_be_opened(text: str) -> None:
 @pytest.mark.parametrize("number", [40501, 49918, 49919, 49920, 10928, 10929])
 def test_throttling_asks_for_ten_seconds(number: int) -> None:
     found = fault("HY000", f"[HY000] {MS}[SQL Server]busy ({number}) (SQLExecDirectW)")
-    assert isinstance(found, TransientFault)
+    assert isinstance(found, TransientError)
     assert found.retry_after_s >= 10
 
 
 def test_numbers_in_the_text_are_not_the_server_s() -> None:
     found = fault("42000", f"[42000] {MS}[SQL Server]at (40613) in line 3 (208) (SQLExecDirectW)")
-    assert isinstance(found, SystemicFault)
+    assert isinstance(found, SystemicError)
     assert found.reason.startswith("SQLSTATE 42000, error 208: ")
 
 
 def test_error_without_anything() -> None:
-    assert isinstance(fault(), SystemicFault)
+    assert isinstance(fault(), SystemicError)

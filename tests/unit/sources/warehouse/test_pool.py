@@ -7,7 +7,7 @@ from typing import Any
 import pyodbc
 import pytest
 
-from rogo_async.common.errors import TransientFault
+from rogo_async.common.errors import TransientError
 from rogo_async.sources.warehouse.connection_string import Route
 from rogo_async.sources.warehouse.drivers import Driver, Kind
 from rogo_async.sources.warehouse.pool import Deadlines, Pool
@@ -44,7 +44,7 @@ def raw(monkeypatch: pytest.MonkeyPatch) -> Raw:
 
 async def test_connection_that_hangs_is_closed_by_its_own_thread_when_it_returns(raw: Raw) -> None:
     pool = Pool(ROUTE, 1, deadlines=IMPATIENT)
-    with pytest.raises(TransientFault, match=r"no answer within 0\.1 s"):
+    with pytest.raises(TransientError, match=r"no answer within 0\.1 s"):
         await pool.rows("reports", "SELECT 1")
     await pool.aclose()
     assert not raw.closed_by
@@ -60,7 +60,7 @@ async def test_connection_that_hangs_is_closed_by_its_own_thread_when_it_returns
 async def test_driver_is_told_the_time_limit_in_whole_seconds(raw: Raw) -> None:
     pool = Pool(ROUTE, 1, deadlines=Deadlines(query_s=7.4))
     raw.let_go.set()
-    with pytest.raises(TransientFault, match="HYT00"):
+    with pytest.raises(TransientError, match="HYT00"):
         await pool.rows("reports", "SELECT 1")
     await pool.aclose()
     assert raw.timeout == 7

@@ -10,14 +10,14 @@ import orjson
 import pytest
 
 from rogo_async.common.errors import DataDirFull
-from rogo_async.destination.postgres.undo_log import Journal
+from rogo_async.destination.postgres.journal import Journal
 
 FEW_BYTES = 300
 FULL = f"""
 import asyncio, resource, signal, sys
 from pathlib import Path
 from rogo_async.common.errors import DataDirFull
-from rogo_async.destination.postgres.undo_log import Journal
+from rogo_async.destination.postgres.journal import Journal
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({FEW_BYTES}, {FEW_BYTES}))
