@@ -14,17 +14,12 @@ import structlog
 from rich.console import Console
 
 from rogo_async.commands.runner import data_dir_option, operate, selection_options
-from rogo_async.common.data_dir import DataDir, new_run_id
+from rogo_async.common.command import Command, CommandResult
+from rogo_async.common.data_dir import new_run_id
 from rogo_async.common.errors import FailureCode, RowError, SourceForbidden
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Lms, Settings
-from rogo_async.common.shutdown import (
-    CommandResult,
-    StopReason,
-    StopSignal,
-    handle_signals,
-    run_guarded,
-)
+from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.common.urls import AllowList
 from rogo_async.destination.postgres.migrated_attempts import read_migrated_attempts
 from rogo_async.destination.postgres.parameters import (
@@ -159,34 +154,23 @@ class PlanWriter(ResultWriter):
                 self.of_unknown_size += outcome.size_bytes is None
 
 
-class Plan:
-    """One plan; ``execute`` is called once."""
+class Plan(Command):
+    """One plan. It takes no lock."""
 
     def __init__(self, settings: Settings, selection: Selection, terminal: Console | None) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._selection = selection
         self._terminal = terminal
-        self._stop_signal = StopSignal()
-        self._data = DataDir(settings.rogo_data_dir)
         self._results: PlanWriter | None = None
         self._record = RunRecord.begin(new_run_id(), settings.rogo_concurrency)
 
-    async def execute(self) -> CommandResult:
-        """Plan. Takes no lock. Raises SetupError."""
-        async with AsyncExitStack() as stack:
-            stack.enter_context(handle_signals(self._stop_signal))
-            limit_s = self._settings.rogo_outage_limit
-            await run_guarded(
-                lambda: self._work(stack), self._stop_signal, limit_s, self._data.path
-            )
-        return self._ending()
-
-    async def _work(self, stack: AsyncExitStack) -> None:
-        settings, record = self._settings, self._record
-        file, mapping = await open_selection(self._selection, self._data.path, stack)
+    async def work(self, stack: AsyncExitStack) -> None:
+        """Write plan.csv."""
+        settings, record = self.settings, self._record
+        file, mapping = await open_selection(self._selection, self.data.path, stack)
         record.tally.total = len(file)
         factory = ServiceFactory(
-            settings, self._stop_signal, record.call_stats, stack, name="rogo_async plan"
+            settings, self.stop_signal, record.call_stats, stack, name="rogo_async plan"
         )
         warehouse = await factory.warehouse()
         connections = await factory.connections()
@@ -195,34 +179,33 @@ class Plan:
         await factory.account()
         sources = factory.sources(await factory.http())
         existing = await factory.with_retry(lambda: read_migrated_attempts(connections))
-        report = AppendFile(self._data.path / PLAN)
+        report = AppendFile(self.data.path / PLAN)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
         self._results = PlanWriter(
-            report, record.tally, self._stop_signal, settings.rogo_write_interval
+            report, record.tally, self.stop_signal, settings.rogo_write_interval
         )
         planner = Planner(
             settings.lms, settings.allow_list, reference.matching, sources, settings.rogo_container
         )
-        drive = Pipeline(settings, self._stop_signal, record, self._terminal, title="planning")
+        drive = Pipeline(settings, self.stop_signal, record, self._terminal, title="planning")
         await drive.drive(
             Inputs(file, mapping, existing), warehouse, sources, planner, self._results
         )
 
-    def _ending(self) -> CommandResult:
+    def result(self) -> CommandResult:
+        """Count what a run would do."""
         tally = self._record.tally
         would_fail = tally.by_status[Status.FAILED]
-        code = self._stop_signal.exit_code(would_fail)
-        text = (
+        counts = (
             f"of {tally.total:,} rows {tally.by_status[Status.MIGRATED]:,} would migrate"
             f"{self._load()}, {would_fail:,} would fail, {tally.by_status[Status.SKIPPED]:,} "
-            f"would be skipped, {tally.total - tally.done:,} not looked at; exit {int(code)}; "
-            f"see {self._data.path / PLAN}"
+            f"would be skipped, {tally.total - tally.done:,} not looked at"
         )
-        for detail in self._stop_signal.reasons.values():
-            text += f"; stopped: {detail}"
-        log.info("plan ended", exit_code=int(code), by_code=dict(sorted(tally.by_code.items())))
-        return CommandResult(code, text)
+        result = self.result_of(would_fail, counts, f"see {self.data.path / PLAN}")
+        by_code = dict(sorted(tally.by_code.items()))
+        log.info("plan ended", exit_code=int(result.exit_code), by_code=by_code)
+        return result
 
     def _load(self) -> str:
         """Files, bytes and the time that they may take, in brackets."""
@@ -238,12 +221,12 @@ class Plan:
 
     def _duration(self, rows: int, size_bytes: int) -> str:
         """An estimate, and what it rests on."""
-        if (before := _latest_rate(self._data.runs)) is not None:
+        if (before := _latest_rate(self.data.runs)) is not None:
             run_id, rate_per_s = before
             return f"some {_minutes(rows / rate_per_s)} at the rate of run {run_id}"
         look = self._record.call_stats.latency_ms().get("source.look", {"p50": 0.0})
         # Files, their copies and the rows: three waits one after the other.
-        waits_s = rows * 3 * look["p50"] / 1000 / self._settings.rogo_concurrency
+        waits_s = rows * 3 * look["p50"] / 1000 / self.settings.rogo_concurrency
         least_s = max(waits_s, size_bytes / _BYTES_PER_S)
         return f"at least {_minutes(least_s)} by the source's latency"
 

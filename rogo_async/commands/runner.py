@@ -15,10 +15,11 @@ import click
 import structlog
 from rich.console import Console
 
+from rogo_async.common.command import CommandResult
 from rogo_async.common.errors import LockHeld, SetupError
 from rogo_async.common.logging import LogFile, configure, error_facts, format_for
 from rogo_async.common.settings import Settings, load_settings
-from rogo_async.common.shutdown import CommandResult, ExitCode
+from rogo_async.common.shutdown import ExitCode
 from rogo_async.rules.identity import SQL_INT_MAX
 
 _LEVEL: Final = "rogo_async.log_level"
@@ -114,8 +115,8 @@ def _attempt(work: Work, overrides: dict[str, Any], level: int) -> CommandResult
     except KeyboardInterrupt:
         return _Failed(ExitCode.INTERRUPTED, ("interrupted before the work began",))
     except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
-        structlog.get_logger().critical("a fault of this tool", **error_facts(error))
-        return _Failed(ExitCode.INTERNAL, ("a fault of this tool, see the log",))
+        structlog.get_logger().critical("internal error", **error_facts(error))
+        return _Failed(ExitCode.INTERNAL, ("internal error, see the log",))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -142,7 +143,7 @@ def _leave(result: CommandResult | _Failed) -> NoReturn:
     """Say how it ended and leave; threads that hang in a dead driver call hold nobody up."""
     lines: tuple[str, ...]
     if isinstance(result, CommandResult):
-        code, lines, to_stderr = result.exit_code, (result.headline,), False
+        code, lines, to_stderr = result.exit_code, (result.summary_line,), False
     else:
         code, lines, to_stderr = result.code, result.lines, True
     # The exit code says how it ended also where the disk under the output is full.

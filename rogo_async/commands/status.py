@@ -13,9 +13,10 @@ import click
 import orjson
 
 from rogo_async.commands.runner import data_dir_option, operate
+from rogo_async.common.command import CommandResult
 from rogo_async.common.errors import DependencyError, SystemicError
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import CommandResult, ExitCode
+from rogo_async.common.shutdown import ExitCode
 from rogo_async.destination.postgres.connections import Address, Connections
 from rogo_async.destination.postgres.status import State, read_state
 from rogo_async.rules.identity import submission_id

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -13,11 +13,11 @@ import click
 from rogo_async.commands.orphans import Orphan, Orphans, wait_for_runs
 from rogo_async.commands.runner import data_dir_option, operate
 from rogo_async.common.call_stats import CallStats
-from rogo_async.common.data_dir import DataDir, new_run_id
+from rogo_async.common.command import Command, CommandResult
+from rogo_async.common.data_dir import new_run_id
 from rogo_async.common.errors import Dependency
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import CommandResult, StopSignal, handle_signals, run_guarded
 from rogo_async.destination.blobs.inventory import Inventory
 from rogo_async.destination.postgres.blob_references import References
 from rogo_async.pipeline.services import ServiceFactory
@@ -41,45 +41,34 @@ class Found:
     """Orphans that were written anew after they were listed: left alone."""
 
 
-@dataclass(slots=True)
-class Sweep:
-    """One sweep; ``execute`` is called once. ``say`` prints a line."""
+class Sweep(Command):
+    """One sweep. ``say`` prints a line."""
 
-    settings: Settings
-    say: Callable[[str], object]
-    delete: bool
-    min_age: timedelta
-    _stop_signal: StopSignal = field(default_factory=StopSignal)
-    _found: Found = field(default_factory=Found)
+    def __init__(
+        self, settings: Settings, say: Callable[[str], object], min_age: timedelta, *, delete: bool
+    ) -> None:
+        super().__init__(settings, lock_name="sweep")
+        self.say = say
+        self.min_age = min_age
+        self.delete = delete
+        self._found = Found()
 
-    async def execute(self) -> CommandResult:
-        """Sweep. Raises SetupError and LockHeld, after which nothing has been deleted."""
-        data = DataDir(self.settings.rogo_data_dir)
-        async with AsyncExitStack() as stack:
-            stack.enter_context(handle_signals(self._stop_signal))
-            data.lock("sweep")
-            stack.callback(data.unlock)
-            limit_s = self.settings.rogo_outage_limit
-            await run_guarded(
-                lambda: self._work(data, stack), self._stop_signal, limit_s, data.path
-            )
-        return self._ending()
-
-    async def _work(self, data: DataDir, stack: AsyncExitStack) -> None:
+    async def work(self, stack: AsyncExitStack) -> None:
+        """List the orphans, and delete them where that is wanted."""
         factory = ServiceFactory(
-            self.settings, self._stop_signal, CallStats(), stack, name="rogo_async sweep"
+            self.settings, self.stop_signal, CallStats(), stack, name="rogo_async sweep"
         )
         await factory.lock()
         connections = await factory.connections()
         references = References(connections, factory.breaker(Dependency.TARGET))
         account = await factory.account()
         inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
-        orphans = Orphans(self.settings, account, inventory, references, self._stop_signal)
+        orphans = Orphans(self.settings, account, inventory, references, self.stop_signal)
         if self.delete:
-            await wait_for_runs(references, self._stop_signal, "sweep")
+            await wait_for_runs(references, self.stop_signal, "sweep")
         oldest = await inventory.now() - self.min_age
-        data.make_runs()
-        report = AppendFile(data.runs / f"{new_run_id()}.orphans.csv")
+        self.data.make_runs()
+        report = AppendFile(self.data.runs / f"{new_run_id()}.orphans.csv")
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
         async for page in orphans.pages():
@@ -106,23 +95,24 @@ class Sweep:
             self._found.deleted += deleted
             self._found.changed += changed
 
-    def _ending(self) -> CommandResult:
+    def result(self) -> CommandResult:
+        """Count what was found and deleted."""
         found = self._found
         left = found.orphans - found.deleted
-        code = self._stop_signal.exit_code(left)
-        text = (
+        counts = (
             f"{found.orphans:,} orphans ({size_text(found.orphan_bytes)}) among {found.blobs:,} "
             f"blobs, {found.deleted:,} deleted, {found.young:,} too young, "
-            f"{found.others:,} not of this tool and target; exit {int(code)}"
+            f"{found.others:,} not of this tool and target"
         )
+        notes = []
         if found.orphans and not self.delete:
-            text += "; nothing was deleted, --delete does that"
+            notes.append("nothing was deleted, --delete does that")
         if found.changed:
-            text += f"; {found.changed:,} have changed meanwhile or are kept by a lease, a snapshot"
-            text += " or a policy"
-        for detail in self._stop_signal.reasons.values():
-            text += f"; stopped: {detail}"
-        return CommandResult(code, text)
+            notes.append(
+                f"{found.changed:,} have changed meanwhile or are kept by a lease, a snapshot or "
+                "a policy"
+            )
+        return self.result_of(left, counts, *notes)
 
 
 def _line(orphan: Orphan) -> tuple[object, ...]:
@@ -170,4 +160,6 @@ def sweep(min_age: timedelta, data_dir: Path | None, *, delete: bool) -> None:
 
     They are listed here and, with their names, in runs/. Exit code 1 says that some are left.
     """
-    operate(lambda settings, _: Sweep(settings, click.echo, delete, min_age).execute(), data_dir)
+    operate(
+        lambda settings, _: Sweep(settings, click.echo, min_age, delete=delete).execute(), data_dir
+    )

@@ -15,11 +15,10 @@ import structlog
 
 from rogo_async.commands.runner import data_dir_option, operate
 from rogo_async.common.call_stats import CallStats
-from rogo_async.common.data_dir import DataDir
+from rogo_async.common.command import Command, CommandResult
 from rogo_async.common.errors import Dependency, DependencyError, RunStopped
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import CommandResult, StopSignal, handle_signals, run_guarded
 from rogo_async.destination.blobs.inventory import Content, Inventory
 from rogo_async.destination.postgres.verification import Audit, FileRow, SubmissionRow
 from rogo_async.pipeline.services import ServiceFactory
@@ -79,40 +78,29 @@ class Figures:
         return self.verified + self.wrong + self.unverifiable + self.others
 
 
-@dataclass(slots=True)
-class Verification:
-    """One verification; ``execute`` is called once.
+class Verification(Command):
+    """One verification.
 
     ``sample`` picks so many submissions at random; without ``whole`` the blobs are not read, only
     asked for their length and the MD5 that they were stored with.
     """
 
-    settings: Settings
-    sample: int | None
-    whole: bool
-    _stop_signal: StopSignal = field(default_factory=StopSignal)
-    _figures: Figures = field(default_factory=Figures)
-    _lines: list[tuple[object, ...]] = field(default_factory=list)
+    def __init__(self, settings: Settings, sample: int | None, *, whole: bool) -> None:
+        super().__init__(settings)
+        self.sample = sample
+        self.whole = whole
+        self._figures = Figures()
+        self._lines: list[tuple[object, ...]] = []
 
-    async def execute(self) -> CommandResult:
-        """Verify. Raises SetupError."""
-        data = DataDir(self.settings.rogo_data_dir)
-        async with AsyncExitStack() as stack:
-            stack.enter_context(handle_signals(self._stop_signal))
-            limit_s = self.settings.rogo_outage_limit
-            await run_guarded(
-                lambda: self._work(data, stack), self._stop_signal, limit_s, data.path
-            )
-        return self._ending(data)
-
-    async def _work(self, data: DataDir, stack: AsyncExitStack) -> None:
+    async def work(self, stack: AsyncExitStack) -> None:
+        """Write verification_failures.csv."""
         factory = ServiceFactory(
-            self.settings, self._stop_signal, CallStats(), stack, name="rogo_async verify"
+            self.settings, self.stop_signal, CallStats(), stack, name="rogo_async verify"
         )
         audit = Audit(await factory.connections(), factory.breaker(Dependency.TARGET))
         account = await factory.account()
         inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
-        report = AppendFile(data.path / FAILURES)
+        report = AppendFile(self.data.path / FAILURES)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
         ids = None if self.sample is None else await audit.sample(self.sample)
@@ -120,7 +108,7 @@ class Verification:
         showing = asyncio.create_task(self._show(), name="progress")
         try:
             async for page in audit.pages(ids):
-                self._stop_signal.check()
+                self.stop_signal.check()
                 await self._verify_page(page, inventory)
                 await self._put_down(report)
             if ids is None:
@@ -143,7 +131,7 @@ class Verification:
 
     async def _consume(self, waiting: Iterator[SubmissionRow], inventory: Inventory) -> None:
         for row in waiting:
-            if self._stop_signal.stopping:
+            if self.stop_signal.stopping:
                 return
             attempt = attempt_of_launch_id(row.launch_id)
             if attempt is None or not self._is_ours(attempt, row.launch_id):
@@ -230,22 +218,19 @@ class Verification:
                 rate_per_s=round(figures.done / (time.monotonic() - began_s), 1),
             )
 
-    def _ending(self, data: DataDir) -> CommandResult:
+    def result(self) -> CommandResult:
+        """Count what was verified."""
         figures = self._figures
-        code = self._stop_signal.exit_code(figures.wrong)
         what = "sampled" if self.sample is not None else "verified"
-        text = (
+        counts = (
             f"{figures.verified:,} submissions {what} and right, {figures.wrong:,} wrong, "
             f"{figures.unverifiable:,} unverifiable, {figures.others:,} of another tool, "
-            f"{figures.files:,} files ({size_text(figures.bytes_read)} read); exit {int(code)}"
+            f"{figures.files:,} files ({size_text(figures.bytes_read)} read)"
         )
-        for verdict, count in sorted(figures.by_verdict.items()):
-            text += f"; {verdict}: {count:,}"
+        notes = [f"{verdict}: {count:,}" for verdict, count in sorted(figures.by_verdict.items())]
         if figures.wrong or figures.unverifiable:
-            text += f"; see {data.path / FAILURES}"
-        for detail in self._stop_signal.reasons.values():
-            text += f"; stopped: {detail}"
-        return CommandResult(code, text)
+            notes.append(f"see {self.data.path / FAILURES}")
+        return self.result_of(figures.wrong, counts, *notes)
 
 
 def of_rows(row: SubmissionRow) -> Iterator[Finding]:

@@ -251,7 +251,7 @@ class CircuitBreaker:
             except (DependencyError, TimeoutError):
                 continue
             except Exception as error:  # noqa: BLE001 - who waits at the gate must hear of it
-                log.critical("a fault of this tool", stage="probe", error=type(error).__name__)
+                log.critical("internal error", stage="probe", error=type(error).__name__)
                 self._stop_signal.stop(StopReason.FAULT, f"probing the {self.name} failed")
                 return
             else:

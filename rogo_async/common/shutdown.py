@@ -4,23 +4,13 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from enum import IntEnum, StrEnum
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
-from rogo_async.common.errors import (
-    DataDirFull,
-    Dependency,
-    DependencyError,
-    InputChanged,
-    LockHeld,
-    RunStopped,
-    SetupError,
-)
-from rogo_async.common.logging import error_facts
+from rogo_async.common.errors import RunStopped
 
 log = structlog.get_logger()
 
@@ -70,12 +60,6 @@ _PRECEDENCE: Final = (
     ExitCode.WINDOW_ENDED,
     ExitCode.SOME_FAILED,
 )
-_SETTING_OF: Final = {
-    Dependency.TARGET: "DATABASE_URL",
-    Dependency.WAREHOUSE: "DATA_WAREHOUSE_CONNECTION_STRING",
-    Dependency.STORE: "AZURE_STORAGE_…",
-    Dependency.SOURCE: "ROGO_SOURCE_HOSTS",
-}
 
 
 class StopSignal:
@@ -130,63 +114,6 @@ class StopSignal:
         if failed:
             codes.append(ExitCode.SOME_FAILED)
         return next((code for code in _PRECEDENCE if code in codes), ExitCode.DONE)
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What is left of a command for its caller."""
-
-    exit_code: ExitCode
-    headline: str
-
-
-async def run_guarded(
-    work: Callable[[], Awaitable[None]],
-    stop_signal: StopSignal,
-    outage_limit_s: float,
-    data_dir: object,
-) -> None:
-    """Do the work; what it raises becomes a reason to stop, for a report that is still written.
-
-    Raises SetupError and LockHeld, before which nothing has been written.
-    """
-    asyncio.get_running_loop().set_exception_handler(_log_unhandled)
-    try:
-        await work()
-    except RunStopped:
-        log.warning("stopped before the work was done")
-    except InputChanged as changed:
-        stop_signal.stop(StopReason.INPUT_CHANGED, str(changed))
-    except DataDirFull as full:
-        stop_signal.stop(StopReason.DISK, str(full))
-    except TimeoutError as error:  # an OSError, too, and none of a file's
-        log.critical("a fault of this tool", **error_facts(error))
-        stop_signal.stop(StopReason.FAULT, "see the traceback in the log")
-    except OSError as error:
-        stop_signal.stop(StopReason.DISK, f"{data_dir}: {error.strerror}")
-    except DependencyError as fault:
-        stop_signal.stop(StopReason.OUTAGE, _outage(fault, outage_limit_s))
-    except (SetupError, LockHeld):
-        raise
-    except Exception as error:  # noqa: BLE001 - the report is written whatever happens
-        log.critical("a fault of this tool", **error_facts(error))
-        stop_signal.stop(StopReason.FAULT, "see the traceback in the log")
-
-
-def _outage(fault: DependencyError, limit_s: float) -> str:
-    return (
-        f"{fault.dependency.value} stayed away for {limit_s:g} s: {fault.reason}. "
-        f"See that it runs and that {_SETTING_OF[fault.dependency]} leads to it"
-    )
-
-
-def _log_unhandled(_loop: object, context: dict[str, Any]) -> None:
-    """What the event loop has nobody to tell: a library's task that was left behind when its
-    connection died. Our own tasks have owners. Logged without values.
-    """
-    error = context.get("exception")
-    facts = error_facts(error) if isinstance(error, BaseException) else {}
-    log.error("nobody waited for this", stage=context.get("message"), **facts)
 
 
 @contextlib.contextmanager

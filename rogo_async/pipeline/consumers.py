@@ -124,7 +124,7 @@ class ConsumerPool:
             log.error("outcome unknown", attempt=work.attempt, reason=str(fault))
         except Exception as error:  # noqa: BLE001 - one row's surprise must not stop the others
             self._stop_signal.fault()
-            log.critical("a fault of this tool", attempt=work.attempt, **error_facts(error))
+            log.critical("internal error", attempt=work.attempt, **error_facts(error))
 
     def _hold(self, forbidden: ForbiddenRow) -> None:
         again = self._watch.refused(forbidden)

@@ -90,7 +90,7 @@ class Pipeline:
         except* InputChanged as group:
             self._stop_signal.stop(StopReason.INPUT_CHANGED, str(group.exceptions[0]))
         except* Exception as group:  # noqa: BLE001 - the run must end, not hang
-            log.critical("a fault of this tool", stage="feeder", **error_facts(group))
+            log.critical("internal error", stage="feeder", **error_facts(group))
             self._stop_signal.stop(StopReason.FAULT, "the feeder failed")
         else:
             await consumers.end()
@@ -99,7 +99,7 @@ class Pipeline:
         try:
             await results.write_all()
         except Exception as error:  # noqa: BLE001 - the run must end, not hang
-            log.critical("a fault of this tool", stage="writer", **error_facts(error))
+            log.critical("internal error", stage="writer", **error_facts(error))
             self._stop_signal.stop(StopReason.FAULT, "the writer failed")
 
     async def _drain(self, results: ResultWriter, writing: "asyncio.Task[None]") -> None:

@@ -9,17 +9,11 @@ from typing import Any
 import structlog
 from rich.console import Console
 
-from rogo_async.common.data_dir import FAILED, MIGRATED, DataDir, new_run_id
+from rogo_async.common.command import Command, CommandResult
+from rogo_async.common.data_dir import FAILED, MIGRATED, new_run_id
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import (
-    CommandResult,
-    ExitCode,
-    StopReason,
-    StopSignal,
-    handle_signals,
-    run_guarded,
-)
+from rogo_async.common.shutdown import ExitCode, StopReason
 from rogo_async.destination.postgres.journal import Journal
 from rogo_async.destination.postgres.migrated_attempts import (
     export_migrated,
@@ -37,17 +31,16 @@ from rogo_async.sources.submissions_csv import ERROR_COLUMN, SubmissionsFile
 log = structlog.get_logger()
 
 
-class Run:
+class Run(Command):
     """One run; ``execute`` is called once."""
 
     def __init__(self, settings: Settings, selection: Selection, terminal: Console | None) -> None:
-        self._settings = settings
+        run_id = new_run_id()
+        super().__init__(settings, lock_name=f"run {run_id}")
         self._selection = selection
         self._terminal = terminal
-        self._stop_signal = StopSignal()
-        self._data = DataDir(settings.rogo_data_dir)
-        self._record = RunRecord.begin(new_run_id(), settings.rogo_concurrency)
-        self._observers = Observers(settings, self._record, self._data.runs)
+        self._record = RunRecord.begin(run_id, settings.rogo_concurrency)
+        self._observers = Observers(settings, self._record, self.data.runs)
 
     async def execute(self) -> CommandResult:
         """Do the whole run.
@@ -56,59 +49,50 @@ class Run:
         has a summary.
         """
         structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
-        async with AsyncExitStack() as stack:
-            stack.enter_context(handle_signals(self._stop_signal))
-            self._data.lock(f"run {self._record.run_id}")
-            stack.callback(self._data.unlock)
-            await stack.enter_async_context(self._observers)
-            await run_guarded(
-                lambda: self._open_and_drive(stack),
-                self._stop_signal,
-                self._settings.rogo_outage_limit,
-                self._data.path,
-            )
-            return await asyncio.to_thread(self._sum_up)
+        return await super().execute()
 
-    async def _open_and_drive(self, stack: AsyncExitStack) -> None:
-        file, mapping = await open_selection(self._selection, self._data.path, stack)
+    async def work(self, stack: AsyncExitStack) -> None:
+        """Open everything, migrate every row, and write the results."""
+        await stack.enter_async_context(self._observers)
+        file, mapping = await open_selection(self._selection, self.data.path, stack)
         self._record.tally.total = len(file)
         record = self._record
-        journal = Journal(self._data.runs / f"{record.run_id}.journal.jsonl")
-        factory = ServiceFactory(self._settings, self._stop_signal, record.call_stats, stack)
-        if self._settings.rogo_max_duration is not None:
-            self._close_window_after(self._settings.rogo_max_duration, stack)
+        journal = Journal(self.data.runs / f"{record.run_id}.journal.jsonl")
+        factory = ServiceFactory(self.settings, self.stop_signal, record.call_stats, stack)
+        if self.settings.rogo_max_duration is not None:
+            self._close_window_after(self.settings.rogo_max_duration, stack)
         servers = await open_services(factory, record.run_id, journal)
         existing = await factory.with_retry(lambda: read_migrated_attempts(servers.connections))
         await factory.with_retry(
-            lambda: self._data.rebuild_migrated(
+            lambda: self.data.rebuild_migrated(
                 lambda sink: export_migrated(servers.connections, sink)
             )
         )
-        self._stop_signal.check()
+        self.stop_signal.check()
         results = await self._results(file, stack)
         log.info(
             "migration begins",
             already_migrated=len(existing.migrated),
-            concurrency=self._settings.rogo_concurrency,
+            concurrency=self.settings.rogo_concurrency,
         )
         migrator = Migrator(
             record.run_id,
-            self._settings.lms,
-            self._settings.allow_list,
+            self.settings.lms,
+            self.settings.allow_list,
             servers.reference.matching,
             servers.file_copier,
             servers.writer,
         )
-        drive = Pipeline(self._settings, self._stop_signal, record, self._terminal)
+        drive = Pipeline(self.settings, self.stop_signal, record, self._terminal)
         inputs = Inputs(file, mapping, existing)
         handler = self._observers.of(migrator)
         async with self._observers.watching(results.handed_over):
             await drive.drive(inputs, servers.warehouse, servers.sources, handler, results)
 
     async def _results(self, file: SubmissionsFile, stack: AsyncExitStack) -> ResultWriter:
-        data, run_id = self._data, self._record.run_id
+        data, run_id = self.data, self._record.run_id
         await asyncio.to_thread(
-            data.make_room_for_runs, self._settings.rogo_keep_runs, self._selection.input
+            data.make_room_for_runs, self.settings.rogo_keep_runs, self._selection.input
         )
         known = await asyncio.to_thread(KnownFailures.read, data.path / FAILED)
         if self._selection.is_full:
@@ -124,34 +108,35 @@ class Run:
             failed,
             self._record.tally,
             known,
-            self._stop_signal,
-            self._settings.rogo_write_interval,
+            self.stop_signal,
+            self.settings.rogo_write_interval,
         )
 
     def _failed_path(self) -> Path:
         if self._selection.is_full:
-            return self._data.path / FAILED
-        return self._data.runs / f"{self._record.run_id}.failed.csv"
+            return self.data.path / FAILED
+        return self.data.runs / f"{self._record.run_id}.failed.csv"
 
     def _close_window_after(self, seconds: float, stack: AsyncExitStack) -> None:
         left_s = max(0.0, self._record.started_s + seconds - time.monotonic())
         handle = asyncio.get_running_loop().call_later(
             left_s,
-            self._stop_signal.stop,
+            self.stop_signal.stop,
             StopReason.WINDOW,
             f"the time window of {seconds:g} s ended (ROGO_MAX_DURATION)",
         )
         stack.callback(handle.cancel)
 
-    def _sum_up(self) -> CommandResult:
-        summary = self._record.summary(self._stop_signal)
+    def result(self) -> CommandResult:
+        """Write run_summary.json and what the observers write at the end."""
+        summary = self._record.summary(self.stop_signal)
         try:
-            self._data.write_summary(self._record.run_id, summary)
+            self.data.write_summary(self._record.run_id, summary)
         except OSError as error:
-            self._stop_signal.stop(
+            self.stop_signal.stop(
                 StopReason.DISK, f"run_summary.json cannot be written ({error.strerror})"
             )
-            summary = self._record.summary(self._stop_signal)
+            summary = self._record.summary(self.stop_signal)
         self._observers.ended(summary)
         text = headline(summary, str(self._failed_path()))
         log.info("run ended", **_facts(summary))

@@ -127,7 +127,7 @@ def headline(summary: dict[str, Any], failed_file: str) -> str:
     for detail in summary["stopped_by"].values():
         text += f"; stopped: {detail}"
     if summary["exit_code"] == ExitCode.INTERNAL:
-        text += "; a fault of this tool, see the log"
+        text += "; internal error, see the log"
     return text
 
 

@@ -96,7 +96,7 @@ async def disturbed(there: Round, losses: Losses) -> Findings:
     findings = Findings()
     if ended.code != there.expected_code:
         findings.misjudged.append(f"the run ended with {ended.code}: {ended.output}")
-    if ended.events("a fault of this tool"):
+    if ended.events("internal error"):
         findings.misjudged.append(ended.output)
     findings.add(await there.look())
     return findings

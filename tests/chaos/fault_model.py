@@ -128,7 +128,7 @@ class Weather(RuleBasedStateMachine):
         ended = self._wait(self._command.ended())
         self._command = None
         assert ended.code in CALM | {self._there.expected_code}, ended.output
-        assert not ended.events("a fault of this tool"), ended.output
+        assert not ended.events("internal error"), ended.output
         path = self._there.workspace.data_dir / FAILED
         if ended.code == self._there.expected_code:
             assert failures(path) == dict(self._there.answer.failed.keys())

@@ -101,7 +101,7 @@ async def roll_back(env: Mapping[str, str], what: str | Sequence[int], **others:
 
     rollback = Rollback(settings_of(env, **others), selection, ended.said.append, agree)
     ending = await rollback.execute()
-    ended.code, ended.headline = ending.exit_code, ending.headline
+    ended.code, ended.headline = ending.exit_code, ending.summary_line
     return ended
 
 

@@ -19,9 +19,10 @@ from rogo_async.commands.check.settings import Configuration
 from rogo_async.commands.check.source_files import SourceChecks
 from rogo_async.commands.check.warehouse import WarehouseChecks
 from rogo_async.commands.runner import data_dir_option
+from rogo_async.common.command import CommandResult
 from rogo_async.common.logging import configure, error_facts, format_for
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import CommandResult, ExitCode, StopSignal, handle_signals
+from rogo_async.common.shutdown import ExitCode, StopSignal, handle_signals
 
 
 class Checkup:
@@ -135,15 +136,15 @@ def check(data_dir: Path | None, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
-        structlog.get_logger().critical("a fault of this tool", **error_facts(error))
-        click.echo("rogo_async: a fault of this tool, see the log", err=True)
+        structlog.get_logger().critical("internal error", **error_facts(error))
+        click.echo("rogo_async: internal error, see the log", err=True)
         code = ExitCode.INTERNAL
     else:
         code = ending.exit_code
         if as_json:
             click.echo(_as_json(found))
         else:
-            click.echo(f"rogo_async: {ending.headline}")
+            click.echo(f"rogo_async: {ending.summary_line}")
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads that hang in a dead driver call hold nobody up.

@@ -178,7 +178,7 @@ class Findings:
                 f"the system refuses ({error.strerror or type(error).__name__})", check.advice
             )
         except Exception as error:  # noqa: BLE001 - the other checks go on
-            log.critical("a fault of this tool", check=check.name, **error_facts(error))
+            log.critical("internal error", check=check.name, **error_facts(error))
             self.faulty = True
             return fail("this check has a fault of its own", "See the log, and report it")
 

@@ -17,7 +17,8 @@ import structlog
 from rogo_async.commands.orphans import Orphan, Orphans, wait_for_runs
 from rogo_async.commands.rollback.selection import Selection
 from rogo_async.common.call_stats import CallStats
-from rogo_async.common.data_dir import DataDir, new_run_id
+from rogo_async.common.command import Command, CommandResult
+from rogo_async.common.data_dir import new_run_id
 from rogo_async.common.errors import (
     DataDirFull,
     Dependency,
@@ -27,13 +28,7 @@ from rogo_async.common.errors import (
 )
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import (
-    CommandResult,
-    StopReason,
-    StopSignal,
-    handle_signals,
-    run_guarded,
-)
+from rogo_async.common.shutdown import StopReason
 from rogo_async.destination.blobs.inventory import Inventory
 from rogo_async.destination.postgres.blob_references import References
 from rogo_async.destination.postgres.change_detection import LeftAlone
@@ -73,46 +68,40 @@ class Figures:
         return self.out + self.left
 
 
-@dataclass(slots=True)
-class Rollback:
-    """One rollback; ``execute`` is called once. ``say`` prints a line, ``ask`` asks for a yes."""
+class Rollback(Command):
+    """One rollback. ``say`` prints a line, ``ask`` asks for a yes."""
 
-    settings: Settings
-    selection: Selection
-    say: Callable[[str], object]
-    ask: Callable[[str], Awaitable[bool]]
-    _stop_signal: StopSignal = field(default_factory=StopSignal)
-    _figures: Figures = field(default_factory=Figures)
-    _id: str = field(default_factory=new_run_id)
-    _lines: list[tuple[object, ...]] = field(default_factory=list)
-    _began: datetime | None = None
-    """By the store's clock."""
+    def __init__(
+        self,
+        settings: Settings,
+        selection: Selection,
+        say: Callable[[str], object],
+        ask: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        self._id = new_run_id()
+        super().__init__(settings, lock_name=f"rollback {self._id}")
+        self.selection = selection
+        self.say = say
+        self.ask = ask
+        self._figures = Figures()
+        self._lines: list[tuple[object, ...]] = []
+        self._began: datetime | None = None
+        """By the store's clock."""
 
-    async def execute(self) -> CommandResult:
-        """Roll back. Raises SetupError and LockHeld, after which nothing has been deleted."""
-        data = DataDir(self.settings.rogo_data_dir)
-        async with AsyncExitStack() as stack:
-            stack.enter_context(handle_signals(self._stop_signal))
-            data.lock(f"rollback {self._id}")
-            stack.callback(data.unlock)
-            limit_s = self.settings.rogo_outage_limit
-            await run_guarded(
-                lambda: self._work(data, stack), self._stop_signal, limit_s, data.path
-            )
-        return self._ending(data)
-
-    async def _work(self, data: DataDir, stack: AsyncExitStack) -> None:
+    async def work(self, stack: AsyncExitStack) -> None:
+        """Look, ask, delete rows and blobs, and rebuild migrated.csv."""
+        data = self.data
         factory = ServiceFactory(
-            self.settings, self._stop_signal, CallStats(), stack, name="rogo_async rollback"
+            self.settings, self.stop_signal, CallStats(), stack, name="rogo_async rollback"
         )
         await factory.lock()
         connections = await factory.connections()
         references = References(connections, factory.breaker(Dependency.TARGET))
-        removal = await self._removal(data, factory, connections)
+        removal = await self._removal(factory, connections)
         account = await factory.account()
         inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
-        orphans = Orphans(self.settings, account, inventory, references, self._stop_signal)
-        await wait_for_runs(references, self._stop_signal, "roll back")
+        orphans = Orphans(self.settings, account, inventory, references, self.stop_signal)
+        await wait_for_runs(references, self.stop_signal, "roll back")
         self._began = await inventory.now()
         traces = await factory.with_retry(lambda: self._look(removal))
         self._figures.total = len(traces)
@@ -139,15 +128,13 @@ class Rollback:
             )
         except SetupError as error:  # too late for that: rows are gone
             text = f"migrated.csv could not be made anew: {error}"
-            self._stop_signal.stop(StopReason.OUTAGE, text)
+            self.stop_signal.stop(StopReason.OUTAGE, text)
 
-    async def _removal(
-        self, data: DataDir, factory: ServiceFactory, connections: Connections
-    ) -> Removal:
+    async def _removal(self, factory: ServiceFactory, connections: Connections) -> Removal:
         user = self.settings.rogo_migration_user_id
         reference = await factory.with_retry(lambda: read_reference(connections, user))
-        own = Journal(journal_path(data.runs, self._id))
-        journals = await asyncio.to_thread(Journals.read, data.runs, own)
+        own = Journal(journal_path(self.data.runs, self._id))
+        journals = await asyncio.to_thread(Journals.read, self.data.runs, own)
         instance = self.settings.rogo_instance_id
         enforcements = Enforcements(journals, instance, reference.applied_by)
         removal = Removal(connections, factory.breaker(Dependency.TARGET), enforcements)
@@ -178,10 +165,10 @@ class Rollback:
 
     async def _agreed(self, question: str) -> bool:
         asking = asyncio.ensure_future(self.ask(question))
-        stopped = asyncio.create_task(self._stop_signal.stopped(), name="asking-stopped")
+        stopped = asyncio.create_task(self.stop_signal.stopped(), name="asking-stopped")
         try:
             await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            self._stop_signal.check()
+            self.stop_signal.check()
             return await asking
         finally:
             asking.cancel()
@@ -202,21 +189,21 @@ class Rollback:
                 finally:
                     lines, self._lines = self._lines, []
                     await report.append(lines)
-                self._stop_signal.check()
+                self.stop_signal.check()
         finally:
             showing.cancel()
             await asyncio.wait({showing})
 
     async def _consume(self, waiting: Iterator[Trace], removal: Removal) -> None:
         for trace in waiting:
-            if self._stop_signal.stopping:
+            if self.stop_signal.stopping:
                 return
             try:
                 await self._take_out(trace, removal)
             except RunStopped:
                 return
             except DataDirFull as full:
-                self._stop_signal.stop(StopReason.DISK, str(full))
+                self.stop_signal.stop(StopReason.DISK, str(full))
                 return
 
     async def _take_out(self, trace: Trace, removal: Removal) -> None:
@@ -228,7 +215,7 @@ class Rollback:
         except LeftAlone as reason:
             self._leave(trace, str(reason))
         except DependencyError as fault:
-            self._stop_signal.unresolved += 1
+            self.stop_signal.unresolved += 1
             self._figures.spared.add(trace.attempt)
             log.error("outcome unknown", attempt=trace.attempt, reason=str(fault))
             self._note(trace, "unknown", str(fault))
@@ -257,7 +244,7 @@ class Rollback:
                 deleted, changed = await orphans.delete(meant)
                 self._figures.blobs += deleted
                 self._figures.blobs_left += changed
-        self._stop_signal.check()
+        self.stop_signal.check()
 
     def _meant(self, found: Sequence[Orphan]) -> list[Orphan]:
         spared, began = self._figures.spared, self._began
@@ -276,26 +263,25 @@ class Rollback:
             figures = self._figures
             log.info("progress", done=figures.done, total=figures.total, left=figures.left)
 
-    def _ending(self, data: DataDir) -> CommandResult:
-        figures = self._figures
-        code = self._stop_signal.exit_code(figures.left + figures.blobs_left + figures.declined)
+    def result(self) -> CommandResult:
+        """Count what was deleted and what was left alone."""
+        figures, stopped = self._figures, bool(self.stop_signal.reasons)
         if figures.declined:
-            text = f"nothing was rolled back, it was not agreed to; exit {int(code)}"
-        elif not figures.total and not figures.blobs and not self._stop_signal.reasons:
-            text = f"there is nothing of {self.selection.text()} to roll back; exit {int(code)}"
+            counts = "nothing was rolled back, it was not agreed to"
+        elif not figures.total and not figures.blobs and not stopped:
+            counts = f"there is nothing of {self.selection.text()} to roll back"
         else:
-            text = (
+            counts = (
                 f"{figures.out:,} of {figures.total:,} submissions rolled back, "
-                f"{figures.blobs:,} blobs deleted, {figures.left:,} submissions left alone; "
-                f"exit {int(code)}"
+                f"{figures.blobs:,} blobs deleted, {figures.left:,} submissions left alone"
             )
+        notes = []
         if figures.blobs_left:
-            text += f"; {figures.blobs_left:,} blobs have changed meanwhile and were left alone"
+            notes.append(f"{figures.blobs_left:,} blobs have changed meanwhile and were left alone")
         missing = figures.files - figures.blobs - figures.blobs_left
-        if missing > 0 and figures.out == figures.total and not self._stop_signal.reasons:
-            text += f"; {missing:,} files have no blob of this tool and target in the container"
+        if missing > 0 and figures.out == figures.total and not stopped:
+            notes.append(f"{missing:,} files have no blob of this tool and target in the container")
         if figures.done or figures.blobs:
-            text += f"; see {data.runs / self._id}.rollback.csv"
-        for detail in self._stop_signal.reasons.values():
-            text += f"; stopped: {detail}"
-        return CommandResult(code, text)
+            notes.append(f"see {self.data.runs / self._id}.rollback.csv")
+        failed = figures.left + figures.blobs_left + figures.declined
+        return self.result_of(failed, counts, *notes)

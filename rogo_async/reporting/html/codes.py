@@ -147,7 +147,7 @@ ENDINGS: Final[Mapping[int, str]] = {
     ExitCode.SOME_FAILED: "done, some rows failed",
     ExitCode.STOPPED_EARLY: "stopped early, or the outcome of some rows stayed unknown",
     ExitCode.WINDOW_ENDED: "the time window ended",
-    ExitCode.INTERNAL: "a fault of this tool, see the log",
+    ExitCode.INTERNAL: "internal error, see the log",
     ExitCode.INTERRUPTED: "interrupted, drained cleanly",
     ExitCode.TERMINATED: "interrupted, drained cleanly",
 }

@@ -112,7 +112,7 @@ def _says_how_it_ended(ended: Ended, found: dict[str, object]) -> None:
     assert f"{found['failed']:,} failed" in ended.stdout
     assert FAILED in ended.stdout
     assert ended.said == []
-    assert ended.events("a fault of this tool") == []
+    assert ended.events("internal error") == []
 
 
 async def _second_run(

@@ -180,5 +180,5 @@ async def test_server_that_never_comes(
         text = served(running, "freetds")
     ended = await run(env, workspace, text, ROGO_OUTAGE_LIMIT="1")
     assert ended.code == ExitCode.STOPPED_EARLY, ended.errors
-    assert "warehouse stayed away for 1 s" in ended.output
+    assert "warehouse unreachable for 1 s" in ended.output
     assert "DATA_WAREHOUSE_CONNECTION_STRING" in ended.output
