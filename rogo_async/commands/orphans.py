@@ -17,7 +17,7 @@ from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.blobs.account import Account
 from rogo_async.destination.blobs.inventory import Inventory, Listed
 from rogo_async.destination.blobs.store import MIGRATED_FROM, target_digest
-from rogo_async.destination.postgres.blob_references import References
+from rogo_async.destination.postgres.blob_references import BlobReferences
 from rogo_async.rules.files import FOLDERS, BlobOwner, owner_of_blob, size_text
 
 SESSIONS_S: Final = 45.0
@@ -69,7 +69,7 @@ class Orphans:
         settings: Settings,
         account: Account,
         inventory: Inventory,
-        references: References,
+        references: BlobReferences,
         stop_signal: StopSignal,
     ) -> None:
         self._digest = target_digest(settings.target_dsn)
@@ -84,7 +84,7 @@ class Orphans:
             async for page in self._inventory.pages(prefix):
                 self._stop_signal.check()
                 ours = [*self._ours(page)]
-                kept = await self._references.of(
+                kept = await self._references.referenced(
                     [each.blob.name for each in ours],
                     [f"{self._container_url}/{each.blob.name}" for each in ours],
                 )
@@ -138,12 +138,12 @@ class Orphans:
         )
 
 
-async def wait_for_runs(references: References, stop_signal: StopSignal, command: str) -> None:
+async def wait_for_runs(references: BlobReferences, stop_signal: StopSignal, command: str) -> None:
     """Wait until no session of a run is connected to the target: a run that lost its lock while
     it was stalled may still be about to write. Raises LockHeld and RunStopped.
     """
     until = asyncio.get_running_loop().time() + SESSIONS_S
-    while sessions := await references.sessions_of_runs():
+    while sessions := await references.run_sessions():
         if asyncio.get_running_loop().time() > until:
             raise LockHeld(
                 "a run without the lock is still connected to the target (sessions: "

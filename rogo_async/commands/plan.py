@@ -23,11 +23,11 @@ from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.common.urls import AllowList
 from rogo_async.destination.postgres.migrated_attempts import read_migrated_attempts
 from rogo_async.destination.postgres.parameters import (
-    enforcement_values,
-    foreseeable_refusal,
+    malpractice_rule_values,
+    predict_rejection,
     submission_values,
 )
-from rogo_async.destination.postgres.reference_data import read_reference
+from rogo_async.destination.postgres.reference_data import read_reference_data
 from rogo_async.pipeline.migrate import ForbiddenRow, Work, failed
 from rogo_async.pipeline.pipeline import Inputs, Pipeline
 from rogo_async.pipeline.selection import Selection, open_selection
@@ -118,8 +118,8 @@ class Planner:
         ]
         values = submission_values(prepared, files, identity, self._lms, self._container)
         if prepared.malpractice:
-            values = {**values, **enforcement_values(prepared, identity, self._lms, "")}
-        if reason := foreseeable_refusal(values):
+            values = {**values, **malpractice_rule_values(prepared, identity, self._lms, "")}
+        if reason := predict_rejection(values):
             raise RowError(FailureCode.TARGET_REFUSED, reason)
 
 
@@ -175,7 +175,7 @@ class Plan(Command):
         warehouse = await factory.warehouse()
         connections = await factory.connections()
         user_id = settings.rogo_migration_user_id
-        reference = await factory.with_retry(lambda: read_reference(connections, user_id))
+        reference = await factory.with_retry(lambda: read_reference_data(connections, user_id))
         await factory.account()
         sources = factory.sources(await factory.http())
         existing = await factory.with_retry(lambda: read_migrated_attempts(connections))

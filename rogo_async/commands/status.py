@@ -17,8 +17,8 @@ from rogo_async.common.command import CommandResult
 from rogo_async.common.errors import DependencyError, SystemicError
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import ExitCode
-from rogo_async.destination.postgres.connections import Address, Connections
-from rogo_async.destination.postgres.status import State, read_state
+from rogo_async.destination.postgres.connections import Connections, ConnectOptions
+from rogo_async.destination.postgres.status import TargetStatus, read_target_status
 from rogo_async.rules.identity import submission_id
 
 _LATEST: Final = 10
@@ -60,14 +60,14 @@ class Status:
         text = "; ".join(problems) or "target and data directory were read"
         return CommandResult(code, f"{text}; exit {int(code)}")
 
-    async def _target(self) -> State:
-        address = Address(
+    async def _target(self) -> TargetStatus:
+        options = ConnectOptions(
             self.settings.target_dsn, self.settings.target_ssl, name="rogo_async status"
         )
         async with AsyncExitStack() as stack:
-            connections = await Connections.open(address, 1)
+            connections = await Connections.open(options, 1)
             stack.push_async_callback(connections.aclose)
-            return await read_state(connections, self.settings.rogo_instance_id, _LATEST)
+            return await read_target_status(connections, self.settings.rogo_instance_id, _LATEST)
 
 
 def _runs(data_dir: Path) -> tuple[list[dict[str, Any]], str | None]:
@@ -102,7 +102,7 @@ def _run(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _latest(state: State, runs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _latest(state: TargetStatus, runs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for each in state.latest:
         wrote = [
             run["run_id"]
@@ -113,7 +113,7 @@ def _latest(state: State, runs: Sequence[dict[str, Any]]) -> Iterator[dict[str, 
         yield {"attempt": each.attempt, "written_at": at, "run_id": wrote[0] if wrote else None}
 
 
-def _facts(state: State, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _facts(state: TargetStatus, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     holder = state.holder
     return {
         "submissions": state.submissions,
@@ -127,7 +127,7 @@ def _facts(state: State, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _lines(state: State | None, runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _lines(state: TargetStatus | None, runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     if state is not None:
         yield (
             f"target: {state.submissions:,} submissions of this tool with {state.files:,} files "
@@ -150,7 +150,7 @@ def _lines(state: State | None, runs: Sequence[dict[str, Any]]) -> Iterator[str]
         )
 
 
-def _lock_line(state: State) -> str:
+def _lock_line(state: TargetStatus) -> str:
     if state.holder is None:
         return "no run works on the target at the moment"
     name = state.holder.name or "a session"

@@ -19,7 +19,7 @@ from rogo_async.common.errors import Dependency
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
 from rogo_async.destination.blobs.inventory import Inventory
-from rogo_async.destination.postgres.blob_references import References
+from rogo_async.destination.postgres.blob_references import BlobReferences
 from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.rules.files import size_text
 
@@ -60,7 +60,7 @@ class Sweep(Command):
         )
         await factory.lock()
         connections = await factory.connections()
-        references = References(connections, factory.breaker(Dependency.TARGET))
+        references = BlobReferences(connections, factory.breaker(Dependency.TARGET))
         account = await factory.account()
         inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
         orphans = Orphans(self.settings, account, inventory, references, self.stop_signal)

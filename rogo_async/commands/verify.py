@@ -20,7 +20,7 @@ from rogo_async.common.errors import Dependency, DependencyError, RunStopped
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
 from rogo_async.destination.blobs.inventory import Content, Inventory
-from rogo_async.destination.postgres.verification import Audit, FileRow, SubmissionRow
+from rogo_async.destination.postgres.verification import FileRow, SubmissionRow, VerificationReader
 from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.rules.files import size_text
 from rogo_async.rules.identity import attempt_of_launch_id, launch_id, submission_id
@@ -97,22 +97,22 @@ class Verification(Command):
         factory = ServiceFactory(
             self.settings, self.stop_signal, CallStats(), stack, name="rogo_async verify"
         )
-        audit = Audit(await factory.connections(), factory.breaker(Dependency.TARGET))
+        reader = VerificationReader(await factory.connections(), factory.breaker(Dependency.TARGET))
         account = await factory.account()
         inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
         report = AppendFile(self.data.path / FAILURES)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
-        ids = None if self.sample is None else await audit.sample(self.sample)
-        self._figures.total = await audit.total() if ids is None else len(ids)
+        ids = None if self.sample is None else await reader.sample(self.sample)
+        self._figures.total = await reader.total() if ids is None else len(ids)
         showing = asyncio.create_task(self._show(), name="progress")
         try:
-            async for page in audit.pages(ids):
+            async for page in reader.pages(ids):
                 self.stop_signal.check()
                 await self._verify_page(page, inventory)
                 await self._put_down(report)
             if ids is None:
-                await self._verify_whole(audit)
+                await self._verify_whole(reader)
                 await self._put_down(report)
         finally:
             showing.cancel()
@@ -169,14 +169,14 @@ class Verification(Command):
             findings.append(Finding(Verdict.FILE_ROWS_WRONG, problem))
         return findings
 
-    async def _verify_whole(self, audit: Audit) -> None:
+    async def _verify_whole(self, reader: VerificationReader) -> None:
         """What no single submission shows: attempts that stand twice, or without one."""
-        for attempt, launch_ids, ids in await audit.doubled():
+        for attempt, launch_ids, ids in await reader.duplicate_attempts():
             if any(self._is_ours(attempt, each) for each in launch_ids):
                 problem = f"{len(ids)} submissions of this attempt: {', '.join(ids)}"
                 finding = Finding(Verdict.SUBMISSION_DOUBLED, problem)
                 self._count(attempt, launch_ids[0], ids[0], [finding])
-        for each in await audit.launches_alone():
+        for each in await reader.launches_without_submission():
             found = attempt_of_launch_id(each)
             if found is not None and self._is_ours(found, each):
                 problem = "a launch or session record without its submission"
@@ -253,10 +253,10 @@ def of_rows(row: SubmissionRow) -> Iterator[Finding]:
         yield Finding(Verdict.GRADE_MISSING, f"{row.grades} rows of submission_grades")
     if not row.markings:
         yield Finding(Verdict.MARKING_MISSING, "no row of submission_marking_assignments")
-    if row.strays:
-        problem = f"{row.strays} section marks are of another assessment's sections"
+    if row.mismatched_marks:
+        problem = f"{row.mismatched_marks} section marks are of another assessment's sections"
         yield Finding(Verdict.MARK_OF_ANOTHER_ASSESSMENT, problem)
-    if row.unenforced:
+    if row.rule_missing:
         problem = "a malpractice grade without a row of malpractice_enforcements"
         yield Finding(Verdict.ENFORCEMENT_MISSING, problem)
 

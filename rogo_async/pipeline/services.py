@@ -16,11 +16,11 @@ from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.blobs.account import Account
 from rogo_async.destination.blobs.store import MIGRATED_FROM, Store, target_digest
-from rogo_async.destination.postgres.connections import RUN, Address, Connections
+from rogo_async.destination.postgres.connections import RUN, Connections, ConnectOptions
 from rogo_async.destination.postgres.journal import Journal
-from rogo_async.destination.postgres.reference_data import TargetReference, read_reference
+from rogo_async.destination.postgres.reference_data import ReferenceData, read_reference_data
 from rogo_async.destination.postgres.run_lock import RunLock
-from rogo_async.destination.postgres.writer import Constants, Writer
+from rogo_async.destination.postgres.writer import RunConstants, Writer
 from rogo_async.pipeline.file_copier import ByteBudget, FileCopier
 from rogo_async.sources.http_files import Sources
 from rogo_async.sources.warehouse.reader import Warehouse
@@ -35,7 +35,7 @@ class Services:
 
     warehouse: Warehouse
     connections: Connections
-    reference: TargetReference
+    reference: ReferenceData
     sources: Sources
     file_copier: FileCopier
     writer: Writer
@@ -60,18 +60,18 @@ class ServiceFactory:
         self._stop_signal = stop_signal
         self._call_stats = call_stats
         self._stack = stack
-        self._address = Address(settings.target_dsn, settings.target_ssl, name)
+        self._options = ConnectOptions(settings.target_dsn, settings.target_ssl, name)
 
     async def lock(self) -> RunLock:
         """Take the target's lock. Raises LockHeld."""
-        lock = await self.with_retry(lambda: RunLock.acquire(self._address, self._stop_signal))
+        lock = await self.with_retry(lambda: RunLock.acquire(self._options, self._stop_signal))
         self._stack.push_async_callback(lock.release)
         return lock
 
     async def connections(self) -> Connections:
         """The pool of connections to the target."""
         size = self.settings.pg_pool_size
-        connections = await self.with_retry(lambda: Connections.open(self._address, size))
+        connections = await self.with_retry(lambda: Connections.open(self._options, size))
         self._stack.push_async_callback(connections.aclose)
         return connections
 
@@ -155,7 +155,7 @@ async def open_services(factory: ServiceFactory, run_id: str, journal: Journal) 
     lock = await factory.lock()
     connections = await factory.connections()
     reference = await factory.with_retry(
-        lambda: read_reference(connections, settings.rogo_migration_user_id)
+        lambda: read_reference_data(connections, settings.rogo_migration_user_id)
     )
     account = await factory.account()
     http = await factory.http()
@@ -167,6 +167,6 @@ async def open_services(factory: ServiceFactory, run_id: str, journal: Journal) 
     }
     store = Store(account, http, factory.breaker(Dependency.STORE))
     file_copier = FileCopier(sources, store, ByteBudget(), metadata)
-    constants = Constants(settings.lms, settings.rogo_container, reference.applied_by)
+    constants = RunConstants(settings.lms, settings.rogo_container, reference.applied_by)
     writer = Writer(connections, factory.breaker(Dependency.TARGET), constants, journal, lock)
     return Services(warehouse, connections, reference, sources, file_copier, writer)

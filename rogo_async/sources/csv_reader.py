@@ -158,7 +158,7 @@ def open_input(path: Path) -> BinaryIO:
     return handle
 
 
-def column_places(path: Path, header: list[str], used: Iterable[str]) -> dict[str, int]:
+def column_indexes(path: Path, header: list[str], used: Iterable[str]) -> dict[str, int]:
     """Where each used column stands. Raises SetupError naming every one missing or doubled."""
     names = [name.strip() for name in header]
     missing = [name for name in used if name not in names]

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, Self
 from rogo_async.common.errors import FailureCode, InputChanged, RowError, SetupError
 from rogo_async.rules.identity import parse_attempt_id
 from rogo_async.rules.records import MappingRow, SourceRow
-from rogo_async.sources.csv_reader import Record, column_places, open_input, records, scan
+from rogo_async.sources.csv_reader import Record, column_indexes, open_input, records, scan
 
 ERROR_COLUMN: Final = "Error"
 BLOCK_ROWS: Final = 256
@@ -142,7 +142,7 @@ class SubmissionsFile:
         header = next(reader, None)
         if header is None:
             raise SetupError(f"{self.path}: there is no header. Export it again")
-        places = column_places(self.path, header.cells, USED_COLUMNS)
+        places = column_indexes(self.path, header.cells, USED_COLUMNS)
         names = [name.strip() for name in header.cells]
         error = names.index(ERROR_COLUMN) if ERROR_COLUMN in names else None
         self.columns = tuple(n for place, n in enumerate(header.cells) if place != error)
@@ -220,7 +220,7 @@ def _load_mapping(path: Path) -> Mapping:
         header = next(reader, None)
         if header is None:
             raise SetupError(f"{path}: there is no header. Export it again")
-        places = column_places(path, header.cells, _MAPPING_COLUMNS)
+        places = column_indexes(path, header.cells, _MAPPING_COLUMNS)
         cell = _cell_getter([places[name] for name in _MAPPING_COLUMNS])
         rows: dict[int, MappingRow] = {}
         shared: dict[MappingRow, MappingRow] = {}

@@ -19,12 +19,12 @@ from rogo_async.commands.check.results import (
 from rogo_async.commands.check.trial_insert import Trial
 from rogo_async.common.errors import DependencyError, SetupError, SystemicError
 from rogo_async.common.settings import Settings
-from rogo_async.destination.postgres.connections import Address, Connections
+from rogo_async.destination.postgres.connections import Connections, ConnectOptions
 from rogo_async.destination.postgres.reference_data import (
-    TableFaults,
+    SchemaDifferences,
     applied_by,
+    compare_schema,
     missing_rights,
-    table_faults,
 )
 from rogo_async.destination.postgres.run_lock import LOCK_KEY as RUN_LOCK_KEY
 from rogo_async.destination.postgres.schema import READ_TABLES, WRITTEN_TABLES
@@ -148,7 +148,7 @@ class Platform:
     def __init__(self, asking: Asking, settings: Settings) -> None:
         self._asking = asking
         self._settings = settings
-        self._faults = TableFaults()
+        self._faults = SchemaDifferences()
 
     def checks(self) -> list[Check]:
         """Each once the tables are there."""
@@ -165,19 +165,19 @@ class Platform:
 
     async def _tables(self) -> Verdict:
         async with self._asking.connections.session("tables") as session:
-            self._faults = await table_faults(session)
-        if self._faults.absent:
+            self._faults = await compare_schema(session)
+        if self._faults.missing_tables:
             return fail(
-                f"there is no table {', '.join(self._faults.absent)}",
+                f"there is no table {', '.join(self._faults.missing_tables)}",
                 "Check database and search path in DATABASE_URL",
             )
         return ok(f"all {_COUNT} tables are there")
 
     async def _columns(self) -> Verdict:
         found = [
-            *_each(self._faults.lacking, "{table} has no column {columns}"),
+            *_each(self._faults.missing_columns, "{table} has no column {columns}"),
             *_each(
-                self._faults.demanding,
+                self._faults.unfilled_columns,
                 "{table} wants a value in {columns}, which this version does not write",
             ),
         ]
@@ -283,8 +283,8 @@ class Target:
                 findings.skip(name, "settings.DATABASE_URL")
             return
         try:
-            address = Address(self._settings.target_dsn, self._settings.target_ssl, _NAME)
-            self._asking.connections = await soon(lambda: Connections.open(address, 1))
+            options = ConnectOptions(self._settings.target_dsn, self._settings.target_ssl, _NAME)
+            self._asking.connections = await soon(lambda: Connections.open(options, 1))
         except SetupError as fault:
             findings.add("target.tls", verdict_of(fault, _ADVICE))
             for name in ("target.reach", "target.login"):

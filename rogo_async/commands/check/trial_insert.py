@@ -13,7 +13,7 @@ from rogo_async.commands.check.results import Check, Needs, Verdict, fail, ok
 from rogo_async.common.errors import DependencyError, RowError, SystemicError
 from rogo_async.common.settings import Settings
 from rogo_async.destination.postgres.connections import Session, TableConflict
-from rogo_async.destination.postgres.parameters import enforcement_values, submission_values
+from rogo_async.destination.postgres.parameters import malpractice_rule_values, submission_values
 from rogo_async.destination.postgres.reference_data import applied_by
 from rogo_async.rules.records import (
     Assessment,
@@ -89,7 +89,7 @@ class Trial:
                 await session.rows("insert_submission", values, ANSWER_S)
                 if level is not None:
                     user = await applied_by(session, settings.rogo_migration_user_id)
-                    rule = enforcement_values(prepared, identity, settings.lms, user)
+                    rule = malpractice_rule_values(prepared, identity, settings.lms, user)
                     await _enforce(session, rule)
                 await session.rows("check_constraints_now", {}, ANSWER_S)
         except (RowError, TableConflict, SystemicError) as refusal:
@@ -115,10 +115,10 @@ class Trial:
 async def _enforce(session: Session, rule: Mapping[str, object]) -> None:
     """Every statement that a run has for an enforcement row."""
     key = int.from_bytes(hashlib.sha256(str(rule["enforcement_id"]).encode()).digest()[:7])
-    await session.rows("lock_enforcement", {"key": key}, ANSWER_S)
-    await session.rows("standing_enforcements", rule, ANSWER_S)
-    await session.rows("insert_enforcement", rule, ANSWER_S)
-    await session.rows("update_enforcement", rule, ANSWER_S)
+    await session.rows("lock_malpractice_key", {"key": key}, ANSWER_S)
+    await session.rows("existing_malpractice_rules", rule, ANSWER_S)
+    await session.rows("insert_malpractice_rule", rule, ANSWER_S)
+    await session.rows("update_malpractice_rule", rule, ANSWER_S)
 
 
 def _refused(refusal: RowError | TableConflict | DependencyError) -> Verdict:

@@ -17,16 +17,17 @@ from rogo_async.commands.check.results import (
 )
 from rogo_async.common.errors import DependencyError, SetupError, SystemicError, TransientError
 from rogo_async.common.settings import Settings
-from rogo_async.sources.warehouse.connection_string import Route, route_of
-from rogo_async.sources.warehouse.drivers import Driver, Kind
+from rogo_async.sources.warehouse.connection_string import OdbcSettings, odbc_settings
+from rogo_async.sources.warehouse.drivers import Driver, DriverKind
 from rogo_async.sources.warehouse.errors import DriverMissing
 from rogo_async.sources.warehouse.inspection import Inspection
+from rogo_async.sources.warehouse.tables import Catalogue
 
 _SETTING: Final = "DATA_WAREHOUSE_CONNECTION_STRING"
 _ADVICE: Final = f"See that the server runs and that {_SETTING} leads to it"
 _GRANT: Final = f"Check the database in {_SETTING} and grant SELECT"
 _OPENING: Final = ("warehouse.driver", "warehouse.reach", "warehouse.login")
-_OLDEST: Final = {Kind.MICROSOFT: 17, Kind.FREETDS: 1}
+_OLDEST: Final = {DriverKind.MICROSOFT: 17, DriverKind.FREETDS: 1}
 _NAMED_VERSION: Final = re.compile(r"ODBC Driver (\d+) for SQL Server|libmsodbcsql-(\d+)")
 
 
@@ -37,6 +38,7 @@ class WarehouseChecks:
         self._settings = settings
         self._findings = findings
         self._inspection: Inspection
+        self._catalogue: Catalogue
 
     async def execute(self) -> None:
         """Make them."""
@@ -58,58 +60,55 @@ class WarehouseChecks:
             for name in _OPENING:
                 findings.skip(name, f"settings.{_SETTING}")
             return
-        route: Route | None = None
+        odbc: OdbcSettings | None = None
         try:
-            route = route_of(self._settings.data_warehouse_connection_string.get_secret_value())
-            self._inspection = await soon(lambda: Inspection.open(route))
+            odbc = odbc_settings(self._settings.data_warehouse_connection_string.get_secret_value())
+            self._inspection = await soon(lambda: Inspection.open(odbc))
         except (SetupError, DependencyError) as fault:
-            self._not_opened(fault, route)
+            self._not_opened(fault, odbc)
             return
         stack.push_async_callback(self._inspection.aclose)
         await findings.carry_out(
-            [Check("warehouse.driver", lambda: self._driver(route), (), _ADVICE)]
+            [Check("warehouse.driver", lambda: self._driver(odbc), (), _ADVICE)]
         )
         findings.add("warehouse.reach", ok("the server answers"))
         findings.add("warehouse.login", ok("the login is taken"))
 
-    def _not_opened(self, fault: SetupError | DependencyError, route: Route | None) -> None:
+    def _not_opened(self, fault: SetupError | DependencyError, odbc: OdbcSettings | None) -> None:
         if isinstance(fault, SetupError | DriverMissing):
             at = 0
         else:
             at = 1 if isinstance(fault, TransientError) else 2
-        if at > 0 and route is not None:
-            self._findings.add("warehouse.driver", _aged(route.driver, "", route.driver.name))
+        if at > 0 and odbc is not None:
+            self._findings.add("warehouse.driver", _aged(odbc.driver, "", odbc.driver.name))
         if at > 1:
             self._findings.add("warehouse.reach", ok("the server answers"))
         self._findings.add(_OPENING[at], verdict_of(fault, _ADVICE))
         for name in _OPENING[at + 1 :]:
             self._findings.skip(name, _OPENING[at])
 
-    async def _driver(self, route: Route) -> Verdict:
-        facts = await self._inspection.facts()
+    async def _driver(self, odbc: OdbcSettings) -> Verdict:
+        server_info = await self._inspection.server_info()
         shown = (
-            f"{facts.driver} {facts.driver_version} ({route.driver.chosen}); "
-            f"the server is {facts.server} {facts.server_version}"
+            f"{server_info.driver} {server_info.driver_version} ({odbc.driver.chosen}); "
+            f"the server is {server_info.server} {server_info.server_version}"
         )
-        return _aged(route.driver, facts.driver_version, shown)
+        return _aged(odbc.driver, server_info.driver_version, shown)
 
     async def _tables(self) -> Verdict:
-        faults = await self._inspection.faults()
-        if faults.absent:
-            return fail(
-                f"there is no table {', '.join(faults.absent)}, or no right to see it", _GRANT
-            )
-        if faults.lacking:
+        self._catalogue = catalogue = await self._inspection.catalogue()
+        if missing := catalogue.missing_tables():
+            return fail(f"there is no table {', '.join(missing)}, or no right to see it", _GRANT)
+        if columns := catalogue.missing_columns():
             text = "; ".join(
-                f"{table} has no column {', '.join(columns)}"
-                for table, columns in faults.lacking.items()
+                f"{table} has no column {', '.join(names)}" for table, names in columns.items()
             )
             return fail(text, "Have the warehouse's owner add it, or correct the database's name")
         return ok("both tables with their columns")
 
     async def _read(self) -> Verdict:
         try:
-            empty = await self._inspection.empty()
+            empty = await self._inspection.empty_tables(self._catalogue)
         except ValueError:
             return fail("a row's AttemptId is no whole number", "Have it corrected")
         if empty:
@@ -120,7 +119,7 @@ class WarehouseChecks:
 
     async def _rights(self) -> Verdict:
         try:
-            tables = await self._inspection.writable()
+            tables = await self._inspection.writable_tables()
         except SystemicError:
             return ok("the server does not tell what this login may do besides reading")
         if tables:

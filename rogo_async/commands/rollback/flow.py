@@ -30,14 +30,18 @@ from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopReason
 from rogo_async.destination.blobs.inventory import Inventory
-from rogo_async.destination.postgres.blob_references import References
-from rogo_async.destination.postgres.change_detection import LeftAlone
+from rogo_async.destination.postgres.blob_references import BlobReferences
 from rogo_async.destination.postgres.connections import Connections
 from rogo_async.destination.postgres.journal import Journal, Journals, journal_path
-from rogo_async.destination.postgres.malpractice_rules import Enforcements
+from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
 from rogo_async.destination.postgres.migrated_attempts import export_migrated
-from rogo_async.destination.postgres.reference_data import read_reference
-from rogo_async.destination.postgres.rollback import Removal, Taken, Trace
+from rogo_async.destination.postgres.reference_data import read_reference_data
+from rogo_async.destination.postgres.rollback import (
+    MigratedSubmission,
+    RemovalResult,
+    SubmissionRemover,
+)
+from rogo_async.destination.postgres.rule_restoration import RemovalSkipped
 from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.rules.identity import launch_id
 
@@ -96,7 +100,7 @@ class Rollback(Command):
         )
         await factory.lock()
         connections = await factory.connections()
-        references = References(connections, factory.breaker(Dependency.TARGET))
+        references = BlobReferences(connections, factory.breaker(Dependency.TARGET))
         removal = await self._removal(factory, connections)
         account = await factory.account()
         inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
@@ -130,19 +134,23 @@ class Rollback(Command):
             text = f"migrated.csv could not be made anew: {error}"
             self.stop_signal.stop(StopReason.OUTAGE, text)
 
-    async def _removal(self, factory: ServiceFactory, connections: Connections) -> Removal:
+    async def _removal(
+        self, factory: ServiceFactory, connections: Connections
+    ) -> SubmissionRemover:
         user = self.settings.rogo_migration_user_id
-        reference = await factory.with_retry(lambda: read_reference(connections, user))
+        reference = await factory.with_retry(lambda: read_reference_data(connections, user))
         own = Journal(journal_path(self.data.runs, self._id))
         journals = await asyncio.to_thread(Journals.read, self.data.runs, own)
         instance = self.settings.rogo_instance_id
-        enforcements = Enforcements(journals, instance, reference.applied_by)
-        removal = Removal(connections, factory.breaker(Dependency.TARGET), enforcements)
+        enforcements = RuleRestorer(journals, instance, reference.applied_by)
+        removal = SubmissionRemover(connections, factory.breaker(Dependency.TARGET), enforcements)
         await removal.prepare()
         return removal
 
-    async def _look(self, removal: Removal) -> list[Trace]:
-        found = [trace async for trace in removal.traces() if self.selection.wants(trace)]
+    async def _look(self, removal: SubmissionRemover) -> list[MigratedSubmission]:
+        found = [
+            trace async for trace in removal.migrated_submissions() if self.selection.wants(trace)
+        ]
         whole = {trace.attempt for trace in found if trace.submission_id is not None}
         return [t for t in found if t.submission_id is not None or t.attempt not in whole]
 
@@ -152,11 +160,13 @@ class Rollback(Command):
             count += len(self._meant(page.orphans))
         return count
 
-    async def _question(self, removal: Removal, traces: Sequence[Trace], blobs: int) -> str:
+    async def _question(
+        self, removal: SubmissionRemover, traces: Sequence[MigratedSubmission], blobs: int
+    ) -> str:
         what = f"{blobs:,} blobs that no row refers to"
         if traces:
             ids = [trace.submission_id for trace in traces if trace.submission_id is not None]
-            files, rules = await removal.extent(ids)
+            files, rules = await removal.count_files_and_rules(ids)
             self._figures.files = files
             what = (
                 f"{len(traces):,} submissions with {files:,} files and {rules:,} malpractice rules"
@@ -175,7 +185,7 @@ class Rollback(Command):
             stopped.cancel()
 
     async def _take_all_out(
-        self, traces: Sequence[Trace], removal: Removal, report: AppendFile
+        self, traces: Sequence[MigratedSubmission], removal: SubmissionRemover, report: AppendFile
     ) -> None:
         showing = asyncio.create_task(self._show(), name="progress")
         try:
@@ -194,7 +204,9 @@ class Rollback(Command):
             showing.cancel()
             await asyncio.wait({showing})
 
-    async def _consume(self, waiting: Iterator[Trace], removal: Removal) -> None:
+    async def _consume(
+        self, waiting: Iterator[MigratedSubmission], removal: SubmissionRemover
+    ) -> None:
         for trace in waiting:
             if self.stop_signal.stopping:
                 return
@@ -206,13 +218,13 @@ class Rollback(Command):
                 self.stop_signal.stop(StopReason.DISK, str(full))
                 return
 
-    async def _take_out(self, trace: Trace, removal: Removal) -> None:
+    async def _take_out(self, trace: MigratedSubmission, removal: SubmissionRemover) -> None:
         if trace.launch_id != launch_id(trace.attempt, self.settings.rogo_instance_id):
             self._leave(trace, "assignment_submissions: its launch id is not of this tool")
             return
         try:
-            taken = await removal.take_out(trace)
-        except LeftAlone as reason:
+            taken = await removal.remove(trace)
+        except RemovalSkipped as reason:
             self._leave(trace, str(reason))
         except DependencyError as fault:
             self.stop_signal.unresolved += 1
@@ -221,15 +233,15 @@ class Rollback(Command):
             self._note(trace, "unknown", str(fault))
         else:
             self._figures.out += 1
-            self._note(trace, "rolled_back" if taken is Taken.OUT else "gone")
+            self._note(trace, "rolled_back" if taken is RemovalResult.REMOVED else "gone")
 
-    def _leave(self, trace: Trace, reason: str) -> None:
+    def _leave(self, trace: MigratedSubmission, reason: str) -> None:
         self._figures.left += 1
         self._figures.spared.add(trace.attempt)
         self.say(f"attempt {trace.attempt}  left alone: {reason}")
         self._note(trace, "left_alone", reason)
 
-    def _note(self, trace: Trace, outcome: str, reason: str = "") -> None:
+    def _note(self, trace: MigratedSubmission, outcome: str, reason: str = "") -> None:
         names = trace.attempt, trace.launch_id, trace.submission_id or ""
         self._lines.append((*names, outcome, reason, ""))
 

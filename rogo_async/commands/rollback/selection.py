@@ -6,7 +6,7 @@ from typing import Protocol
 
 from rogo_async.commands.orphans import EVERYWHERE, Orphan
 from rogo_async.common.data_dir import DataDir
-from rogo_async.destination.postgres.rollback import Trace
+from rogo_async.destination.postgres.rollback import MigratedSubmission
 from rogo_async.rules.identity import child_id, submission_id
 
 
@@ -16,7 +16,7 @@ class Selection(Protocol):
     def text(self) -> str:
         """The selection in the words of the command line."""
 
-    def wants(self, trace: Trace) -> bool:
+    def wants(self, trace: MigratedSubmission) -> bool:
         """Whether what stands under a launch id is meant."""
 
     def wants_blob(self, orphan: Orphan) -> bool:
@@ -39,7 +39,7 @@ class OfRun:
         """The selection in the words of the command line."""
         return f"run {self.run_id}"
 
-    def wants(self, trace: Trace) -> bool:
+    def wants(self, trace: MigratedSubmission) -> bool:
         """Whether this run wrote it: the ids of its rows follow from run and attempt."""
         ours = submission_id(self.run_id, trace.attempt)
         if trace.submission_id is not None:
@@ -75,7 +75,7 @@ class OfAttempts:
         more = ", …" if len(self.attempts) > len(few) else ""
         return f"attempt {', '.join(map(str, few))}{more}"
 
-    def wants(self, trace: Trace) -> bool:
+    def wants(self, trace: MigratedSubmission) -> bool:
         """Whether it is of one of the attempts, whoever wrote it."""
         return trace.attempt in self.attempts
 

@@ -12,7 +12,7 @@ _SCAN_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sessions:
+class RunSessions:
     """How many there are, and since when the oldest stands; None where we may not see it."""
 
     count: int
@@ -23,14 +23,14 @@ class Sessions:
         return f"{self.count} since {when}"
 
 
-class References:
+class BlobReferences:
     """Questions about blobs, asked through a gate."""
 
     def __init__(self, connections: Connections, breaker: CircuitBreaker) -> None:
         self._connections = connections
         self._breaker = breaker
 
-    async def of(self, names: Sequence[str], urls: Sequence[str]) -> frozenset[str]:
+    async def referenced(self, names: Sequence[str], urls: Sequence[str]) -> frozenset[str]:
         """Those of the names that some submission_files row refers to, by name or by URL.
 
         ``urls`` are the blobs' addresses in the order of ``names``. Raises RunStopped.
@@ -44,16 +44,16 @@ class References:
 
         return await self._breaker.call("references", ask, self._connections.probe)
 
-    async def sessions_of_runs(self) -> "Sessions | None":
+    async def run_sessions(self) -> "RunSessions | None":
         """The sessions of runs that are connected at the moment; None when there is none.
 
         Raises RunStopped.
         """
 
-        async def ask() -> Sessions | None:
+        async def ask() -> RunSessions | None:
             async with self._connections.session("sessions") as session:
-                row = await session.row("sessions_of_runs", {"name": RUN})
+                row = await session.row("run_sessions", {"name": RUN})
             # The time is for a session's own user to see, that there is one for everybody.
-            return Sessions(row["count"], row["since"]) if row["count"] else None
+            return RunSessions(row["count"], row["since"]) if row["count"] else None
 
         return await self._breaker.call("sessions", ask, self._connections.probe)

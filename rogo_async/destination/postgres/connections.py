@@ -53,9 +53,11 @@ _MEANING: Final = {
 }
 
 
-def connect_fault_of(operation: str, error: BaseException) -> Exception:
-    """As ``fault_of``, for a connection that is being made: nothing of a row is in play yet, and
-    what cannot be understood stands in DATABASE_URL.
+def translate_connect_error(operation: str, error: BaseException) -> Exception:
+    """Translate an error of connecting: no row is involved, and a value that cannot be used comes
+    from DATABASE_URL.
+
+    Returns a DependencyError.
     """
     if isinstance(error, OSError) and error.filename is not None:
         reason = "a file that DATABASE_URL names (sslrootcert, sslcert …) cannot be read"
@@ -63,7 +65,7 @@ def connect_fault_of(operation: str, error: BaseException) -> Exception:
     if isinstance(error, ValueError):
         reason = "DATABASE_URL has a host or a parameter that cannot be used"
         return SystemicError(Dependency.TARGET, operation, reason)
-    fault = fault_of(operation, error)
+    fault = translate_error(operation, error)
     if isinstance(fault, DependencyError):
         return fault
     reason = "the server refuses a parameter in DATABASE_URL"
@@ -79,7 +81,7 @@ class TableConflict(Exception):
         self.constraint = constraint
 
 
-def fault_of(operation: str, error: BaseException, *, writing: bool = False) -> Exception:
+def translate_error(operation: str, error: BaseException, *, writing: bool = False) -> Exception:
     """What an asyncpg error stands for; the server's own text, which may quote values, is not
     repeated.
 
@@ -147,7 +149,7 @@ LIBRARY_ERRORS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ConnectOptions:
     """Where the target is. ``tls`` None leaves the choice to the URL; ``name`` is what the
     server's administrator sees of us.
     """
@@ -193,18 +195,18 @@ class Session:
 class Connections:
     """The pool of connections that a run shares. Made by ``open``; its owner calls ``aclose``."""
 
-    def __init__(self, address: Address, pool: Any) -> None:
-        self.address = address
+    def __init__(self, options: ConnectOptions, pool: Any) -> None:
+        self.options = options
         self._pool = pool
 
     @classmethod
-    async def open(cls, address: Address, size: int) -> Self:
+    async def open(cls, options: ConnectOptions, size: int) -> Self:
         """Connect once to see that it works; the other connections are made when needed.
 
         Raises TransientError while the server is away and SystemicError where it refuses.
         """
         pool: Any = asyncpg.create_pool(
-            min_size=0, max_size=size, init=_prepare, reset=_keep, **address.arguments()
+            min_size=0, max_size=size, init=_prepare, reset=_keep, **options.arguments()
         )
         try:
             async with asyncio.timeout(2 * CONNECT_S):
@@ -212,8 +214,8 @@ class Connections:
                 await pool.release(await pool.acquire())
         except (*LIBRARY_ERRORS, ValueError) as error:
             pool.terminate()
-            raise connect_fault_of("connect", error) from None
-        return cls(address, pool)
+            raise translate_connect_error("connect", error) from None
+        return cls(options, pool)
 
     async def aclose(self) -> None:
         """Close the pool, by force where closing takes too long."""
@@ -227,7 +229,7 @@ class Connections:
         """A connection for the length of an async with block, as a Session; whatever goes wrong
         on it leaves as a fault of this package.
 
-        Raises what ``fault_of`` gives.
+        Raises what ``translate_error`` gives.
         """
         return PooledSession(self._pool, operation, writing=writing)
 
@@ -255,7 +257,7 @@ class PooledSession:
         try:
             self._connection = await self._pool.acquire(timeout=CONNECT_S + STATEMENT_S)
         except LIBRARY_ERRORS as error:
-            raise fault_of(self._operation, error) from None
+            raise translate_error(self._operation, error) from None
         return Session(self._connection)
 
     async def __aexit__(
@@ -271,7 +273,7 @@ class PooledSession:
                 self._connection.terminate()
         await self._pool.release(self._connection, timeout=CLOSE_S)
         if isinstance(error, LIBRARY_ERRORS):
-            raise fault_of(self._operation, error, writing=self._writing) from None
+            raise translate_error(self._operation, error, writing=self._writing) from None
 
 
 async def _prepare(connection: Any) -> None:

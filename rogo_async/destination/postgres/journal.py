@@ -17,7 +17,7 @@ from rogo_async.common.errors import DataDirFull
 from rogo_async.common.files import sync_directory
 from rogo_async.rules.identity import submission_id
 
-Content = Mapping[str, Any]
+RuleContent = Mapping[str, Any]
 """A row, as JSON."""
 
 _SUFFIX: Final = ".journal.jsonl"
@@ -31,7 +31,7 @@ class Journal:
         self._path = path
         self._turn = asyncio.Lock()
 
-    async def keep(self, kind: str, attempt: int, before: Mapping[str, object]) -> None:
+    async def record_original(self, kind: str, attempt: int, before: Mapping[str, object]) -> None:
         """Keep a row as it is before ``attempt`` changes it. Raises DataDirFull."""
         await self.add({"kind": kind, "attempt": attempt, "before": dict(before)})
 
@@ -76,8 +76,8 @@ class Journals:
 
     def __init__(self, own: Journal) -> None:
         self._own = own
-        self._before: dict[tuple[str, str], Content | None] = {}
-        self._under_rebuilt: dict[tuple[str, str], Content | None] = {}
+        self._before: dict[tuple[str, str], RuleContent | None] = {}
+        self._under_rebuilt: dict[tuple[str, str], RuleContent | None] = {}
         self._put_back: set[bytes] = set()
 
     @classmethod
@@ -99,21 +99,21 @@ class Journals:
         place = submission, row_id
         return place in self._under_rebuilt or place in self._before
 
-    def before(self, submission: str, row_id: str) -> Content | None:
+    def before(self, submission: str, row_id: str) -> RuleContent | None:
         """The row as it was before this submission claimed it; None when there was none."""
         place = submission, row_id
         known = self._under_rebuilt if place in self._under_rebuilt else self._before
         return known.get(place)
 
-    def is_put_back(self, row: Content) -> bool:
+    def is_put_back(self, row: RuleContent) -> bool:
         """Whether a rollback has made a row just this."""
         return _canonical(row) in self._put_back
 
-    async def put_back(self, attempt: int, row: Content) -> None:
+    async def put_back(self, attempt: int, row: RuleContent) -> None:
         """Keep that a rollback of ``attempt`` makes a row what it was. Raises DataDirFull."""
         await self._add({"kind": "put_back", "attempt": attempt, "row": row})
 
-    async def rebuilt(self, attempt: int, row: Content, before: Content | None) -> None:
+    async def rebuilt(self, attempt: int, row: RuleContent, before: RuleContent | None) -> None:
         """The same of a row that is made anew; ``before`` is what is under its claim."""
         await self._add({"kind": "rebuilt", "attempt": attempt, "row": row, "before": before})
 
@@ -132,5 +132,5 @@ class Journals:
                 self._put_back.add(_canonical(row))
 
 
-def _canonical(row: Content) -> bytes:
+def _canonical(row: RuleContent) -> bytes:
     return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)

@@ -45,7 +45,7 @@ def session_record_id(identity: Identity) -> str:
     return child_id(identity.submission_id, "session")
 
 
-def enforcement_values(
+def malpractice_rule_values(
     prepared: Prepared, identity: Identity, lms: Lms, applied_by: str
 ) -> Mapping[str, object]:
     """The parameters of the enforcement statements, but for the id of a standing row.
@@ -69,7 +69,7 @@ def enforcement_values(
     }
 
 
-def foreseeable_refusal(values: Mapping[str, object]) -> str | None:
+def predict_rejection(values: Mapping[str, object]) -> str | None:
     """Why the target will refuse one of the values for its content; None where nothing is seen.
 
     What PostgreSQL's types cannot hold: NUL and lone surrogates in a text, a number that is too

@@ -11,7 +11,7 @@ from rogo_async.rules.records import Assessment, MalpracticeLevel, Section
 
 
 @dataclass(frozen=True, slots=True)
-class TargetReference:
+class ReferenceData:
     """What is loaded once: the matching data, and on whose behalf malpractice rules apply."""
 
     matching: Reference
@@ -19,17 +19,17 @@ class TargetReference:
 
 
 @dataclass(frozen=True, slots=True)
-class TableFaults:
-    """What is wrong with the target's tables: those that are absent, and by table the columns that
-    are missing and those that want a value which this version does not write.
+class SchemaDifferences:
+    """What is wrong with the target's tables: missing tables, and by table
+    the missing columns and the columns that require a value which this version does not write.
     """
 
-    absent: Sequence[str] = ()
-    lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    demanding: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    missing_tables: Sequence[str] = ()
+    missing_columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unfilled_columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-async def read_reference(connections: Connections, user_id: str | None) -> TargetReference:
+async def read_reference_data(connections: Connections, user_id: str | None) -> ReferenceData:
     """Check tables, columns and rights, then load the reference data.
 
     Raises SetupError with every problem found, or a DependencyError.
@@ -40,7 +40,7 @@ async def read_reference(connections: Connections, user_id: str | None) -> Targe
             problems = [*await _missing_rights(session)]
         if problems:
             raise SetupError(*problems)
-        return TargetReference(
+        return ReferenceData(
             matching=Reference(
                 [
                     Assessment(
@@ -64,26 +64,26 @@ async def read_reference(connections: Connections, user_id: str | None) -> Targe
         )
 
 
-async def table_faults(session: Session) -> TableFaults:
+async def compare_schema(session: Session) -> SchemaDifferences:
     """Hold the tables against those that this version reads and writes."""
     wanted = {**READ_TABLES, **WRITTEN_TABLES}
     rows = {
         row["table_name"]: row for row in await session.rows("columns", {"tables": list(wanted)})
     }
-    absent: list[str] = []
-    lacking: dict[str, Sequence[str]] = {}
-    demanding: dict[str, Sequence[str]] = {}
+    missing_tables: list[str] = []
+    missing_columns: dict[str, Sequence[str]] = {}
+    unfilled_columns: dict[str, Sequence[str]] = {}
     for table, columns in wanted.items():
         found = rows[table]["column_names"] or ()
         missing = [column for column in columns if column not in found]
-        demanded = set(rows[table]["demanding"] or ()) - set(columns)
+        demanded = set(rows[table]["unfilled_columns"] or ()) - set(columns)
         if table in WRITTEN_TABLES and demanded:
-            demanding[table] = sorted(demanded)
+            unfilled_columns[table] = sorted(demanded)
         if not found:
-            absent.append(table)
+            missing_tables.append(table)
         elif missing:
-            lacking[table] = missing
-    return TableFaults(absent, lacking, demanding)
+            missing_columns[table] = missing
+    return SchemaDifferences(missing_tables, missing_columns, unfilled_columns)
 
 
 async def missing_rights(session: Session) -> list[tuple[str, str]]:
@@ -99,22 +99,23 @@ async def missing_rights(session: Session) -> list[tuple[str, str]]:
 
 
 async def _missing_columns(session: Session) -> list[str]:
-    faults = await table_faults(session)
+    differences = await compare_schema(session)
     problems = []
     for table in (*READ_TABLES, *WRITTEN_TABLES):
-        if table in faults.demanding:
+        if columns := differences.unfilled_columns.get(table):
             problems.append(
-                f"target: table {table} wants a value in {', '.join(faults.demanding[table])}, "
-                "which this version does not write. The platform's schema has moved on"
+                f"target: table {table} requires a value in {', '.join(columns)}, which this "
+                "version does not write. Install a version that matches the platform's schema"
             )
-        if table in faults.absent:
+        if table in differences.missing_tables:
             problems.append(
-                f"target: there is no table {table}. Check database and search path in DATABASE_URL"
+                f"target: table {table} does not exist. Check the database and the search path in "
+                "DATABASE_URL"
             )
-        elif table in faults.lacking:
+        elif columns := differences.missing_columns.get(table):
             problems.append(
-                f"target: table {table} has no column {', '.join(faults.lacking[table])}. "
-                "The platform's schema is not the one that this version writes"
+                f"target: table {table} has no column {', '.join(columns)}. "
+                "Install a version that matches the platform's schema"
             )
     return problems
 

@@ -16,10 +16,10 @@ import asyncpg
 
 from rogo_async.common.errors import RowError, SetupError
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.postgres.change_detection import Delete, LeftAlone
 from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
-from rogo_async.destination.postgres.malpractice_rules import Enforcements
+from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
 from rogo_async.destination.postgres.queries import query
+from rogo_async.destination.postgres.rule_restoration import DeleteRule, RemovalSkipped
 from rogo_async.destination.postgres.schema import WRITTEN_TABLES
 from rogo_async.destination.postgres.writer import _lock_key as lock_key
 from rogo_async.rules.identity import attempt_of_launch_id, child_id, is_uuid
@@ -41,7 +41,7 @@ _OWN_KEYS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class MigratedSubmission:
     """What stands under a launch id that marks an attempt as migrated."""
 
     launch_id: str
@@ -51,12 +51,12 @@ class Trace:
     lms_user_id: str | None
     assessment_code: str | None
     context_id: str | None
-    crowded: bool
+    shares_transaction: bool
     """Its submission shares its transaction with another, which no run writes."""
 
 
 @dataclass(frozen=True, slots=True)
-class BelongingRow:
+class OwnedRow:
     """A row that belongs to a submission. ``written_by`` is its xmin."""
 
     table: str
@@ -64,22 +64,22 @@ class BelongingRow:
     written_by: str
 
 
-class Taken(Enum):
+class RemovalResult(Enum):
     """What became of a submission that is not left alone."""
 
-    OUT = auto()
-    GONE = auto()
+    REMOVED = auto()
+    ALREADY_GONE = auto()
     """It was not there any more: taken out before."""
 
 
-class Removal:
+class SubmissionRemover:
     """Looks for submissions and takes them out. Its methods raise RunStopped."""
 
     def __init__(
         self,
         connections: Connections,
         breaker: CircuitBreaker,
-        enforcements: Enforcements,
+        enforcements: RuleRestorer,
     ) -> None:
         self._connections = connections
         self._breaker = breaker
@@ -89,7 +89,7 @@ class Removal:
     async def prepare(self) -> None:
         """See what else refers to a submission's tables. Raises SetupError for a missing right."""
         tables = list(WRITTEN_TABLES)
-        rows = await self._rows("no_right_to_delete", {"tables": tables})
+        rows = await self._rows("missing_delete_rights", {"tables": tables})
         problems = [f"target: no right to DELETE on {row['name']}" for row in rows]
         own_tables, own_columns = zip(*_OWN_KEYS, strict=True)
         keys = await self._rows(
@@ -108,30 +108,35 @@ class Removal:
             )
         self._references = " UNION ALL ".join(row["question"] for row in keys)
 
-    async def traces(self) -> AsyncIterator[Trace]:
+    async def migrated_submissions(self) -> AsyncIterator[MigratedSubmission]:
         """Everything that marks an attempt as migrated, whoever wrote it."""
-        async with self._connections.session("traces") as session, session.raw.transaction():
-            rows = session.raw.cursor(query("traces").sql, prefetch=_PREFETCH_ROWS, timeout=_SCAN_S)
+        async with (
+            self._connections.session("migrated_launch_ids") as session,
+            session.raw.transaction(),
+        ):
+            rows = session.raw.cursor(
+                query("migrated_launch_ids").sql, prefetch=_PREFETCH_ROWS, timeout=_SCAN_S
+            )
             async for row in rows:
                 attempt = attempt_of_launch_id(row["launch_id"])
                 if attempt is not None:
-                    yield Trace(attempt=attempt, **dict(row))
+                    yield MigratedSubmission(attempt=attempt, **dict(row))
 
-    async def extent(self, ids: Sequence[str]) -> tuple[int, int]:
+    async def count_files_and_rules(self, ids: Sequence[str]) -> tuple[int, int]:
         """How many files these submissions have, and how many enforcement rows name them."""
-        (row,) = await self._rows("extent", {"ids": list(ids)})
+        (row,) = await self._rows("count_files_and_rules", {"ids": list(ids)})
         return row["files"], row["rules"]
 
-    async def take_out(self, trace: Trace) -> Taken:
+    async def remove(self, trace: MigratedSubmission) -> RemovalResult:
         """Delete a submission and all that belongs to it, or nothing at all.
 
         A try whose reply was lost is repeated: it finds the submission gone, or still there.
-        Raises LeftAlone, DataDirFull, or a DependencyError when the outcome stays unknown.
+        Raises RemovalSkipped, DataDirFull, or a DependencyError when the outcome stays unknown.
         """
         if trace.submission_id is None:
-            raise LeftAlone(f"{_SUBMISSIONS}: the row was deleted")
-        if trace.crowded:
-            raise LeftAlone(
+            raise RemovalSkipped(f"{_SUBMISSIONS}: the row was deleted")
+        if trace.shares_transaction:
+            raise RemovalSkipped(
                 f"{_SUBMISSIONS}: the row was written anew together with others, so that what else "
                 "has changed cannot be told"
             )
@@ -140,14 +145,14 @@ class Removal:
                 "rollback", lambda: self._take_out(trace), self._connections.probe
             )
         except RowError as refusal:
-            raise LeftAlone(refusal.message) from None
+            raise RemovalSkipped(refusal.message) from None
         except TableConflict as conflict:
-            raise LeftAlone(f"{conflict.table}: a key stands in the way") from None
-        if isinstance(taken, LeftAlone):
+            raise RemovalSkipped(f"{conflict.table}: a key stands in the way") from None
+        if isinstance(taken, RemovalSkipped):
             raise taken
         return taken
 
-    async def _take_out(self, trace: Trace) -> Taken | LeftAlone:
+    async def _take_out(self, trace: MigratedSubmission) -> RemovalResult | RemovalSkipped:
         values = {
             "submission_id": trace.submission_id,
             "launch_id": trace.launch_id,
@@ -162,33 +167,35 @@ class Removal:
         ):
             try:
                 return await self._delete(session, trace, values)
-            except LeftAlone as reason:
+            except RemovalSkipped as reason:
                 transaction.undo()
                 return reason
 
-    async def _delete(self, session: Session, trace: Trace, values: Mapping[str, object]) -> Taken:
+    async def _delete(
+        self, session: Session, trace: MigratedSubmission, values: Mapping[str, object]
+    ) -> RemovalResult:
         found = await session.rows("rows_of_submission", values, _SCAN_S)
         if not found:
-            return Taken.GONE
+            return RemovalResult.ALREADY_GONE
         file_count = next((row["file_count"] for row in found if row["file_count"]), 0)
-        rows = [BelongingRow(row["table_name"], row["id"], row["written_by"]) for row in found]
-        written_by = author_of(trace.submission_id or "", file_count, rows)
+        rows = [OwnedRow(row["table_name"], row["id"], row["written_by"]) for row in found]
+        written_by = writing_transaction(trace.submission_id or "", file_count, rows)
         ids = [row.id for row in rows]
         changes = await self._enforcements.changes(session, values, written_by)
-        deleted = [rule.id for rule, change in changes if isinstance(change, Delete)]
+        deleted = [rule.id for rule, change in changes if isinstance(change, DeleteRule)]
         await self._no_references(session, [*ids, *deleted])
         for rule, change in changes:
             await self._enforcements.apply(session, trace.attempt, rule, change)
         gone = await session.row("delete_submission", {"ids": ids})
         if gone["deleted"] != len(ids):
-            raise LeftAlone("the target did not delete every row")
-        return Taken.OUT
+            raise RemovalSkipped("the target did not delete every row")
+        return RemovalResult.REMOVED
 
     async def _no_references(self, session: Session, ids: Sequence[str]) -> None:
         if self._references:
             found = await session.raw.fetchrow(self._references, list(ids), timeout=_SCAN_S)
             if found is not None:
-                raise LeftAlone(f"{found['table_name']}: a row refers to it")
+                raise RemovalSkipped(f"{found['table_name']}: a row refers to it")
 
     async def _rows(self, name: str, values: Mapping[str, object]) -> list[Any]:
         async def ask() -> list[Any]:
@@ -198,14 +205,14 @@ class Removal:
         return await self._breaker.call(name, ask, self._connections.probe)
 
 
-def author_of(submission_id: str, file_count: int, rows: Sequence[BelongingRow]) -> str:
+def writing_transaction(submission_id: str, file_count: int, rows: Sequence[OwnedRow]) -> str:
     """The one transaction that wrote all rows of a submission, which are those that a run wrote.
 
-    Raises LeftAlone with what is different.
+    Raises RemovalSkipped with what is different.
     """
     if not is_uuid(submission_id):
-        raise LeftAlone("assignment_submissions: its id is not one that a run gives")
-    by_table: dict[str, list[BelongingRow]] = {table: [] for table in _BELONGING}
+        raise RemovalSkipped("assignment_submissions: its id is not one that a run gives")
+    by_table: dict[str, list[OwnedRow]] = {table: [] for table in _BELONGING}
     for row in rows:
         by_table[row.table].append(row)
     wanted = {
@@ -221,13 +228,13 @@ def author_of(submission_id: str, file_count: int, rows: Sequence[BelongingRow])
         if table == "submission_section_marks":
             expected = _marks(submission_id, ids)
         if expected - ids or (table == "lti_launch_sessions" and not ids):
-            raise LeftAlone(f"{table}: a row was deleted")
+            raise RemovalSkipped(f"{table}: a row was deleted")
         if ids - expected:
-            raise LeftAlone(f"{table}: a row was added")
+            raise RemovalSkipped(f"{table}: a row was added")
     ((author, _),) = Counter(row.written_by for row in rows).most_common(1)
     for row in rows:
         if row.written_by != author:
-            raise LeftAlone(f"{row.table}: a row was changed")
+            raise RemovalSkipped(f"{row.table}: a row was changed")
     return author
 
 

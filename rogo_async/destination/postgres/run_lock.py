@@ -11,10 +11,10 @@ from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.destination.postgres.connections import (
     CLOSE_S,
     LIBRARY_ERRORS,
-    Address,
+    ConnectOptions,
     Session,
-    connect_fault_of,
-    fault_of,
+    translate_connect_error,
+    translate_error,
 )
 
 _CLASS: Final = 0x526F676F
@@ -44,22 +44,22 @@ class RunLock:
         self._heart: asyncio.Task[None] | None = None
 
     @classmethod
-    async def acquire(cls, address: Address, stop_signal: StopSignal) -> Self:
+    async def acquire(cls, options: ConnectOptions, stop_signal: StopSignal) -> Self:
         """Take the lock or raise LockHeld at once, telling since when another run has held it.
 
         Raises SetupError behind a pooler that does not keep sessions, and a DependencyError when
         the target cannot be reached.
         """
         try:
-            connection = await asyncpg.connect(**address.arguments())
+            connection = await asyncpg.connect(**options.arguments())
         except (*LIBRARY_ERRORS, ValueError) as error:
-            raise connect_fault_of("lock", error) from None
+            raise translate_connect_error("lock", error) from None
         lock = cls(connection, stop_signal)
         try:
             await lock._take()
         except LIBRARY_ERRORS as error:
             connection.terminate()
-            raise fault_of("lock", error) from None
+            raise translate_error("lock", error) from None
         except BaseException:
             connection.terminate()
             raise
@@ -67,7 +67,7 @@ class RunLock:
         lock._heart = asyncio.create_task(lock._beat(), name="run-lock")
         return lock
 
-    async def sure(self) -> None:
+    async def verify_held(self) -> None:
         """Return when it is certain that the lock was held a moment ago; raise RunStopped if not.
 
         Between two heartbeats that costs nothing. After this machine stood still, what wakes first

@@ -17,7 +17,7 @@ def _inserted(*names: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-WRITTEN_TABLES: Final = _inserted("insert_submission", "insert_enforcement")
+WRITTEN_TABLES: Final = _inserted("insert_submission", "insert_malpractice_rule")
 
 READ_TABLES: Final = {
     "users": ("id", "role", "created_at"),

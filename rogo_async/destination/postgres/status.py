@@ -15,7 +15,7 @@ _SCAN_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Migration:
+class RecentSubmission:
     """A submission of this tool and when it was written, as far as the target tells."""
 
     attempt: int
@@ -24,7 +24,7 @@ class Migration:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LockHolder:
     """Who holds the target's lock, and since when it has been connected; None is not visible."""
 
     name: str | None
@@ -32,24 +32,26 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TargetStatus:
     """What the target holds of migrations, and who works on it. ``latest`` comes first."""
 
     submissions: int
     of_another_tool: int
     files: int
     malpractice_rules: int
-    latest: tuple[Migration, ...]
-    holder: Holder | None
+    latest: tuple[RecentSubmission, ...]
+    holder: LockHolder | None
 
 
-async def read_state(connections: Connections, instance_id: str, latest: int) -> State:
+async def read_target_status(
+    connections: Connections, instance_id: str, latest: int
+) -> TargetStatus:
     """Count in one scan; files and rules are those of this tool's submissions.
 
     Raises a DependencyError.
     """
     ours = others = files = rules = 0
-    newest: list[tuple[float, int, Migration]] = []
+    newest: list[tuple[float, int, RecentSubmission]] = []
     async with connections.session("state") as session, session.raw.transaction(readonly=True):
         rows = session.raw.cursor(
             query("migrated_submissions").sql, prefetch=_PREFETCH_ROWS, timeout=_SCAN_S
@@ -63,16 +65,16 @@ async def read_state(connections: Connections, instance_id: str, latest: int) ->
             files += row["files"]
             rules += row["rules"]
             at: datetime | None = row["written_at"]
-            migration = Migration(attempt, row["id"], at)
+            migration = RecentSubmission(attempt, row["id"], at)
             heapq.heappush(newest, (at.timestamp() if at else 0.0, ours, migration))
             if len(newest) > latest:
                 heapq.heappop(newest)
-        found = await session.row("lock_session", LOCK_KEY)
-    return State(
+        found = await session.row("lock_holder", LOCK_KEY)
+    return TargetStatus(
         submissions=ours,
         of_another_tool=others,
         files=files,
         malpractice_rules=rules,
         latest=tuple(migration for _, _, migration in sorted(newest, reverse=True)),
-        holder=None if found is None else Holder(found["name"], found["since"]),
+        holder=None if found is None else LockHolder(found["name"], found["since"]),
     )

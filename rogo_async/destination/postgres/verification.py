@@ -39,13 +39,13 @@ class SubmissionRow:
     files: tuple[FileRow, ...]
     grades: int
     markings: int
-    strays: int
+    mismatched_marks: int
     """Section marks whose section is not of the grade's assessment."""
-    unenforced: bool
+    rule_missing: bool
     """Malpractice without an enforcement row for its key."""
 
 
-class Audit:
+class VerificationReader:
     """Reads the target page by page, waiting for a server that is away. Raises RunStopped."""
 
     def __init__(self, connections: Connections, breaker: CircuitBreaker) -> None:
@@ -72,14 +72,14 @@ class Audit:
             yield rows
             after = rows[-1].id
 
-    async def doubled(self) -> list[tuple[int, list[str], list[str]]]:
+    async def duplicate_attempts(self) -> list[tuple[int, list[str], list[str]]]:
         """Attempts with several submissions: attempt, launch ids, submission ids."""
-        rows = await self._rows("doubled_attempts", {})
+        rows = await self._rows("duplicate_attempts", {})
         return [(row["attempt"], row["launch_ids"], row["ids"]) for row in rows]
 
-    async def launches_alone(self) -> list[str]:
+    async def launches_without_submission(self) -> list[str]:
         """Launch ids that mark an attempt and have no submission."""
-        return [row["launch_id"] for row in await self._rows("launches_alone", {})]
+        return [row["launch_id"] for row in await self._rows("launches_without_submission", {})]
 
     async def _rows(self, name: str, values: dict[str, object]) -> list[Any]:
         async def ask() -> list[Any]:
@@ -104,6 +104,6 @@ def _submission(row: Any) -> SubmissionRow:
         files=tuple(FileRow(f["order"], f["container"], f["name"], f["size"]) for f in files),
         grades=row["grades"],
         markings=row["markings"],
-        strays=row["strays"],
-        unenforced=row["unenforced"],
+        mismatched_marks=row["mismatched_marks"],
+        rule_missing=row["rule_missing"],
     )

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 import orjson
@@ -13,8 +13,10 @@ from rogo_async.common.errors import AmbiguousError, FailureCode, RowError
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.settings import Lms
 from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
-from rogo_async.destination.postgres.parameters import enforcement_values, submission_values
+from rogo_async.destination.postgres.journal import Journal
+from rogo_async.destination.postgres.parameters import malpractice_rule_values, submission_values
 from rogo_async.destination.postgres.queries import query
+from rogo_async.destination.postgres.run_lock import RunLock
 from rogo_async.rules.grading import outranks
 from rogo_async.rules.records import EnforcementRank, Identity, Prepared, StoredFile
 
@@ -30,26 +32,12 @@ class WriteResult(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Constants:
+class RunConstants:
     """What is the same for every submission of a run."""
 
     lms: Lms
     container: str
     applied_by: str
-
-
-class Keeper(Protocol):
-    """Keeps a row durably before it is changed (``journal.Journal``)."""
-
-    async def keep(self, kind: str, attempt: int, before: Mapping[str, object]) -> None:
-        """Return when the row is on disk."""
-
-
-class Owner(Protocol):
-    """Knows whether the target is still ours to write to (``lock.RunLock``)."""
-
-    async def sure(self) -> None:
-        """Return when it is. Raises RunStopped."""
 
 
 class Writer:
@@ -59,12 +47,12 @@ class Writer:
         self,
         connections: Connections,
         breaker: CircuitBreaker,
-        constants: Constants,
-        journal: Keeper,
-        owner: Owner,
+        constants: RunConstants,
+        journal: Journal,
+        lock: RunLock,
     ) -> None:
         self._connections = connections
-        self._owner = owner
+        self._lock = lock
         self._journal = journal
         self._breaker = breaker
         self._constants = constants
@@ -82,7 +70,7 @@ class Writer:
         constants = self._constants
         values = submission_values(prepared, files, identity, constants.lms, constants.container)
         enforcement = (
-            enforcement_values(prepared, identity, constants.lms, constants.applied_by)
+            malpractice_rule_values(prepared, identity, constants.lms, constants.applied_by)
             if prepared.malpractice
             else None
         )
@@ -122,14 +110,14 @@ class Writer:
         self, values: Mapping[str, object], enforcement: Mapping[str, object] | None
     ) -> bool:
         async with self._connections.session("insert", writing=True) as session:
-            await self._owner.sure()
+            await self._lock.verify_held()
             if enforcement is None:
                 return await session.row("insert_submission", values) is not None
             return await _insert_with_enforcement(session, values, enforcement, self._journal)
 
     async def _standing(self, values: Mapping[str, object]) -> WriteResult:
         async with self._connections.session("standing") as session:
-            found = await session.row("standing_submission", values)
+            found = await session.row("existing_submission", values)
         if found["ours"] is not None:
             return WriteResult.INSERTED
         return (
@@ -141,7 +129,7 @@ async def _insert_with_enforcement(
     session: Session,
     values: Mapping[str, object],
     enforcement: Mapping[str, object],
-    journal: Keeper,
+    journal: Journal,
 ) -> bool:
     """Submission and enforcement row in one transaction; False when the launch id was taken.
 
@@ -151,7 +139,7 @@ async def _insert_with_enforcement(
     raw = session.raw
     await raw.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
     try:
-        await session.row("lock_enforcement", {"key": _lock_key(enforcement)})
+        await session.row("lock_malpractice_key", {"key": _lock_key(enforcement)})
         written = await session.row("insert_submission", values) is not None
         if written:
             await _enforce(session, enforcement, journal)
@@ -163,9 +151,9 @@ async def _insert_with_enforcement(
     return written
 
 
-async def _enforce(session: Session, enforcement: Mapping[str, object], journal: Keeper) -> None:
+async def _enforce(session: Session, enforcement: Mapping[str, object], journal: Journal) -> None:
     """Let the row of the highest rank stand for its key (SPEC §3 rule 13)."""
-    standing = await session.rows("standing_enforcements", enforcement)
+    standing = await session.rows("existing_malpractice_rules", enforcement)
     ours = EnforcementRank(
         attempt_number=_int(enforcement["attempt_number"]),
         max_attempts=_int(enforcement["max_attempts"]),
@@ -176,11 +164,13 @@ async def _enforce(session: Session, enforcement: Mapping[str, object], journal:
         if highest is None or outranks(_rank(row), _rank(highest)):
             highest = row
     if highest is None:
-        await _execute(session, "insert_enforcement", enforcement)
+        await _execute(session, "insert_malpractice_rule", enforcement)
     elif outranks(ours, _rank(highest)):
-        await journal.keep("enforcement", ours.attempt or 0, orjson.loads(highest["before"]))
+        await journal.record_original(
+            "enforcement", ours.attempt or 0, orjson.loads(highest["before"])
+        )
         await _execute(
-            session, "update_enforcement", {**enforcement, "enforcement_id": highest["id"]}
+            session, "update_malpractice_rule", {**enforcement, "enforcement_id": highest["id"]}
         )
 
 

@@ -33,14 +33,14 @@ _NAMES_DRIVER: Final = frozenset({"driver", "dsn", "filedsn"})
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ParsedString:
     """A connection string that was read. ``names_driver`` is only true of the ODBC form."""
 
     pairs: Pairs
     names_driver: bool
 
 
-def read(text: str) -> Form | None:
+def parse(text: str) -> ParsedString | None:
     """Read either form; None for a text of neither.
 
     A string with a driver is ODBC's; one with a keyword that only ADO.NET knows is ADO.NET's;
@@ -53,14 +53,14 @@ def read(text: str) -> Form | None:
     is_odbc = bool(_keys(odbc) & _NAMES_DRIVER) or not _keys(odbc) & _ADO_ALONE
     if odbc is not None and is_odbc and not is_ado:
         pairs = [(key, _unbraced(value)) for key, value in odbc]
-        return Form(pairs, bool(_keys(odbc) & _NAMES_DRIVER))
+        return ParsedString(pairs, bool(_keys(odbc) & _NAMES_DRIVER))
     if ado is not None and not _keys(ado) & _NAMES_DRIVER:
         pairs = [(key.replace("==", "="), _unquoted(value)) for key, value in ado]
-        return Form(pairs, names_driver=False)
+        return ParsedString(pairs, names_driver=False)
     return None
 
 
-def squeezed(key: str) -> str:
+def normalized(key: str) -> str:
     """A keyword as it is compared: any case, white space or none."""
     return "".join(key.lower().split())
 
@@ -97,7 +97,7 @@ def _pairs(pair: re.Pattern[str], text: str) -> Pairs | None:
 
 
 def _keys(pairs: Pairs | None) -> set[str]:
-    return {squeezed(key) for key, _ in pairs or ()}
+    return {normalized(key) for key, _ in pairs or ()}
 
 
 def _unbraced(value: str) -> str:

@@ -11,8 +11,8 @@ from typing import Final
 from rogo_async.common.errors import SetupError
 from rogo_async.sources.warehouse import connection_grammar as grammar
 from rogo_async.sources.warehouse import drivers
-from rogo_async.sources.warehouse.drivers import VARIABLE, Driver, Kind
-from rogo_async.sources.warehouse.keywords import APPLICATION, Wanted, understood
+from rogo_async.sources.warehouse.drivers import VARIABLE, Driver, DriverKind
+from rogo_async.sources.warehouse.keywords import APPLICATION, ConnectionOptions, translate_keywords
 
 _DEFAULT_IDENTITY: Final = "activedirectorydefault"
 
@@ -31,26 +31,26 @@ _SAME: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class TokenWanted:
+class TokenRequest:
     """An access token is to be sent; ``client_id`` names a user-assigned managed identity."""
 
     client_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """How to reach the warehouse. ``odbc`` is the string for the driver and holds secrets.
+class OdbcSettings:
+    """How to reach the warehouse. ``connection_string`` is for the driver and holds secrets.
 
     ``connect_s`` is the login's time limit where the string sets one.
     """
 
-    odbc: str = field(repr=False)
+    connection_string: str = field(repr=False)
     driver: Driver
     connect_s: float | None = None
-    token: TokenWanted | None = None
+    token: TokenRequest | None = None
 
 
-def route_of(text: str) -> Route:
+def odbc_settings(text: str) -> OdbcSettings:
     """The way that a connection string describes.
 
     Raises SetupError for a string of neither form, an unknown keyword (named, its value never),
@@ -60,7 +60,7 @@ def route_of(text: str) -> Route:
         text.encode()
     except UnicodeEncodeError:
         raise SetupError(f"{VARIABLE}: holds bytes that are no UTF-8 text") from None
-    form = grammar.read(text)
+    form = grammar.parse(text)
     if form is None or not form.pairs:
         raise SetupError(
             f"{VARIABLE}: is not made of keyword=value pairs joined by semicolons. "
@@ -68,56 +68,59 @@ def route_of(text: str) -> Route:
         )
     if form.names_driver:
         return _as_it_is(text, form)
-    wanted = understood(form.pairs)
-    driver = drivers.choose()
-    if driver.kind is Kind.FREETDS:
-        return Route(_for_freetds(wanted, driver), driver, wanted.connect_s)
+    wanted = translate_keywords(form.pairs)
+    driver = drivers.choose_driver()
+    if driver.kind is DriverKind.FREETDS:
+        return OdbcSettings(_for_freetds(wanted, driver), driver, wanted.connect_s)
     pairs = {"Encrypt": "yes", **_ALWAYS, **wanted.pairs}
     if (port := pairs.pop("PORT", None)) is not None:
         pairs["SERVER"] += f",{port}"
     return _for_microsoft(list(pairs.items()), driver, wanted.connect_s)
 
 
-def _as_it_is(text: str, form: grammar.Form) -> Route:
+def _as_it_is(text: str, form: grammar.ParsedString) -> OdbcSettings:
     """A string that names its driver, with what a SQL Server driver is to be told besides."""
-    keys = {grammar.squeezed(key): value for key, value in reversed(form.pairs)}
+    keys = {grammar.normalized(key): value for key, value in reversed(form.pairs)}
     driver = Driver.named(keys.get("driver", f"DSN {keys.get('dsn', keys.get('filedsn'))}"))
     extra = dict(_ALWAYS)
-    if "driver" not in keys or driver.kind is Kind.OTHER:
-        return Route(text, driver)
-    if driver.kind is Kind.FREETDS:
+    if "driver" not in keys or driver.kind is DriverKind.OTHER:
+        return OdbcSettings(text, driver)
+    if driver.kind is DriverKind.FREETDS:
         extra |= {"Encryption": "require", "TDS_Version": "7.4"}
     else:
         extra |= {"Encrypt": "yes"}
     added = [(key, value) for key, value in extra.items() if not keys.keys() & _SAME[key]]
-    if driver.kind is Kind.MICROSOFT and _wants_token(keys):
+    if driver.kind is DriverKind.MICROSOFT and _wants_token(keys):
         return _for_microsoft([*form.pairs, *added], driver, None)
-    if driver.kind is Kind.FREETDS and keys.get("trustservercertificate", "").lower() != "yes":
+    if (
+        driver.kind is DriverKind.FREETDS
+        and keys.get("trustservercertificate", "").lower() != "yes"
+    ):
         drivers.warn_of_unchecked_certificate()
     end = "".join(f"{key}={value};" for key, value in added)
-    return Route(f"{text.removesuffix(';')};{end}", driver)
+    return OdbcSettings(f"{text.removesuffix(';')};{end}", driver)
 
 
 def _wants_token(keys: dict[str, str]) -> bool:
     return keys.get("authentication", "").replace(" ", "").lower() == _DEFAULT_IDENTITY
 
 
-def _for_microsoft(pairs: grammar.Pairs, driver: Driver, connect_s: float | None) -> Route:
-    keys = {grammar.squeezed(key): value for key, value in pairs}
+def _for_microsoft(pairs: grammar.Pairs, driver: Driver, connect_s: float | None) -> OdbcSettings:
+    keys = {grammar.normalized(key): value for key, value in pairs}
     token = None
     if _wants_token(keys):
         # The driver takes a token only where nothing else says who is logging in.
         if keys.get("encrypt", "yes").lower() in {"no", "optional", "false"}:
             raise SetupError(f"{VARIABLE}: an access token must not travel without Encrypt=yes")
-        token = TokenWanted(keys.get("uid") or None)
+        token = TokenRequest(keys.get("uid") or None)
         who = {"authentication", "uid", "pwd", "trusted_connection"}
-        pairs = [(key, value) for key, value in pairs if grammar.squeezed(key) not in who]
+        pairs = [(key, value) for key, value in pairs if grammar.normalized(key) not in who]
     named = [("DRIVER", driver.name)] if "driver" not in keys else []
     odbc = ";".join(f"{key}={grammar.odbc_value(value)}" for key, value in [*named, *pairs])
-    return Route(odbc, driver, connect_s, token)
+    return OdbcSettings(odbc, driver, connect_s, token)
 
 
-def _for_freetds(wanted: Wanted, driver: Driver) -> str:
+def _for_freetds(wanted: ConnectionOptions, driver: Driver) -> str:
     pairs = {**_ALWAYS, **wanted.pairs}
     encryption = _FREETDS_ENCRYPTION.get(pairs.pop("Encrypt", "yes"))
     if encryption is None or "Authentication" in pairs:

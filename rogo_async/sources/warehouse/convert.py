@@ -18,7 +18,7 @@ _DATETIMEOFFSET: Final = -155
 _OFFSET_STRUCT: Final = struct.Struct("<6hI2h")
 
 
-def set_up(pyodbc: Any, connection: Any) -> None:
+def register_converters(pyodbc: Any, connection: Any) -> None:
     """Let a raw connection read what pyodbc cannot read, or misreads, by itself."""
     connection.add_output_converter(_DATETIMEOFFSET, datetimeoffset)
     for kind in (pyodbc.SQL_WCHAR, pyodbc.SQL_WVARCHAR, pyodbc.SQL_WLONGVARCHAR):

@@ -25,7 +25,7 @@ _MACHINES: Final = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "
 log = structlog.get_logger()
 
 
-class Kind(Enum):
+class DriverKind(Enum):
     """What is known of a driver's ways."""
 
     MICROSOFT = auto()
@@ -38,21 +38,21 @@ class Driver:
     """A driver: what stands after ``DRIVER=``, and how it came to be chosen."""
 
     name: str
-    kind: Kind
+    kind: DriverKind
     chosen: str
 
     @classmethod
     def named(cls, name: str) -> "Driver":
         """The one that the connection string names."""
-        kind = Kind.OTHER
+        kind = DriverKind.OTHER
         if _IS_FREETDS.search(name):
-            kind = Kind.FREETDS
+            kind = DriverKind.FREETDS
         elif _IS_MICROSOFT.search(name):
-            kind = Kind.MICROSOFT
+            kind = DriverKind.MICROSOFT
         return cls(name, kind, f"named in {VARIABLE}")
 
 
-def choose() -> Driver:
+def choose_driver() -> Driver:
     """The newest of Microsoft's that is registered, else the packaged one, else FreeTDS.
 
     Raises SetupError where there is none.
@@ -61,12 +61,12 @@ def choose() -> Driver:
     versions = [int(found[1]) for name in registered if (found := _MICROSOFT.fullmatch(name))]
     if versions:
         name = f"ODBC Driver {max(versions)} for SQL Server"
-        return Driver(name, Kind.MICROSOFT, "the newest of Microsoft's in odbcinst.ini")
+        return Driver(name, DriverKind.MICROSOFT, "the newest of Microsoft's in odbcinst.ini")
     if (path := packaged()) is not None:
-        return Driver(str(path), Kind.MICROSOFT, "Microsoft's, from mssql-python-odbc")
+        return Driver(str(path), DriverKind.MICROSOFT, "Microsoft's, from mssql-python-odbc")
     for name in registered:
         if _IS_FREETDS.search(name):
-            return Driver(name, Kind.FREETDS, "FreeTDS, for want of Microsoft's")
+            return Driver(name, DriverKind.FREETDS, "FreeTDS, for want of Microsoft's")
     raise SetupError(
         "no ODBC driver for SQL Server is installed. Install Microsoft's msodbcsql18, or "
         "pip install 'rogo-async[mssql]', or apt-get install tdsodbc"
@@ -113,7 +113,7 @@ def import_pyodbc() -> Any:
 
 
 @functools.cache
-def announce(driver: Driver) -> None:
+def log_driver(driver: Driver) -> None:
     """Log, once, what was chosen."""
     log.info("warehouse driver", driver=driver.name, chosen=driver.chosen)
 

@@ -69,7 +69,9 @@ class DriverMissing(SystemicError):
     """The driver or data source that is asked for cannot be loaded."""
 
 
-def fault_of(operation: str, error: Exception, table: str = "the two tables") -> DependencyError:
+def translate_error(
+    operation: str, error: Exception, table: str = "the two tables"
+) -> DependencyError:
     """The fault that a pyodbc error stands for. The server's own text is left out of it."""
     state = str(error.args[0]) if error.args else ""
     text = str(error.args[1]) if len(error.args) > 1 else ""

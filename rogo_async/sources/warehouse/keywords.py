@@ -101,14 +101,14 @@ _HERE: Final = re.compile(r"(?:tcp:)?(?:\.|\(local\)|localhost)(?=$|[,\\])", re.
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ConnectionOptions:
     """What a string without a driver asks for, by the names of Microsoft's ODBC driver."""
 
     pairs: dict[str, str]
     connect_s: float | None
 
 
-def understood(pairs: grammar.Pairs) -> Wanted:
+def translate_keywords(pairs: grammar.Pairs) -> ConnectionOptions:
     """What the keywords mean; of several for one thing the last counts.
 
     Raises SetupError for what is unknown, impossible or missing.
@@ -116,7 +116,7 @@ def understood(pairs: grammar.Pairs) -> Wanted:
     wanted: dict[str, str] = {}
     before = ""
     for key, value in pairs:
-        spelling = grammar.squeezed(key)
+        spelling = grammar.normalized(key)
         name = _KEYWORD_OF.get(spelling)
         if name is not None and value:
             wanted[name] = _translated(name, key, value)
@@ -129,7 +129,7 @@ def understood(pairs: grammar.Pairs) -> Wanted:
             "or Server=tcp:host,1433;Initial Catalog=…;User ID=…;Password=…"
         )
     connect_s = min(float(wanted.pop("connect_s", "0")), LONGEST_CONNECT_S)
-    return Wanted(wanted, connect_s or None)
+    return ConnectionOptions(wanted, connect_s or None)
 
 
 def _unknown(key: str, before: str) -> str:

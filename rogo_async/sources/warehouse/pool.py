@@ -20,9 +20,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 import structlog
 
 from rogo_async.sources.warehouse import convert, drivers
-from rogo_async.sources.warehouse.connection_string import Route
-from rogo_async.sources.warehouse.drivers import Kind
-from rogo_async.sources.warehouse.errors import fault_of, timed_out, unreadable
+from rogo_async.sources.warehouse.connection_string import OdbcSettings
+from rogo_async.sources.warehouse.drivers import DriverKind
+from rogo_async.sources.warehouse.errors import timed_out, translate_error, unreadable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,7 +75,7 @@ Tokens = Callable[[], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ServerInfo:
     """Names and versions as the driver and the server give them."""
 
     driver: str
@@ -104,19 +104,19 @@ DEFAULT_DEADLINES: Final = Deadlines()
 class Pool:
     """At most ``size`` connections; a broken one is thrown away and made anew when needed.
 
-    ``tokens`` gives an access token for a new connection, where the route wants one.
+    ``tokens`` gives an access token for a new connection, if ``odbc`` asks for one.
     """
 
     def __init__(
         self,
-        route: Route,
+        odbc: OdbcSettings,
         size: int,
         tokens: Tokens | None = None,
         deadlines: Deadlines = DEFAULT_DEADLINES,
     ) -> None:
         self._pyodbc = drivers.import_pyodbc()
         self._pyodbc.pooling = False
-        self._route = route
+        self._odbc = odbc
         self._tokens = tokens
         self._deadlines = deadlines
         self._slots = asyncio.Semaphore(size)
@@ -133,10 +133,10 @@ class Pool:
         async with self._connection(operation) as connection:
             return await connection.rows(operation, sql, args, table)
 
-    async def facts(self) -> "Facts":
+    async def server_info(self) -> "ServerInfo":
         """What driver and server say of themselves. Raises as ``rows`` does."""
-        async with self._connection("facts") as connection:
-            return await connection.facts("facts")
+        async with self._connection("server_info") as connection:
+            return await connection.server_info("server_info")
 
     async def aclose(self) -> None:
         """Close what is idle; wait for it no longer than the deadline."""
@@ -151,7 +151,7 @@ class Pool:
             try:
                 if connection is None:
                     connection = _Connection(self._pyodbc, self._deadlines)
-                    await connection.open(operation, self._route, await self._attributes())
+                    await connection.open(operation, self._odbc, await self._attributes())
                 yield connection
             except BaseException:
                 if connection is not None:
@@ -187,25 +187,25 @@ class _Connection:
         self._connection: Any = None
         self._cursor: Any = None
 
-    async def open(self, operation: str, route: Route, attributes: dict[int, bytes]) -> None:
+    async def open(self, operation: str, odbc: OdbcSettings, attributes: dict[int, bytes]) -> None:
         """Log in. Raises TransientError or SystemicError."""
         import aioodbc  # noqa: PLC0415 - as in drivers.import_pyodbc
 
-        limit_s = route.connect_s or self._deadlines.connect_s
+        limit_s = odbc.connect_s or self._deadlines.connect_s
         try:
             async with asyncio.timeout(limit_s + self._deadlines.grace_s):
                 self._connection = await aioodbc.connect(
-                    dsn=route.odbc,
+                    dsn=odbc.connection_string,
                     autocommit=True,
                     timeout=max(1, round(limit_s)),
                     executor=self._thread,
                     attrs_before=attributes,
-                    after_created=lambda raw: self._prepare(raw, route.driver.kind),
+                    after_created=lambda raw: self._prepare(raw, odbc.driver.kind),
                 )
         except TimeoutError:
             raise timed_out(operation, limit_s) from None
         except self._pyodbc.Error as error:
-            raise fault_of(operation, error) from None
+            raise translate_error(operation, error) from None
 
     async def rows(self, operation: str, sql: str, args: Sequence[object], table: str) -> list[Any]:
         """All rows of one query. Raises TransientError or SystemicError."""
@@ -218,20 +218,20 @@ class _Connection:
         except TimeoutError:
             raise timed_out(operation, limit_s) from None
         except self._pyodbc.Error as error:
-            raise fault_of(operation, error, table) from None
+            raise translate_error(operation, error, table) from None
         except (ArithmeticError, ValueError, struct.error, SystemError) as error:
             # Where the server is cut off within a value, Microsoft's driver gives half of it.
             raise unreadable(operation, error) from None
         self._cursor = None
         return found
 
-    async def facts(self, operation: str) -> Facts:
+    async def server_info(self, operation: str) -> ServerInfo:
         """What driver and server say of themselves. Raises as ``rows`` does."""
         names = ("DRIVER_NAME", "DRIVER_VER", "DBMS_NAME", "DBMS_VER")
         limit_s = self._deadlines.query_s
         try:
             async with asyncio.timeout(limit_s + self._deadlines.grace_s):
-                return Facts(
+                return ServerInfo(
                     *[
                         str(await self._connection.getinfo(getattr(self._pyodbc, f"SQL_{name}")))
                         for name in names
@@ -240,7 +240,7 @@ class _Connection:
         except TimeoutError:
             raise timed_out(operation, limit_s) from None
         except self._pyodbc.Error as error:
-            raise fault_of(operation, error) from None
+            raise translate_error(operation, error) from None
 
     async def close(self) -> None:
         """Let the thread close the connection and end, after what it is busy with.
@@ -262,12 +262,12 @@ class _Connection:
             log.debug("a warehouse connection is closed later", seconds=self._deadlines.close_s)
             closed.cancel()
 
-    async def _prepare(self, raw: Any, kind: Kind) -> None:
+    async def _prepare(self, raw: Any, kind: DriverKind) -> None:
         with contextlib.suppress(self._pyodbc.Error):
             # Not every driver can; the deadline of the call holds for all.
             raw.timeout = max(1, round(self._deadlines.query_s))
-        if kind is not Kind.OTHER:
-            convert.set_up(self._pyodbc, raw)
+        if kind is not DriverKind.OTHER:
+            convert.register_converters(self._pyodbc, raw)
 
 
 def _close(leftovers: list[Any], refused: type[Exception]) -> None:

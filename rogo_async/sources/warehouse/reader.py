@@ -10,23 +10,11 @@ from rogo_async.common.errors import Dependency, SetupError, SystemicError
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.rules.records import Report, Score
 from rogo_async.sources.warehouse import convert, drivers
-from rogo_async.sources.warehouse.connection_string import Route, route_of
+from rogo_async.sources.warehouse.connection_string import OdbcSettings, odbc_settings
 from rogo_async.sources.warehouse.entra import SqlTokens
 from rogo_async.sources.warehouse.errors import DatabaseNotOpened
 from rogo_async.sources.warehouse.pool import DEFAULT_DEADLINES, Deadlines, Pool
-from rogo_async.sources.warehouse.tables import (
-    MARKS,
-    REPORT,
-    REPORT_COLUMNS,
-    SCORE_COLUMNS,
-    SCORES,
-    Table,
-    columns_of,
-    full_name,
-    marks_in,
-    missing_from,
-    table_of,
-)
+from rogo_async.sources.warehouse.tables import Table, full_name, read_catalogue
 
 CHUNK_ATTEMPTS: Final = 250
 """Attempts in one query. SQL Server takes at most 2,100 parameters. Rows that wait with what was
@@ -66,11 +54,11 @@ class Warehouse:
         Raises SetupError naming missing tables and columns, TransientError while the server is
         away, SystemicError where it refuses for good.
         """
-        route = route_of(dsn)
-        drivers.announce(route.driver)
+        odbc = odbc_settings(dsn)
+        drivers.log_driver(odbc.driver)
         async with AsyncExitStack() as stack:
-            pool = open_pool(route, size, deadlines, stack)
-            reports, scores = await insisting(lambda: _read_catalogue(pool))
+            pool = open_pool(odbc, size, deadlines, stack)
+            reports, scores = await retry_failover(lambda: _read_tables(pool))
             warehouse = cls(pool, breaker, reports, scores)
             await warehouse._probe()
             warehouse._opened = stack.pop_all()
@@ -110,19 +98,19 @@ class Warehouse:
             await self._pool.rows("probe", sql, table=full_name(table.name))
 
 
-def open_pool(route: Route, size: int, deadlines: Deadlines, stack: AsyncExitStack) -> Pool:
-    """A pool for a route, with the tokens that it wants; the stack closes both."""
+def open_pool(odbc: OdbcSettings, size: int, deadlines: Deadlines, stack: AsyncExitStack) -> Pool:
+    """Make a pool, with a source of access tokens if needed; the stack closes both."""
     tokens = None
-    if route.token is not None:
-        source = SqlTokens(Dependency.WAREHOUSE, route.token.client_id)
+    if odbc.token is not None:
+        source = SqlTokens(Dependency.WAREHOUSE, odbc.token.client_id)
         stack.push_async_callback(source.aclose)
         tokens = source.token
-    pool = Pool(route, size, tokens, deadlines)
+    pool = Pool(odbc, size, tokens, deadlines)
     stack.push_async_callback(pool.aclose)
     return pool
 
 
-async def insisting(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def retry_failover(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """A database that cannot be opened may be on its way to another server: ask a few times."""
     for wait_s in NOT_OPENED_WAITS_S:
         try:
@@ -135,34 +123,20 @@ async def insisting(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
         raise SystemicError(fault.dependency, fault.operation, fault.reason) from None
 
 
-async def _read_catalogue(pool: Pool) -> tuple[Table, Table]:
-    report = await columns_of(pool, REPORT)
-    scores = await columns_of(pool, SCORES)
+async def _read_tables(pool: Pool) -> tuple[Table, Table]:
+    catalogue = await read_catalogue(pool)
     problems = [
-        *_missing(REPORT, report, REPORT_COLUMNS),
-        *_missing(SCORES, scores, SCORE_COLUMNS),
+        f"warehouse: table {table} does not exist or is not visible. "
+        "Check the database in DATA_WAREHOUSE_CONNECTION_STRING and grant SELECT"
+        for table in catalogue.missing_tables()
     ]
-    marks = marks_in(report)
-    if report and not marks:
-        problems.append(f"warehouse: {full_name(REPORT)} has neither {' nor '.join(MARKS)}")
+    problems += [
+        f"warehouse: {table} has no column {', '.join(columns)}"
+        for table, columns in catalogue.missing_columns().items()
+    ]
     if problems:
         raise SetupError(*problems)
-    return table_of(REPORT, (*REPORT_COLUMNS, *marks), report), table_of(
-        SCORES, SCORE_COLUMNS, scores
-    )
-
-
-def _missing(table: str, found: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
-    if not found:
-        problem = (
-            f"warehouse: there is no table {full_name(table)}, or no right to see it. "
-            "Check the database in DATA_WAREHOUSE_CONNECTION_STRING and grant SELECT"
-        )
-        return [problem]
-    missing = missing_from(found, wanted)
-    if not missing:
-        return []
-    return [f"warehouse: {full_name(table)} has no column {', '.join(missing)}"]
+    return catalogue.tables()
 
 
 def _by_attempt(

@@ -246,7 +246,7 @@ statement(
     target__rights=r"INSERT on submission_files.*Grant it",
 )
 statement(
-    "no_right_to_delete",
+    "missing_delete_rights",
     target("REVOKE DELETE ON submission_grades FROM rogo_writer"),
     warned__target__rights=r"DELETE on submission_grades.*rollback.*Grant it",
 )

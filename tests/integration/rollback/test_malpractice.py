@@ -2,19 +2,21 @@
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rogo_async.demo.dataset.dataset import DEMO_LMS
 from rogo_async.demo.servers.stack import Stack, Workspace
-from rogo_async.destination.postgres.change_detection import (
-    Claim,
-    Delete,
-    LeftAlone,
-    Rebuild,
-    Rule,
-    change_of,
+from rogo_async.destination.postgres.journal import Journal, Journals
+from rogo_async.destination.postgres.rule_restoration import (
+    DeleteRule,
+    MalpracticeRule,
+    RemovalSkipped,
+    ReplaceRule,
+    RuleCandidate,
+    decide_change,
 )
 from rogo_async.rules.identity import child_id, submission_id
 from rogo_async.rules.records import MalpracticeLevel
@@ -164,17 +166,7 @@ async def test_of_several_rows_each_becomes_what_it_was(desk: Desk, env: dict[st
     assert empty.tables["malpractice_enforcements"][0] in rows
 
 
-class NoHistory:
-    """Journals that know of nothing."""
-
-    def knows(self, submission_id: str, row_id: str) -> bool:
-        return False
-
-    def before(self, submission_id: str, row_id: str) -> None:
-        return None
-
-    def is_put_back(self, content: object) -> bool:
-        return False
+NO_JOURNALS = Journals(Journal(Path("unused.journal.jsonl")))
 
 
 @pytest.mark.parametrize(("named", "winner"), [(STAYS, None), (None, STAYS)])
@@ -183,23 +175,23 @@ def test_a_claim_that_has_another_row_needs_no_second(
 ) -> None:
     """The platform has weakened the row that names it, which the claim would outrank else."""
     content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
-    rule = Rule(child_id(GOES, "enforcement"), GOES, "rogo_4_x", "7", content)
+    rule = MalpracticeRule(child_id(GOES, "enforcement"), GOES, "rogo_4_x", "7", content)
     weak = {"attempt_number": None, "enforced_max_attempts": None, "submission_id": named}
-    other = Rule("other", named, None, "8", weak)
+    other = MalpracticeRule("other", named, None, "8", weak)
     level = MalpracticeLevel("level-minor", "Minor")
-    claim = Claim(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
-    change = change_of(rule, [other], [claim], {}, NoHistory())
+    claim = RuleCandidate(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
+    change = decide_change(rule, [other], [claim], {}, NO_JOURNALS)
     if winner is None:
-        assert change == Delete()
+        assert change == DeleteRule()
     else:
-        assert change == Rebuild(claim, None, None)
+        assert change == ReplaceRule(claim, None, None)
 
 
 def test_a_row_that_was_found_there_without_a_line_in_a_journal_stays() -> None:
     """Who stays made it, who goes overwrote it; what the platform did in between nobody knows."""
     content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
-    rule = Rule(child_id(STAYS, "enforcement"), GOES, "rogo_4_x", "7", content)
+    rule = MalpracticeRule(child_id(STAYS, "enforcement"), GOES, "rogo_4_x", "7", content)
     level = MalpracticeLevel("level-minor", "Minor")
-    claim = Claim(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
-    with pytest.raises(LeftAlone, match="no journal"):
-        change_of(rule, [], [claim], {}, NoHistory())
+    claim = RuleCandidate(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
+    with pytest.raises(RemovalSkipped, match="no journal"):
+        decide_change(rule, [], [claim], {}, NO_JOURNALS)

@@ -18,9 +18,9 @@ from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.settings import Lms
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.demo.servers.stack import Stack, Workspace
-from rogo_async.destination.postgres.connections import Address, Connections
+from rogo_async.destination.postgres.connections import Connections, ConnectOptions
 from rogo_async.destination.postgres.journal import Journal
-from rogo_async.destination.postgres.writer import Constants, Writer, WriteResult
+from rogo_async.destination.postgres.writer import RunConstants, Writer, WriteResult
 from rogo_async.rules.identity import identify
 from rogo_async.rules.records import (
     Assessment,
@@ -95,18 +95,20 @@ async def writers(stack: Stack, desk: Desk, tmp_path: Path) -> AsyncIterator[lis
             breaker = CircuitBreaker(Dependency.TARGET, StopSignal(), CallStats(), 30.0)
             opened.push_async_callback(breaker.aclose)
             connections = await Connections.open(
-                Address(stack.writer_dsn(desk.workspace), None), RACERS // 2
+                ConnectOptions(stack.writer_dsn(desk.workspace), None), RACERS // 2
             )
             opened.push_async_callback(connections.aclose)
-            constants = Constants(LMS, "container", "user-first")
-            made.append(Writer(connections, breaker, constants, Journal(tmp_path / name), Sure()))
+            constants = RunConstants(LMS, "container", "user-first")
+            made.append(
+                Writer(connections, breaker, constants, Journal(tmp_path / name), HeldLock())
+            )
         yield made
 
 
-class Sure:
+class HeldLock:
     """Nobody takes the target from these writers."""
 
-    async def sure(self) -> None:
+    async def verify_held(self) -> None:
         return
 
 

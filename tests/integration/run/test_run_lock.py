@@ -8,51 +8,53 @@ from rogo_async.common.errors import RunStopped
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres import run_lock as module
-from rogo_async.destination.postgres.connections import Address
+from rogo_async.destination.postgres.connections import ConnectOptions
 from rogo_async.destination.postgres.run_lock import RunLock
 
 
 @pytest.fixture
-def address(stack: Stack, workspace: Workspace) -> Address:
-    return Address(stack.writer_dsn(workspace), None)
+def options(stack: Stack, workspace: Workspace) -> ConnectOptions:
+    return ConnectOptions(stack.writer_dsn(workspace), None)
 
 
 async def test_after_a_standstill_the_server_is_asked_first(
-    address: Address, monkeypatch: pytest.MonkeyPatch
+    options: ConnectOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_signal = StopSignal()
-    lock = await RunLock.acquire(address, stop_signal)
+    lock = await RunLock.acquire(options, stop_signal)
     try:
-        await lock.sure()
+        await lock.verify_held()
         await lock._connection.execute("SELECT pg_advisory_unlock_all()")
-        await lock.sure()  # as fresh as the last heartbeat
+        await lock.verify_held()  # as fresh as the last heartbeat
         later = time.clock_gettime(time.CLOCK_BOOTTIME) + 3600
         monkeypatch.setattr(module, "_now_s", lambda: later)
         with pytest.raises(RunStopped):
-            await lock.sure()
+            await lock.verify_held()
         assert StopReason.LOCK_LOST in stop_signal.reasons
         with pytest.raises(RunStopped):
-            await lock.sure()
+            await lock.verify_held()
     finally:
         await lock.release()
 
 
 async def test_after_a_standstill_a_lock_that_is_held_goes_on(
-    address: Address, monkeypatch: pytest.MonkeyPatch
+    options: ConnectOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_signal = StopSignal()
-    lock = await RunLock.acquire(address, stop_signal)
+    lock = await RunLock.acquire(options, stop_signal)
     try:
         later = time.clock_gettime(time.CLOCK_BOOTTIME) + 3600
         monkeypatch.setattr(module, "_now_s", lambda: later)
-        await lock.sure()
+        await lock.verify_held()
         assert not stop_signal.stopping
     finally:
         await lock.release()
 
 
-async def test_the_server_is_asked_to_notice_when_this_machine_is_gone(address: Address) -> None:
-    lock = await RunLock.acquire(address, StopSignal())
+async def test_the_server_is_asked_to_notice_when_this_machine_is_gone(
+    options: ConnectOptions,
+) -> None:
+    lock = await RunLock.acquire(options, StopSignal())
     try:
         for name, value in (("idle", "30"), ("interval", "10"), ("count", "3")):
             assert await lock._connection.fetchval(f"SHOW tcp_keepalives_{name}") == value

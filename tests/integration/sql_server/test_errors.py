@@ -73,7 +73,7 @@ async def all_is_found(warehouse: Warehouse) -> None:
 
 
 async def opened_in_the_end(text: str, stop_signal: StopSignal) -> Warehouse:
-    """As a run opens it: insisting through transient faults."""
+    """Open the warehouse as a run does: retry transient errors."""
     breaker = CircuitBreaker(Dependency.WAREHOUSE, stop_signal, CallStats(), 30, PATIENCE)
     return await with_retry(
         lambda: Warehouse.open(text, 4, breaker, QUICK), stop_signal, 10, PATIENCE

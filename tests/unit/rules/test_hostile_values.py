@@ -21,7 +21,7 @@ import pytest
 from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.settings import Lms
 from rogo_async.common.urls import AllowList, origin
-from rogo_async.destination.postgres.parameters import enforcement_values, submission_values
+from rogo_async.destination.postgres.parameters import malpractice_rule_values, submission_values
 from rogo_async.rules.files import BlobOwner, blob_name, owner_of_blob, plan_files, split_urls
 from rogo_async.rules.identity import identify
 from rogo_async.rules.matching import Reference
@@ -241,7 +241,7 @@ def test_warehouse_values(record_property: Callable[[str, Any], None]) -> None:
             files = [StoredFile(ref, "b", "https://x/b", 1, b"") for ref in prepared.files]
             holds_values(submission_values(prepared, files, identity, LMS, "c").values())
             if prepared.malpractice:
-                holds_values(enforcement_values(prepared, identity, LMS, "u").values())
+                holds_values(malpractice_rule_values(prepared, identity, LMS, "u").values())
                 seen["malpractice"] += 1
             seen["written"] += 1
         except RowError as fault:

@@ -1,11 +1,12 @@
 -- What a rollback reads and deletes (SPEC §5).
 
--- name: traces
--- What stands under each launch id that marks an attempt. crowded: a run writes each submission in
--- a transaction of its own, so one that shares its xmin with another was written anew since then.
+-- name: migrated_launch_ids
+-- What stands under each launch id that marks an attempt. A run writes
+-- each submission in a transaction of its own. shares_transaction: two submissions have the same
+-- xmin, so both were rewritten after the run.
 SELECT mark.launch_id, s.id AS submission_id, r.id AS session_id, s.lms_user_id,
     s.custom_assessment_code AS assessment_code, s.context_id,
-    s.id IS NOT NULL AND count(s.id) OVER (PARTITION BY s.xmin::text) > 1 AS crowded
+    s.id IS NOT NULL AND count(s.id) OVER (PARTITION BY s.xmin::text) > 1 AS shares_transaction
 FROM (
     SELECT lti_launch_id::text AS launch_id FROM assignment_submissions
     UNION
@@ -17,14 +18,14 @@ LEFT JOIN assignment_submissions s ON s.lti_launch_id = mark.launch_id
 LEFT JOIN lti_session_records r ON r.launch_id = mark.launch_id
 WHERE mark.launch_id ~ '^rogo_[0-9]+_';
 
--- name: extent
+-- name: count_files_and_rules
 -- What belongs to these submissions, for the question whether to delete it.
 SELECT
     (SELECT count(*) FROM submission_files f WHERE f.submission_id = ANY (:ids::text[])) AS files,
     (SELECT count(*) FROM malpractice_enforcements e WHERE e.submission_id = ANY (:ids::text[]))
         AS rules;
 
--- name: no_right_to_delete
+-- name: missing_delete_rights
 SELECT t.name FROM unnest(:tables::text[]) AS t (name)
 WHERE NOT has_table_privilege(to_regclass(t.name), 'DELETE');
 
@@ -85,7 +86,7 @@ UNION ALL
 SELECT 'submission_grades', id, xmin::text, NULL FROM submission_grades
 WHERE submission_id = :submission_id::text;
 
--- name: rules_of_key
+-- name: malpractice_rules_of_key
 -- The enforcement rows of a submission's key, and any other that names it.
 SELECT e.id, e.submission_id, e.attempt_number, e.enforced_max_attempts,
     e.xmin::text AS written_by, to_jsonb(e)::text AS content, s.lti_launch_id AS launch_id
@@ -96,7 +97,7 @@ WHERE e.submission_id = :submission_id::text
        AND e.custom_assessment_code = :assessment_code::text)
 ORDER BY e.id;
 
--- name: claims_of_key
+-- name: rule_candidates_of_key
 -- The other migrated submissions with malpractice of a submission's key.
 SELECT s.id, s.lti_launch_id AS launch_id, s.attempt_number, s.context_title,
     g.malpractice_notes AS notes, l.id AS level_id, l.level_text
@@ -111,7 +112,7 @@ ORDER BY s.id;
 -- name: launch_ids
 SELECT id, lti_launch_id AS launch_id FROM assignment_submissions WHERE id = ANY (:ids::text[]);
 
--- name: putting_back
+-- name: restore_statement
 -- The statement that makes the row $1 what it was, $2, in every column that the table has.
 SELECT format(
     'UPDATE malpractice_enforcements e SET (%s) = '
@@ -123,11 +124,11 @@ FROM pg_attribute
 WHERE attrelid = to_regclass('malpractice_enforcements') AND attnum > 0 AND NOT attisdropped
   AND attgenerated = '' AND attidentity <> 'a';
 
--- name: content_of_rule
+-- name: malpractice_rule_content
 SELECT to_jsonb(e)::text AS content FROM malpractice_enforcements e
 WHERE e.id = :enforcement_id::text;
 
--- name: delete_rule
+-- name: delete_malpractice_rule
 DELETE FROM malpractice_enforcements WHERE id = :enforcement_id::text;
 
 -- name: delete_submission

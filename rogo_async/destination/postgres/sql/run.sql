@@ -7,8 +7,8 @@ SELECT pg_try_advisory_lock(:class::int, :object::int) AS locked;
 SELECT pg_backend_pid() AS pid;
 
 -- name: lock_holder
--- Since when the run that holds the lock has been connected; null where we may not see it.
-SELECT a.backend_start AS since
+-- The session that holds the lock; its name and time are null without the right to see them.
+SELECT a.application_name AS name, a.backend_start AS since
 FROM pg_locks l
 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted
@@ -24,13 +24,13 @@ WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
 
 -- name: columns
 -- to_regclass follows the search path, as the statements do that name these tables.
--- demanding: columns that every row has to give a value to.
+-- unfilled_columns: columns without a default that accept no NULL.
 SELECT
     t.name AS table_name,
     array_agg(a.attname::text) FILTER (WHERE a.attname IS NOT NULL) AS column_names,
     array_agg(a.attname::text) FILTER (
         WHERE a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attgenerated = ''
-    ) AS demanding
+    ) AS unfilled_columns
 FROM unnest(:tables::text[]) AS t (name)
 LEFT JOIN pg_attribute a
     ON a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped

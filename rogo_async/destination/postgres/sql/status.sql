@@ -16,13 +16,3 @@ LEFT JOIN (
     FROM submission_marking_assignments GROUP BY 1
 ) m ON m.submission_id = s.id
 WHERE s.lti_launch_id ~ '^rogo_[0-9]+_';
-
--- name: lock_session
--- The session that holds the lock; null where we may not see it.
-SELECT a.application_name AS name, a.backend_start AS since
-FROM pg_locks l
-LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted
-  AND l.classid = :class::int::oid AND l.objid = :object::int::oid AND l.objsubid = 2
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-LIMIT 1;

@@ -101,7 +101,7 @@ WITH launch AS (
 )
 SELECT id FROM submission;
 
--- name: standing_submission
+-- name: existing_submission
 -- Whose submission stands under this launch id: found by the unique keys, no scan.
 SELECT
     (SELECT s.id FROM assignment_submissions s WHERE s.id = :submission_id::text) AS ours,
@@ -109,7 +109,7 @@ SELECT
     (SELECT s.id FROM assignment_submissions s WHERE s.lti_launch_id = :launch_id::text LIMIT 1)
         AS standing;
 
--- name: standing_enforcements
+-- name: existing_malpractice_rules
 -- The enforcement rows of one key, with the attempt that each belongs to (null: not migrated).
 -- Locked: our advisory lock is unknown to the platform, which may change a row at any time.
 SELECT e.id, e.attempt_number, e.enforced_max_attempts, to_jsonb(e)::text AS before,
@@ -122,10 +122,10 @@ WHERE e.lms_user_id = :lms_user_id::text
 ORDER BY e.id
 FOR UPDATE OF e;
 
--- name: lock_enforcement
+-- name: lock_malpractice_key
 SELECT pg_advisory_xact_lock(:key::bigint);
 
--- name: insert_enforcement
+-- name: insert_malpractice_rule
 INSERT INTO malpractice_enforcements (
     id, lms_user_id, custom_assessment_code, context_id, context_title, malpractice_level_id,
     submission_id, attempt_number, enforced_max_attempts, rule_applied_by, rule_applied_at,
@@ -135,7 +135,7 @@ VALUES (
     :context_title::text, :malpractice_level_id::text, :submission_id::text,
     :attempt_number::int, :max_attempts::int, :applied_by::text, now(), now(), now());
 
--- name: update_enforcement
+-- name: update_malpractice_rule
 UPDATE malpractice_enforcements SET
     context_title = :context_title::text,
     malpractice_level_id = :malpractice_level_id::text,

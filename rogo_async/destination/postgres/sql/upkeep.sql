@@ -12,7 +12,7 @@ SELECT c.name FROM candidate c JOIN submission_files f ON f.azure_blob_url = c.u
 UNION
 SELECT c.name FROM candidate c JOIN submission_files f ON f.file_url = c.url;
 
--- name: sessions_of_runs
+-- name: run_sessions
 -- A run that lost its lock while it was stalled may still have sessions to write with.
 SELECT count(*) AS count, min(backend_start) AS since
 FROM pg_stat_activity

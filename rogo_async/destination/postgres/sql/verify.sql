@@ -26,8 +26,8 @@ WITH page AS MATERIALIZED (
     SELECT m.submission_id, count(*) AS markings
     FROM submission_marking_assignments m JOIN page ON page.id = m.submission_id
     GROUP BY 1
-), strays AS (
-    SELECT k.submission_id, count(*) AS strays
+), mismatched_marks AS (
+    SELECT k.submission_id, count(*) AS mismatched_marks
     FROM submission_section_marks k
     JOIN grades g ON g.submission_id = k.submission_id
     LEFT JOIN assessment_sections a ON a.id = k.section_id
@@ -44,19 +44,19 @@ SELECT p.id, p.lti_launch_id AS launch_id, p.lti_session_record_id AS session_re
         IS NOT DISTINCT FROM (p.lms_user_id, p.context_id, p.custom_assessment_code)
         AS session_agrees,
     coalesce(g.grades, 0) AS grades, coalesce(m.markings, 0) AS markings,
-    coalesce(s.strays, 0) AS strays,
+    coalesce(s.mismatched_marks, 0) AS mismatched_marks,
     coalesce(g.malpractice, false) AND NOT EXISTS (
         SELECT FROM malpractice_enforcements e
         WHERE e.lms_user_id = p.lms_user_id AND e.context_id = p.context_id
           AND e.custom_assessment_code = p.custom_assessment_code
-    ) AS unenforced
+    ) AS rule_missing
 FROM page p
 LEFT JOIN lti_launch_sessions l ON l.launch_id = p.lti_launch_id
 LEFT JOIN lti_session_records r ON r.launch_id = p.lti_launch_id
 LEFT JOIN files f ON f.submission_id = p.id
 LEFT JOIN grades g ON g.submission_id = p.id
 LEFT JOIN markings m ON m.submission_id = p.id
-LEFT JOIN strays s ON s.submission_id = p.id
+LEFT JOIN mismatched_marks s ON s.submission_id = p.id
 ORDER BY p.id;
 
 -- name: submissions_sample
@@ -66,7 +66,7 @@ WHERE lti_launch_id ~ '^rogo_[0-9]+_' ORDER BY random() LIMIT :count::int;
 -- name: submissions_total
 SELECT count(*) AS total FROM assignment_submissions WHERE lti_launch_id ~ '^rogo_[0-9]+_';
 
--- name: doubled_attempts
+-- name: duplicate_attempts
 -- An attempt with more than one submission, whoever wrote them.
 SELECT attempt::bigint AS attempt, array_agg(lti_launch_id::text ORDER BY id) AS launch_ids,
     array_agg(id::text ORDER BY id) AS ids
@@ -78,7 +78,7 @@ WHERE attempt IS NOT NULL
 GROUP BY 1
 HAVING count(*) > 1;
 
--- name: launches_alone
+-- name: launches_without_submission
 -- Launch and session records that mark an attempt as migrated and have no submission.
 SELECT launch_id FROM (
     SELECT launch_id FROM lti_launch_sessions

@@ -22,10 +22,10 @@ from rogo_async.destination.postgres.journal import Journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({FEW_BYTES}, {FEW_BYTES}))
 journal = Journal(Path(sys.argv[1]))
-asyncio.run(journal.keep("enforcement", 1, {{"id": "x" * 50}}))
+asyncio.run(journal.record_original("enforcement", 1, {{"id": "x" * 50}}))
 for _ in range(2):
     try:
-        asyncio.run(journal.keep("enforcement", 2, {{"id": "y" * {FEW_BYTES}}}))
+        asyncio.run(journal.record_original("enforcement", 2, {{"id": "y" * {FEW_BYTES}}}))
     except DataDirFull:
         continue
     sys.exit("a line that does not fit was kept")
@@ -43,11 +43,11 @@ def test_a_line_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> No
 
 async def test_lines_follow_one_another(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "x.journal.jsonl")
-    await asyncio.gather(*(journal.keep("enforcement", n, {"n": n}) for n in range(20)))
+    await asyncio.gather(*(journal.record_original("enforcement", n, {"n": n}) for n in range(20)))
     lines = (tmp_path / "x.journal.jsonl").read_bytes().splitlines()
     assert sorted(orjson.loads(line)["before"]["n"] for line in lines) == list(range(20))
 
 
 async def test_a_directory_that_is_gone_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(DataDirFull, match=os.strerror(2)):
-        await Journal(tmp_path / "no" / "x").keep("enforcement", 1, {})
+        await Journal(tmp_path / "no" / "x").record_original("enforcement", 1, {})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.sources.warehouse.connection_grammar import freetds_value, odbc_value, read
+from rogo_async.sources.warehouse.connection_grammar import freetds_value, odbc_value, parse
 
 anything = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
 awkward = st.text(alphabet="ab ;={}'\"\\\t,", max_size=12)
@@ -18,7 +18,7 @@ def ado(value: str, mark: str) -> str:
 @given(password=values, user=values)
 def test_odbc_form_gives_back_what_was_put_in(password: str, user: str) -> None:
     text = f"SERVER=h;UID={odbc_value(user)};PWD={odbc_value(password)};DATABASE=d"
-    form = read(text)
+    form = parse(text)
     assert form is not None
     assert form.pairs == [("SERVER", "h"), ("UID", user), ("PWD", password), ("DATABASE", "d")]
     assert not form.names_driver
@@ -26,7 +26,7 @@ def test_odbc_form_gives_back_what_was_put_in(password: str, user: str) -> None:
 
 @given(password=values, driver=values)
 def test_odbc_form_with_a_driver(password: str, driver: str) -> None:
-    form = read(f"DRIVER={odbc_value(driver)};PWD={odbc_value(password)}")
+    form = parse(f"DRIVER={odbc_value(driver)};PWD={odbc_value(password)}")
     assert form is not None
     assert form.pairs == [("DRIVER", driver), ("PWD", password)]
     assert form.names_driver
@@ -35,7 +35,7 @@ def test_odbc_form_with_a_driver(password: str, driver: str) -> None:
 @given(password=values, user=values, mark=st.sampled_from("'\""))
 def test_ado_net_form_gives_back_what_was_put_in(password: str, user: str, mark: str) -> None:
     text = f"Data Source=h;User ID={ado(user, mark)};Password={ado(password, mark)} ; Encrypt=True;"
-    form = read(text)
+    form = parse(text)
     assert form is not None
     assert form.pairs == [
         ("Data Source", "h"),
@@ -75,7 +75,7 @@ def test_freetds_is_written_as_freetds_reads_it(password: str) -> None:
 
 @given(text=st.one_of(anything, awkward))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    form = read(text)
+    form = parse(text)
     assert form is None or all(key.strip() for key, _ in form.pairs)
 
 
@@ -92,18 +92,18 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     ],
 )
 def test_neither_form(text: str) -> None:
-    assert read(text) is None
+    assert parse(text) is None
 
 
 def test_ado_net_keeps_braces_and_inner_quotes() -> None:
-    form = read("Data Source=h;Password={a'b\"c};User ID=u")
+    form = parse("Data Source=h;Password={a'b\"c};User ID=u")
     assert form is not None
     assert form.pairs[1] == ("Password", "{a'b\"c}")
 
 
 def test_names_in_values_do_not_decide_the_form() -> None:
-    ado_net = read("Data Source=h;Password='a;DRIVER=x';")
-    odbc = read("DRIVER={x};PWD={a;Initial Catalog=y}")
+    ado_net = parse("Data Source=h;Password='a;DRIVER=x';")
+    odbc = parse("DRIVER={x};PWD={a;Initial Catalog=y}")
     assert ado_net is not None
     assert ado_net.pairs == [("Data Source", "h"), ("Password", "a;DRIVER=x")]
     assert odbc is not None

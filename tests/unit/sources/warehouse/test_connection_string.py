@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from rogo_async.common.errors import SetupError
 from rogo_async.sources.warehouse import drivers
-from rogo_async.sources.warehouse.connection_grammar import read
-from rogo_async.sources.warehouse.connection_string import Route, TokenWanted, route_of
-from rogo_async.sources.warehouse.drivers import Driver, Kind
+from rogo_async.sources.warehouse.connection_grammar import parse
+from rogo_async.sources.warehouse.connection_string import OdbcSettings, TokenRequest, odbc_settings
+from rogo_async.sources.warehouse.drivers import Driver, DriverKind
 
-MICROSOFT = Driver("ODBC Driver 18 for SQL Server", Kind.MICROSOFT, "for a test")
-FREETDS = Driver("FreeTDS", Kind.FREETDS, "for a test")
+MICROSOFT = Driver("ODBC Driver 18 for SQL Server", DriverKind.MICROSOFT, "for a test")
+FREETDS = Driver("FreeTDS", DriverKind.FREETDS, "for a test")
 FULL = (
     "Server=tcp:h.database.windows.net,1433;Initial Catalog=d;Persist Security Info=False;"
     "User ID=u;Password=p;MultipleActiveResultSets=False;Encrypt=True;"
@@ -24,36 +24,36 @@ passwords = st.text(
 
 @pytest.fixture
 def microsoft(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drivers, "choose", lambda: MICROSOFT)
+    monkeypatch.setattr(drivers, "choose_driver", lambda: MICROSOFT)
 
 
 @pytest.fixture
 def freetds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drivers, "choose", lambda: FREETDS)
+    monkeypatch.setattr(drivers, "choose_driver", lambda: FREETDS)
 
 
-def pairs(route: Route) -> dict[str, str]:
-    form = read(route.odbc)
+def pairs(odbc: OdbcSettings) -> dict[str, str]:
+    form = parse(odbc.connection_string)
     assert form is not None
     assert len({key for key, _ in form.pairs}) == len(form.pairs)
     return dict(form.pairs)
 
 
 def one(text: str) -> dict[str, str]:
-    return pairs(route_of(f"Data Source=h;{text}"))
+    return pairs(odbc_settings(f"Data Source=h;{text}"))
 
 
 def refusal(text: str) -> str:
     with pytest.raises(SetupError) as raised:
-        route_of(text)
+        odbc_settings(text)
     (problem,) = raised.value.problems
     assert problem.startswith("DATA_WAREHOUSE_CONNECTION_STRING: ")
     return problem
 
 
 def test_what_azure_s_portal_gives(microsoft: None) -> None:
-    route = route_of(FULL)
-    assert pairs(route) == {
+    odbc = odbc_settings(FULL)
+    assert pairs(odbc) == {
         "DRIVER": MICROSOFT.name,
         "SERVER": "tcp:h.database.windows.net,1433",
         "DATABASE": "d",
@@ -64,13 +64,15 @@ def test_what_azure_s_portal_gives(microsoft: None) -> None:
         "ApplicationIntent": "ReadOnly",
         "APP": "rogo_async",
     }
-    assert route.connect_s == 30
+    assert odbc.connect_s == 30
 
 
 def test_what_azure_s_portal_gives_for_freetds(freetds: None) -> None:
-    route = route_of(FULL.replace("TrustServerCertificate=False", "TrustServerCertificate=True"))
-    assert route.odbc.endswith(";")
-    assert pairs(route) == {
+    odbc = odbc_settings(
+        FULL.replace("TrustServerCertificate=False", "TrustServerCertificate=True")
+    )
+    assert odbc.connection_string.endswith(";")
+    assert pairs(odbc) == {
         "DRIVER": "FreeTDS",
         "SERVER": "h.database.windows.net",
         "PORT": "1433",
@@ -177,24 +179,26 @@ def test_of_no_concern(microsoft: None, keyword: str) -> None:
     ],
 )
 def test_connection_timeout(microsoft: None, spelling: str, seconds: float | None) -> None:
-    assert route_of(f"Data Source=h;{spelling}").connect_s == seconds
+    assert odbc_settings(f"Data Source=h;{spelling}").connect_s == seconds
 
 
 @given(password=passwords)
 def test_any_password_reaches_microsoft_s_driver(password: str) -> None:
     quoted = password.replace('"', '""')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drivers, "choose", lambda: MICROSOFT)
-        assert pairs(route_of(f'Data Source=h;Password="{quoted}"'))["PWD"] == password
+        patch.setattr(drivers, "choose_driver", lambda: MICROSOFT)
+        assert pairs(odbc_settings(f'Data Source=h;Password="{quoted}"'))["PWD"] == password
 
 
 @given(password=passwords)
 def test_any_password_reaches_freetds_or_is_refused(password: str) -> None:
     quoted = password.replace("'", "''")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drivers, "choose", lambda: FREETDS)
+        patch.setattr(drivers, "choose_driver", lambda: FREETDS)
         try:
-            odbc = route_of(f"Data Source=h;Encrypt=no;APP=x;Password='{quoted}'").odbc
+            odbc = odbc_settings(
+                f"Data Source=h;Encrypt=no;APP=x;Password='{quoted}'"
+            ).connection_string
         except SetupError as error:
             assert "};" in password
             assert password not in str(error) or password == "};"
@@ -207,9 +211,11 @@ def test_any_password_reaches_freetds_or_is_refused(password: str) -> None:
 
 def test_odbc_form_stays_as_it_is_with_what_is_missing() -> None:
     text = "Driver={ODBC Driver 18 for SQL Server};Server=h;Uid=u;Pwd={a;}}b}"
-    route = route_of(text)
-    assert route.odbc == f"{text};APP=rogo_async;ApplicationIntent=ReadOnly;Encrypt=yes;"
-    assert route.driver.kind is Kind.MICROSOFT
+    odbc = odbc_settings(text)
+    assert (
+        odbc.connection_string == f"{text};APP=rogo_async;ApplicationIntent=ReadOnly;Encrypt=yes;"
+    )
+    assert odbc.driver.kind is DriverKind.MICROSOFT
 
 
 def test_what_the_odbc_form_says_prevails() -> None:
@@ -217,28 +223,28 @@ def test_what_the_odbc_form_says_prevails() -> None:
         "DRIVER=/opt/libmsodbcsql-18.so;SERVER=h;application name=x;applicationintent=ReadWrite;"
         "encrypt=no;"
     )
-    assert route_of(text).odbc == text
+    assert odbc_settings(text).connection_string == text
 
 
 def test_odbc_form_for_freetds() -> None:
-    route = route_of("DRIVER=FreeTDS;SERVER=h;PWD={a;b}c}")
-    assert route.odbc == (
+    odbc = odbc_settings("DRIVER=FreeTDS;SERVER=h;PWD={a;b}c}")
+    assert odbc.connection_string == (
         "DRIVER=FreeTDS;SERVER=h;PWD={a;b}c};APP=rogo_async;ApplicationIntent=ReadOnly;"
         "Encryption=require;TDS_Version=7.4;"
     )
-    assert route.driver.kind is Kind.FREETDS
+    assert odbc.driver.kind is DriverKind.FREETDS
 
 
 @pytest.mark.parametrize("text", ["DSN=rogo;PWD=x", "DRIVER={PostgreSQL Unicode};SERVER=h;PWD=x"])
 def test_what_is_not_known_to_be_sql_server_stays_as_it_is(text: str) -> None:
-    assert route_of(text).odbc == text
-    assert route_of(text).driver.kind is Kind.OTHER
+    assert odbc_settings(text).connection_string == text
+    assert odbc_settings(text).driver.kind is DriverKind.OTHER
 
 
 def test_odbc_form_without_a_driver(microsoft: None) -> None:
-    route = route_of("SERVER=h;PORT=1435;DATABASE=d;UID=u;PWD={a;b}}}")
-    assert pairs(route)["SERVER"] == "h,1435"
-    assert pairs(route)["PWD"] == "a;b}"
+    odbc = odbc_settings("SERVER=h;PORT=1435;DATABASE=d;UID=u;PWD={a;b}}}")
+    assert pairs(odbc)["SERVER"] == "h,1435"
+    assert pairs(odbc)["PWD"] == "a;b}"
 
 
 @pytest.mark.parametrize(
@@ -250,17 +256,17 @@ def test_odbc_form_without_a_driver(microsoft: None) -> None:
 def test_token_in_place_of_user_and_password(
     microsoft: None, authentication: str, who: str, client: str | None
 ) -> None:
-    route = route_of(f"Data Source=h;{who}Authentication={authentication}")
-    assert route.token == TokenWanted(client)
-    assert not {"UID", "PWD", "Authentication"} & pairs(route).keys()
+    odbc = odbc_settings(f"Data Source=h;{who}Authentication={authentication}")
+    assert odbc.token == TokenRequest(client)
+    assert not {"UID", "PWD", "Authentication"} & pairs(odbc).keys()
 
 
 def test_token_in_the_odbc_form() -> None:
-    route = route_of(
+    odbc = odbc_settings(
         "DRIVER={ODBC Driver 18 for SQL Server};Server=h;Authentication=ActiveDirectoryDefault"
     )
-    assert route.token == TokenWanted(None)
-    assert "Authentication" not in pairs(route)
+    assert odbc.token == TokenRequest(None)
+    assert "Authentication" not in pairs(odbc)
 
 
 @pytest.mark.parametrize(
@@ -321,4 +327,4 @@ def test_server_for_freetds(freetds: None, server: str, host: str, port: str | N
 
 
 def test_route_shows_no_secret(microsoft: None) -> None:
-    assert "hunter2" not in repr(route_of("Data Source=h;Password=hunter2"))
+    assert "hunter2" not in repr(odbc_settings("Data Source=h;Password=hunter2"))

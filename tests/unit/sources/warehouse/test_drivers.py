@@ -6,7 +6,7 @@ import pytest
 
 from rogo_async.common.errors import SetupError
 from rogo_async.sources.warehouse import drivers
-from rogo_async.sources.warehouse.drivers import Driver, Kind
+from rogo_async.sources.warehouse.drivers import Driver, DriverKind
 
 
 @pytest.fixture
@@ -29,26 +29,26 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_newest_of_microsoft_s_first(registered: list[str], package: None) -> None:
     registered += ["FreeTDS", "ODBC Driver 9 for SQL Server", "ODBC Driver 18 for SQL Server"]
     registered += ["ODBC Driver 17 for SQL Server", "PostgreSQL Unicode"]
-    chosen = drivers.choose()
-    assert (chosen.name, chosen.kind) == ("ODBC Driver 18 for SQL Server", Kind.MICROSOFT)
+    chosen = drivers.choose_driver()
+    assert (chosen.name, chosen.kind) == ("ODBC Driver 18 for SQL Server", DriverKind.MICROSOFT)
 
 
 def test_then_the_packaged_one(registered: list[str], package: None) -> None:
     registered += ["FreeTDS"]
-    chosen = drivers.choose()
-    assert (chosen.name, chosen.kind) == ("/package/libmsodbcsql-18.6.so", Kind.MICROSOFT)
+    chosen = drivers.choose_driver()
+    assert (chosen.name, chosen.kind) == ("/package/libmsodbcsql-18.6.so", DriverKind.MICROSOFT)
 
 
 def test_then_freetds(registered: list[str], no_package: None) -> None:
     registered += ["PostgreSQL Unicode", "FreeTDS"]
-    chosen = drivers.choose()
-    assert (chosen.name, chosen.kind) == ("FreeTDS", Kind.FREETDS)
+    chosen = drivers.choose_driver()
+    assert (chosen.name, chosen.kind) == ("FreeTDS", DriverKind.FREETDS)
 
 
 def test_none(registered: list[str], no_package: None) -> None:
     registered += ["PostgreSQL Unicode"]
     with pytest.raises(SetupError) as raised:
-        drivers.choose()
+        drivers.choose_driver()
     (problem,) = raised.value.problems
     for way in ("msodbcsql18", "rogo-async[mssql]", "tdsodbc"):
         assert way in problem
@@ -72,13 +72,13 @@ def test_packaged_driver_that_lacks_a_library(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("ODBC Driver 17 for SQL Server", Kind.MICROSOFT),
-        ("SQL Server", Kind.MICROSOFT),
-        ("/opt/microsoft/msodbcsql18/lib64/libmsodbcsql-18.5.so.1.1", Kind.MICROSOFT),
-        ("FreeTDS", Kind.FREETDS),
-        ("/usr/lib/x86_64-linux-gnu/odbc/libtdsodbc.so", Kind.FREETDS),
-        ("PostgreSQL Unicode", Kind.OTHER),
+        ("ODBC Driver 17 for SQL Server", DriverKind.MICROSOFT),
+        ("SQL Server", DriverKind.MICROSOFT),
+        ("/opt/microsoft/msodbcsql18/lib64/libmsodbcsql-18.5.so.1.1", DriverKind.MICROSOFT),
+        ("FreeTDS", DriverKind.FREETDS),
+        ("/usr/lib/x86_64-linux-gnu/odbc/libtdsodbc.so", DriverKind.FREETDS),
+        ("PostgreSQL Unicode", DriverKind.OTHER),
     ],
 )
-def test_kind_of_a_named_driver(name: str, kind: Kind) -> None:
+def test_kind_of_a_named_driver(name: str, kind: DriverKind) -> None:
     assert Driver.named(name).kind is kind

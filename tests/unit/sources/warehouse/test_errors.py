@@ -3,7 +3,7 @@
 import pytest
 
 from rogo_async.common.errors import SystemicError, TransientError
-from rogo_async.sources.warehouse.errors import DatabaseNotOpened, fault_of
+from rogo_async.sources.warehouse.errors import DatabaseNotOpened, translate_error
 
 MS = "[Microsoft][ODBC Driver 18 for SQL Server]"
 TDS = "[FreeTDS][SQL Server]"
@@ -11,7 +11,7 @@ NO_DATABASE = 'Cannot open database "d" requested by the login. The login failed
 
 
 def fault(*args: str) -> TransientError | SystemicError:
-    found = fault_of("reports", Exception(*args), "dbo.T")
+    found = translate_error("reports", Exception(*args), "dbo.T")
     assert isinstance(found, TransientError | SystemicError)
     assert "secret" not in str(found)
     assert "\n" not in str(found)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rogo_async.sources.warehouse.connection_grammar import odbc_value, read
+from rogo_async.sources.warehouse.connection_grammar import odbc_value, parse
 
 VALUES = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
 TRICKY = st.text(st.sampled_from("{};='\" =ab"))
@@ -15,7 +15,7 @@ def test_an_odbc_string_gives_back_every_value(values: list[str]) -> None:
     text = "DRIVER={Some Driver};" + "".join(
         f"KEY{number}={odbc_value(value)};" for number, value in enumerate(values)
     )
-    form = read(text)
+    form = parse(text)
     assert form is not None
     assert form.names_driver
     assert form.pairs == [
@@ -30,7 +30,7 @@ def test_an_ado_string_gives_back_every_value(values: list[str], mark: str) -> N
         f"Key {number} = {mark}{value.replace(mark, mark * 2)}{mark} ;"
         for number, value in enumerate(values)
     )
-    form = read(text)
+    form = parse(text)
     assert form is not None
     assert not form.names_driver
     assert form.pairs == [
@@ -42,7 +42,7 @@ def test_an_ado_string_gives_back_every_value(values: list[str], mark: str) -> N
 @given(st.text() | TRICKY)
 @example("\x1f=")
 def test_any_text_is_read_or_is_of_neither_form(text: str) -> None:
-    form = read(text)
+    form = parse(text)
     assert form is None or all(key.strip() for key, _ in form.pairs)
 
 
@@ -66,11 +66,11 @@ def test_any_text_is_read_or_is_of_neither_form(text: str) -> None:
     ],
 )
 def test_forms_as_operators_write_them(text: str, pairs: list[tuple[str, str]]) -> None:
-    form = read(text)
+    form = parse(text)
     assert form is not None
     assert form.pairs == pairs
 
 
 @pytest.mark.parametrize("text", ["nonsense", "=value", "DRIVER={D};PWD"])
 def test_neither_form(text: str) -> None:
-    assert read(text) is None
+    assert parse(text) is None

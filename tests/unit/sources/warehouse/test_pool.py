@@ -8,11 +8,11 @@ import pyodbc
 import pytest
 
 from rogo_async.common.errors import TransientError
-from rogo_async.sources.warehouse.connection_string import Route
-from rogo_async.sources.warehouse.drivers import Driver, Kind
+from rogo_async.sources.warehouse.connection_string import OdbcSettings
+from rogo_async.sources.warehouse.drivers import Driver, DriverKind
 from rogo_async.sources.warehouse.pool import Deadlines, Pool
 
-ROUTE = Route("DRIVER=x", Driver("x", Kind.OTHER, "for a test"))
+ROUTE = OdbcSettings("DRIVER=x", Driver("x", DriverKind.OTHER, "for a test"))
 IMPATIENT = Deadlines(connect_s=5, query_s=0.1, close_s=0.1, grace_s=0)
 LONG_ENOUGH_S = 5
 
