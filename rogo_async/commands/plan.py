@@ -38,8 +38,7 @@ from rogo_async.rules.files import blob_name, size_text
 from rogo_async.rules.identity import identify
 from rogo_async.rules.matching import Reference
 from rogo_async.rules.records import FileRef, Outcome, Prepared, Status, StoredFile
-from rogo_async.sources.http_files import Sources
-from rogo_async.sources.stated import Stated
+from rogo_async.sources.http_files import FileInfo, Sources
 
 PLAN: Final = "plan.csv"
 OPEN: Final = (FailureCode.FILE_CORRUPT, FailureCode.TARGET_REFUSED, FailureCode.TARGET_CONFLICT)
@@ -86,16 +85,16 @@ class Planner:
     async def _look(self, work: Work, prepared: Prepared) -> Outcome | ForbiddenRow:
         looks = [self._sources.look(ref.url) for ref in prepared.files]
         results = await asyncio.gather(*looks, return_exceptions=True)
-        stated: list[Stated] = []
+        infos: list[FileInfo] = []
         for result in results:
             if isinstance(result, SourceForbidden):
                 outcome = failed(work.row, work.attempt, result)
                 return ForbiddenRow(work, prepared, result, outcome)
             if isinstance(result, BaseException):
                 raise result
-            stated.append(result)
-        self._foresee(prepared, stated)
-        sizes = [each.size_bytes for each in stated]
+            infos.append(result)
+        self._foresee(prepared, infos)
+        sizes = [each.size_bytes for each in infos]
         return Planned(
             work.row,
             Status.MIGRATED,
@@ -104,7 +103,7 @@ class Planner:
             size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
         )
 
-    def _foresee(self, prepared: Prepared, stated: Sequence[Stated]) -> None:
+    def _foresee(self, prepared: Prepared, infos: Sequence[FileInfo]) -> None:
         """Raise RowError target_refused for values that no target can take."""
         identity = identify(prepared.attempt, "plan", self._lms.instance_id)
 
@@ -114,7 +113,7 @@ class Planner:
 
         files = [
             stored(ref, each.size_bytes or 0)
-            for ref, each in zip(prepared.files, stated, strict=True)
+            for ref, each in zip(prepared.files, infos, strict=True)
         ]
         values = submission_values(prepared, files, identity, self._lms, self._container)
         if prepared.malpractice:

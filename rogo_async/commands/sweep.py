@@ -62,7 +62,7 @@ class Sweep(Command):
         connections = await factory.connections()
         references = BlobReferences(connections, factory.breaker(Dependency.TARGET))
         account = await factory.account()
-        inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
+        inventory = Inventory(account, await factory.http(), factory.breaker(Dependency.STORE))
         orphans = Orphans(self.settings, account, inventory, references, self.stop_signal)
         if self.delete:
             await wait_for_runs(references, self.stop_signal, "sweep")

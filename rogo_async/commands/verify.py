@@ -99,7 +99,7 @@ class Verification(Command):
         )
         reader = VerificationReader(await factory.connections(), factory.breaker(Dependency.TARGET))
         account = await factory.account()
-        inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
+        inventory = Inventory(account, await factory.http(), factory.breaker(Dependency.STORE))
         report = AppendFile(self.data.path / FAILURES)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)

@@ -8,7 +8,6 @@ from typing import Final
 
 import structlog
 
-from rogo_async.common.block import Block
 from rogo_async.common.errors import (
     Dependency,
     DependencyError,
@@ -200,14 +199,14 @@ class _Corrupt(Exception):
 
 
 def _check(file: SourceFile, size_bytes: int, md5: bytes) -> None:
-    stated = file.stated
-    if stated.size_bytes is not None and stated.size_bytes != size_bytes:
+    info = file.info
+    if info.size_bytes is not None and info.size_bytes != size_bytes:
         raise _Corrupt
-    if stated.md5 is not None and stated.md5 != md5:
+    if info.md5 is not None and info.md5 != md5:
         raise _Corrupt
 
 
-async def _hashed(digest: "hashlib._Hash", block: Block) -> "hashlib._Hash":
+async def _hashed(digest: "hashlib._Hash", block: bytes) -> "hashlib._Hash":
     if len(block) > _HASH_IN_THREAD_BYTES:
         await asyncio.to_thread(digest.update, block)
     else:

@@ -6,11 +6,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-import aiohttp
-
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency, SetupError, SystemicError
-from rogo_async.common.http.client import Client
+from rogo_async.common.http_session import HttpSession
 from rogo_async.common.retry import CircuitBreaker, with_retry
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopSignal
@@ -93,23 +91,13 @@ class ServiceFactory:
         await self.with_retry(account.check)
         return account
 
-    async def http(self) -> Client:
-        """The connections for the bytes of files."""
-        client = Client()
-        self._stack.push_async_callback(client.aclose)
-        return client
+    async def http(self) -> HttpSession:
+        """The session for the bytes of files and blobs."""
+        http = HttpSession()
+        self._stack.push_async_callback(http.aclose)
+        return http
 
-    async def session(self) -> aiohttp.ClientSession:
-        """A session for reading blobs that are stored."""
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        self._stack.push_async_callback(session.close)
-        return session
-
-    def sources(self, http: Client) -> Sources:
+    def sources(self, http: HttpSession) -> Sources:
         """The hosts of the allow-list."""
         return Sources(
             http,

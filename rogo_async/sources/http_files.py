@@ -1,13 +1,15 @@
 """Source files over HTTP: permitted hosts only, resumed where a connection breaks (SPEC §1)."""
 
-import ssl
+import binascii
+import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
+from aiohttp import ClientConnectorCertificateError
 from yarl import URL
 
 from rogo_async.common import error_classes
-from rogo_async.common.block import BLOCK_BYTES, Block
 from rogo_async.common.error_classes import seconds_of
 from rogo_async.common.errors import (
     Dependency,
@@ -18,17 +20,60 @@ from rogo_async.common.errors import (
     TransientError,
     reason_of,
 )
-from rogo_async.common.http.client import Client
-from rogo_async.common.http.exchange import Exchange
+from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, Response
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.urls import AllowList, Origin, origin
-from rogo_async.sources.stated import Stated
 
+BLOCK_BYTES: Final = 8 * 1024 * 1024
+"""A file up to this size is held whole and stored in one request. A larger one is copied in blocks
+of this size, each a request, and takes two requests more.
+"""
 BLOCK_S: Final = 120.0
-QUIET_S: Final = 20.0
+"""How long the head of an answer, or one block of a file, may take."""
 _MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FORBIDDEN: Final = frozenset({401, 403})
+
+
+_RANGE: Final = re.compile(
+    r"bytes (?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})/(?P<total>[0-9]{1,19}|\*)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What the source says about a file before its bytes arrive; None where it says nothing."""
+
+    size_bytes: int | None = None
+    md5: bytes | None = None
+    etag: str | None = None
+
+    @classmethod
+    def of(cls, response: Response) -> Self:
+        """Read the headers of a response that holds the whole file."""
+        headers = response.headers
+        try:
+            md5 = binascii.a2b_base64(headers.get("Content-MD5", ""), strict_mode=True)
+        except ValueError:
+            md5 = b""
+        etag = headers.get("ETag")
+        return cls(
+            size_bytes=response.size_bytes,
+            md5=md5 if len(md5) == 16 else None,
+            etag=etag if etag is not None and etag.isascii() else None,
+        )
+
+    def is_continued_by(self, response: Response, offset: int) -> bool:
+        """Whether a response holds the rest of this same file, from ``offset`` to its end."""
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if response.status != 206 or found is None or int(found["first"]) != offset:
+            return False
+        if response.headers.get("ETag") not in {None, self.etag}:
+            return False
+        if found["total"] == "*":
+            return self.size_bytes in {None, int(found["last"]) + 1}
+        total = int(found["total"])
+        return int(found["last"]) == total - 1 and self.size_bytes in {None, total}
 
 
 class Restart(Exception):
@@ -71,7 +116,7 @@ class Sources:
 
     def __init__(
         self,
-        http: Client,
+        http: HttpSession,
         allow: AllowList,
         tokens: Mapping[Origin, str],
         gate_for: Callable[[str], CircuitBreaker],
@@ -128,27 +173,26 @@ class Sources:
             await self.probe(host.served, refused=_FORBIDDEN)
             host.breaker.succeeded()
 
-    async def look(self, address: str) -> Stated:
+    async def look(self, address: str) -> FileInfo:
         """What the source states of a file, whose bytes are not read. Raises as ``begin`` does."""
         url = self._allow.permit(address)
         host = self._hosts[origin(url)]
-        stated = await host.breaker.call("look", lambda: self._look(url), lambda: self.prove(url))
+        info = await host.breaker.call("look", lambda: self._look(url), lambda: self.prove(url))
         host.serve(url)
-        return stated
+        return info
 
-    async def _look(self, url: URL) -> Stated:
-        headers = {"Accept-Encoding": "identity"}
+    async def _look(self, url: URL) -> FileInfo:
         try:
-            response = await self.fetch("HEAD", url, headers)
+            response = await self.fetch("HEAD", url, {})
         except RowError as fault:
             if fault.code is not FailureCode.SOURCE_REFUSED:
                 raise
             # Not every server knows HEAD; what it says to a GET is what a run will meet.
-            response = await self.fetch("GET", url, headers)
+            response = await self.fetch("GET", url, {})
         response.close()
-        return Stated.by(response)
+        return FileInfo.of(response)
 
-    async def fetch(self, method: str, url: URL, headers: Mapping[str, str]) -> Exchange:
+    async def fetch(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
         """A request that follows redirects within the host; the caller closes the response.
 
         Raises RowError for a definite refusal and a DependencyError for a passing one.
@@ -163,26 +207,19 @@ class Sources:
             url = self._redirected(url, response)
         raise RowError(FailureCode.SOURCE_REFUSED, f"{_where(url)} redirects without an end")
 
-    async def request(self, method: str, url: URL, headers: Mapping[str, str]) -> Exchange:
+    async def request(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
         """One request, signed with the host's own SAS. Raises a DependencyError."""
-        place = origin(url)
+        signed = _signed(url, self._tokens.get(origin(url)))
         try:
-            return await self._http.request(
-                method,
-                place,
-                _signed(url, self._tokens.get(place)),
-                headers,
-                within_s=BLOCK_S,
-                quiet_s=QUIET_S,
-            )
-        except ssl.SSLCertVerificationError:
+            return await self._http.request(method, signed, headers, within_s=BLOCK_S)
+        except ClientConnectorCertificateError:
             raise SystemicError(
                 Dependency.SOURCE, "get", f"the certificate of {_where(url)} is not trusted"
             ) from None
-        except OSError as error:
+        except HTTP_ERRORS as error:
             raise _broken(error) from None
 
-    def _refusal(self, url: URL, response: Exchange, *, in_part: bool) -> Exception:
+    def _refusal(self, url: URL, response: Response, *, in_part: bool) -> Exception:
         """What a status that brings no file means (SPEC §3 rule 14)."""
         status = response.status
         if error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT:
@@ -190,7 +227,7 @@ class Sources:
                 Dependency.SOURCE,
                 "get",
                 f"{_where(url)} answered {status}",
-                seconds_of(response.header("Retry-After")),
+                seconds_of(response.headers.get("Retry-After")),
             )
         if status in _FORBIDDEN:
             return self._hosts[origin(url)].refuse(url, status)
@@ -200,9 +237,9 @@ class Sources:
             return Restart()
         return RowError(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
 
-    def _redirected(self, url: URL, response: Exchange) -> URL:
+    def _redirected(self, url: URL, response: Response) -> URL:
         try:
-            target = self._allow.permit(str(url.join(URL(response.header("Location") or ""))))
+            target = self._allow.permit(str(url.join(URL(response.headers.get("Location", "")))))
         except (RowError, ValueError):
             target = None
         if target is None or origin(target) != origin(url):
@@ -222,22 +259,22 @@ class SourceFile:
 
     def __init__(self, sources: Sources, url: URL, host: Host) -> None:
         self.url = url
-        self.stated = Stated()
+        self.info = FileInfo()
         self._ended = False
         self._sources = sources
         self._host = host
-        self._response: Exchange | None = None
+        self._response: Response | None = None
         self._offset = 0
 
     async def begin(self) -> None:
-        """Ask for the file, so that ``stated`` is known.
+        """Ask for the file, so that ``info`` is known.
 
         Raises RowError (source_file_missing, source_forbidden, source_refused), RunStopped, or
         a DependencyError when the host keeps failing for this file alone.
         """
         await self._host.breaker.call("get", self._open, self._probe)
 
-    async def block(self) -> Block:
+    async def block(self) -> bytes:
         """The next BLOCK_BYTES of the file, fewer at its end; then ``at_end``.
 
         Raises as ``begin`` does, and Restart when what was read before is of no use any more.
@@ -256,34 +293,34 @@ class SourceFile:
 
     def expected_bytes(self) -> int:
         """How much memory the next block may need."""
-        if self.stated.size_bytes is None:
+        if self.info.size_bytes is None:
             return BLOCK_BYTES
-        return min(BLOCK_BYTES, max(0, self.stated.size_bytes - self._offset))
+        return min(BLOCK_BYTES, max(0, self.info.size_bytes - self._offset))
 
     async def _probe(self) -> None:
         await self._sources.prove(self.url)
 
-    async def _open(self) -> Exchange:
-        headers = {"Accept-Encoding": "identity"}
+    async def _open(self) -> Response:
+        headers: dict[str, str] = {}
         if self._offset:
-            if self.stated.etag is None:
+            if self.info.etag is None:
                 raise Restart
             headers["Range"] = f"bytes={self._offset}-"
-            headers["If-Match"] = self.stated.etag
+            headers["If-Match"] = self.info.etag
         response = await self._sources.fetch("GET", self.url, headers)
         if self._offset == 0:
-            self.stated = Stated.by(response)
-        elif not self.stated.is_gone_on_with(response, self._offset):
+            self.info = FileInfo.of(response)
+        elif not self.info.is_continued_by(response, self._offset):
             response.close()
             raise Restart
         self._response = response
         return response
 
-    async def _read(self) -> Block:
+    async def _read(self) -> bytes:
         response = self._response or await self._open()
         try:
             block = await response.block(BLOCK_BYTES, BLOCK_S)
-        except OSError as error:
+        except HTTP_ERRORS as error:
             self.close()
             raise _broken(error) from None
         self._offset += len(block)
@@ -307,9 +344,8 @@ def _broken(error: BaseException) -> TransientError:
     return TransientError(Dependency.SOURCE, "get", reason_of(error))
 
 
-def _signed(url: URL, token: str | None) -> str:
-    """Path and query with the host's SAS; a URL with a signature of its own is left as it is."""
-    target = url.raw_path_qs
+def _signed(url: URL, token: str | None) -> URL:
+    """The URL with the host's SAS; one with a signature of its own is left as it is."""
     if token is None or "sig=" in url.raw_query_string:
-        return target
-    return f"{target}{'&' if url.raw_query_string else '?'}{token}"
+        return url
+    return URL(f"{url}{'&' if url.raw_query_string else '?'}{token}", encoded=True)

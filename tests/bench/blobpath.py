@@ -15,7 +15,7 @@ from rogo_async.commands import runner
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import new_run_id
 from rogo_async.common.errors import Dependency
-from rogo_async.common.http.client import Client
+from rogo_async.common.http_session import HttpSession
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.settings import Settings, load_settings
 from rogo_async.common.shutdown import StopSignal
@@ -37,7 +37,7 @@ async def move_all(settings: Settings, urls: list[str]) -> None:
         )
 
     account = Account(settings)
-    async with contextlib.aclosing(Client()) as http:
+    async with contextlib.aclosing(HttpSession()) as http:
         sources = Sources(
             http,
             settings.allow_list,

@@ -32,7 +32,7 @@ OURS = (
     ("rogo_async/rules/", "rules"),
     ("rogo_async/destination/postgres/", "target insert"),
     ("rogo_async/sources/warehouse/", "warehouse"),
-    ("rogo_async/common/http/", "HTTP protocol"),
+    ("rogo_async/common/http_session.py", "HTTP protocol"),
     ("rogo_async/sources/http_files", "source GET"),
     ("rogo_async/destination/blobs/store", "store PUT"),
     ("rogo_async/destination/blobs/account", "store PUT"),

@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-import aiohttp
 import structlog
 
 from rogo_async.commands.check.probe import Once, answered, compared, soon
 from rogo_async.commands.check.results import Check, Findings, Verdict, fail, ok, verdict_of
 from rogo_async.common.errors import Dependency, DependencyError, SetupError, SystemicError
-from rogo_async.common.http.client import Client
+from rogo_async.common.http_session import HttpSession
 from rogo_async.common.settings import Settings
 from rogo_async.destination.blobs.account import Account
 from rogo_async.destination.blobs.inventory import Inventory
@@ -87,14 +86,11 @@ class StoreChecks:
                 findings.skip(name, "store.credentials")
             return
         stack.push_async_callback(self._account.aclose)
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        )
-        breaker = Once(Dependency.STORE)
-        http = Client()
+        http = HttpSession()
         stack.push_async_callback(http.aclose)
+        breaker = Once(Dependency.STORE)
         self._store = Store(self._account, http, breaker)
-        self._inventory = Inventory(self._account, session, breaker)
+        self._inventory = Inventory(self._account, http, breaker)
         await findings.carry_out([Check("store.reach", self._reach, (), _ADVICE)])
         if findings.stands("store.reach"):
             await self._log_in()
@@ -139,7 +135,7 @@ class StoreChecks:
         return ok("requests can be signed")
 
     async def _signed(self) -> None:
-        await self._account.signed("GET", "/", {})
+        await self._account.signed("GET", "", {})
 
     async def _write(self) -> Verdict:
         self._may_stand = True

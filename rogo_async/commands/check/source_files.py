@@ -14,7 +14,7 @@ from rogo_async.commands.check.probe import Once, answered, soon
 from rogo_async.commands.check.results import Check, Findings, State, Verdict, fail, ok, warning
 from rogo_async.common import error_classes
 from rogo_async.common.errors import Dependency, RowError
-from rogo_async.common.http.client import Client
+from rogo_async.common.http_session import HttpSession
 from rogo_async.common.settings import Settings
 from rogo_async.common.urls import Origin, origin
 from rogo_async.rules.files import split_urls
@@ -45,7 +45,7 @@ class SourceChecks:
             await inputs
             findings.skip("source.allowed", "settings.ROGO_SOURCE_HOSTS")
             return
-        async with contextlib.aclosing(Client()) as http:
+        async with contextlib.aclosing(HttpSession()) as http:
             self._sources = Sources(
                 http,
                 self._settings.allow_list,

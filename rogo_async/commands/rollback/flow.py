@@ -103,7 +103,7 @@ class Rollback(Command):
         references = BlobReferences(connections, factory.breaker(Dependency.TARGET))
         removal = await self._removal(factory, connections)
         account = await factory.account()
-        inventory = Inventory(account, await factory.session(), factory.breaker(Dependency.STORE))
+        inventory = Inventory(account, await factory.http(), factory.breaker(Dependency.STORE))
         orphans = Orphans(self.settings, account, inventory, references, self.stop_signal)
         await wait_for_runs(references, self.stop_signal, "roll back")
         self._began = await inventory.now()

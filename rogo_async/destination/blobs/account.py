@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
+from yarl import URL
 
 from rogo_async.common import error_classes
 from rogo_async.common.error_classes import seconds_of
@@ -62,6 +64,7 @@ class Account:
         self.container_url = (
             f"{self._service.url.partition('?')[0].rstrip('/')}/{self._container_name}"
         )
+        self._container_path = URL(self.container_url, encoded=True).raw_path
 
     async def aclose(self) -> None:
         """Close the SDK's clients."""
@@ -78,17 +81,21 @@ class Account:
         await self.call("container", self.container.get_container_properties)
 
     async def signed(
-        self, method: str, path: str, headers: Mapping[str, str], body_bytes: int = 0
-    ) -> tuple[str, Mapping[str, str]]:
-        """Path and query, and the headers, of a request to a blob of the container.
+        self, method: str, blob_name: str, headers: Mapping[str, str], body_bytes: int = 0
+    ) -> tuple[URL, Mapping[str, str]]:
+        """The URL and the headers of a request for a blob of the container.
 
-        With an account key each request has a signature of its own, which lets nothing else be
-        done; otherwise there is a SAS in the query. ``path`` is percent-encoded. Raises a
-        DependencyError where a user delegation key is needed and cannot be had.
+        With an account key each request has its own signature, which permits nothing else;
+        otherwise the query holds a SAS. Raises a DependencyError where a user delegation key is
+        needed and the store does not give one.
         """
+        name = quote(blob_name)
+        url = f"{self.container_url}/{name}"
         if self._shared_key is not None:
-            return path, self._shared_key.signed(method, path, headers, body_bytes)
-        return f"{path}?{await self._sas()}", headers
+            path = f"{self._container_path}/{name}"
+            signed = self._shared_key.signed(method, path, headers, body_bytes)
+            return URL(url, encoded=True), signed
+        return URL(f"{url}?{await self._sas()}", encoded=True), headers
 
     async def call(
         self, operation: str, request: Callable[[], Awaitable[T]], size_bytes: int = 0

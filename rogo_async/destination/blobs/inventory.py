@@ -1,30 +1,29 @@
 """What stands in the destination container: listed, read back, deleted (SPEC §5, sweep, verify)."""
 
-import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import quote
 
-import aiohttp
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from yarl import URL
 
 from rogo_async.common.errors import Dependency, TransientError, reason_of
+from rogo_async.common.http_session import HTTP_ERRORS, HttpSession
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.blobs.account import Account, fault_of_status
+from rogo_async.destination.blobs.account import CALL_S, Account, fault_of_status
 from rogo_async.destination.blobs.store import API_VERSION, still_kept
 
 _PAGE: Final = 5_000
 _CHUNK_BYTES: Final = 256 * 1024
-_READ_S: Final = 20.0
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_READ_S)
+_READ_S: Final = 60.0
+"""How long the head of an answer, or one chunk of a blob, may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,9 @@ class Content:
 class Inventory:
     """Lists, reads and deletes blobs of the destination, waiting for a store that is away."""
 
-    def __init__(
-        self, account: Account, session: aiohttp.ClientSession, breaker: CircuitBreaker
-    ) -> None:
+    def __init__(self, account: Account, http: HttpSession, breaker: CircuitBreaker) -> None:
         self._account = account
-        self._session = session
+        self._http = http
         self._breaker = breaker
 
     async def now(self) -> datetime:
@@ -80,14 +77,16 @@ class Inventory:
         clocks differ; None where it tells none. Raises TransientError.
         """
         try:
-            async with self._session.head(
-                self._account.container_url, timeout=_TIMEOUT, allow_redirects=False
-            ) as response:
-                return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
+            response = await self._http.request(
+                "HEAD", URL(self._account.container_url, encoded=True), {}, within_s=CALL_S
+            )
+        except HTTP_ERRORS as error:
+            raise TransientError(Dependency.STORE, "clock", reason_of(error)) from None
+        response.close()
+        try:
+            return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
         except (KeyError, ValueError):
             return None
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise TransientError(Dependency.STORE, "clock", reason_of(error)) from None
 
     async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
         """All blobs whose names begin so, some thousand at a time. Raises RunStopped."""
@@ -143,34 +142,27 @@ class Inventory:
 
     async def _read(self, name: str, *, whole: bool) -> Content | None:
         method = "GET" if whole else "HEAD"
-        there = URL(f"{self._account.container_url}/{quote(name)}", encoded=True)
-        target, headers = await self._account.signed(
-            method, there.raw_path, {"x-ms-version": API_VERSION}
-        )
+        url, headers = await self._account.signed(method, name, {"x-ms-version": API_VERSION})
         digest, size_bytes = hashlib.md5(usedforsecurity=False), 0
         try:
-            async with self._session.request(
-                method,
-                URL(f"{there.origin()}{target}", encoded=True),
-                headers=headers,
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-            ) as response:
+            response = await self._http.request(method, url, headers, within_s=_READ_S)
+            with contextlib.closing(response):
                 if response.status == 404:
                     return None
                 if response.status != 200:
                     retry_after = response.headers.get("Retry-After")
                     raise fault_of_status("read", response.status, retry_after)
-                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                while not response.at_end:
+                    chunk = await response.block(_CHUNK_BYTES, _READ_S)
                     size_bytes += len(chunk)
                     digest.update(chunk)
-                stated = response.headers
-        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        except HTTP_ERRORS as error:
             raise TransientError(Dependency.STORE, "read", reason_of(error)) from None
+        stated = response.headers
         return Content(
             size_bytes=size_bytes,
             md5=digest.digest(),
-            stated_bytes=response.content_length,
+            stated_bytes=response.size_bytes,
             stated_md5=_md5_of(stated.get("Content-MD5", "")),
             metadata={
                 key.lower().removeprefix("x-ms-meta-"): value

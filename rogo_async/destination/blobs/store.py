@@ -9,9 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, ContentSettings
-from yarl import URL
 
-from rogo_async.common.block import Block
 from rogo_async.common.errors import (
     Dependency,
     FailureCode,
@@ -19,9 +17,8 @@ from rogo_async.common.errors import (
     TransientError,
     reason_of,
 )
-from rogo_async.common.http.client import Client
+from rogo_async.common.http_session import HTTP_ERRORS, HttpSession
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.common.urls import origin
 from rogo_async.destination.blobs.account import Account, deadline_s, fault_of_status
 
 API_VERSION: Final = "2021-12-02"
@@ -43,18 +40,16 @@ class Blob:
 class Store:
     """Writes and deletes blobs. Everything that a retry repeats has the same name and bytes."""
 
-    def __init__(self, account: Account, http: Client, breaker: CircuitBreaker) -> None:
+    def __init__(self, account: Account, http: HttpSession, breaker: CircuitBreaker) -> None:
         self._account = account
         self._http = http
-        there = URL(account.container_url, encoded=True)
-        self._origin, self._path = origin(there), there.raw_path
         self._breaker = breaker
 
     def url_of(self, blob_name: str) -> str:
         """The blob's address without any SAS."""
         return f"{self._account.container_url}/{blob_name}"
 
-    async def put(self, blob: Blob, data: Block, md5: bytes) -> None:
+    async def put(self, blob: Blob, data: bytes, md5: bytes) -> None:
         """Write a whole blob in one request; the store checks length and MD5 as it takes it.
 
         Raises RunStopped, or a DependencyError when it keeps failing for this blob alone.
@@ -70,7 +65,7 @@ class Store:
         }
         await self._breaker.call("put", lambda: self._put(blob, data, headers, digest), self.probe)
 
-    async def stage(self, blob: Blob, number: int, data: Block) -> str:
+    async def stage(self, blob: Blob, number: int, data: bytes) -> str:
         """Write a block of a large blob and return its id. Raises as ``put`` does."""
         block_id = f"{number:08d}"
         client = self._account.container.get_blob_client(blob.name)
@@ -135,22 +130,21 @@ class Store:
         """Whether the container answers. Raises a DependencyError."""
         await self._account.check()
 
-    async def _put(self, blob: Blob, data: Block, headers: dict[str, str], digest: str) -> None:
-        path = f"{self._path}/{blob.name}"
-        target, signed = await self._account.signed("PUT", path, headers, len(data))
+    async def _put(self, blob: Blob, data: bytes, headers: dict[str, str], digest: str) -> None:
+        url, signed = await self._account.signed("PUT", blob.name, headers, len(data))
         try:
             answer = await self._http.request(
-                "PUT", self._origin, target, signed, data, within_s=deadline_s(len(data))
+                "PUT", url, signed, data, within_s=deadline_s(len(data))
             )
-        except OSError as error:
+        except HTTP_ERRORS as error:
             raise TransientError(Dependency.STORE, "put", reason_of(error)) from None
         answer.close()
-        stored = answer.header("Content-MD5") or digest
-        damaged = answer.header("x-ms-error-code") in _DIGEST_REFUSED
+        stored = answer.headers.get("Content-MD5") or digest
+        damaged = answer.headers.get("x-ms-error-code") in _DIGEST_REFUSED
         if damaged or (answer.status == 201 and stored != digest):
             raise TransientError(Dependency.STORE, "put", "the bytes arrived damaged")
         if answer.status != 201:
-            raise fault_of_status("put", answer.status, answer.header("Retry-After"))
+            raise fault_of_status("put", answer.status, answer.headers.get("Retry-After"))
 
 
 def still_kept(error: HttpResponseError) -> bool:

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from rogo_async.common.block import BLOCK_BYTES
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
+from rogo_async.sources.http_files import BLOCK_BYTES
 from tests.support.builders import Desk, whole
 from tests.support.cli import FAILED, counts, failures, operate, summary, table
 

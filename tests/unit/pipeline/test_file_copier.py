@@ -9,7 +9,7 @@ import pytest
 
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency, FailureCode, RowError
-from rogo_async.common.http.client import Client
+from rogo_async.common.http_session import HttpSession
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.common.urls import AllowList
@@ -18,47 +18,47 @@ from rogo_async.pipeline.file_copier import ByteBudget, FileCopier
 from rogo_async.rules.identity import identify
 from rogo_async.rules.records import FileKind, FileRef
 from rogo_async.sources.http_files import Sources
-from tests.unit.http.wire import Peer, Server, Talk, talking
+from tests.support.raw_server import Peer, RawServer, Script, raw_server
 
 DEADLINE_S = 5.0
 WHO = identify(7, "20260131T011500Z-0123abcd", "lms")
 
 
 @contextlib.asynccontextmanager
-async def moving(server: Server) -> AsyncIterator[FileCopier]:
-    """A FileCopier from this server to nowhere."""
+async def moving(server: RawServer) -> AsyncIterator[FileCopier]:
+    """A Mover from this server to nowhere."""
     breaker = CircuitBreaker(Dependency.SOURCE, StopSignal(), CallStats(), 60.0)
-    async with contextlib.aclosing(Client()) as client:
-        sources = Sources(client, AllowList(frozenset({server.workspace})), {}, lambda _: breaker)
+    async with contextlib.aclosing(HttpSession()) as http:
+        sources = Sources(http, AllowList(frozenset({server.origin})), {}, lambda _: breaker)
         yield FileCopier(sources, cast("Store", None), ByteBudget(), {})
 
 
-def refs(server: Server, count: int) -> list[FileRef]:
-    base = f"http://{server.workspace[1]}:{server.workspace[2]}"
+def refs(server: RawServer, count: int) -> list[FileRef]:
+    base = f"http://{server.origin[1]}:{server.origin[2]}"
     return [
         FileRef(FileKind.SUBMISSION, n, f"{n}.txt", "txt", "text/plain", f"{base}/{n}")
         for n in range(1, count + 1)
     ]
 
 
-def by_path(**words: bytes) -> Talk:
+def by_path(**words: bytes) -> Script:
     """Answers the file of a number with these words, any other with silence."""
 
-    async def talk(peer: Peer) -> None:
+    async def script(peer: Peer) -> None:
         while True:
             number = (await peer.request()).split()[1].decode().strip("/")
             if f"f{number}" in words:
-                await peer.say(words[f"f{number}"])
+                await peer.send(words[f"f{number}"])
 
-    return talk
+    return script
 
 
 def file_tasks() -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if task.get_name().startswith("file-")]
 
 
-async def asked(server: Server, count: int) -> None:
-    while len(server.asked) < count:
+async def asked(server: RawServer, count: int) -> None:
+    while len(server.requests) < count:
         await asyncio.sleep(0.001)
 
 
@@ -73,7 +73,7 @@ async def cancelled(whole: asyncio.Task[Any]) -> None:
 async def test_who_cancels_a_submission_cancels_all_its_files() -> None:
     async with (
         asyncio.timeout(DEADLINE_S),
-        talking([by_path()]) as server,
+        raw_server(by_path()) as server,
         moving(server) as file_copier,
     ):
         whole = asyncio.create_task(file_copier.move(refs(server, 3), WHO), name="move")
@@ -86,7 +86,7 @@ async def test_a_file_that_fails_waits_for_the_others() -> None:
     missing = b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"
     async with (
         asyncio.timeout(DEADLINE_S),
-        talking([by_path(f1=missing)]) as server,
+        raw_server(by_path(f1=missing)) as server,
         moving(server) as file_copier,
     ):
         whole = asyncio.create_task(file_copier.move(refs(server, 2), WHO), name="move")
@@ -110,7 +110,7 @@ async def test_the_first_faulty_file_decides(words: dict[str, bytes], code: Fail
     }
     async with (
         asyncio.timeout(DEADLINE_S),
-        talking([by_path(**said)]) as server,
+        raw_server(by_path(**said)) as server,
         moving(server) as file_copier,
     ):
         with pytest.raises(RowError) as found:

@@ -1,0 +1,182 @@
+"""The HTTP session that carries the bytes of files: from the sources, to the store and back.
+
+One aiohttp session serves both ends; the Azure SDK makes all other requests. The subclasses here
+close gaps of aiohttp 3.14, each held by a test with a raw TCP server
+(docs/decisions/15-aiohttp-for-the-bytes-of-files.md).
+"""
+
+import asyncio
+import io
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final, Self, cast
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+HTTP_ERRORS: Final = (aiohttp.ClientError, OSError)
+"""The errors of a request or a read when the network or the server fails. TimeoutError is one."""
+
+CONNECT_S: Final = 10.0
+"""Limit for name resolution, connecting and the TLS handshake together."""
+QUIET_S: Final = 20.0
+"""Limit for each pause of the server in an answer. An upload has its total deadline alone."""
+_IDLE_S: Final = 15.0
+"""How long an idle connection is kept: shorter than servers and firewalls allow."""
+_READ_BYTES: Final = 256 * 1024
+_SENT_WHOLE_BYTES: Final = 1024 * 1024
+"""A larger body is sent in pieces, for aiohttp copies one that is sent whole."""
+_LONGEST_NUMBER: Final = 19
+_HEADERS: Final = {"User-Agent": "rogo_async", "Accept-Encoding": "identity"}
+
+
+class Response(aiohttp.ClientResponse):
+    """The answer to one request. Its owner calls ``close``."""
+
+    async def start(self, connection: aiohttp.connector.Connection) -> Self:
+        """Wait for status and headers."""
+        self._connection_protocol = connection.protocol
+        transport = connection.transport
+        await super().start(connection)
+        is_refused_upload = self.method == "PUT" and not 200 <= self.status < 300
+        if is_refused_upload and transport is not None:
+            # The server may not have read the body. The connection can be in the pool already,
+            # which passes over an aborted one.
+            transport.abort()
+        return self
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The length of the body, if the server states it."""
+        stated = self.headers.get("Content-Length", "")
+        is_number = stated.isascii() and stated.isdigit() and len(stated) <= _LONGEST_NUMBER
+        return int(stated) if is_number else None
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the whole body has been read."""
+        return self.content.at_eof()
+
+    async def block(self, limit_bytes: int, within_s: float) -> bytes:
+        """Read the next ``limit_bytes`` of the body, fewer at its end.
+
+        Raises one of HTTP_ERRORS; the connection is closed then.
+        """
+        content = self.content
+        try:
+            if content.is_eof() and content.total_bytes <= limit_bytes:
+                block = content.read_nowait()
+            else:
+                async with asyncio.timeout(within_s):
+                    block = await _read_up_to(content, limit_bytes)
+            if content.at_eof():
+                self._check_end()
+        except BaseException:
+            self.close()
+            raise
+        return block
+
+    def _check_end(self) -> None:
+        """Raise the error that ended a body of no stated length: aiohttp takes a reset for the end
+        of the body.
+        """
+        if "Content-Length" not in self.headers and "Transfer-Encoding" not in self.headers:
+            protocol = self._connection_protocol
+            error = None if protocol is None else protocol.exception()
+            if error is not None and not isinstance(error, aiohttp.ServerDisconnectedError):
+                raise error
+
+
+class HttpSession:
+    """Requests to any number of servers. Made in a running loop; its owner calls ``aclose``."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(
+                limit=0, keepalive_timeout=_IDLE_S, ssl=ssl.create_default_context()
+            ),
+            response_class=Response,
+            headers=_HEADERS,
+            timeout=aiohttp.ClientTimeout(connect=CONNECT_S, sock_read=QUIET_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+        self._upload_timeout = aiohttp.ClientTimeout(connect=CONNECT_S)
+        self._proxies: dict[tuple[str, str], URL | None] = {}
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        within_s: float,
+    ) -> Response:
+        """Send a request and return when status and headers have arrived, within ``within_s``.
+
+        ``url`` is sent as it is; redirects are not followed. aiohttp repeats a request once when
+        the connection breaks before the answer, so it must be idempotent. Raises one of
+        HTTP_ERRORS.
+        """
+        options: dict[str, Any] = {}
+        if method == "HEAD":
+            # A server may send a body after the answer to HEAD. The name, which is the default,
+            # gives HEAD connections of its own, so that no GET reads that body as its answer.
+            options["server_hostname"] = url.raw_host
+        elif method == "PUT":
+            options["data"] = body if len(body) <= _SENT_WHOLE_BYTES else io.BytesIO(body)
+            options["timeout"] = self._upload_timeout
+        async with asyncio.timeout(within_s):
+            response = await self._session.request(
+                method,
+                url,
+                headers=headers,
+                proxy=self._proxy_for(url),
+                allow_redirects=False,
+                **options,
+            )
+        return cast("Response", response)
+
+    def _proxy_for(self, url: URL) -> URL | None:
+        """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY give for a host, looked up once.
+
+        aiohttp's ``trust_env`` would use two threads for each request, and ~/.netrc as well.
+        """
+        key = url.scheme, url.raw_host or ""
+        if key not in self._proxies:
+            scheme, host = key
+            proxy = None if proxy_bypass(host) else getproxies().get(scheme)
+            self._proxies[key] = URL(proxy) if proxy else None
+        return self._proxies[key]
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Gives out no pooled connection on which the server sent something after its answer."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the signature is aiohttp's
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        if connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            raise aiohttp.ServerDisconnectedError("the server sent more than its answer")
+        return connection
+
+
+async def _read_up_to(content: aiohttp.StreamReader, limit_bytes: int) -> bytes:
+    piece = await content.read(min(limit_bytes, _READ_BYTES))
+    if content.at_eof() or len(piece) == limit_bytes:
+        return piece
+    pieces = bytearray(piece)
+    while len(pieces) < limit_bytes and not content.at_eof():
+        pieces += await content.read(min(limit_bytes - len(pieces), _READ_BYTES))
+    return bytes(pieces)
