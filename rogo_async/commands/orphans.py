@@ -82,7 +82,7 @@ class Orphans:
         """The blobs whose names begin so, page by page."""
         for prefix in prefixes:
             async for page in self._inventory.pages(prefix):
-                self._stop_signal.check()
+                self._stop_signal.raise_if_stopping()
                 ours = [*self._ours(page)]
                 kept = await self._references.referenced(
                     [each.blob.name for each in ours],

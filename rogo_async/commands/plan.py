@@ -28,7 +28,7 @@ from rogo_async.destination.postgres.parameters import (
     submission_values,
 )
 from rogo_async.destination.postgres.reference_data import read_reference_data
-from rogo_async.pipeline.migrate import ForbiddenRow, Work, failed
+from rogo_async.pipeline.forbidden_rows import ForbiddenRow
 from rogo_async.pipeline.pipeline import Inputs, Pipeline
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.services import ServiceFactory
@@ -37,7 +37,15 @@ from rogo_async.reporting.summary import RunRecord, Tally
 from rogo_async.rules.files import blob_name, size_text
 from rogo_async.rules.identity import identify
 from rogo_async.rules.matching import Reference
-from rogo_async.rules.records import FileRef, Outcome, Prepared, Status, StoredFile
+from rogo_async.rules.prepare import prepare
+from rogo_async.rules.records import (
+    FileRef,
+    Outcome,
+    PreparedSubmission,
+    Status,
+    StoredFile,
+    Submission,
+)
 from rogo_async.sources.http_files import FileInfo, Sources
 
 PLAN: Final = "plan.csv"
@@ -60,7 +68,7 @@ class Planned(Outcome):
 
 
 class Planner:
-    """Takes a row as far as it comes without writing (``consumers.Handler``)."""
+    """Handles a submission as a run does, without writing anything."""
 
     def __init__(
         self, lms: Lms, allow: AllowList, reference: Reference, sources: Sources, container: str
@@ -71,39 +79,37 @@ class Planner:
         self._sources = sources
         self._container = container
 
-    async def migrate(self, work: Work) -> Outcome | ForbiddenRow:
-        """Tell what a run would make of the row. Raises as ``Migrator.migrate`` does."""
+    async def plan(self, submission: Submission) -> Outcome | ForbiddenRow:
+        """Return the outcome that a run would have. Raises RunStopped and DependencyErrors."""
         try:
-            prepared = work.prepare(self._reference, self._allow)
-            return await self._look(work, prepared)
+            prepared = prepare(submission, self._reference, self._allow)
+            return await self._look(submission, prepared)
         except RowError as fault:
-            return failed(work.row, work.attempt, fault)
+            return Outcome.failed(submission.row, submission.attempt, fault)
 
-    async def discard(self, forbidden: ForbiddenRow) -> None:
-        """Nothing was stored."""
-
-    async def _look(self, work: Work, prepared: Prepared) -> Outcome | ForbiddenRow:
-        looks = [self._sources.look(ref.url) for ref in prepared.files]
+    async def _look(
+        self, submission: Submission, prepared: PreparedSubmission
+    ) -> Outcome | ForbiddenRow:
+        looks = [self._sources.host(ref.url).file_info(ref.url) for ref in prepared.files]
         results = await asyncio.gather(*looks, return_exceptions=True)
         infos: list[FileInfo] = []
         for result in results:
             if isinstance(result, SourceForbidden):
-                outcome = failed(work.row, work.attempt, result)
-                return ForbiddenRow(work, prepared, result, outcome)
+                return ForbiddenRow(submission, result, _nothing_to_delete)
             if isinstance(result, BaseException):
                 raise result
             infos.append(result)
         self._foresee(prepared, infos)
         sizes = [each.size_bytes for each in infos]
         return Planned(
-            work.row,
+            submission.row,
             Status.MIGRATED,
-            work.attempt,
+            submission.attempt,
             files=len(sizes),
             size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
         )
 
-    def _foresee(self, prepared: Prepared, infos: Sequence[FileInfo]) -> None:
+    def _foresee(self, prepared: PreparedSubmission, infos: Sequence[FileInfo]) -> None:
         """Raise RowError target_refused for values that no target can take."""
         identity = identify(prepared.attempt, "plan", self._lms.instance_id)
 
@@ -120,6 +126,10 @@ class Planner:
             values = {**values, **malpractice_rule_values(prepared, identity, self._lms, "")}
         if reason := predict_rejection(values):
             raise RowError(FailureCode.TARGET_REFUSED, reason)
+
+
+async def _nothing_to_delete() -> None:
+    """A plan stores no files."""
 
 
 class PlanWriter(ResultWriter):
@@ -187,9 +197,9 @@ class Plan(Command):
         planner = Planner(
             settings.lms, settings.allow_list, reference.matching, sources, settings.rogo_container
         )
-        drive = Pipeline(settings, self.stop_signal, record, self._terminal, title="planning")
-        await drive.drive(
-            Inputs(file, mapping, existing), warehouse, sources, planner, self._results
+        pipeline = Pipeline(settings, self.stop_signal, record, self._terminal, title="planning")
+        await pipeline.run(
+            Inputs(file, mapping, existing), warehouse, sources, planner.plan, self._results
         )
 
     def result(self) -> CommandResult:

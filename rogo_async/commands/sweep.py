@@ -60,9 +60,11 @@ class Sweep(Command):
         )
         await factory.lock()
         connections = await factory.connections()
-        references = BlobReferences(connections, factory.breaker(Dependency.TARGET))
+        references = BlobReferences(connections, factory.breaker(Dependency.TARGET, connections.probe))
         account = await factory.account()
-        inventory = Inventory(account, await factory.http(), factory.breaker(Dependency.STORE))
+        inventory = Inventory(
+            account, await factory.http(), factory.breaker(Dependency.STORE, account.check)
+        )
         orphans = Orphans(self.settings, account, inventory, references, self.stop_signal)
         if self.delete:
             await wait_for_runs(references, self.stop_signal, "sweep")

@@ -97,9 +97,12 @@ class Verification(Command):
         factory = ServiceFactory(
             self.settings, self.stop_signal, CallStats(), stack, name="rogo_async verify"
         )
-        reader = VerificationReader(await factory.connections(), factory.breaker(Dependency.TARGET))
+        connections = await factory.connections()
+        reader = VerificationReader(connections, factory.breaker(Dependency.TARGET, connections.probe))
         account = await factory.account()
-        inventory = Inventory(account, await factory.http(), factory.breaker(Dependency.STORE))
+        inventory = Inventory(
+            account, await factory.http(), factory.breaker(Dependency.STORE, account.check)
+        )
         report = AppendFile(self.data.path / FAILURES)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
@@ -108,7 +111,7 @@ class Verification(Command):
         showing = asyncio.create_task(self._show(), name="progress")
         try:
             async for page in reader.pages(ids):
-                self.stop_signal.check()
+                self.stop_signal.raise_if_stopping()
                 await self._verify_page(page, inventory)
                 await self._put_down(report)
             if ids is None:

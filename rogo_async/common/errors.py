@@ -21,8 +21,10 @@ own a library turn its exceptions into these and nobody above them sees the libr
 
 import os
 import socket
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 
 class Dependency(StrEnum):
@@ -138,18 +140,35 @@ class DependencyError(RogoError):
         self.reason = reason
 
 
+REFUSALS_ARE_SYSTEMIC: Final = 10
+"""So many refusals in a row by one host are not the rows' fault (rule 14)."""
+
+
+@dataclass(slots=True)
+class RefusalStreak:
+    """Refusals (401, 403) in a row by one host, with no file served between them."""
+
+    count: int = 0
+    is_over: bool = False
+    """The host has served a file since."""
+
+    @property
+    def is_systemic(self) -> bool:
+        """Whether the credentials are at fault, not the rows."""
+        return self.count >= REFUSALS_ARE_SYSTEMIC
+
+
 class SourceForbidden(RowError):
-    """A source refused access (401, 403). Ten in a row from one origin are systemic.
+    """A source refused access (401, 403). ``streak`` tells whether that is the row's own fault."""
 
-    ``in_row`` is how many its origin has refused in a row with this one, ``suspicions`` how often
-    that had reached ten before.
-    """
-
-    def __init__(self, origin: str, status: int, in_row: int, suspicions: int) -> None:
+    def __init__(self, origin: str, status: int, streak: RefusalStreak) -> None:
         super().__init__(FailureCode.SOURCE_FORBIDDEN, f"{origin} answered {status}")
         self.origin = origin
-        self.in_row = in_row
-        self.suspicions = suspicions
+        self.streak = streak
+
+
+INCONCLUSIVE: Final = (SourceForbidden, RunStopped)
+"""Errors of a call that do not prove that the server is up."""
 
 
 class TransientError(DependencyError):

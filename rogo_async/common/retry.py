@@ -1,11 +1,10 @@
-"""Deadlines, retries and the outage gate (DESIGN decisions 6 to 8).
+"""Retries, deadlines and one circuit breaker for each server.
 
-Every call to a server goes through ``CircuitBreaker.call``. A transient or ambiguous fault is
-retried with
-backoff and jitter (what may be ambiguous is written to be repeatable). When retries do not help,
-or the fault is systemic, the gate closes: everyone who wants this server waits, one task probes
-it, and the gate opens again. The outage is over when a real call succeeds. One that lasts longer
-than the limit ends the run.
+Every call to a server goes through ``CircuitBreaker.call``. A transient or ambiguous error is
+retried with backoff and jitter; operations that may be ambiguous are written to be repeatable.
+When retries do not help, or the error is systemic, the breaker opens: all callers of this server
+wait while one task probes it. When the probe succeeds, the breaker closes and the callers go on.
+The outage ends with the first call that succeeds. An outage longer than the limit ends the run.
 """
 
 import asyncio
@@ -21,166 +20,167 @@ import structlog
 
 from rogo_async.common.call_stats import CallStats, Outage
 from rogo_async.common.errors import (
+    INCONCLUSIVE,
     AmbiguousError,
     Dependency,
     DependencyError,
     RunStopped,
-    SourceForbidden,
     SystemicError,
     TransientError,
 )
 from rogo_async.common.shutdown import StopReason, StopSignal
 
 T = TypeVar("T")
+Probe = Callable[[], Coroutine[Any, Any, object]]
+"""Asks a server whether it is up. Raises a DependencyError or TimeoutError when it is not."""
+
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to insist. All in seconds but ``tries``.
+    """How often and how long to retry. All in seconds but ``max_tries``.
 
-    Who has waited at the gate goes on within ``spread_s`` of its opening, not all in one moment.
-    ``tries`` calls are made before the gate closes, one alone if it took ``slow_s`` to fail;
-    ``deadline_s`` is what one operation may
-    spend in calls and backoff while its dependency is up, before its outcome counts as unknown.
+    ``max_tries`` failures in a row open the breaker; one alone does if it took ``slow_s`` to fail.
+    ``deadline_s`` bounds the time that one operation spends in calls and waits while the server
+    answers others. After an outage callers go on within ``jitter_s``, not all at once.
     """
 
-    first_s: float = 0.1
-    cap_s: float = 5.0
-    tries: int = 4
+    wait_initial_s: float = 0.1
+    wait_max_s: float = 5.0
+    max_tries: int = 4
     slow_s: float = 5.0
     deadline_s: float = 60.0
-    probe_first_s: float = 0.25
-    probe_cap_s: float = 2.0
-    spread_s: float = 1.0
+    probe_wait_initial_s: float = 0.25
+    probe_wait_max_s: float = 2.0
+    jitter_s: float = 1.0
 
-    def backoff_s(self, attempt: int) -> float:
-        """Full jitter over an exponential: between a half and the whole of it."""
-        return min(self.cap_s, self.first_s * 2.0**attempt) * random.uniform(0.5, 1.0)
+    def backoff_s(self, failures: int) -> float:
+        """The wait after so many failures: exponential, with jitter between half and the whole."""
+        return min(self.wait_max_s, self.wait_initial_s * 2.0**failures) * random.uniform(0.5, 1.0)
 
 
 DEFAULT_POLICY: Final = RetryPolicy()
 
 
 @dataclass(slots=True)
-class _Trial:
-    """What one operation has gone through, on the monotonic clock."""
+class _Operation:
+    """The tries of one operation so far; times are on the monotonic clock."""
 
     began: float = 0.0
-    failed_before: float = 0.0
+    last_failure: float = 0.0
     failures: int = 0
     spent_s: float = 0.0
 
-    def begin(self) -> None:
+    def begin_try(self) -> None:
         self.began = time.monotonic()
         if not self.failures:
-            self.failed_before = self.began
+            self.last_failure = self.began
 
-    def seconds(self) -> float:
+    def elapsed_s(self) -> float:
         return time.monotonic() - self.began
 
-    def fail(self) -> float:
+    def record_failure(self) -> float:
+        """Count a failed try. Returns how long it took, in seconds."""
         self.failures += 1
-        self.failed_before = time.monotonic()
-        return self.failed_before - self.began
+        self.last_failure = time.monotonic()
+        return self.last_failure - self.began
 
 
 class CircuitBreaker:
-    """The way to one dependency, closed while it is down. Owns the task that probes it."""
+    """Guards one server: closed while it answers, open during an outage.
+
+    Owns the task that probes the server while the breaker is open.
+    """
 
     def __init__(
         self,
         dependency: Dependency,
+        probe: Probe,
         stop_signal: StopSignal,
         call_stats: CallStats,
         limit_s: float,
         policy: RetryPolicy = DEFAULT_POLICY,
-        place: str = "",
+        host: str = "",
     ) -> None:
         self.dependency = dependency
-        self.name = f"{dependency.value} {place}".strip()
+        self.name = f"{dependency.value} {host}".strip()
+        self._probe = probe
         self._stop_signal = stop_signal
         self._call_stats = call_stats
         self._limit_s = limit_s
         self._policy = policy
-        self._open = asyncio.Event()
-        self._open.set()
+        self._closed = asyncio.Event()
+        self._closed.set()
         self._outage: Outage | None = None
         self._last_success = -math.inf
-        self._probe_wait_s = policy.probe_first_s
+        self._probe_wait_s = policy.probe_wait_initial_s
         self._prober: asyncio.Task[None] | None = None
 
-    async def call(
-        self,
-        operation: str,
-        work: Callable[[], Coroutine[Any, Any, T]],
-        probe: Callable[[], Coroutine[Any, Any, object]],
-    ) -> T:
-        """Run ``work`` until it succeeds and return what it gives.
+    async def call(self, operation: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run ``work`` until it succeeds and return its result.
 
-        ``work`` keeps its own deadline and raises DependencyFaults. ``probe`` asks whether the
-        dependency serves at all. A fault of one operation while others succeed does not close
-        the gate. Raises what ``work`` raises beside those faults, RunStopped when the run ends
-        first, and the last fault when the operation's own time is used up while the dependency
-        is up for others: its outcome is unknown.
+        ``work`` has a deadline of its own and raises DependencyErrors. An error of one operation
+        while others succeed does not open the breaker.
+
+        Raises any other exception of ``work`` unchanged, RunStopped when the run ends first, and
+        the last DependencyError when the operation's time is used up while the server answers
+        others: the outcome is unknown then.
         """
-        trial = _Trial()
+        tries = _Operation()
         while True:
-            await self._pass()
-            trial.begin()
+            if not self._closed.is_set():
+                await self._wait_until_closed()
+            tries.begin_try()
             try:
                 result = await work()
-            except DependencyError as fault:
+            except DependencyError as error:
                 self._call_stats.retries[f"{self.dependency.value}.{operation}"] += 1
-                await self._after(fault, trial, probe)
-            except (SourceForbidden, RunStopped):
-                # A refusal is weighed elsewhere; a run that ends says nothing of the server.
+                await self._on_failure(error, tries)
+            except INCONCLUSIVE:
                 raise
             except Exception:
-                # Whatever else it was, the dependency gave a definite answer.
-                self.succeeded()
+                # A definite answer: the server is up.
+                self.record_success()
                 raise
             else:
-                self._call_stats.observe(self.dependency, operation, trial.seconds())
-                self.succeeded()
+                self._call_stats.observe(self.dependency, operation, tries.elapsed_s())
+                self.record_success()
                 return result
 
-    def succeeded(self) -> None:
-        """A real call went through: an outage, if there was one, is over."""
+    def record_success(self) -> None:
+        """Note that the server answered a call. Ends the outage, if there is one."""
         self._last_success = time.monotonic()
         if self._outage is None:
             return
         outage, self._outage = self._outage, None
         outage.ended_s = time.monotonic()
-        self._probe_wait_s = self._policy.probe_first_s
+        self._probe_wait_s = self._policy.probe_wait_initial_s
         log.warning(
             "outage ended",
             dependency=self.name,
             seconds=round(outage.ended_s - outage.began_s, 1),
         )
 
-    def close(
-        self,
-        fault: DependencyError,
-        probe: Callable[[], Coroutine[Any, Any, object]],
-        since_s: float | None = None,
-    ) -> None:
-        """Let nobody pass until ``probe`` succeeds. ``since_s``, on the monotonic clock, is when
-        the call began that showed it; without it the outage begins now.
+    def trip(self, error: DependencyError, since_s: float | None = None) -> None:
+        """Open the breaker until a probe succeeds.
+
+        ``since_s`` (monotonic clock) is when the call began that failed; by default the outage
+        begins now.
         """
         if self._outage is None:
             self._outage = Outage(
                 self.name,
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 time.monotonic() if since_s is None else since_s,
-                fault.reason,
+                error.reason,
             )
             self._call_stats.outages.append(self._outage)
-            log.warning("outage began", dependency=self.name, reason=fault.reason)
-        if self._open.is_set():
-            self._open.clear()
+            log.warning("outage began", dependency=self.name, reason=error.reason)
+        if self._closed.is_set():
+            self._closed.clear()
             self._prober = asyncio.create_task(
-                self._probe_until_open(probe), name=f"probe-{self.dependency.value}"
+                self._probe_until_up(self._outage), name=f"probe-{self.dependency.value}"
             )
 
     async def aclose(self) -> None:
@@ -189,103 +189,95 @@ class CircuitBreaker:
             self._prober.cancel()
             await asyncio.gather(self._prober, return_exceptions=True)
 
-    async def _pass(self) -> None:
-        if self._open.is_set():
-            return
-        stopped = asyncio.create_task(self._stop_signal.stopped(), name="gate-stopped")
-        opened = asyncio.create_task(self._open.wait(), name="gate-opened")
+    async def _wait_until_closed(self) -> None:
+        stopping = asyncio.create_task(self._stop_signal.wait(), name="breaker-stopping")
+        closing = asyncio.create_task(self._closed.wait(), name="breaker-closing")
         try:
-            await asyncio.wait({stopped, opened}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, closing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopped.cancel()
-            opened.cancel()
-        if not self._open.is_set():
+            stopping.cancel()
+            closing.cancel()
+        if not self._closed.is_set():
             raise RunStopped
-        await self._stop_signal.sleep(random.uniform(0.0, self._policy.spread_s))
+        await self._stop_signal.sleep(random.uniform(0.0, self._policy.jitter_s))
 
-    async def _after(
-        self,
-        fault: DependencyError,
-        trial: "_Trial",
-        probe: Callable[[], Coroutine[Any, Any, object]],
-    ) -> None:
-        """Wait after a fault, or close the gate, or raise the fault when its time is used up.
+    async def _on_failure(self, error: DependencyError, tries: _Operation) -> None:
+        """Wait for the next try, open the breaker, or raise the error when the time is used up.
 
-        What decides is whether anybody was served since this operation last failed.
+        The question is whether the server answered anybody since this operation last failed.
         """
         policy = self._policy
-        serves_others = self._last_success > trial.failed_before
-        seconds = trial.fail()
-        if serves_others:
-            trial.spent_s += seconds
-            if trial.spent_s > policy.deadline_s:
-                raise fault
+        answers_others = self._last_success > tries.last_failure
+        seconds = tries.record_failure()
+        if answers_others:
+            tries.spent_s += seconds
+            if tries.spent_s > policy.deadline_s:
+                raise error
         elif (
-            isinstance(fault, SystemicError)
-            or trial.failures >= policy.tries
+            isinstance(error, SystemicError)
+            or tries.failures >= policy.max_tries
             or seconds >= policy.slow_s
         ):
-            self.close(fault, probe, since_s=trial.began)
+            self.trip(error, since_s=tries.began)
             return
-        wait_s = policy.backoff_s(trial.failures - 1)
-        if isinstance(fault, TransientError):
-            wait_s = max(wait_s, min(fault.retry_after_s, self._limit_s))
-        trial.spent_s += wait_s
+        wait_s = policy.backoff_s(tries.failures - 1)
+        if isinstance(error, TransientError):
+            wait_s = max(wait_s, min(error.retry_after_s, self._limit_s))
+        tries.spent_s += wait_s
         await self._stop_signal.sleep(wait_s)
 
-    async def _probe_until_open(self, probe: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        outage = self._outage
-        while outage is not None and self._outage is outage:
+    async def _probe_until_up(self, outage: Outage) -> None:
+        while self._outage is outage:
             left_s = outage.began_s + self._limit_s - time.monotonic()
             if left_s <= 0:
                 self._stop_signal.stop(
                     StopReason.OUTAGE,
-                    f"{self.name} was down for {self._limit_s:g} s: {outage.reason}",
+                    f"{self.name} was unreachable for {self._limit_s:g} s: {outage.reason}",
                 )
                 return
             await asyncio.sleep(min(left_s, self._probe_wait_s))
-            self._probe_wait_s = min(self._policy.probe_cap_s, self._probe_wait_s * 2)
+            self._probe_wait_s = min(self._policy.probe_wait_max_s, self._probe_wait_s * 2)
             try:
                 async with asyncio.timeout(max(0.1, left_s)):
-                    await probe()
+                    await self._probe()
             except (DependencyError, TimeoutError):
                 continue
-            except Exception as error:  # noqa: BLE001 - who waits at the gate must hear of it
+            except Exception as error:  # noqa: BLE001 - the callers that wait must learn of it
                 log.critical("internal error", stage="probe", error=type(error).__name__)
                 self._stop_signal.stop(StopReason.FAULT, f"probing the {self.name} failed")
                 return
             else:
                 break
-        self._open.set()
+        self._closed.set()
 
 
 async def with_retry(
-    what: Callable[[], Coroutine[Any, Any, T]],
+    work: Callable[[], Coroutine[Any, Any, T]],
     stop_signal: StopSignal,
     limit_s: float,
     policy: RetryPolicy = DEFAULT_POLICY,
 ) -> T:
-    """Open something at start, insisting through transient faults for ``limit_s`` seconds.
+    """Run ``work`` at start-up, retrying transient errors for ``limit_s`` seconds.
 
-    ``what`` keeps its own deadline. Raises the last TransientError or AmbiguousError after that
-    time, RunStopped when told to stop, and whatever else ``what`` raises at once.
+    ``work`` has a deadline of its own. Raises the last TransientError or AmbiguousError after
+    that time, RunStopped when the run is stopped, and any other exception of ``work`` at once.
     """
     give_up = time.monotonic() + limit_s
-    attempt = 0
+    failures = 0
     while True:
         try:
-            return await what()
-        except (TransientError, AmbiguousError) as fault:
+            return await work()
+        except (TransientError, AmbiguousError) as error:
             left_s = give_up - time.monotonic()
             if left_s <= 0:
                 raise
-            if attempt == 0:
+            if failures == 0:
                 log.warning(
                     "waiting",
-                    dependency=fault.dependency.value,
-                    reason=fault.reason,
+                    dependency=error.dependency.value,
+                    reason=error.reason,
                     gives_up_after_s=limit_s,
                 )
-            retry_after_s = fault.retry_after_s if isinstance(fault, TransientError) else 0.0
-            await stop_signal.sleep(min(left_s, max(policy.backoff_s(attempt), retry_after_s)))
-            attempt += 1
+            retry_after_s = error.retry_after_s if isinstance(error, TransientError) else 0.0
+            await stop_signal.sleep(min(left_s, max(policy.backoff_s(failures), retry_after_s)))
+            failures += 1

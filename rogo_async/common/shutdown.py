@@ -1,4 +1,4 @@
-"""What ends a run before its work is done, and the exit code of each ending (SPEC §5)."""
+"""Stopping a run: the stop signal, exit codes, signal handlers (specification §5)."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class ExitCode(IntEnum):
-    """The process's exit codes."""
+    """Exit codes of the process. docs/operations.md says what to do for each."""
 
     DONE = 0
     SOME_FAILED = 1
@@ -60,15 +60,19 @@ _PRECEDENCE: Final = (
     ExitCode.WINDOW_ENDED,
     ExitCode.SOME_FAILED,
 )
+_INTERRUPTED: Final = {
+    StopReason.SIGINT: "interrupted (Ctrl-C); run again to continue",
+    StopReason.SIGTERM: "terminated (SIGTERM); run again to continue",
+}
 
 
 class StopSignal:
-    """The one place that a run is told to stop at, and asked whether it was."""
+    """Tells every part of a run to stop, and keeps the reasons."""
 
     def __init__(self) -> None:
         self.reasons: dict[StopReason, str] = {}
         self.unresolved = 0
-        """Rows whose outcome stayed unknown while their servers were up."""
+        """Rows whose outcome is unknown although their servers are up."""
         self._faulty = False
         self._stopping = asyncio.Event()
 
@@ -78,25 +82,25 @@ class StopSignal:
         return self._stopping.is_set()
 
     def stop(self, reason: StopReason, detail: str) -> None:
-        """Take no new work; whoever waits for a dependency gives up. The first detail counts."""
+        """Stop the run: take no new work, end all waits. Of several details the first is kept."""
         self.reasons.setdefault(reason, detail)
         self._stopping.set()
 
-    def fault(self) -> None:
-        """Note a fault of this tool itself; the run goes on with the other rows."""
+    def record_internal_error(self) -> None:
+        """Note an internal error in one row; the run goes on with the other rows."""
         self._faulty = True
 
-    def check(self) -> None:
+    def raise_if_stopping(self) -> None:
         """Raise RunStopped when the run is stopping."""
         if self.stopping:
             raise RunStopped
 
-    async def stopped(self) -> None:
-        """Wait until the run is told to stop. Its owner bounds the wait."""
+    async def wait(self) -> None:
+        """Wait until the run is stopped. The caller bounds the wait."""
         await self._stopping.wait()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, but raise RunStopped at once when the run is told to stop."""
+        """Wait. Raises RunStopped at once when the run is stopped."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -105,7 +109,7 @@ class StopSignal:
         raise RunStopped
 
     def exit_code(self, failed: int) -> ExitCode:
-        """The code of SPEC §5: 70, 130/143, then 3, 5, 1, 0."""
+        """The exit code; of several that apply, the first of 70, 130, 143, 3, 5, 1, 0."""
         codes = [_EXIT[reason] for reason in self.reasons]
         if self._faulty:
             codes.append(ExitCode.INTERNAL)
@@ -118,7 +122,7 @@ class StopSignal:
 
 @contextlib.contextmanager
 def handle_signals(stop_signal: StopSignal) -> Iterator[None]:
-    """The first SIGINT or SIGTERM drains the run, the second ends the process at once."""
+    """Drain the run on the first SIGINT or SIGTERM; end the process at once on the second."""
     loop = asyncio.get_running_loop()
     codes = {
         signal.SIGINT: (StopReason.SIGINT, ExitCode.INTERRUPTED),
@@ -132,8 +136,11 @@ def handle_signals(stop_signal: StopSignal) -> Iterator[None]:
             and {StopReason.SIGINT, StopReason.SIGTERM} & stop_signal.reasons.keys()
         ):
             os._exit(code)
-        log.warning("draining; a second signal ends at once", signal=number.name)
-        stop_signal.stop(reason, f"{number.name} received")
+        log.warning(
+            "stopping: finishing the work in progress; a second signal stops immediately",
+            signal=number.name,
+        )
+        stop_signal.stop(reason, _INTERRUPTED[reason])
 
     for number in codes:
         loop.add_signal_handler(number, received, number)

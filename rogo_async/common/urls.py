@@ -8,7 +8,6 @@ disagree about where it leads.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import quote, unquote
@@ -21,8 +20,6 @@ from rogo_async.common.text import quoted
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HIGHEST_PORT: Final = 65_535
 _LONGEST_HOST: Final = 253
-_LONGEST_REMEMBERED: Final = 2_048
-"""Longer addresses are read anew each time, so that hostile rows fill no memory."""
 
 _ADDRESS: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)"
@@ -75,7 +72,7 @@ class AllowList:
         Raises RowError source_not_allowed; its message tells scheme, host and port only.
         """
         try:
-            parsed = _remembered(url) if len(url) < _LONGEST_REMEMBERED else _parse(url)
+            parsed = _parse(url)
         except ValueError as error:
             raise RowError(FailureCode.SOURCE_NOT_ALLOWED, str(error)) from None
         found = origin(parsed)
@@ -93,12 +90,6 @@ def name_in_url(url: str) -> str:
     address = _ADDRESS.fullmatch(url.strip())
     path = address["path"] if address else url.partition("?")[0]
     return unquote(path.rpartition("/")[2]).strip()
-
-
-@lru_cache(1024)
-def _remembered(text: str) -> URL:
-    """As ``_parse``: an address is asked for when a row is prepared, and when it is fetched."""
-    return _parse(text)
 
 
 def _parse(text: str) -> URL:

@@ -25,18 +25,18 @@ IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
 
 
 class ByteBudget:
-    """Hands out bytes in the order of asking. Nobody may hold one share while asking another."""
+    """Weighted FIFO semaphore over the bytes in memory. Not re-entrant."""
 
     def __init__(self, limit_bytes: int = IN_FLIGHT_BYTES) -> None:
         self._free = limit_bytes
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def share(self, size_bytes: int) -> "Reservation":
-        """Hold ``size_bytes`` (at most BLOCK_BYTES) for the length of an async with block."""
+    def reserve(self, size_bytes: int) -> "Reservation":
+        """An async context manager that holds ``size_bytes``, at most BLOCK_BYTES."""
         return Reservation(self, size_bytes)
 
     async def take(self, size_bytes: int) -> None:
-        """Return when so many bytes are free, and hold them."""
+        """Wait until so many bytes are free, and take them."""
         if not self._waiting and self._free >= size_bytes:
             self._free -= size_bytes
             return
@@ -54,7 +54,7 @@ class ByteBudget:
             raise
 
     def give_back(self, size_bytes: int) -> None:
-        """Let go of bytes that were taken."""
+        """Return bytes that were taken."""
         self._free += size_bytes
         self._hand_out()
 
@@ -67,9 +67,9 @@ class ByteBudget:
 
 
 class Reservation:
-    """Bytes that are held for the length of an async with block.
+    """Bytes held for the length of an async with block.
 
-    No ``asynccontextmanager``: the loop would register a generator for each file.
+    Not an ``asynccontextmanager``, which costs a generator for each file.
     """
 
     __slots__ = ("_budget", "_size_bytes")
@@ -86,14 +86,14 @@ class Reservation:
 
 
 _READS: Final = 3
-"""A file whose MD5 is not the stated one is read again: the damage may be the network's."""
+"""A file with a wrong MD5 is read again: the network may have damaged it."""
 
 _HASH_IN_THREAD_BYTES: Final = 1024 * 1024
 log = structlog.get_logger()
 
 
 class FileCopier:
-    """Fetches, checks and stores files, those of one submission side by side."""
+    """Copies the files of one submission side by side, and checks length and MD5."""
 
     def __init__(
         self, sources: Sources, store: Store, budget: ByteBudget, metadata: Mapping[str, str]
@@ -103,21 +103,21 @@ class FileCopier:
         self._budget = budget
         self._metadata = metadata
 
-    async def move(self, refs: Sequence[FileRef], identity: Identity) -> list[StoredFile]:
-        """Move all files of a submission, one at least, and give them in the order of ``refs``.
+    async def copy(self, refs: Sequence[FileRef], identity: Identity) -> list[StoredFile]:
+        """Copy all files of a submission (at least one) and return them in the order of ``refs``.
 
-        Where several fail, the first of them in that order decides, whichever was faster. Raises
+        When several fail, the first in that order is raised, whichever failed first. Raises
         RowError (source_…, file_corrupt), RunStopped or a DependencyError.
         """
         first, *others = refs
         tasks = [
             asyncio.create_task(
-                self._move(ref, identity), name=f"file-{identity.attempt}-{ref.order}"
+                self._copy_file(ref, identity), name=f"file-{identity.attempt}-{ref.order}"
             )
             for ref in others
         ]
         try:
-            stored = [await self._move(first, identity)]
+            stored = [await self._copy_file(first, identity)]
         except asyncio.CancelledError:
             for task in tasks:
                 task.cancel()
@@ -130,11 +130,11 @@ class FileCopier:
             stored.append(result)
         return stored
 
-    async def discard(self, refs: Sequence[FileRef], identity: Identity) -> None:
-        """Delete what this very submission may have stored. Only for one that is certain to have
-        no row in the target and will not be tried again in this run.
+    async def delete(self, refs: Sequence[FileRef], identity: Identity) -> None:
+        """Delete the blobs of a submission that certainly has no row in the target and is not
+        tried again in this run.
 
-        What cannot be deleted stays as an orphan that sweep finds.
+        A blob that cannot be deleted stays as an orphan for sweep.
         """
         for ref in refs:
             try:
@@ -143,11 +143,13 @@ class FileCopier:
                     log.warning("a blob is kept by the store", attempt=identity.attempt)
             except (DependencyError, RunStopped) as reason:
                 log.warning(
-                    "blobs were left to sweep", attempt=identity.attempt, reason=str(reason)
+                    "blobs were left as orphans for sweep",
+                    attempt=identity.attempt,
+                    reason=str(reason),
                 )
                 return
 
-    async def _move(self, ref: FileRef, identity: Identity) -> StoredFile:
+    async def _copy_file(self, ref: FileRef, identity: Identity) -> StoredFile:
         name = blob_name(identity.attempt, identity.submission_id, ref)
         blob = Blob(name, ref.content_type, self._metadata_of(ref, identity))
         tries = 1
@@ -155,7 +157,7 @@ class FileCopier:
             file = self._sources.file(ref.url)
             try:
                 await file.begin()
-                size_bytes, md5 = await self._copy(file, blob)
+                size_bytes, md5 = await self._copy_bytes(file, blob)
             except (_Corrupt, Restart) as reason:
                 if tries == _READS:
                     raise _given_up(ref, reason) from None
@@ -165,9 +167,9 @@ class FileCopier:
             finally:
                 file.close()
 
-    async def _copy(self, file: SourceFile, blob: Blob) -> tuple[int, bytes]:
+    async def _copy_bytes(self, file: SourceFile, blob: Blob) -> tuple[int, bytes]:
         """Size in bytes and MD5 of what was copied. Raises _Corrupt before a blob is made of it."""
-        async with self._budget.share(file.expected_bytes()):
+        async with self._budget.reserve(file.expected_bytes()):
             block = await file.block()
             digest = await _hashed(hashlib.md5(usedforsecurity=False), block)
             if file.at_end():
@@ -177,7 +179,7 @@ class FileCopier:
             block_ids = [await self._store.stage(blob, 0, block)]
         size_bytes = len(block)
         while not file.at_end():
-            async with self._budget.share(file.expected_bytes()):
+            async with self._budget.reserve(file.expected_bytes()):
                 block = await file.block()
                 digest = await _hashed(digest, block)
                 size_bytes += len(block)
@@ -195,7 +197,7 @@ class FileCopier:
 
 
 class _Corrupt(Exception):
-    """Bytes that are not the ones the source states."""
+    """The bytes differ from the length or MD5 that the source states."""
 
 
 def _check(file: SourceFile, size_bytes: int, md5: bytes) -> None:
@@ -216,7 +218,7 @@ async def _hashed(digest: "hashlib._Hash", block: bytes) -> "hashlib._Hash":
 
 def _given_up(ref: FileRef, reason: Exception) -> Exception:
     if isinstance(reason, Restart):
-        return TransientError(Dependency.SOURCE, "read", "the transfer broke again and again")
+        return TransientError(Dependency.SOURCE, "read", "the transfer broke several times")
     return RowError(
         FailureCode.FILE_CORRUPT,
         f"file {ref.order}: length or MD5 is not what the source states",

@@ -1,55 +1,59 @@
-"""Is a refusal the row's fault or the credentials'? (SPEC §3 rule 14)
+"""Rows whose source answered 401 or 403: the row's own fault, or the credentials'? (rule 14)
 
-One 403 may be the row's own; ten in a row from one host are not. Until that is known a refused
-row is held back: it fails when the host serves another file or the run ends, and is tried again
-when the run of refusals reaches ten.
+A refused row is held back until that is known. It fails when its host serves another file, or
+when the run ends. It is tried again when the host refuses ten files in a row.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from rogo_async.pipeline.migrate import ForbiddenRow
-from rogo_async.sources.http_files import SYSTEMIC_AFTER, Host
+from rogo_async.common.errors import SourceForbidden
+from rogo_async.rules.records import Outcome, Submission
 
 
-@dataclass(slots=True)
-class _Held:
-    successes: int
-    rows: list[ForbiddenRow] = field(default_factory=list)
+@dataclass(frozen=True, slots=True)
+class ForbiddenRow:
+    """A submission whose source refused a file. ``delete_files`` deletes those already copied."""
+
+    submission: Submission
+    error: SourceForbidden
+    delete_files: Callable[[], Awaitable[None]]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome if the refusal is the row's own fault."""
+        return Outcome.failed(self.submission.row, self.submission.attempt, self.error)
 
 
 class ForbiddenTracker:
-    """Holds refused rows back, by host."""
+    """Holds refused rows back until it is clear what they are."""
 
-    def __init__(self, hosts: Mapping[str, Host]) -> None:
-        self._hosts = hosts
-        self._held: dict[str, _Held] = {}
+    def __init__(self) -> None:
+        self._held: list[ForbiddenRow] = []
 
-    def refused(self, forbidden: ForbiddenRow) -> list[ForbiddenRow]:
-        """Take a refused row in, after ``settled``. Gives the rows to be tried again once the
-        host lets anyone in: none while the run of refusals is short.
+    def __bool__(self) -> bool:
+        return bool(self._held)
 
-        A row that was refused in a run which reached ten, whether then or meanwhile, is none of
-        those that fail.
+    def hold(self, row: ForbiddenRow) -> None:
+        """Hold a refused row back."""
+        self._held.append(row)
+
+    def take_systemic(self) -> list[ForbiddenRow]:
+        """Remove and return the rows that belong to a streak of ten refusals: try them again."""
+        return self._take([row for row in self._held if row.error.streak.is_systemic])
+
+    def take_failed(self) -> list[ForbiddenRow]:
+        """Remove and return the rows whose host served another file since: they fail.
+
+        Rows of a streak of ten never fail: call ``take_systemic`` first.
         """
-        fault = forbidden.fault
-        host = self._hosts[fault.origin]
-        held = self._held.setdefault(fault.origin, _Held(host.successes))
-        held.rows.append(forbidden)
-        if fault.in_row < SYSTEMIC_AFTER and host.suspicions == fault.suspicions:
-            return []
-        return self._held.pop(fault.origin).rows
+        return self._take([row for row in self._held if row.error.streak.is_over])
 
-    def settled(self) -> list[ForbiddenRow]:
-        """The rows whose refusal has turned out to be their own: the host served meanwhile."""
-        over = [
-            origin
-            for origin, held in self._held.items()
-            if held.successes != self._hosts[origin].successes
-        ]
-        return [each for origin in over for each in self._held.pop(origin).rows]
+    def take_all(self) -> list[ForbiddenRow]:
+        """Remove and return all rows, at the end of the run: they fail."""
+        return self._take(self._held)
 
-    def remaining(self) -> list[ForbiddenRow]:
-        """The rows that are still held, at the end of all work."""
-        held, self._held = self._held, {}
-        return [each for one in held.values() for each in one.rows]
+    def _take(self, rows: list[ForbiddenRow]) -> list[ForbiddenRow]:
+        taken = {id(row) for row in rows}
+        self._held = [row for row in self._held if id(row) not in taken]
+        return rows

@@ -22,7 +22,7 @@ from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import ExitCode
 from rogo_async.pipeline.consumers import Handler
-from rogo_async.pipeline.tracing import Observer, count_only, log_submission, open_tracer, watched
+from rogo_async.pipeline.tracing import Observer, count_only, log_submission, observed, open_tracer
 from rogo_async.reporting.html.timeline import Point, Timeline, timeline_file
 from rogo_async.reporting.summary import RunRecord
 from rogo_async.rules.records import Status
@@ -76,7 +76,7 @@ class Observers:
 
     def of(self, handler: Handler) -> Handler:
         """The handler, or one that looks at each submission where somebody wants to see it."""
-        return watched(handler, self._record.call_stats, self._observers)
+        return observed(handler, self._record.call_stats, self._observers)
 
     @asynccontextmanager
     async def watching(self, done_by_status: "Counter[Status]") -> AsyncIterator[None]:

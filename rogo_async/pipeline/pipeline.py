@@ -1,4 +1,4 @@
-"""Every row through the queue: the feeder, the consumers, the writer, and who watches them."""
+"""The tasks of a run: producer, consumers, result writer and progress, and the queue between."""
 
 import asyncio
 import time
@@ -12,13 +12,13 @@ from rogo_async.common.errors import InputChanged, RunStopped
 from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopReason, StopSignal
-from rogo_async.destination.postgres.migrated_attempts import MigratedAttempts
 from rogo_async.pipeline.consumers import ConsumerPool, Handler
-from rogo_async.pipeline.migrate import Work
-from rogo_async.pipeline.producer import Producer, RowFilter
+from rogo_async.pipeline.producer import Producer
 from rogo_async.pipeline.writer import ResultWriter
 from rogo_async.reporting.progress import Watched, show_bar, show_lines
 from rogo_async.reporting.summary import RunRecord
+from rogo_async.rules.records import Submission
+from rogo_async.rules.row_filter import MigratedAttempts, RowFilter
 from rogo_async.sources.http_files import Sources
 from rogo_async.sources.submissions_csv import Mapping, SubmissionsFile
 from rogo_async.sources.warehouse.reader import Warehouse
@@ -30,15 +30,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What decides which rows are worked on: the two files, and what the target holds."""
+    """The two input files, and the attempts that the target knows already."""
 
     file: SubmissionsFile
     mapping: Mapping
-    existing: MigratedAttempts
+    migrated: MigratedAttempts
 
 
 class Pipeline:
-    """Drives rows through a handler; owner of the feeder, the writer and the progress task."""
+    """Passes every row through a handler. Owns the producer, writer and progress tasks."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Pipeline:
         self._terminal = terminal
         self._title = title
 
-    async def drive(
+    async def run(
         self,
         inputs: Inputs,
         warehouse: Warehouse,
@@ -64,47 +64,47 @@ class Pipeline:
     ) -> None:
         """Return when every row has its outcome on disk, or the run has been stopped."""
         settings, stop_signal = self._settings, self._stop_signal
-        queue: asyncio.Queue[Work | None] = asyncio.Queue(2 * settings.rogo_concurrency)
-        row_filter = RowFilter(inputs.mapping, inputs.existing, settings.rogo_version_prefixes)
+        queue: asyncio.Queue[Submission | None] = asyncio.Queue(2 * settings.rogo_concurrency)
+        row_filter = RowFilter(inputs.mapping.get, inputs.migrated, settings.rogo_version_prefixes)
         producer = Producer(inputs.file, row_filter, warehouse, results, queue, stop_signal)
         consumers = ConsumerPool(
-            settings.rogo_concurrency, queue, handler, sources, results, stop_signal
+            settings.rogo_concurrency, queue, handler, sources.trip_host, results, stop_signal
         )
         self._record.consumers = consumers.figures
         writing = asyncio.create_task(self._write(results), name="writer")
-        feeding = asyncio.create_task(self._feed(producer, consumers), name="feeder")
+        producing = asyncio.create_task(self._produce(producer, consumers), name="producer")
         showing = asyncio.create_task(self._show(results), name="progress")
         try:
-            await consumers.work(GRACE_S)
+            await consumers.run(GRACE_S)
         finally:
-            await _ended(feeding)
+            await _ended(producing)
             await self._drain(results, writing)
             await _ended(showing)
         stop_signal.unresolved += producer.unresolved
 
-    async def _feed(self, producer: Producer, consumers: ConsumerPool) -> None:
+    async def _produce(self, producer: Producer, consumers: ConsumerPool) -> None:
         try:
-            await producer.feed()
+            await producer.run()
         except* RunStopped:
-            log.info("feeder stopped")
+            log.info("producer stopped")
         except* InputChanged as group:
             self._stop_signal.stop(StopReason.INPUT_CHANGED, str(group.exceptions[0]))
         except* Exception as group:  # noqa: BLE001 - the run must end, not hang
-            log.critical("internal error", stage="feeder", **error_facts(group))
-            self._stop_signal.stop(StopReason.FAULT, "the feeder failed")
+            log.critical("internal error", stage="producer", **error_facts(group))
+            self._stop_signal.stop(StopReason.FAULT, "the producer failed")
         else:
             await consumers.end()
 
     async def _write(self, results: ResultWriter) -> None:
         try:
-            await results.write_all()
+            await results.run()
         except Exception as error:  # noqa: BLE001 - the run must end, not hang
             log.critical("internal error", stage="writer", **error_facts(error))
             self._stop_signal.stop(StopReason.FAULT, "the writer failed")
 
     async def _drain(self, results: ResultWriter, writing: "asyncio.Task[None]") -> None:
-        """Let the writer put down what it has; a writer that hangs does not hold the run."""
-        finishing = asyncio.create_task(results.finish(), name="ledger-finish")
+        """Let the writer finish, within a deadline."""
+        finishing = asyncio.create_task(results.finish(), name="writer-finish")
         await asyncio.wait({writing}, timeout=_WRITER_S)
         await _ended(finishing)
         if not writing.done():

@@ -68,7 +68,7 @@ class Run(Command):
                 lambda sink: export_migrated(servers.connections, sink)
             )
         )
-        self.stop_signal.check()
+        self.stop_signal.raise_if_stopping()
         results = await self._results(file, stack)
         log.info(
             "migration begins",
@@ -83,11 +83,11 @@ class Run(Command):
             servers.file_copier,
             servers.writer,
         )
-        drive = Pipeline(self.settings, self.stop_signal, record, self._terminal)
+        pipeline = Pipeline(self.settings, self.stop_signal, record, self._terminal)
         inputs = Inputs(file, mapping, existing)
-        handler = self._observers.of(migrator)
+        handler = self._observers.of(migrator.migrate)
         async with self._observers.watching(results.handed_over):
-            await drive.drive(inputs, servers.warehouse, servers.sources, handler, results)
+            await pipeline.run(inputs, servers.warehouse, servers.sources, handler, results)
 
     async def _results(self, file: SubmissionsFile, stack: AsyncExitStack) -> ResultWriter:
         data, run_id = self.data, self._record.run_id

@@ -1,4 +1,4 @@
-"""Opening everything that a run needs, and closing it in reverse (SPEC §5, exit codes 2 to 4)."""
+"""Connects to everything that a run needs, and closes it in reverse order."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency, SetupError, SystemicError
 from rogo_async.common.http_session import HttpSession
-from rogo_async.common.retry import CircuitBreaker, with_retry
+from rogo_async.common.retry import CircuitBreaker, Probe, with_retry
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.blobs.account import Account
@@ -29,7 +29,7 @@ _CANCEL_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The open dependencies of a run."""
+    """The connected servers of a run, and what reads from and writes to them."""
 
     warehouse: Warehouse
     connections: Connections
@@ -40,10 +40,10 @@ class Services:
 
 
 class ServiceFactory:
-    """Opens dependencies; what it opened is closed by the exit stack that it was given.
+    """Connects to servers; the exit stack that it was given closes the connections.
 
-    Everything here raises SetupError for what is certainly wrong, RunStopped, and the last
-    TransientError of a server that stayed away for ROGO_OUTAGE_LIMIT.
+    Every method raises SetupError for what is certainly wrong, RunStopped, and the last
+    TransientError of a server that was unreachable for ROGO_OUTAGE_LIMIT.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ServiceFactory:
         self._options = ConnectOptions(settings.target_dsn, settings.target_ssl, name)
 
     async def lock(self) -> RunLock:
-        """Take the target's lock. Raises LockHeld."""
+        """Take the target's run lock. Raises LockHeld."""
         lock = await self.with_retry(lambda: RunLock.acquire(self._options, self._stop_signal))
         self._stack.push_async_callback(lock.release)
         return lock
@@ -74,18 +74,21 @@ class ServiceFactory:
         return connections
 
     async def warehouse(self) -> Warehouse:
-        """The warehouse, its tables looked at."""
+        """The warehouse, its tables and columns checked."""
         settings = self.settings
         dsn = settings.data_warehouse_connection_string.get_secret_value()
-        breaker = self.breaker(Dependency.WAREHOUSE)
         warehouse = await self.with_retry(
-            lambda: Warehouse.open(dsn, settings.warehouse_pool_size, breaker)
+            lambda: Warehouse.open(
+                dsn,
+                settings.warehouse_pool_size,
+                lambda probe: self.breaker(Dependency.WAREHOUSE, probe),
+            )
         )
         self._stack.push_async_callback(warehouse.aclose)
         return warehouse
 
     async def account(self) -> Account:
-        """The destination account, whose container answers."""
+        """The destination account, its container checked."""
         account = Account(self.settings)
         self._stack.push_async_callback(account.aclose)
         await self.with_retry(account.check)
@@ -98,46 +101,51 @@ class ServiceFactory:
         return http
 
     def sources(self, http: HttpSession) -> Sources:
-        """The hosts of the allow-list."""
+        """The source hosts, a circuit breaker for each."""
         return Sources(
             http,
             self.settings.allow_list,
             self.settings.source_sas,
-            lambda place: self.breaker(Dependency.SOURCE, place),
+            lambda probe, host: self.breaker(Dependency.SOURCE, probe, host),
         )
 
-    def breaker(self, dependency: Dependency, place: str = "") -> CircuitBreaker:
-        """A gate before a dependency, or before one ``place`` of it."""
+    def breaker(self, dependency: Dependency, probe: Probe, host: str = "") -> CircuitBreaker:
+        """A circuit breaker for a server, or for one ``host`` of several."""
         breaker = CircuitBreaker(
             dependency,
+            probe,
             self._stop_signal,
             self._call_stats,
             self.settings.rogo_outage_limit,
-            place=place,
+            host=host,
         )
         self._stack.push_async_callback(breaker.aclose)
         return breaker
 
-    async def with_retry(self, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do something at start, waiting for a server that is away; a refusal is a SetupError."""
-        factory = asyncio.create_task(
-            with_retry(what, self._stop_signal, self.settings.rogo_outage_limit), name="opening"
+    async def with_retry(self, connect: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Connect at start-up: retry transient errors until ROGO_OUTAGE_LIMIT.
+
+        Raises SetupError for a SystemicError.
+        """
+        connecting = asyncio.create_task(
+            with_retry(connect, self._stop_signal, self.settings.rogo_outage_limit),
+            name="connecting",
         )
-        stopped = asyncio.create_task(self._stop_signal.stopped(), name="opening-stopped")
+        stopping = asyncio.create_task(self._stop_signal.wait(), name="connecting-stopping")
         try:
-            await asyncio.wait({factory, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            self._stop_signal.check()
-            return await factory
-        except SystemicError as fault:
-            raise SetupError(f"{fault.dependency.value}: {fault.reason}") from None
+            await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._stop_signal.raise_if_stopping()
+            return await connecting
+        except SystemicError as error:
+            raise SetupError(f"{error.dependency.value}: {error.reason}") from None
         finally:
-            factory.cancel()
-            stopped.cancel()
-            await asyncio.wait({factory, stopped}, timeout=_CANCEL_S)
+            connecting.cancel()
+            stopping.cancel()
+            await asyncio.wait({connecting, stopping}, timeout=_CANCEL_S)
 
 
 async def open_services(factory: ServiceFactory, run_id: str, journal: Journal) -> Services:
-    """Open all that a run needs, the target's lock before the rest of the target."""
+    """Connect to everything that a run needs; the target's lock comes before the target."""
     settings = factory.settings
     warehouse = await factory.warehouse()
     lock = await factory.lock()
@@ -153,8 +161,10 @@ async def open_services(factory: ServiceFactory, run_id: str, journal: Journal) 
         "runId": run_id,
         "target": target_digest(settings.target_dsn),
     }
-    store = Store(account, http, factory.breaker(Dependency.STORE))
+    store = Store(account, http, factory.breaker(Dependency.STORE, account.check))
     file_copier = FileCopier(sources, store, ByteBudget(), metadata)
     constants = RunConstants(settings.lms, settings.rogo_container, reference.applied_by)
-    writer = Writer(connections, factory.breaker(Dependency.TARGET), constants, journal, lock)
+    writer = Writer(
+        connections, factory.breaker(Dependency.TARGET, connections.probe), constants, journal, lock
+    )
     return Services(warehouse, connections, reference, sources, file_copier, writer)

@@ -1,7 +1,7 @@
-"""Single submissions, for those who look at them: a log line each, and an OpenTelemetry span each.
+"""Traces of single submissions: a debug log line, and an OpenTelemetry span.
 
-Nothing here is in the way of a run that nobody looks at: ``watched`` gives the handler back as it
-came, and OpenTelemetry is imported only where the environment asks for it.
+A run without observers pays nothing: ``observed`` returns the handler unchanged, and OpenTelemetry
+is imported only when the environment asks for it.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ import structlog
 from rogo_async.common.call_stats import STAGES, CallStats, Stage, Stages
 from rogo_async.common.errors import DependencyError, RunStopped
 from rogo_async.pipeline.consumers import Handler
-from rogo_async.pipeline.migrate import ForbiddenRow, Work
-from rogo_async.rules.records import Outcome
+from rogo_async.pipeline.forbidden_rows import ForbiddenRow
+from rogo_async.rules.records import Outcome, Submission
 
 _STAGE_OF: Final = {"source": "files", "store": "files", "target": "insert"}
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -29,11 +29,11 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One submission as it went through; times are on the monotonic clock.
+class SubmissionTrace:
+    """What one submission took; times are on the monotonic clock.
 
-    ``calls`` are the successful calls by dependency and operation, ``stages`` what they add up to:
-    ``files`` and ``insert``. A submission whose source refuses it may be seen again.
+    ``calls`` are the successful calls by dependency and operation. ``stages`` sums them up as
+    ``files`` and ``insert``. A submission that is tried again has several traces.
     """
 
     attempt: int
@@ -55,30 +55,22 @@ class Seen:
         return stages
 
 
-Observer = Callable[[Seen], None]
+Observer = Callable[[SubmissionTrace], None]
 
 
-def watched(handler: Handler, call_stats: CallStats, observers: Sequence[Observer]) -> Handler:
-    """A handler whose submissions the observers are told of, or the same one without observers."""
-    return _Watched(handler, call_stats, observers) if observers else handler
+def observed(handler: Handler, call_stats: CallStats, observers: Sequence[Observer]) -> Handler:
+    """A handler that reports each submission to the observers; the same one without observers."""
+    if not observers:
+        return handler
 
-
-class _Watched:
-    def __init__(
-        self, handler: Handler, call_stats: CallStats, observers: Sequence[Observer]
-    ) -> None:
-        self._handler = handler
-        self._call_stats = call_stats
-        self._observers = observers
-
-    async def migrate(self, work: Work) -> Outcome | ForbiddenRow:
+    async def handle(submission: Submission) -> Outcome | ForbiddenRow:
         calls: Stages = {}
         token = STAGES.set(calls)
         began_s = time.monotonic()
-        self._call_stats.in_flight += 1
+        call_stats.in_flight += 1
         outcome, code = "fault", None
         try:
-            result = await self._handler.migrate(work)
+            result = await handler(submission)
         except (RunStopped, asyncio.CancelledError):
             outcome = "not_reached"
             raise
@@ -86,26 +78,27 @@ class _Watched:
             outcome = "unknown"
             raise
         else:
-            ending = result.outcome if isinstance(result, ForbiddenRow) else result
-            outcome = "held_back" if isinstance(result, ForbiddenRow) else ending.status.value
-            code = None if ending.code is None else ending.code.value
+            end = result.outcome if isinstance(result, ForbiddenRow) else result
+            outcome = "held_back" if isinstance(result, ForbiddenRow) else end.status.value
+            code = None if end.code is None else end.code.value
             return result
         finally:
-            self._call_stats.in_flight -= 1
+            call_stats.in_flight -= 1
             STAGES.reset(token)
-            seen = Seen(work.attempt, outcome, code, began_s, time.monotonic(), calls)
-            for observer in self._observers:
+            seen = SubmissionTrace(
+                submission.attempt, outcome, code, began_s, time.monotonic(), calls
+            )
+            for observer in observers:
                 observer(seen)
 
-    async def discard(self, forbidden: ForbiddenRow) -> None:
-        await self._handler.discard(forbidden)
+    return handle
 
 
-def count_only(_seen: Seen) -> None:
-    """An observer that has no use for the submission: what is in flight is counted all the same."""
+def count_only(_trace: SubmissionTrace) -> None:
+    """An observer that does nothing: with it, ``observed`` counts what is in flight."""
 
 
-def log_submission(seen: Seen) -> None:
+def log_submission(seen: SubmissionTrace) -> None:
     """Log one line for a submission, with its durations in milliseconds."""
     log.debug(
         "submission",
@@ -136,8 +129,8 @@ class Tracer:
         self._tracer = provider.get_tracer("rogo_async")
         self._epoch_ns = time.time_ns() - time.monotonic_ns()
 
-    def __call__(self, seen: Seen) -> None:
-        """Hand the spans of a submission to the exporter's queue."""
+    def __call__(self, seen: SubmissionTrace) -> None:
+        """Queue the spans of a submission for export."""
         attributes: dict[str, Any] = {"rogo.attempt": seen.attempt, "rogo.outcome": seen.outcome}
         if seen.code is not None:
             attributes["rogo.code"] = seen.code
@@ -156,7 +149,7 @@ class Tracer:
         self._end(parent, whole)
 
     async def aclose(self) -> None:
-        """Send what is queued; a collector that does not answer holds nobody up."""
+        """Send what is queued, for at most five seconds."""
         sending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, _FLUSH_S)
@@ -179,9 +172,9 @@ class Tracer:
 
 
 def open_tracer(environment: Mapping[str, str]) -> Tracer | None:
-    """The tracer that the environment asks for by OTEL_TRACES_EXPORTER or an OTLP endpoint.
+    """The tracer for OTEL_TRACES_EXPORTER or an OTLP endpoint.
 
-    None when it asks for none, or for what is not installed.
+    None when neither is set, or the extra ``otel`` is not installed.
     """
     chosen = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     if not chosen and any(environment.get(name, "").strip() for name in _ENDPOINTS):
@@ -190,7 +183,7 @@ def open_tracer(environment: Mapping[str, str]) -> Tracer | None:
     if off or chosen in {"", "none"}:
         return None
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        log.warning("spans are asked for and cannot be made: install 'rogo-async[otel]'")
+        log.warning("no spans are exported: install 'rogo-async[otel]'")
         return None
     exporter = _exporter(chosen, environment)
     return None if exporter is None else Tracer(_provider(exporter, environment))

@@ -1,4 +1,4 @@
-"""The single writer of results: what became of each row, on disk within seconds (DESIGN 9)."""
+"""The single writer of results: every outcome is on disk within ROGO_WRITE_INTERVAL."""
 
 import asyncio
 import csv
@@ -18,7 +18,7 @@ from rogo_async.common.files import AppendFile
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.reporting.summary import Tally
 from rogo_async.rules.identity import parse_attempt_id
-from rogo_async.rules.records import Outcome, Receipt, Status
+from rogo_async.rules.records import Outcome, Status
 from rogo_async.sources.csv_reader import MAX_CELL_CHARS
 from rogo_async.sources.submissions_csv import ERROR_COLUMN
 
@@ -36,31 +36,31 @@ log = structlog.get_logger()
 
 
 class ResultWriter(ABC):
-    """Takes outcomes from all consumers and puts them down in batches, one coroutine alone."""
+    """Collects outcomes from all consumers; one coroutine writes them in batches."""
 
     def __init__(self, tally: Tally, write_interval_s: float) -> None:
         self.tally = tally
         self.handed_over: Counter[Status] = Counter()
-        """Rows that consumers and feeder are done with, whether or not they are written yet."""
+        """Rows that have an outcome, whether or not it is written yet."""
         self._write_interval_s = write_interval_s
         self._queue: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue(_QUEUED_BATCHES)
 
     @abstractmethod
     async def write_batch(self, batch: Sequence[Outcome]) -> None:
-        """Write outcomes and count what is on disk then."""
+        """Write outcomes and count those that are on disk."""
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Hand outcomes over; waits while the writer is behind."""
+        """Queue outcomes; waits while the writer is behind."""
         if outcomes:
             await self._queue.put(outcomes)
             self.handed_over.update(outcome.status for outcome in outcomes)
 
     async def finish(self) -> None:
-        """Tell the writer that nothing more comes."""
+        """Let the writer end when it has written what is queued."""
         await self._queue.put(None)
 
-    async def write_all(self) -> None:
-        """The writer: batch, append, sync, until ``finish``. A full disk stops the run."""
+    async def run(self) -> None:
+        """Write batches until ``finish`` is called."""
         batch: list[Outcome] = []
         due = 0.0
         ended = False
@@ -82,9 +82,9 @@ class ResultWriter(ABC):
 
 
 class CsvResultWriter(ResultWriter):
-    """The results of a run, in migrated.csv and the failed-rows file.
+    """Writes migrated.csv and the failed-rows file.
 
-    A row counts when it is written: one whose line could not be written is not reached.
+    A row is counted when it is on disk. One that could not be written counts as not reached.
     """
 
     def __init__(
@@ -103,8 +103,8 @@ class CsvResultWriter(ResultWriter):
         self._stop_signal = stop_signal
 
     async def write_batch(self, batch: Sequence[Outcome]) -> None:
-        """Append to both files. What cannot be written stops the run."""
-        receipts = [line(o.receipt) for o in batch if o.receipt is not None]
+        """Append to both files. A failed write stops the run."""
+        lines = [o.migrated_line for o in batch if o.migrated_line is not None]
         failures = [o for o in batch if o.status is Status.FAILED]
         try:
             if failures:
@@ -115,8 +115,8 @@ class CsvResultWriter(ResultWriter):
             failures = []
         self._count(batch, failures)
         try:
-            if receipts:
-                await self._migrated.append(receipts)
+            if lines:
+                await self._migrated.append(lines)
         except OSError as error:
             self._stop(self._migrated, error)
 
@@ -130,13 +130,13 @@ class CsvResultWriter(ResultWriter):
         self._stop_signal.stop(
             StopReason.DISK,
             f"{file.path} cannot be written ({os.strerror(error.errno or 0)}). "
-            "Make room or mend the directory, then run again",
+            "Free disk space or fix the directory, then run again",
         )
 
 
 @dataclass(slots=True)
 class KnownFailures:
-    """The rows that failed in the latest full run, by attempt or, without one, by their cells."""
+    """The rows that failed in the latest full run, by attempt or else by their cells."""
 
     keys: set[int] = field(default_factory=set)
 
@@ -144,7 +144,7 @@ class KnownFailures:
     def read(cls, path: Path) -> Self:
         """Read the failed-rows file of the latest full run; empty when it cannot be read.
 
-        Call this before the file is moved or replaced.
+        Call this before the file is moved or recolumnd.
         """
         known = cls()
         try:
@@ -152,47 +152,35 @@ class KnownFailures:
                 csv.field_size_limit(MAX_CELL_CHARS)
                 reader = csv.reader(file)
                 header = next(reader, [])
-                place = header.index("Attempt ID") if "Attempt ID" in header else 0
+                column = header.index("Attempt ID") if "Attempt ID" in header else 0
                 width = len(header) - (header[-1:] == [ERROR_COLUMN])
                 for cells in reader:
                     if cells:
                         malformed = cells[-1].startswith(FailureCode.ROW_MALFORMED.value)
-                        attempt = None if malformed else _attempt(cells, place)
+                        attempt = None if malformed else _attempt(cells, column)
                         known.add(attempt, cells[:width])
         except (OSError, UnicodeDecodeError, csv.Error):
             return known
         return known
 
     def has(self, outcome: Outcome) -> bool:
-        """Whether this row failed then, too."""
+        """Whether this row failed in that run."""
         return _key(outcome.attempt, outcome.row.cells) in self.keys
 
     def add(self, attempt: int | None, cells: Sequence[str]) -> None:
-        """Take one row of that run's file in."""
+        """Add one row of that run's failed-rows file."""
         self.keys.add(_key(attempt, cells))
 
 
-def _attempt(cells: list[str], place: int) -> int | None:
+def _attempt(cells: list[str], column: int) -> int | None:
     try:
-        return parse_attempt_id(cells[place]) if place < len(cells) else None
+        return parse_attempt_id(cells[column]) if column < len(cells) else None
     except RowError:
         return None
 
 
 def _key(attempt: int | None, cells: Sequence[str]) -> int:
     return attempt if attempt is not None else -1 - (hash(tuple(cells)) & 0xFFFFFFFFFFFF)
-
-
-def line(receipt: Receipt) -> tuple[object, ...]:
-    """A row of migrated.csv."""
-    return (
-        receipt.attempt,
-        receipt.launch_id,
-        receipt.submission_id,
-        receipt.session_record_id,
-        receipt.user_id,
-        receipt.context_id,
-    )
 
 
 def error_cell(outcome: Outcome) -> str:

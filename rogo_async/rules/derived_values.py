@@ -45,7 +45,7 @@ def return_url(lms: Lms, report: Report) -> str:
 
 
 def created_at(report: Report) -> datetime:
-    """Give DateInserted. Raises RowError report_field_missing (rule 8 holds for a Prepared)."""
+    """Give DateInserted. Raises RowError report_field_missing, which rule 8 rules out."""
     if report.date_inserted is None:
         raise RowError(FailureCode.REPORT_FIELD_MISSING, "report row: no value in DateInserted")
     return report.date_inserted

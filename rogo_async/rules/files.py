@@ -126,8 +126,7 @@ def plan_files(row: SourceRow, assessment_code: str, allow: AllowList) -> tuple[
     learner, marker = split_urls(row.learner_urls), split_urls(row.marker_urls)
     if not learner and not marker:
         raise RowError(FailureCode.FILES_MISSING, "the row has neither learner nor marker files")
-    for url in (*learner, *marker):
-        allow.permit(url)
+    permitted = [allow.permit(url) for url in (*learner, *marker)]
     named = [
         *((FileKind.SUBMISSION, name) for name in split_names(row.learner_file_names, learner)),
         *((FileKind.FEEDBACK, name) for name in _feedback_names(row, assessment_code, marker)),
@@ -141,9 +140,7 @@ def plan_files(row: SourceRow, assessment_code: str, allow: AllowList) -> tuple[
             content_type=content_type(_extension(name)),
             url=url,
         )
-        for order, ((kind, name), url) in enumerate(
-            zip(named, (*learner, *marker), strict=True), start=1
-        )
+        for order, ((kind, name), url) in enumerate(zip(named, permitted, strict=True), start=1)
     )
 
 

@@ -1,44 +1,36 @@
-"""Rules 8 to 14: from a row and its warehouse rows to everything the target needs."""
-
-from collections.abc import Sequence
+"""Rules 8 to 14: from a submission and its warehouse rows to everything the target needs."""
 
 from rogo_async.common.urls import AllowList
 from rogo_async.rules.files import plan_files
 from rogo_async.rules.grading import REFER, final_grade, malpractice
 from rogo_async.rules.matching import Reference, match_assessment, match_sections
-from rogo_async.rules.records import Prepared, Report, Score, SourceRow
+from rogo_async.rules.records import PreparedSubmission, Submission
 from rogo_async.rules.warehouse_rows import require_report, require_scores
 
 
 def prepare(
-    row: SourceRow,
-    attempt: int,
-    attempt_number: int,
-    version: str,
-    reports: Sequence[Report],
-    scores: Sequence[Score],
-    reference: Reference,
-    allow: AllowList,
-) -> Prepared:
-    """Apply SPEC §3 rules 8 to 14 in their order; of rule 14, what can be told before fetching.
+    submission: Submission, reference: Reference, allow_list: AllowList
+) -> PreparedSubmission:
+    """Apply rules 8 to 14 in their order; of rule 14 the part that needs no request.
 
-    Raises RowError with the code of the first rule that does not hold.
+    Raises RowError with the code of the first rule that the submission fails.
     """
-    report = require_report(reports)
-    require_scores(scores)
-    assessment = match_assessment(report.exercise or "", version, reference)
-    marks = match_sections(scores, assessment, reference)
+    rows = submission.warehouse_rows
+    report = require_report(rows.reports)
+    require_scores(rows.scores)
+    assessment = match_assessment(report.exercise or "", submission.version, reference)
+    marks = match_sections(rows.scores, assessment, reference)
     grade = report.grade or ""
     graded = final_grade(grade, assessment.code)
-    finding = malpractice(grade, attempt_number, reference)
-    return Prepared(
-        attempt=attempt,
-        attempt_number=attempt_number,
-        row=row,
+    finding = malpractice(grade, submission.attempt_number, reference)
+    return PreparedSubmission(
+        attempt=submission.attempt,
+        attempt_number=submission.attempt_number,
+        row=submission.row,
         report=report,
         assessment=assessment,
         final_grade=REFER if finding else graded,
         malpractice=finding,
         marks=marks,
-        files=plan_files(row, assessment.code, allow),
+        files=plan_files(submission.row, assessment.code, allow_list),
     )

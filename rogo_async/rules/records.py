@@ -1,11 +1,17 @@
-"""The records that travel through a run. All frozen; times are aware and in UTC."""
+"""The records that a row becomes on its way through a run. All frozen; times are in UTC.
+
+SourceRow → Submission → PreparedSubmission, and in the end an Outcome.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple, Self
 
-from rogo_async.common.errors import FailureCode, SkipCode
+from yarl import URL
+
+from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,25 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class WarehouseRows:
+    """The warehouse's rows of one attempt: zero or more of each kind."""
+
+    reports: tuple[Report, ...] = ()
+    scores: tuple[Score, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A row that passed rules 0 to 7. ``warehouse_rows`` are added by the look-up."""
+
+    row: SourceRow
+    attempt: int
+    attempt_number: int
+    version: str
+    warehouse_rows: WarehouseRows = WarehouseRows()
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
     """A row of the target's assessments."""
 
@@ -124,7 +149,7 @@ class FileRef:
     name: str
     extension: str
     content_type: str
-    url: str
+    url: URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +181,8 @@ class Malpractice:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A submission of which all is known but its files (SPEC §3, rules 0 to 13)."""
+class PreparedSubmission:
+    """A submission that passed every rule that needs no file: 0 to 13, and 14 in part."""
 
     attempt: int
     attempt_number: int
@@ -192,7 +217,7 @@ class EnforcementRank:
 
 
 class Status(StrEnum):
-    """What became of a row. Every input row has exactly one (SPEC §6.1)."""
+    """The result for a row. Every input row has exactly one (invariant 1)."""
 
     MIGRATED = "migrated"
     FAILED = "failed"
@@ -200,9 +225,8 @@ class Status(StrEnum):
     NOT_REACHED = "not_reached"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What migrated.csv says of a submission (SPEC §2)."""
+class MigratedLine(NamedTuple):
+    """A line of migrated.csv, its columns in order (specification §2)."""
 
     attempt: int
     launch_id: str
@@ -214,11 +238,21 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one row. ``message`` may quote the row: for the failed-rows file only."""
+    """The end of one row. ``message`` may quote the row: it is for the failed-rows file only."""
 
     row: SourceRow
     status: Status
     attempt: int | None = None
     code: FailureCode | SkipCode | None = None
     message: str = ""
-    receipt: Receipt | None = None
+    migrated_line: MigratedLine | None = None
+
+    @classmethod
+    def failed(cls, row: SourceRow, attempt: int | None, error: RowError) -> Self:
+        """The outcome of a row that failed a rule."""
+        return cls(row, Status.FAILED, attempt, error.code, error.message)
+
+    @classmethod
+    def skipped(cls, row: SourceRow, attempt: int | None, skip: RowSkip) -> Self:
+        """The outcome of a row that is not migrated, without being wrong."""
+        return cls(row, Status.SKIPPED, attempt, skip.code, skip.message)

@@ -10,10 +10,11 @@ from aiohttp import ClientConnectorCertificateError
 from yarl import URL
 
 from rogo_async.common import error_classes
-from rogo_async.common.error_classes import seconds_of
+from rogo_async.common.error_classes import ErrorClass, seconds_of
 from rogo_async.common.errors import (
     Dependency,
     FailureCode,
+    RefusalStreak,
     RowError,
     SourceForbidden,
     SystemicError,
@@ -21,7 +22,7 @@ from rogo_async.common.errors import (
     reason_of,
 )
 from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, Response
-from rogo_async.common.retry import CircuitBreaker
+from rogo_async.common.retry import CircuitBreaker, Probe
 from rogo_async.common.urls import AllowList, Origin, origin
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
@@ -77,126 +78,69 @@ class FileInfo:
 
 
 class Restart(Exception):
-    """A broken transfer cannot be taken up where it ended: the file has to be read anew."""
+    """A broken transfer cannot be resumed: the file has to be read from its start."""
 
 
-SYSTEMIC_AFTER: Final = 10
-"""Refusals in a row from one host that are not the rows' fault (SPEC §3 rule 14)."""
-
-
-class Host:
-    """One origin: its gate, what it served last, and how many it has refused in a row."""
-
-    def __init__(self, breaker: CircuitBreaker) -> None:
-        self.breaker = breaker
-        self.served: URL | None = None
-        self.refused: URL | None = None
-        self.refused_in_row = 0
-        self.suspicions = 0
-        self.successes = 0
-
-    def serve(self, url: URL) -> None:
-        """Note a file that was read to its end."""
-        self.served = url
-        self.refused_in_row = 0
-        self.successes += 1
-
-    def refuse(self, url: URL, status: int) -> SourceForbidden:
-        """Note a refusal and give the fault for it."""
-        before = self.suspicions
-        self.refused = url
-        self.refused_in_row += 1
-        if self.refused_in_row == SYSTEMIC_AFTER:
-            self.suspicions += 1
-        return SourceForbidden(_where(url), status, self.refused_in_row, before)
-
-
-class Sources:
-    """All hosts of the allow-list, each behind a gate of its own."""
+class SourceHost:
+    """One host of the allow-list: its circuit breaker, its SAS, and what it answered last."""
 
     def __init__(
         self,
+        place: Origin,
         http: HttpSession,
-        allow: AllowList,
-        tokens: Mapping[Origin, str],
-        gate_for: Callable[[str], CircuitBreaker],
+        allow_list: AllowList,
+        token: str | None,
+        breaker_for: Callable[[Probe, str], CircuitBreaker],
     ) -> None:
+        self.name = name_of(place)
+        self.breaker = breaker_for(self._probe, self.name)
         self._http = http
-        self._allow = allow
-        self._tokens = tokens
-        self._hosts = {place: Host(gate_for(name_of(place))) for place in allow.origins}
-        self.hosts: Mapping[str, Host] = {
-            name_of(place): host for place, host in self._hosts.items()
-        }
+        self._allow_list = allow_list
+        self._token = token
+        self._streak = RefusalStreak()
+        self._requested: URL | None = None
+        self._served: URL | None = None
+        self._refused: URL | None = None
+        self._tripped_by: URL | None = None
 
-    def file(self, address: str) -> "SourceFile":
-        """A file to be read. Raises RowError source_not_allowed; nothing is asked yet."""
-        url = self._allow.permit(address)
-        return SourceFile(self, url, self._hosts[origin(url)])
+    def record_served(self, url: URL) -> None:
+        """Note a file that was read to its end."""
+        self._served = url
+        if self._streak.count:
+            self._streak.is_over = True
+            self._streak = RefusalStreak()
 
-    def suspect(self, name: str) -> None:
-        """Close the way to the host of this origin until it lets the file be read that it refused
-        last. For a run of refusals that are not the rows' fault (SPEC §3 rule 14).
+    def record_refused(self, url: URL, status: int) -> SourceForbidden:
+        """Note a refusal (401, 403). Returns the error for it."""
+        self._refused = url
+        self._streak.count += 1
+        return SourceForbidden(self.name, status, self._streak)
+
+    def trip(self) -> None:
+        """Open the breaker until the host serves the file that it refused last (rule 14)."""
+        self._tripped_by = self._refused
+        reason = (
+            f"{self.name} refuses every file (401, 403). "
+            "Renew ROGO_SOURCE_SAS_TOKEN or grant access"
+        )
+        self.breaker.trip(SystemicError(Dependency.SOURCE, "get", reason))
+
+    async def file_info(self, url: URL) -> FileInfo:
+        """What the host states about a file, without reading it.
+
+        Raises RowError (source_file_missing, source_forbidden, source_refused), RunStopped, or
+        a DependencyError when the host keeps failing for this file alone.
         """
-        host = self.hosts[name]
-        url = host.refused
-        if url is not None:
-            host.breaker.close(
-                SystemicError(
-                    Dependency.SOURCE,
-                    "get",
-                    f"{name} refuses every file (401, 403). "
-                    "Renew ROGO_SOURCE_SAS_TOKEN or grant access",
-                ),
-                lambda: self.probe(url, refused=_FORBIDDEN),
-            )
-
-    async def probe(self, url: URL, refused: frozenset[int] = frozenset()) -> None:
-        """Ask for a file's properties: most answers show that the host serves.
-
-        Raises TransientError for a passing refusal and for the statuses ``refused``.
-        """
-        response = await self.request("HEAD", url, {})
-        response.close()
-        transient = error_classes.of_http(response.status) is error_classes.ErrorClass.TRANSIENT
-        if transient or response.status in refused:
-            raise TransientError(Dependency.SOURCE, "probe", f"status {response.status}")
-
-    async def prove(self, url: URL) -> None:
-        """See whether the host of ``url`` serves: by the file that it served last, if there is
-        one, for this one may be the only one that fails. Raises TransientError.
-        """
-        host = self._hosts[origin(url)]
-        if host.served is None:
-            await self.probe(url)
-        else:
-            await self.probe(host.served, refused=_FORBIDDEN)
-            host.breaker.succeeded()
-
-    async def look(self, address: str) -> FileInfo:
-        """What the source states of a file, whose bytes are not read. Raises as ``begin`` does."""
-        url = self._allow.permit(address)
-        host = self._hosts[origin(url)]
-        info = await host.breaker.call("look", lambda: self._look(url), lambda: self.prove(url))
-        host.serve(url)
+        info = await self.breaker.call("look", lambda: self._file_info(url))
+        self.record_served(url)
         return info
-
-    async def _look(self, url: URL) -> FileInfo:
-        try:
-            response = await self.fetch("HEAD", url, {})
-        except RowError as fault:
-            if fault.code is not FailureCode.SOURCE_REFUSED:
-                raise
-            # Not every server knows HEAD; what it says to a GET is what a run will meet.
-            response = await self.fetch("GET", url, {})
-        response.close()
-        return FileInfo.of(response)
 
     async def fetch(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
         """A request that follows redirects within the host; the caller closes the response.
 
-        Raises RowError for a definite refusal and a DependencyError for a passing one.
+        Raises RowError for a permanent refusal, else a DependencyError.
         """
+        self._requested = url
         for _ in range(_MAX_REDIRECTS + 1):
             response = await self.request(method, url, headers)
             if response.status == 200 or (response.status == 206 and "Range" in headers):
@@ -205,88 +149,149 @@ class Sources:
             if response.status not in _REDIRECTS:
                 raise self._refusal(url, response, in_part="Range" in headers)
             url = self._redirected(url, response)
-        raise RowError(FailureCode.SOURCE_REFUSED, f"{_where(url)} redirects without an end")
+        raise RowError(FailureCode.SOURCE_REFUSED, f"{self.name} redirects without an end")
 
     async def request(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
         """One request, signed with the host's own SAS. Raises a DependencyError."""
-        signed = _signed(url, self._tokens.get(origin(url)))
         try:
-            return await self._http.request(method, signed, headers, within_s=BLOCK_S)
+            return await self._http.request(
+                method, _signed(url, self._token), headers, within_s=BLOCK_S
+            )
         except ClientConnectorCertificateError:
             raise SystemicError(
-                Dependency.SOURCE, "get", f"the certificate of {_where(url)} is not trusted"
+                Dependency.SOURCE, "get", f"the certificate of {self.name} is not trusted"
             ) from None
         except HTTP_ERRORS as error:
-            raise _broken(error) from None
+            raise _transfer_error(error) from None
+
+    async def _probe(self) -> None:
+        """Ask for the properties of a file that the host should serve.
+
+        That is the file that tripped the breaker, else the one served last: a new file may be the
+        only one that fails. Raises TransientError.
+        """
+        if self._tripped_by is not None:
+            await self._head(self._tripped_by, _FORBIDDEN)
+            self._tripped_by = None
+        elif self._served is not None:
+            await self._head(self._served, _FORBIDDEN)
+            self.breaker.record_success()
+        elif self._requested is not None:
+            await self._head(self._requested, frozenset())
+
+    async def _head(self, url: URL, refused: frozenset[int]) -> None:
+        response = await self.request("HEAD", url, {})
+        response.close()
+        transient = error_classes.of_http(response.status) is ErrorClass.TRANSIENT
+        if transient or response.status in refused:
+            raise TransientError(Dependency.SOURCE, "probe", f"status {response.status}")
+
+    async def _file_info(self, url: URL) -> FileInfo:
+        try:
+            response = await self.fetch("HEAD", url, {})
+        except RowError as error:
+            if error.code is not FailureCode.SOURCE_REFUSED:
+                raise
+            # Not every server supports HEAD. A run meets the answer to GET.
+            response = await self.fetch("GET", url, {})
+        response.close()
+        return FileInfo.of(response)
 
     def _refusal(self, url: URL, response: Response, *, in_part: bool) -> Exception:
-        """What a status that brings no file means (SPEC §3 rule 14)."""
+        """The error for a status that brings no file (rule 14)."""
         status = response.status
-        if error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT:
-            return TransientError(
-                Dependency.SOURCE,
-                "get",
-                f"{_where(url)} answered {status}",
-                seconds_of(response.headers.get("Retry-After")),
-            )
+        text = f"{self.name} answered {status}"
+        if error_classes.of_http(status) is ErrorClass.TRANSIENT:
+            retry_after_s = seconds_of(response.headers.get("Retry-After"))
+            return TransientError(Dependency.SOURCE, "get", text, retry_after_s)
         if status in _FORBIDDEN:
-            return self._hosts[origin(url)].refuse(url, status)
+            return self.record_refused(url, status)
         if status == 404:
-            return RowError(FailureCode.SOURCE_FILE_MISSING, f"{_where(url)} answered 404")
+            return RowError(FailureCode.SOURCE_FILE_MISSING, text)
         if status in {412, 416} and in_part:
             return Restart()
-        return RowError(FailureCode.SOURCE_REFUSED, f"{_where(url)} answered {status}")
+        return RowError(FailureCode.SOURCE_REFUSED, text)
 
     def _redirected(self, url: URL, response: Response) -> URL:
         try:
-            target = self._allow.permit(str(url.join(URL(response.headers.get("Location", "")))))
+            location = URL(response.headers.get("Location", ""))
+            target = self._allow_list.permit(str(url.join(location)))
         except (RowError, ValueError):
             target = None
         if target is None or origin(target) != origin(url):
             raise RowError(
                 FailureCode.SOURCE_REFUSED,
-                f"{_where(url)} answered {response.status}, a redirect to another host, "
+                f"{self.name} answered {response.status}, a redirect to another host, "
                 "which is not followed",
             )
         return target
 
 
+class Sources:
+    """All hosts of the allow-list."""
+
+    def __init__(
+        self,
+        http: HttpSession,
+        allow_list: AllowList,
+        tokens: Mapping[Origin, str],
+        breaker_for: Callable[[Probe, str], CircuitBreaker],
+    ) -> None:
+        self._hosts = {
+            place: SourceHost(place, http, allow_list, tokens.get(place), breaker_for)
+            for place in allow_list.origins
+        }
+
+    def host(self, url: URL) -> SourceHost:
+        """The host of a URL that the allow-list permits."""
+        return self._hosts[origin(url)]
+
+    def file(self, url: URL) -> "SourceFile":
+        """A file to be read, of a URL that the allow-list permits. Sends no request yet."""
+        return SourceFile(self.host(url), url)
+
+    def trip_host(self, name: str) -> None:
+        """Open the breaker of the host with this name, after a streak of refusals (rule 14)."""
+        for host in self._hosts.values():
+            if host.name == name:
+                host.trip()
+
+
 class SourceFile:
-    """One file, read block by block. What was read stays read when the connection breaks.
+    """One file, read block by block. After a broken connection it is resumed, not read again.
 
     ``begin`` comes first; its owner calls ``close``.
     """
 
-    def __init__(self, sources: Sources, url: URL, host: Host) -> None:
+    def __init__(self, host: SourceHost, url: URL) -> None:
         self.url = url
         self.info = FileInfo()
         self._ended = False
-        self._sources = sources
         self._host = host
         self._response: Response | None = None
         self._offset = 0
 
     async def begin(self) -> None:
-        """Ask for the file, so that ``info`` is known.
+        """Request the file; afterwards ``info`` is set.
 
         Raises RowError (source_file_missing, source_forbidden, source_refused), RunStopped, or
         a DependencyError when the host keeps failing for this file alone.
         """
-        await self._host.breaker.call("get", self._open, self._probe)
+        await self._host.breaker.call("get", self._open)
 
     async def block(self) -> bytes:
-        """The next BLOCK_BYTES of the file, fewer at its end; then ``at_end``.
+        """The next BLOCK_BYTES of the file, fewer at its end; then ``at_end`` is true.
 
-        Raises as ``begin`` does, and Restart when what was read before is of no use any more.
+        Raises as ``begin`` does, and Restart when the file has to be read from its start.
         """
-        return await self._host.breaker.call("read", self._read, self._probe)
+        return await self._host.breaker.call("read", self._read)
 
     def at_end(self) -> bool:
         """Whether the last block has been read."""
         return self._ended
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Release the connection."""
         if self._response is not None:
             self._response.close()
             self._response = None
@@ -297,9 +302,6 @@ class SourceFile:
             return BLOCK_BYTES
         return min(BLOCK_BYTES, max(0, self.info.size_bytes - self._offset))
 
-    async def _probe(self) -> None:
-        await self._sources.prove(self.url)
-
     async def _open(self) -> Response:
         headers: dict[str, str] = {}
         if self._offset:
@@ -307,7 +309,7 @@ class SourceFile:
                 raise Restart
             headers["Range"] = f"bytes={self._offset}-"
             headers["If-Match"] = self.info.etag
-        response = await self._sources.fetch("GET", self.url, headers)
+        response = await self._host.fetch("GET", self.url, headers)
         if self._offset == 0:
             self.info = FileInfo.of(response)
         elif not self.info.is_continued_by(response, self._offset):
@@ -322,11 +324,11 @@ class SourceFile:
             block = await response.block(BLOCK_BYTES, BLOCK_S)
         except HTTP_ERRORS as error:
             self.close()
-            raise _broken(error) from None
+            raise _transfer_error(error) from None
         self._offset += len(block)
         self._ended = response.at_end
         if self._ended:
-            self._host.serve(self.url)
+            self._host.record_served(self.url)
         return block
 
 
@@ -336,11 +338,7 @@ def name_of(place: Origin) -> str:
     return f"{scheme}://{host}:{port}"
 
 
-def _where(url: URL) -> str:
-    return name_of(origin(url))
-
-
-def _broken(error: BaseException) -> TransientError:
+def _transfer_error(error: BaseException) -> TransientError:
     return TransientError(Dependency.SOURCE, "get", reason_of(error))
 
 

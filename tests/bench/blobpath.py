@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from yarl import URL
+
 from rogo_async.commands import runner
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import new_run_id
 from rogo_async.common.errors import Dependency
 from rogo_async.common.http_session import HttpSession
-from rogo_async.common.retry import CircuitBreaker
+from rogo_async.common.retry import CircuitBreaker, Probe
 from rogo_async.common.settings import Settings, load_settings
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.blobs.account import Account
@@ -31,10 +33,9 @@ async def move_all(settings: Settings, urls: list[str]) -> None:
     """Move one file a submission, as many at a time as there would be consumers."""
     run_id, stop_signal, call_stats = new_run_id(), StopSignal(), CallStats()
 
-    def breaker(dependency: Dependency, workspace: str = "") -> CircuitBreaker:
-        return CircuitBreaker(
-            dependency, stop_signal, call_stats, settings.rogo_outage_limit, workspace=workspace
-        )
+    def breaker(dependency: Dependency, probe: Probe, host: str = "") -> CircuitBreaker:
+        limit_s = settings.rogo_outage_limit
+        return CircuitBreaker(dependency, probe, stop_signal, call_stats, limit_s, host=host)
 
     account = Account(settings)
     async with contextlib.aclosing(HttpSession()) as http:
@@ -42,9 +43,9 @@ async def move_all(settings: Settings, urls: list[str]) -> None:
             http,
             settings.allow_list,
             settings.source_sas,
-            lambda workspace: breaker(Dependency.SOURCE, workspace),
+            lambda probe, host: breaker(Dependency.SOURCE, probe, host),
         )
-        store = Store(account, http, breaker(Dependency.STORE))
+        store = Store(account, http, breaker(Dependency.STORE, account.check))
         metadata = {"migratedFrom": "rogo_warehouse", "runId": run_id, "target": "bench"}
         file_copier = FileCopier(sources, store, ByteBudget(), metadata)
         waiting = enumerate(urls, start=1)
@@ -58,8 +59,10 @@ async def _take(
     file_copier: FileCopier, waiting: Iterator[tuple[int, str]], run_id: str, settings: Settings
 ) -> None:
     for attempt, url in waiting:
-        ref = FileRef(FileKind.SUBMISSION, 1, "answer.txt", "txt", "text/plain", url)
-        await file_copier.move([ref], identify(attempt, run_id, settings.rogo_instance_id))
+        ref = FileRef(
+            FileKind.SUBMISSION, 1, "answer.txt", "txt", "text/plain", URL(url, encoded=True)
+        )
+        await file_copier.copy([ref], identify(attempt, run_id, settings.rogo_instance_id))
 
 
 def main() -> None:

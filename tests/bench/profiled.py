@@ -124,7 +124,7 @@ def main() -> None:
     settings = load_settings()
     configure(format_for(sys.stderr, None), colors=False)
     sampler = Sampler()
-    work = consumers.ConsumerPool.work
+    work = consumers.ConsumerPool.run
 
     async def sampled(self: Any, grace_s: float) -> None:
         sampler.start()
@@ -133,7 +133,7 @@ def main() -> None:
         finally:
             sampler.stop()
 
-    consumers.ConsumerPool.work = sampled  # type: ignore[method-assign]
+    consumers.ConsumerPool.run = sampled  # type: ignore[method-assign]
     with asyncio.Runner(loop_factory=runner._loop_factory()) as loop_runner:
         ending = loop_runner.run(Run(settings, Selection(), None).execute())
     found = {"stages": sampler.stages, "functions": dict(sampler.functions.most_common(FUNCTIONS))}

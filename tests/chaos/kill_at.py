@@ -23,7 +23,7 @@ from rogo_async.pipeline.consumers import ConsumerPool
 
 PACKAGE: Final = str(Path(rogo_async.__file__).parent) + os.sep
 RULES: Final = f"{PACKAGE}rules{os.sep}"
-BEGIN: Final = ConsumerPool.work.__code__
+BEGIN: Final = ConsumerPool.run.__code__
 
 
 class Walker:

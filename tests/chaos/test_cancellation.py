@@ -74,10 +74,10 @@ async def run_with(
         monkeypatch.setenv(name, value)
 
     class Watched(ConsumerPool):
-        async def work(self, grace_s: float) -> None:
+        async def run(self, grace_s: float) -> None:
             walker = asyncio.create_task(steps.walk(), name="walker")
             try:
-                await super().work(grace_s)
+                await super().run(grace_s)
             finally:
                 walker.cancel()
 

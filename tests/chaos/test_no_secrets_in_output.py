@@ -207,7 +207,7 @@ async def damage(desk: Desk) -> None:
     "where",
     [
         "rogo_async.pipeline.migrate:prepare",
-        "rogo_async.pipeline.producer:parse_attempt_id",
+        "rogo_async.rules.row_filter:parse_attempt_id",
         "rogo_async.destination.postgres.writer:submission_values",
         "rogo_async.sources.http_files:_signed",
         "rogo_async.sources.warehouse.reader:_by_attempt",
@@ -225,7 +225,7 @@ async def test_a_fault_of_this_tool(scene: Scene, where: str) -> None:
 
 async def test_a_fault_in_the_feeder_is_told_with_its_place(scene: Scene) -> None:
     await scene.desk.lay_out([marked(scene.desk.sound(1))])
-    where = "rogo_async.pipeline.producer:parse_attempt_id"
+    where = "rogo_async.rules.row_filter:parse_attempt_id"
     ended = await scene.operate(prefix=(sys.executable, str(CRASHER), where))
     assert ended.code == 70, ended.output
     assert CRASHER.name in ended.output

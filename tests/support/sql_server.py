@@ -1,14 +1,14 @@
 """The responder as the product meets it: tables, connection strings, an open warehouse."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency
-from rogo_async.common.retry import CircuitBreaker, RetryPolicy
+from rogo_async.common.retry import CircuitBreaker, Probe, RetryPolicy
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.sources.warehouse.pool import Deadlines
@@ -20,7 +20,12 @@ from tests.support.fake_sql_server.values import DateTime2, Int, Numeric, Text
 DRIVERS: Final = ("microsoft", "freetds")
 QUICK: Final = Deadlines(connect_s=3, query_s=1, close_s=1, grace_s=0.5)
 PATIENCE: Final = RetryPolicy(
-    first_s=0.01, cap_s=0.05, tries=3, deadline_s=20, probe_first_s=0.02, probe_cap_s=0.2
+    wait_initial_s=0.01,
+    wait_max_s=0.05,
+    max_tries=3,
+    deadline_s=20,
+    probe_wait_initial_s=0.02,
+    probe_wait_max_s=0.2,
 )
 REPORT_COLUMNS: Final = (
     Column("AttemptId", Int()),
@@ -127,18 +132,24 @@ async def opened(
     deadlines: Deadlines = QUICK,
     stop_signal: StopSignal | None = None,
 ) -> AsyncIterator[Warehouse]:
-    """An open warehouse behind a gate of little patience."""
-    breaker = CircuitBreaker(
-        Dependency.WAREHOUSE, stop_signal or StopSignal(), CallStats(), limit_s, policy=PATIENCE
-    )
-    try:
-        warehouse = await Warehouse.open(text, size, breaker, deadlines)
-        try:
-            yield warehouse
-        finally:
-            await warehouse.aclose()
-    finally:
-        await breaker.aclose()
+    """An open warehouse whose circuit breaker opens soon."""
+    async with AsyncExitStack() as stack:
+
+        def breaker_for(probe: Probe) -> CircuitBreaker:
+            breaker = CircuitBreaker(
+                Dependency.WAREHOUSE,
+                probe,
+                stop_signal or StopSignal(),
+                CallStats(),
+                limit_s,
+                PATIENCE,
+            )
+            stack.push_async_callback(breaker.aclose)
+            return breaker
+
+        warehouse = await Warehouse.open(text, size, breaker_for, deadlines)
+        stack.push_async_callback(warehouse.aclose)
+        yield warehouse
 
 
 def served(responder: Responder, driver: str) -> str:

@@ -48,7 +48,7 @@ class Checkup:
         """Look, changing nothing that stays. A signal ends it, after what it wrote is gone."""
         with handle_signals(self._stop_signal):
             looking = asyncio.create_task(self._look(), name="checkup")
-            stopped = asyncio.create_task(self._stop_signal.stopped(), name="checkup-stopped")
+            stopped = asyncio.create_task(self._stop_signal.wait(), name="checkup-stopped")
             await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
             looking.cancel()
             stopped.cancel()

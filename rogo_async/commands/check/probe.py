@@ -58,17 +58,20 @@ PROBE_S: Final = 12.0
 """How long to wait for an answer."""
 
 
+async def _unused_probe() -> None:
+    """Never called: this breaker does not open."""
+
+
 class Once(CircuitBreaker):
-    """A gate that is always open, and repeats nothing."""
+    """A circuit breaker that never opens and never retries."""
 
     def __init__(self, dependency: Dependency) -> None:
-        super().__init__(dependency, StopSignal(), CallStats(), PATIENCE_S)
+        super().__init__(dependency, _unused_probe, StopSignal(), CallStats(), PATIENCE_S)
 
     async def call(
         self,
         operation: str,  # noqa: ARG002 - the interface's
         work: Callable[[], Coroutine[Any, Any, T]],
-        probe: Callable[[], Coroutine[Any, Any, object]],  # noqa: ARG002 - the interface's
     ) -> T:
         """Run ``work`` and raise what it raises."""
         return await work()

@@ -104,7 +104,7 @@ class Findings:
     """All findings so far, by name."""
 
     faulty: bool = False
-    """Whether a check ended in a fault of this tool."""
+    """Whether a check ended in internal error."""
     _found: dict[str, Finding] = field(default_factory=dict)
     _grounds: dict[str, str] = field(default_factory=dict)
     _away: set[str] = field(default_factory=set)

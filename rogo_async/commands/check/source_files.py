@@ -50,7 +50,7 @@ class SourceChecks:
                 http,
                 self._settings.allow_list,
                 self._settings.source_sas,
-                lambda _: Once(Dependency.SOURCE),
+                lambda _probe, _host: Once(Dependency.SOURCE),
             )
             await asyncio.gather(*[findings.carry_out(self._host(place)) for place in places])
             await inputs
@@ -124,7 +124,8 @@ class SourceChecks:
         return _files_verdict(name, statuses)
 
     async def _status(self, url: URL) -> int:
-        response = await answered(Dependency.SOURCE, lambda: self._sources.request("HEAD", url, {}))
+        host = self._sources.host(url)
+        response = await answered(Dependency.SOURCE, lambda: host.request("HEAD", url, {}))
         response.close()
         return response.status
 

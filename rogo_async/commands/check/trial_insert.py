@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from yarl import URL
+
 from rogo_async.commands.check.probe import ANSWER_S, Asking
 from rogo_async.commands.check.results import Check, Needs, Verdict, fail, ok
 from rogo_async.common.errors import DependencyError, RowError, SystemicError
@@ -22,7 +24,7 @@ from rogo_async.rules.records import (
     Identity,
     Malpractice,
     MalpracticeLevel,
-    Prepared,
+    PreparedSubmission,
     Report,
     Score,
     SectionMark,
@@ -134,12 +136,12 @@ def _refused(refusal: RowError | TableConflict | DependencyError) -> Verdict:
     return fail(f"the target refuses a submission ({', '.join(facts)})", _ADVICE)
 
 
-def _made_up(assessment: Any, level: MalpracticeLevel | None) -> Prepared:
+def _made_up(assessment: Any, level: MalpracticeLevel | None) -> PreparedSubmission:
     marks: tuple[SectionMark, ...] = ()
     if assessment["section_id"] is not None:
         score = Score(_ATTEMPT, "Question 1", Decimal(1), "A comment", _WHEN, _WHEN)
         marks = (SectionMark(assessment["section_id"], score),)
-    return Prepared(
+    return PreparedSubmission(
         attempt=_ATTEMPT,
         attempt_number=1,
         row=_ROW,
@@ -189,7 +191,7 @@ _REPORT: Final = Report(
 def _file(kind: FileKind, order: int) -> StoredFile:
     name = f"LTI_Uploads/rogo_check_{order}"
     url = f"https://rogo-check.invalid/{name}"
-    ref = FileRef(kind, order, "made_up.txt", "txt", "text/plain", url)
+    ref = FileRef(kind, order, "made_up.txt", "txt", "text/plain", URL(url))
     return StoredFile(ref, name, url, 1, b"\0" * 16)
 
 

@@ -100,10 +100,12 @@ class Rollback(Command):
         )
         await factory.lock()
         connections = await factory.connections()
-        references = BlobReferences(connections, factory.breaker(Dependency.TARGET))
+        references = BlobReferences(connections, factory.breaker(Dependency.TARGET, connections.probe))
         removal = await self._removal(factory, connections)
         account = await factory.account()
-        inventory = Inventory(account, await factory.http(), factory.breaker(Dependency.STORE))
+        inventory = Inventory(
+            account, await factory.http(), factory.breaker(Dependency.STORE, account.check)
+        )
         orphans = Orphans(self.settings, account, inventory, references, self.stop_signal)
         await wait_for_runs(references, self.stop_signal, "roll back")
         self._began = await inventory.now()
@@ -143,7 +145,9 @@ class Rollback(Command):
         journals = await asyncio.to_thread(Journals.read, self.data.runs, own)
         instance = self.settings.rogo_instance_id
         enforcements = RuleRestorer(journals, instance, reference.applied_by)
-        removal = SubmissionRemover(connections, factory.breaker(Dependency.TARGET), enforcements)
+        removal = SubmissionRemover(
+            connections, factory.breaker(Dependency.TARGET, connections.probe), enforcements
+        )
         await removal.prepare()
         return removal
 
@@ -175,10 +179,10 @@ class Rollback(Command):
 
     async def _agreed(self, question: str) -> bool:
         asking = asyncio.ensure_future(self.ask(question))
-        stopped = asyncio.create_task(self.stop_signal.stopped(), name="asking-stopped")
+        stopped = asyncio.create_task(self.stop_signal.wait(), name="asking-stopped")
         try:
             await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            self.stop_signal.check()
+            self.stop_signal.raise_if_stopping()
             return await asking
         finally:
             asking.cancel()
@@ -199,7 +203,7 @@ class Rollback(Command):
                 finally:
                     lines, self._lines = self._lines, []
                     await report.append(lines)
-                self.stop_signal.check()
+                self.stop_signal.raise_if_stopping()
         finally:
             showing.cancel()
             await asyncio.wait({showing})
@@ -256,7 +260,7 @@ class Rollback(Command):
                 deleted, changed = await orphans.delete(meant)
                 self._figures.blobs += deleted
                 self._figures.blobs_left += changed
-        self.stop_signal.check()
+        self.stop_signal.raise_if_stopping()
 
     def _meant(self, found: Sequence[Orphan]) -> list[Orphan]:
         spared, began = self._figures.spared, self._began

@@ -129,16 +129,10 @@ class Inventory:
 
         Raises RunStopped, or a DependencyError when it keeps failing for this blob alone.
         """
-        return await self._breaker.call("read", lambda: self._read(name, whole=whole), self.probe)
-
-    async def probe(self) -> None:
-        """Whether the container answers. Raises a DependencyError."""
-        await self._account.check()
+        return await self._breaker.call("read", lambda: self._read(name, whole=whole))
 
     async def _call(self, operation: str, request: Any) -> Any:
-        return await self._breaker.call(
-            operation, lambda: self._account.call(operation, request), self.probe
-        )
+        return await self._breaker.call(operation, lambda: self._account.call(operation, request))
 
     async def _read(self, name: str, *, whole: bool) -> Content | None:
         method = "GET" if whole else "HEAD"

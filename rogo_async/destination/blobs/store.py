@@ -1,10 +1,10 @@
-"""The bytes' way into the destination container, and out of it (DESIGN decision 5)."""
+"""Upload and delete blobs in the destination container."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -24,6 +24,7 @@ from rogo_async.destination.blobs.account import Account, deadline_s, fault_of_s
 API_VERSION: Final = "2021-12-02"
 MIGRATED_FROM: Final = "rogo_warehouse"
 """The metadata that marks every blob of this tool (SPEC §2)."""
+T = TypeVar("T")
 _KEPT: Final = frozenset({409, 412})
 _DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})
 
@@ -38,7 +39,7 @@ class Blob:
 
 
 class Store:
-    """Writes and deletes blobs. Everything that a retry repeats has the same name and bytes."""
+    """Writes and deletes blobs. A retry repeats the same name with the same bytes."""
 
     def __init__(self, account: Account, http: HttpSession, breaker: CircuitBreaker) -> None:
         self._account = account
@@ -63,20 +64,16 @@ class Store:
             "x-ms-blob-content-md5": digest,
             **{f"x-ms-meta-{name}": value for name, value in blob.metadata.items()},
         }
-        await self._breaker.call("put", lambda: self._put(blob, data, headers, digest), self.probe)
+        await self._breaker.call("put", lambda: self._put(blob, data, headers, digest))
 
     async def stage(self, blob: Blob, number: int, data: bytes) -> str:
         """Write a block of a large blob and return its id. Raises as ``put`` does."""
         block_id = f"{number:08d}"
         client = self._account.container.get_blob_client(blob.name)
-        await self._breaker.call(
+        await self._call(
             "stage",
-            lambda: self._account.call(
-                "stage",
-                lambda: client.stage_block(block_id, data, len(data), validate_content=True),
-                len(data),
-            ),
-            self.probe,
+            lambda: client.stage_block(block_id, data, len(data), validate_content=True),
+            len(data),
         )
         return block_id
 
@@ -88,21 +85,13 @@ class Store:
         client = self._account.container.get_blob_client(blob.name)
         blocks = [BlobBlock(block_id) for block_id in block_ids]
         settings = ContentSettings(content_type=blob.content_type, content_md5=bytearray(md5))
-        await self._breaker.call(
+        await self._call(
             "commit",
-            lambda: self._account.call(
-                "commit",
-                lambda: client.commit_block_list(
-                    blocks, content_settings=settings, metadata=dict(blob.metadata)
-                ),
+            lambda: client.commit_block_list(
+                blocks, content_settings=settings, metadata=dict(blob.metadata)
             ),
-            self.probe,
         )
-        found = await self._breaker.call(
-            "properties",
-            lambda: self._account.call("properties", client.get_blob_properties),
-            self.probe,
-        )
+        found = await self._call("properties", client.get_blob_properties)
         if found.size != size_bytes or bytes(found.content_settings.content_md5 or b"") != md5:
             raise RowError(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
 
@@ -122,13 +111,14 @@ class Store:
                 return still_kept(error)
             return True
 
-        return await self._breaker.call(
-            "delete", lambda: self._account.call("delete", gone), self.probe
-        )
+        return await self._call("delete", gone)
 
-    async def probe(self) -> None:
-        """Whether the container answers. Raises a DependencyError."""
-        await self._account.check()
+    async def _call(
+        self, operation: str, request: Callable[[], Awaitable[T]], size_bytes: int = 0
+    ) -> T:
+        return await self._breaker.call(
+            operation, lambda: self._account.call(operation, request, size_bytes)
+        )
 
     async def _put(self, blob: Blob, data: bytes, headers: dict[str, str], digest: str) -> None:
         url, signed = await self._account.signed("PUT", blob.name, headers, len(data))

@@ -42,7 +42,7 @@ class BlobReferences:
                 rows = await session.rows("referenced_blobs", values, _SCAN_S)
             return frozenset(row["name"] for row in rows)
 
-        return await self._breaker.call("references", ask, self._connections.probe)
+        return await self._breaker.call("references", ask)
 
     async def run_sessions(self) -> "RunSessions | None":
         """The sessions of runs that are connected at the moment; None when there is none.
@@ -56,4 +56,4 @@ class BlobReferences:
             # The time is for a session's own user to see, that there is one for everybody.
             return RunSessions(row["count"], row["since"]) if row["count"] else None
 
-        return await self._breaker.call("sessions", ask, self._connections.probe)
+        return await self._breaker.call("sessions", ask)

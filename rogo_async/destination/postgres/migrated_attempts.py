@@ -1,33 +1,15 @@
 """What the target holds already, read once after the lock is held (DESIGN decision 1, 2, 9)."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Final
-
-from pyroaring import BitMap
 
 from rogo_async.destination.postgres.connections import Connections
 from rogo_async.destination.postgres.queries import query
 from rogo_async.rules.identity import SQL_INT_MAX
+from rogo_async.rules.row_filter import MigratedAttempts
 
 _PREFETCH_ROWS: Final = 5_000
 _SCAN_S: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class MigratedAttempts:
-    """Attempts with a trace in the target, as compressed bitmaps (some bits an attempt)."""
-
-    migrated: BitMap = field(default_factory=BitMap)
-    started: BitMap = field(default_factory=BitMap)
-
-    def is_migrated(self, attempt: int) -> bool:
-        """Whether a submission stands for this very attempt."""
-        return attempt in self.migrated
-
-    def is_incomplete(self, attempt: int) -> bool:
-        """Whether a launch or session record stands without any submission."""
-        return attempt in self.started and attempt not in self.migrated
 
 
 async def read_migrated_attempts(connections: Connections) -> MigratedAttempts:

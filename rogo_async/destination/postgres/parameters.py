@@ -10,13 +10,13 @@ from rogo_async.common.settings import Lms
 from rogo_async.rules import derived_values
 from rogo_async.rules.files import size_text
 from rogo_async.rules.identity import SQL_INT_MAX, child_id
-from rogo_async.rules.records import Identity, Prepared, SectionMark, StoredFile
+from rogo_async.rules.records import Identity, PreparedSubmission, SectionMark, StoredFile
 
 _GREATEST_REAL: Final = 3.4028235e38
 
 
 def submission_values(
-    prepared: Prepared,
+    prepared: PreparedSubmission,
     files: Sequence[StoredFile],
     identity: Identity,
     lms: Lms,
@@ -46,7 +46,7 @@ def session_record_id(identity: Identity) -> str:
 
 
 def malpractice_rule_values(
-    prepared: Prepared, identity: Identity, lms: Lms, applied_by: str
+    prepared: PreparedSubmission, identity: Identity, lms: Lms, applied_by: str
 ) -> Mapping[str, object]:
     """The parameters of the enforcement statements, but for the id of a standing row.
 
@@ -96,7 +96,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _learner(prepared: Prepared, lms: Lms) -> dict[str, object]:
+def _learner(prepared: PreparedSubmission, lms: Lms) -> dict[str, object]:
     row, report = prepared.row, prepared.report
     return {
         "lms_user_id": derived_values.lms_user_id(lms, report),
@@ -129,7 +129,7 @@ def _constants(lms: Lms) -> dict[str, object]:
     }
 
 
-def _times(prepared: Prepared) -> dict[str, object]:
+def _times(prepared: PreparedSubmission) -> dict[str, object]:
     return {
         "created_at": derived_values.created_at(prepared.report),
         "updated_at": derived_values.updated_at(prepared.report),
@@ -137,7 +137,7 @@ def _times(prepared: Prepared) -> dict[str, object]:
     }
 
 
-def _grade(prepared: Prepared) -> dict[str, object]:
+def _grade(prepared: PreparedSubmission) -> dict[str, object]:
     report, malpractice = prepared.report, prepared.malpractice
     return {
         "assessment_id": prepared.assessment.id,
@@ -151,7 +151,7 @@ def _grade(prepared: Prepared) -> dict[str, object]:
     }
 
 
-def _marks(prepared: Prepared, identity: Identity) -> dict[str, object]:
+def _marks(prepared: PreparedSubmission, identity: Identity) -> dict[str, object]:
     marks: Sequence[SectionMark] = prepared.marks
     report = prepared.report
     return {

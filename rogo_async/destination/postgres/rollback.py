@@ -141,9 +141,7 @@ class SubmissionRemover:
                 "has changed cannot be told"
             )
         try:
-            taken = await self._breaker.call(
-                "rollback", lambda: self._take_out(trace), self._connections.probe
-            )
+            taken = await self._breaker.call("rollback", lambda: self._take_out(trace))
         except RowError as refusal:
             raise RemovalSkipped(refusal.message) from None
         except TableConflict as conflict:
@@ -202,7 +200,7 @@ class SubmissionRemover:
             async with self._connections.session(name) as session:
                 return await session.rows(name, values, _SCAN_S)
 
-        return await self._breaker.call(name, ask, self._connections.probe)
+        return await self._breaker.call(name, ask)
 
 
 def writing_transaction(submission_id: str, file_count: int, rows: Sequence[OwnedRow]) -> str:

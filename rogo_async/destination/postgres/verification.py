@@ -86,7 +86,7 @@ class VerificationReader:
             async with self._connections.session(name) as session:
                 return await session.rows(name, values, deadline_s=_SCAN_S)
 
-        return await self._breaker.call(name, ask, self._connections.probe)
+        return await self._breaker.call(name, ask)
 
 
 def _submission(row: Any) -> SubmissionRow:

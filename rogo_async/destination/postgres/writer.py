@@ -18,7 +18,7 @@ from rogo_async.destination.postgres.parameters import malpractice_rule_values, 
 from rogo_async.destination.postgres.queries import query
 from rogo_async.destination.postgres.run_lock import RunLock
 from rogo_async.rules.grading import outranks
-from rogo_async.rules.records import EnforcementRank, Identity, Prepared, StoredFile
+from rogo_async.rules.records import EnforcementRank, Identity, PreparedSubmission, StoredFile
 
 
 class WriteResult(Enum):
@@ -58,7 +58,7 @@ class Writer:
         self._constants = constants
 
     async def write(
-        self, prepared: Prepared, files: Sequence[StoredFile], identity: Identity
+        self, prepared: PreparedSubmission, files: Sequence[StoredFile], identity: Identity
     ) -> WriteResult:
         """Insert all rows of a submission or none, and tell whose submission stands.
 
@@ -85,7 +85,7 @@ class Writer:
                 raise
 
         try:
-            if await self._breaker.call("insert", insert, self._connections.probe):
+            if await self._breaker.call("insert", insert):
                 return WriteResult.INSERTED
             return await self._ask(values)
         except (RowError, TableConflict) as refusal:
@@ -102,9 +102,7 @@ class Writer:
             ) from None
 
     async def _ask(self, values: Mapping[str, object]) -> WriteResult:
-        return await self._breaker.call(
-            "standing", lambda: self._standing(values), self._connections.probe
-        )
+        return await self._breaker.call("standing", lambda: self._standing(values))
 
     async def _insert(
         self, values: Mapping[str, object], enforcement: Mapping[str, object] | None

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
 from rogo_async.common.errors import Dependency, SetupError, SystemicError
-from rogo_async.common.retry import CircuitBreaker
-from rogo_async.rules.records import Report, Score
+from rogo_async.common.retry import CircuitBreaker, Probe
+from rogo_async.rules.records import Report, Score, WarehouseRows
 from rogo_async.sources.warehouse import convert, drivers
 from rogo_async.sources.warehouse.connection_string import OdbcSettings, odbc_settings
 from rogo_async.sources.warehouse.entra import SqlTokens
@@ -27,27 +26,29 @@ R = TypeVar("R", Report, Score)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
-    """What the warehouse holds of one attempt. Zero or more rows of each kind."""
-
-    reports: tuple[Report, ...]
-    scores: tuple[Score, ...]
-
-
 class Warehouse:
     """Reads reports and scores. Made by ``open``; its owner calls ``aclose``."""
 
-    def __init__(self, pool: Pool, breaker: CircuitBreaker, reports: Table, scores: Table) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        breaker_for: Callable[[Probe], CircuitBreaker],
+        reports: Table,
+        scores: Table,
+    ) -> None:
         self._pool = pool
-        self._breaker = breaker
+        self._breaker = breaker_for(self._probe)
         self._reports = reports
         self._scores = scores
         self._opened = AsyncExitStack()
 
     @classmethod
     async def open(
-        cls, dsn: str, size: int, breaker: CircuitBreaker, deadlines: Deadlines = DEFAULT_DEADLINES
+        cls,
+        dsn: str,
+        size: int,
+        breaker_for: Callable[[Probe], CircuitBreaker],
+        deadlines: Deadlines = DEFAULT_DEADLINES,
     ) -> Self:
         """Connect, read the catalogue and try the tables.
 
@@ -59,7 +60,7 @@ class Warehouse:
         async with AsyncExitStack() as stack:
             pool = open_pool(odbc, size, deadlines, stack)
             reports, scores = await retry_failover(lambda: _read_tables(pool))
-            warehouse = cls(pool, breaker, reports, scores)
+            warehouse = cls(pool, breaker_for, reports, scores)
             await warehouse._probe()
             warehouse._opened = stack.pop_all()
         return warehouse
@@ -68,7 +69,7 @@ class Warehouse:
         """Close the connections."""
         await self._opened.aclose()
 
-    async def look_up(self, attempts: Sequence[int]) -> dict[int, LookUp]:
+    async def look_up(self, attempts: Sequence[int]) -> dict[int, WarehouseRows]:
         """Reports and scores of up to CHUNK_ATTEMPTS attempts, in two queries side by side.
 
         Attempts without any row are not in the result. Raises RunStopped, or a DependencyError
@@ -76,13 +77,13 @@ class Warehouse:
         """
         asked = [*attempts, *[attempts[-1]] * (CHUNK_ATTEMPTS - len(attempts))]
         report_rows, score_rows = await _both(
-            self._breaker.call("reports", lambda: self._select("reports", asked), self._probe),
-            self._breaker.call("scores", lambda: self._select("scores", asked), self._probe),
+            self._breaker.call("reports", lambda: self._select("reports", asked)),
+            self._breaker.call("scores", lambda: self._select("scores", asked)),
         )
         reports = _by_attempt(self._reports, report_rows, convert.report)
         scores = _by_attempt(self._scores, score_rows, convert.score)
         return {
-            attempt: LookUp(tuple(reports.get(attempt, ())), tuple(scores.get(attempt, ())))
+            attempt: WarehouseRows(tuple(reports.get(attempt, ())), tuple(scores.get(attempt, ())))
             for attempt in reports.keys() | scores.keys()
         }
 

@@ -192,7 +192,7 @@ async def test_a_container_of_several_pages(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     account = Account(load_settings())
-    breaker = CircuitBreaker(Dependency.STORE, StopSignal(), CallStats(), 5.0)
+    breaker = CircuitBreaker(Dependency.STORE, account.check, StopSignal(), CallStats(), 5.0)
     inventory = Inventory(account, None, breaker)  # type: ignore[arg-type]
     try:
         pages = [page async for page in inventory.pages("LTI_Uploads/rogo_")]

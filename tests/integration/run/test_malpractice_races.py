@@ -26,7 +26,7 @@ from rogo_async.rules.records import (
     Assessment,
     Malpractice,
     MalpracticeLevel,
-    Prepared,
+    PreparedSubmission,
     Report,
     SourceRow,
 )
@@ -57,11 +57,11 @@ class Finding:
         return self.number, -(math.inf if found is None else found), -self.attempt
 
 
-def prepared(finding: Finding, learner: str) -> Prepared:
+def prepared(finding: Finding, learner: str) -> PreparedSubmission:
     moment = datetime(2025, 3, 1, tzinfo=UTC)
     number, attempt = Decimal(1), finding.attempt
     row = SourceRow(2, (), None, str(attempt), "A", "B", "a@b.example", "", "", "", "", "", "", "")
-    return Prepared(
+    return PreparedSubmission(
         attempt,
         finding.number,
         row,
@@ -92,16 +92,16 @@ async def writers(stack: Stack, desk: Desk, tmp_path: Path) -> AsyncIterator[lis
     async with AsyncExitStack() as opened:
         made = []
         for name in ("one", "two"):
-            breaker = CircuitBreaker(Dependency.TARGET, StopSignal(), CallStats(), 30.0)
-            opened.push_async_callback(breaker.aclose)
             connections = await Connections.open(
                 ConnectOptions(stack.writer_dsn(desk.workspace), None), RACERS // 2
             )
             opened.push_async_callback(connections.aclose)
-            constants = RunConstants(LMS, "container", "user-first")
-            made.append(
-                Writer(connections, breaker, constants, Journal(tmp_path / name), HeldLock())
+            breaker = CircuitBreaker(
+                Dependency.TARGET, connections.probe, StopSignal(), CallStats(), 30.0
             )
+            opened.push_async_callback(breaker.aclose)
+            constants = RunConstants(LMS, "container", "user-first")
+            made.append(Writer(connections, breaker, constants, Journal(tmp_path / name), HeldLock()))
         yield made
 
 

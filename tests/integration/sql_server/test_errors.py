@@ -17,7 +17,7 @@ from rogo_async.common.errors import (
     SystemicError,
     TransientError,
 )
-from rogo_async.common.retry import CircuitBreaker, with_retry
+from rogo_async.common.retry import CircuitBreaker, Probe, with_retry
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.sources.warehouse import reader
 from rogo_async.sources.warehouse.reader import Warehouse
@@ -73,10 +73,13 @@ async def all_is_found(warehouse: Warehouse) -> None:
 
 
 async def opened_in_the_end(text: str, stop_signal: StopSignal) -> Warehouse:
-    """Open the warehouse as a run does: retry transient errors."""
-    breaker = CircuitBreaker(Dependency.WAREHOUSE, stop_signal, CallStats(), 30, PATIENCE)
+    """As a run opens it: with retries of transient errors."""
+
+    def breaker_for(probe: Probe) -> CircuitBreaker:
+        return CircuitBreaker(Dependency.WAREHOUSE, probe, stop_signal, CallStats(), 30, PATIENCE)
+
     return await with_retry(
-        lambda: Warehouse.open(text, 4, breaker, QUICK), stop_signal, 10, PATIENCE
+        lambda: Warehouse.open(text, 4, breaker_for, QUICK), stop_signal, 10, PATIENCE
     )
 
 

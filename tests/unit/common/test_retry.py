@@ -1,4 +1,4 @@
-"""The outage gate: who waits, who goes on, and when the run gives up."""
+"""The circuit breaker: when callers wait, when they go on, and when the run gives up."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,7 +14,12 @@ from rogo_async.common.retry import CircuitBreaker, RetryPolicy, with_retry
 from rogo_async.common.shutdown import StopReason, StopSignal
 
 QUICK = RetryPolicy(
-    first_s=0.001, cap_s=0.002, tries=3, slow_s=0.5, deadline_s=0.05, probe_first_s=0.005
+    wait_initial_s=0.001,
+    wait_max_s=0.002,
+    max_tries=3,
+    slow_s=0.5,
+    deadline_s=0.05,
+    probe_wait_initial_s=0.005,
 )
 DEADLINE_S = 5.0
 T = TypeVar("T")
@@ -61,9 +66,9 @@ def call_stats() -> CallStats:
 
 
 def breaker(
-    stop_signal: StopSignal, call_stats: CallStats, limit_s: float = 30.0
+    server: Server, stop_signal: StopSignal, call_stats: CallStats, limit_s: float = 30.0
 ) -> CircuitBreaker:
-    return CircuitBreaker(Dependency.STORE, stop_signal, call_stats, limit_s, QUICK)
+    return CircuitBreaker(Dependency.STORE, server.probe, stop_signal, call_stats, limit_s, QUICK)
 
 
 async def bounded(work: Coroutine[Any, Any, T]) -> T:
@@ -71,9 +76,9 @@ async def bounded(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
 
-async def test_a_passing_fault_is_repeated(stop_signal: StopSignal, call_stats: CallStats) -> None:
+async def test_a_transient_error_is_retried(stop_signal: StopSignal, call_stats: CallStats) -> None:
     server = Server(transient(), transient())
-    assert await bounded(breaker(stop_signal, call_stats).call("put", server.work, server.probe))
+    assert await bounded(breaker(server, stop_signal, call_stats).call("put", server.work))
     assert (server.calls, server.probes) == (3, 0)
     assert call_stats.retries["store.put"] == 2
     assert call_stats.outages == []
@@ -86,30 +91,30 @@ async def test_a_retry_waits_as_long_as_the_server_asks(
     server = Server(transient(retry_after_s=0.2))
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await bounded(breaker(stop_signal, call_stats).call("put", server.work, server.probe))
+    await bounded(breaker(server, stop_signal, call_stats).call("put", server.work))
     assert loop.time() - began >= 0.2
 
 
-async def test_a_rows_own_fault_passes_through_untouched(
+async def test_a_permanent_error_is_not_retried(
     stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server(RowError(Code.SOURCE_FILE_MISSING, "404"))
     with pytest.raises(RowError):
-        await bounded(breaker(stop_signal, call_stats).call("get", server.work, server.probe))
+        await bounded(breaker(server, stop_signal, call_stats).call("get", server.work))
     assert server.calls == 1
 
 
 @pytest.mark.parametrize("faults", [[transient()] * 3, [systemic()]], ids=["tries", "systemic"])
-async def test_the_gate_closes_for_all_and_opens_after_a_probe(
+async def test_the_breaker_opens_for_all_callers_and_closes_after_a_probe(
     stop_signal: StopSignal, call_stats: CallStats, faults: list[Exception]
 ) -> None:
     server, other = Server(*faults), Server()
     server.up = False
-    shared = breaker(stop_signal, call_stats)
-    first = asyncio.create_task(shared.call("put", server.work, server.probe), name="first")
+    shared = breaker(server, stop_signal, call_stats)
+    first = asyncio.create_task(shared.call("put", server.work), name="first")
     while not server.probes:
         await asyncio.sleep(0.001)
-    second = asyncio.create_task(shared.call("put", other.work, other.probe), name="second")
+    second = asyncio.create_task(shared.call("put", other.work), name="second")
     await asyncio.sleep(0.03)
     assert other.calls == 0
     assert not call_stats.outages[0].ended_s
@@ -121,51 +126,51 @@ async def test_the_gate_closes_for_all_and_opens_after_a_probe(
     await shared.aclose()
 
 
-async def test_one_outage_lasts_until_a_real_call_succeeds(
+async def test_an_outage_lasts_until_a_call_succeeds(
     stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server(*[systemic()] * 5)
-    shared = breaker(stop_signal, call_stats)
-    await bounded(shared.call("put", server.work, server.probe))
+    shared = breaker(server, stop_signal, call_stats)
+    await bounded(shared.call("put", server.work))
     assert server.probes >= 5
     assert len(call_stats.outages) == 1
     await shared.aclose()
 
 
-async def test_the_limit_ends_the_run_and_frees_whoever_waits(
+async def test_an_outage_beyond_the_limit_stops_the_run_and_all_waits(
     stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server(*[transient()] * 100)
     server.up = False
-    shared = breaker(stop_signal, call_stats, limit_s=0.1)
-    waiting = [shared.call("put", server.work, server.probe) for _ in range(3)]
+    shared = breaker(server, stop_signal, call_stats, limit_s=0.1)
+    waiting = [shared.call("put", server.work) for _ in range(3)]
     ended = await bounded(asyncio.wait_for(_gathered(waiting), DEADLINE_S))
     assert [type(each) for each in ended] == [RunStopped] * 3
-    assert "store was down for 0.1 s: status 503" in stop_signal.reasons[StopReason.OUTAGE]
+    assert "store was unreachable for 0.1 s: status 503" in stop_signal.reasons[StopReason.OUTAGE]
     await shared.aclose()
 
 
-async def test_an_operation_that_fails_alone_closes_nothing_and_is_given_up(
+async def test_an_operation_that_fails_alone_opens_no_breaker_and_is_given_up(
     stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     poison, healthy = Server(*[transient()] * 1000), Server()
-    shared = breaker(stop_signal, call_stats)
+    shared = breaker(poison, stop_signal, call_stats)
 
     async def others() -> None:
         while True:
-            await shared.call("put", healthy.work, healthy.probe)
+            await shared.call("put", healthy.work)
             await asyncio.sleep(0)
 
     busy = asyncio.create_task(others(), name="others")
     with pytest.raises(TransientError):
-        await bounded(shared.call("put", poison.work, poison.probe))
+        await bounded(shared.call("put", poison.work))
     busy.cancel()
     await asyncio.wait({busy})
     assert call_stats.outages == []
     assert not stop_signal.stopping
 
 
-async def test_a_call_that_took_long_to_fail_is_reason_enough_to_probe(
+async def test_one_slow_failure_opens_the_breaker(
     stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server()
@@ -176,21 +181,21 @@ async def test_a_call_that_took_long_to_fail_is_reason_enough_to_probe(
             raise transient()
         return "served"
 
-    shared = breaker(stop_signal, call_stats)
-    assert await bounded(shared.call("put", slow, server.probe)) == "served"
+    shared = breaker(server, stop_signal, call_stats)
+    assert await bounded(shared.call("put", slow)) == "served"
     (outage,) = call_stats.outages
     assert outage.ended_s is not None
     assert outage.ended_s - outage.began_s >= QUICK.slow_s
     await shared.aclose()
 
 
-async def test_stopping_ends_the_wait_for_a_closed_gate(
+async def test_stopping_the_run_ends_the_wait_for_an_open_breaker(
     stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     server = Server(systemic())
     server.up = False
-    shared = breaker(stop_signal, call_stats)
-    waiting = asyncio.create_task(shared.call("put", server.work, server.probe), name="waiting")
+    shared = breaker(server, stop_signal, call_stats)
+    waiting = asyncio.create_task(shared.call("put", server.work), name="waiting")
     while not server.probes:
         await asyncio.sleep(0.001)
     stop_signal.stop(StopReason.SIGTERM, "told to")
@@ -199,19 +204,19 @@ async def test_stopping_ends_the_wait_for_a_closed_gate(
     await shared.aclose()
 
 
-async def test_at_start_a_server_that_is_away_is_waited_for(stop_signal: StopSignal) -> None:
+async def test_at_startup_transient_errors_are_retried(stop_signal: StopSignal) -> None:
     server = Server(transient(), transient())
     assert await bounded(with_retry(server.work, stop_signal, 5.0, QUICK)) == "served"
     assert server.calls == 3
 
 
-async def test_at_start_patience_ends_at_the_limit(stop_signal: StopSignal) -> None:
+async def test_at_startup_retries_end_at_the_limit(stop_signal: StopSignal) -> None:
     server = Server(*[transient()] * 10_000)
     with pytest.raises(TransientError):
         await bounded(with_retry(server.work, stop_signal, 0.05, QUICK))
 
 
-async def test_at_start_a_refusal_is_not_waited_for(stop_signal: StopSignal) -> None:
+async def test_at_startup_a_systemic_error_is_not_retried(stop_signal: StopSignal) -> None:
     server = Server(systemic())
     with pytest.raises(SystemicError):
         await bounded(with_retry(server.work, stop_signal, 5.0, QUICK))
@@ -229,16 +234,16 @@ async def test_a_run_that_ends_within_a_call_does_not_end_the_outage(
         raise RunStopped
 
     server = Server()
-    one = breaker(stop_signal, call_stats)
-    one.close(transient(), server.probe)
+    one = breaker(server, stop_signal, call_stats)
+    one.trip(transient())
     with pytest.raises(RunStopped):
-        await bounded(one.call("put", ends, server.probe))
+        await bounded(one.call("put", ends))
     await one.aclose()
     (outage,) = call_stats.outages
     assert outage.ended_s is None
 
 
-async def test_who_waited_at_the_gate_goes_on_one_after_another(
+async def test_callers_resume_with_jitter_after_an_outage(
     stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
     passed: list[float] = []
@@ -247,16 +252,14 @@ async def test_who_waited_at_the_gate_goes_on_one_after_another(
         passed.append(asyncio.get_running_loop().time())
 
     server = Server()
-    policy = replace(QUICK, spread_s=0.5)
-    one = CircuitBreaker(Dependency.STORE, stop_signal, call_stats, 30.0, policy)
-    one.close(transient(), server.probe)
-    await bounded(_all(one, work, server))
+    policy = replace(QUICK, jitter_s=0.5)
+    one = CircuitBreaker(Dependency.STORE, server.probe, stop_signal, call_stats, 30.0, policy)
+    one.trip(transient())
+    await bounded(_all(one, work))
     await one.aclose()
     assert len(passed) == 50
     assert max(passed) - min(passed) > 0.1
 
 
-async def _all(
-    one: CircuitBreaker, work: Callable[[], Coroutine[Any, Any, None]], server: Server
-) -> None:
-    await asyncio.gather(*(one.call("put", work, server.probe) for _ in range(50)))
+async def _all(one: CircuitBreaker, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*(one.call("put", work) for _ in range(50)))

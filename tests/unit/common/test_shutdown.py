@@ -40,7 +40,7 @@ def test_without_a_reason_the_rows_decide() -> None:
     assert stop_signal.exit_code(1) is ExitCode.SOME_FAILED
     stop_signal.unresolved = 1
     assert stop_signal.exit_code(1) is ExitCode.STOPPED_EARLY
-    stop_signal.fault()
+    stop_signal.record_internal_error()
     assert stop_signal.exit_code(1) is ExitCode.INTERNAL
     assert not stop_signal.stopping
 
@@ -55,11 +55,11 @@ def test_the_first_detail_counts() -> None:
 async def test_a_sleep_ends_when_the_run_is_told_to_stop() -> None:
     stop_signal = StopSignal()
     await stop_signal.sleep(0.001)
-    stop_signal.check()
+    stop_signal.raise_if_stopping()
     sleeping = asyncio.create_task(stop_signal.sleep(60), name="sleeping")
     await asyncio.sleep(0)
     stop_signal.stop(StopReason.SIGINT, "told to")
     with pytest.raises(RunStopped):
         await asyncio.wait_for(sleeping, 5)
     with pytest.raises(RunStopped):
-        stop_signal.check()
+        stop_signal.raise_if_stopping()

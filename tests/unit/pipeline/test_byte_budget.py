@@ -16,7 +16,7 @@ async def test_no_more_is_out_than_the_limit_and_all_get_their_turn() -> None:
 
     async def taker(size_bytes: int) -> None:
         nonlocal out, highest, turns
-        async with budget.share(size_bytes):
+        async with budget.reserve(size_bytes):
             out += size_bytes
             highest = max(highest, out)
             await asyncio.sleep(0)
@@ -35,7 +35,7 @@ async def test_a_large_share_is_not_overtaken_for_ever() -> None:
     order: list[str] = []
 
     async def taker(name: str, size_bytes: int) -> None:
-        async with budget.share(size_bytes):
+        async with budget.reserve(size_bytes):
             order.append(name)
             await asyncio.sleep(0)
 
@@ -50,7 +50,7 @@ async def test_cancelled_takers_give_everything_back(seed: int) -> None:
     budget = ByteBudget(50)
 
     async def taker() -> None:
-        async with budget.share(rng.randint(1, 50)):
+        async with budget.reserve(rng.randint(1, 50)):
             await asyncio.sleep(rng.random() * 0.002)
 
     tasks = [asyncio.create_task(taker(), name="taker") for _ in range(60)]
@@ -60,7 +60,7 @@ async def test_cancelled_takers_give_everything_back(seed: int) -> None:
             task.cancel()
     async with asyncio.timeout(DEADLINE_S):
         await asyncio.gather(*tasks, return_exceptions=True)
-        async with budget.share(50):
+        async with budget.reserve(50):
             pass
 
 
@@ -68,7 +68,7 @@ async def test_who_is_cancelled_hears_of_it_also_when_a_share_comes_free_meanwhi
     budget = ByteBudget(10)
 
     async def taker() -> None:
-        async with budget.share(10):
+        async with budget.reserve(10):
             await asyncio.sleep(DEADLINE_S)
 
     tasks = [asyncio.create_task(taker(), name="taker") for _ in range(3)]
@@ -78,5 +78,5 @@ async def test_who_is_cancelled_hears_of_it_also_when_a_share_comes_free_meanwhi
     async with asyncio.timeout(DEADLINE_S):
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(end) for end in ends] == [asyncio.CancelledError] * 3
-        async with budget.share(10):
+        async with budget.reserve(10):
             pass

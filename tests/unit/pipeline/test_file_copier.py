@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
+from yarl import URL
 
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency, FailureCode, RowError
 from rogo_async.common.http_session import HttpSession
-from rogo_async.common.retry import CircuitBreaker
+from rogo_async.common.retry import CircuitBreaker, Probe
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.common.urls import AllowList
 from rogo_async.destination.blobs.store import Store
@@ -24,19 +25,22 @@ DEADLINE_S = 5.0
 WHO = identify(7, "20260131T011500Z-0123abcd", "lms")
 
 
+def breaker_for(probe: Probe, host: str) -> CircuitBreaker:
+    return CircuitBreaker(Dependency.SOURCE, probe, StopSignal(), CallStats(), 60.0, host=host)
+
+
 @contextlib.asynccontextmanager
-async def moving(server: RawServer) -> AsyncIterator[FileCopier]:
-    """A Mover from this server to nowhere."""
-    breaker = CircuitBreaker(Dependency.SOURCE, StopSignal(), CallStats(), 60.0)
+async def copying(server: RawServer) -> AsyncIterator[FileCopier]:
+    """A file copier from this server to nowhere."""
     async with contextlib.aclosing(HttpSession()) as http:
-        sources = Sources(http, AllowList(frozenset({server.origin})), {}, lambda _: breaker)
+        sources = Sources(http, AllowList(frozenset({server.origin})), {}, breaker_for)
         yield FileCopier(sources, cast("Store", None), ByteBudget(), {})
 
 
 def refs(server: RawServer, count: int) -> list[FileRef]:
     base = f"http://{server.origin[1]}:{server.origin[2]}"
     return [
-        FileRef(FileKind.SUBMISSION, n, f"{n}.txt", "txt", "text/plain", f"{base}/{n}")
+        FileRef(FileKind.SUBMISSION, n, f"{n}.txt", "txt", "text/plain", URL(f"{base}/{n}"))
         for n in range(1, count + 1)
     ]
 
@@ -74,9 +78,9 @@ async def test_who_cancels_a_submission_cancels_all_its_files() -> None:
     async with (
         asyncio.timeout(DEADLINE_S),
         raw_server(by_path()) as server,
-        moving(server) as file_copier,
+        copying(server) as file_copier,
     ):
-        whole = asyncio.create_task(file_copier.move(refs(server, 3), WHO), name="move")
+        whole = asyncio.create_task(file_copier.copy(refs(server, 3), WHO), name="move")
         await asked(server, 3)
         await cancelled(whole)
 
@@ -87,9 +91,9 @@ async def test_a_file_that_fails_waits_for_the_others() -> None:
     async with (
         asyncio.timeout(DEADLINE_S),
         raw_server(by_path(f1=missing)) as server,
-        moving(server) as file_copier,
+        copying(server) as file_copier,
     ):
-        whole = asyncio.create_task(file_copier.move(refs(server, 2), WHO), name="move")
+        whole = asyncio.create_task(file_copier.copy(refs(server, 2), WHO), name="move")
         await asked(server, 2)
         await asyncio.sleep(0.05)
         assert not whole.done()
@@ -111,8 +115,8 @@ async def test_the_first_faulty_file_decides(words: dict[str, bytes], code: Fail
     async with (
         asyncio.timeout(DEADLINE_S),
         raw_server(by_path(**said)) as server,
-        moving(server) as file_copier,
+        copying(server) as file_copier,
     ):
         with pytest.raises(RowError) as found:
-            await file_copier.move(refs(server, 2), WHO)
+            await file_copier.copy(refs(server, 2), WHO)
         assert found.value.code is code

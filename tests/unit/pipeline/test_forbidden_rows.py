@@ -1,78 +1,98 @@
-"""Ten refusals in a row are not the rows' fault (SPEC §3 rule 14)."""
+"""Rule 14: ten refusals in a row by one host are not the rows' fault."""
 
 from typing import Any, cast
 
 from yarl import URL
 
-from rogo_async.pipeline.forbidden_rows import ForbiddenTracker
-from rogo_async.pipeline.migrate import ForbiddenRow
-from rogo_async.sources.http_files import SYSTEMIC_AFTER, Host
+from rogo_async.common.errors import REFUSALS_ARE_SYSTEMIC
+from rogo_async.common.urls import AllowList
+from rogo_async.pipeline.forbidden_rows import ForbiddenRow, ForbiddenTracker
+from rogo_async.sources.http_files import SourceHost
 
-ORIGIN = "https://files.example:443"
 FILE = URL("https://files.example/a?sig=x")
 NOTHING = cast("Any", None)
 
 
-def host() -> Host:
-    return Host(NOTHING)
+def host(name: str = "files.example") -> SourceHost:
+    allowed = AllowList(frozenset())
+    return SourceHost(("https", name, 443), NOTHING, allowed, None, lambda _probe, _name: NOTHING)
 
 
-def refusal(by: Host) -> ForbiddenRow:
-    return ForbiddenRow(NOTHING, NOTHING, by.refuse(FILE, 403), NOTHING)
+def refusal(by: SourceHost) -> ForbiddenRow:
+    return ForbiddenRow(NOTHING, by.record_refused(FILE, 403), NOTHING)
 
 
-def test_the_tenth_in_a_row_brings_all_ten_back() -> None:
-    files = host()
-    watch = ForbiddenTracker({ORIGIN: files})
+def test_nine_refusals_are_held_and_the_tenth_brings_all_ten_back() -> None:
+    files, tracker = host(), ForbiddenTracker()
     rows = [refusal(files) for _ in range(9)]
-    assert SYSTEMIC_AFTER == 10
-    assert [watch.refused(row) for row in rows] == [[]] * 9
-    assert watch.settled() == []
+    assert REFUSALS_ARE_SYSTEMIC == 10
+    for row in rows:
+        tracker.hold(row)
+        assert tracker.take_systemic() == tracker.take_failed() == []
     rows.append(refusal(files))
-    assert watch.refused(rows[-1]) == rows
-    assert watch.remaining() == []
+    tracker.hold(rows[-1])
+    assert tracker.take_systemic() == rows
+    assert not tracker
+    assert tracker.take_all() == []
 
 
 def test_refusals_are_counted_not_rows() -> None:
-    files = host()
-    watch = ForbiddenTracker({ORIGIN: files})
+    """Five rows with two refused files each make ten refusals."""
+    files, tracker = host(), ForbiddenTracker()
     rows = []
     for _ in range(5):
-        files.refuse(FILE, 401)
+        files.record_refused(FILE, 401)
         rows.append(refusal(files))
-    assert [watch.refused(row) for row in rows[:-1]] == [rows[:1], *([each] for each in rows[1:4])]
-    assert watch.refused(rows[-1]) == rows[-1:]
+    for row in rows:
+        tracker.hold(row)
+        assert tracker.take_systemic() == [row]
 
 
-def test_a_row_of_a_long_run_is_tried_again_even_when_the_host_serves_by_then() -> None:
-    files = host()
-    watch = ForbiddenTracker({ORIGIN: files})
+def test_rows_of_a_streak_of_ten_are_tried_again_even_when_the_host_serves_by_then() -> None:
+    files, tracker = host(), ForbiddenTracker()
     rows = [refusal(files) for _ in range(14)]
-    files.serve(FILE)
-    assert [watch.refused(row) for row in rows] == [[row] for row in rows]
-    assert watch.remaining() == []
+    files.record_served(FILE)
+    for row in rows:
+        tracker.hold(row)
+        assert tracker.take_systemic() == [row]
+    assert tracker.take_all() == []
 
 
-def test_a_file_served_in_between_settles_those_before_it() -> None:
-    files = host()
-    watch = ForbiddenTracker({ORIGIN: files})
+def test_rows_held_when_their_streak_reaches_ten_never_fail() -> None:
+    """The other refusals of the streak may belong to rows that are still in progress."""
+    files, tracker = host(), ForbiddenTracker()
+    held = refusal(files)
+    tracker.hold(held)
+    for _ in range(9):
+        files.record_refused(FILE, 403)
+    files.record_served(FILE)
+    assert tracker.take_systemic() == [held]
+    assert tracker.take_failed() == []
+
+
+def test_a_file_served_in_between_fails_the_rows_before_it_and_begins_a_new_streak() -> None:
+    files, tracker = host(), ForbiddenTracker()
     before = [refusal(files) for _ in range(9)]
     for row in before:
-        watch.refused(row)
-    files.serve(FILE)
-    assert watch.settled() == before
+        tracker.hold(row)
+    files.record_served(FILE)
+    assert tracker.take_systemic() == []
+    assert tracker.take_failed() == before
     after = [refusal(files) for _ in range(9)]
-    assert [watch.refused(row) for row in after] == [[]] * 9
-    assert watch.remaining() == after
+    for row in after:
+        tracker.hold(row)
+        assert tracker.take_systemic() == tracker.take_failed() == []
+    assert tracker.take_all() == after
 
 
-def test_each_host_has_its_own_run_of_refusals() -> None:
-    files, others = host(), host()
-    other_file = URL("https://other.example/a")
-    watch = ForbiddenTracker({ORIGIN: files, "https://other.example:443": others})
+def test_each_host_has_a_streak_of_its_own() -> None:
+    files, others, tracker = host(), host("other.example"), ForbiddenTracker()
     for _ in range(9):
-        assert watch.refused(refusal(files)) == []
-        other = ForbiddenRow(NOTHING, NOTHING, others.refuse(other_file, 403), NOTHING)
-        assert watch.refused(other) == []
-    assert len(watch.refused(refusal(files))) == 10
-    assert len(watch.remaining()) == 9
+        tracker.hold(refusal(files))
+        tracker.hold(refusal(others))
+        assert tracker.take_systemic() == []
+    tracker.hold(refusal(files))
+    tenth = tracker.take_systemic()
+    assert len(tenth) == 10
+    assert {row.error.origin for row in tenth} == {"https://files.example:443"}
+    assert len(tracker.take_all()) == 9

@@ -18,7 +18,7 @@ from rogo_async.common.files import AppendFile, csv_of
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.pipeline.writer import MIGRATED_COLUMNS, CsvResultWriter, KnownFailures
 from rogo_async.reporting.summary import Tally
-from rogo_async.rules.records import Outcome, Receipt, SourceRow, Status
+from rogo_async.rules.records import MigratedLine, Outcome, SourceRow, Status
 
 DEADLINE_S = 5.0
 
@@ -33,8 +33,8 @@ def failure(attempt: int | None, *cells: str) -> Outcome:
 
 
 def migrated(attempt: int) -> Outcome:
-    receipt = Receipt(attempt, f"rogo_{attempt}_x", "s", "r", "u", "c")
-    return Outcome(row("a"), Status.MIGRATED, attempt, receipt=receipt)
+    line = MigratedLine(attempt, f"rogo_{attempt}_x", "s", "r", "u", "c")
+    return Outcome(row("a"), Status.MIGRATED, attempt, migrated_line=line)
 
 
 def skip() -> Outcome:
@@ -56,7 +56,7 @@ class Desk:
     async def __aenter__(self) -> Self:
         await self.failed.open(["A", "B", "Error"])
         await self.migrated.open(MIGRATED_COLUMNS)
-        self.writing = asyncio.create_task(self.results.write_all(), name="writer")
+        self.writing = asyncio.create_task(self.results.run(), name="writer")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -128,7 +128,7 @@ async def test_a_full_disk_stops_the_run_and_tears_no_line(
             while not desk.results.tally.done:
                 await asyncio.sleep(0.01)
         await desk.results.record([failure(2, "x" * small_files, "y"), skip()])
-        await asyncio.wait_for(desk.stop_signal.stopped(), DEADLINE_S)
+        await asyncio.wait_for(desk.stop_signal.wait(), DEADLINE_S)
         await desk.results.record([failure(3, "x", "y"), migrated(4)])
     assert "failed.csv cannot be written" in desk.stop_signal.reasons[StopReason.DISK]
     assert [line[0] for line in lines(tmp_path / "failed.csv")] == ["A", "x"]

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.settings import Lms
@@ -127,7 +128,7 @@ def a_ref(
         name=name,
         extension=extension,
         content_type="application/octet-stream",
-        url="https://good.example/c/essay.docx",
+        url=URL("https://good.example/c/essay.docx"),
     )
 
 

@@ -6,6 +6,7 @@ from uuid import NAMESPACE_DNS, uuid5
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.rules.files import blob_name, content_type, plan_files, size_text
@@ -34,15 +35,17 @@ def test_learner_files_first_then_feedback() -> None:
         marker_urls=f"{GOOD}/3.PDF?sig=a%2Bb",
     )
     assert plan_files(row, "3CODE", ALLOW) == (
-        FileRef(FileKind.SUBMISSION, 1, "One.DOCX", "docx", DOCX, f"{GOOD}/1.docx"),
-        FileRef(FileKind.SUBMISSION, 2, "two", "", "application/octet-stream", f"{GOOD}/2,x.pdf"),
+        FileRef(FileKind.SUBMISSION, 1, "One.DOCX", "docx", DOCX, URL(f"{GOOD}/1.docx")),
+        FileRef(
+            FileKind.SUBMISSION, 2, "two", "", "application/octet-stream", URL(f"{GOOD}/2,x.pdf")
+        ),
         FileRef(
             FileKind.FEEDBACK,
             3,
             "A1_Ada-Lovelace_feedback.pdf",
             "pdf",
             "application/pdf",
-            f"{GOOD}/3.PDF?sig=a%2Bb",
+            URL(f"{GOOD}/3.PDF?sig=a%2Bb", encoded=True),
         ),
     )
 

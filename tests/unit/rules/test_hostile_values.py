@@ -34,6 +34,8 @@ from rogo_async.rules.records import (
     Section,
     SourceRow,
     StoredFile,
+    Submission,
+    WarehouseRows,
 )
 from rogo_async.sources.warehouse import convert
 
@@ -236,7 +238,11 @@ def test_warehouse_values(record_property: Callable[[str, Any], None]) -> None:
             seen["no attempt"] += 1
             continue
         try:
-            prepared = prepare(ROW, 7, 2, "24_01", [found[0]], found[1], REFERENCE, ALLOW)
+            prepared = prepare(
+                Submission(ROW, 7, 2, "24_01", WarehouseRows((found[0],), tuple(found[1]))),
+                REFERENCE,
+                ALLOW,
+            )
             identity = identify(7, "20250301T000000Z-00000000", LMS.instance_id)
             files = [StoredFile(ref, "b", "https://x/b", 1, b"") for ref in prepared.files]
             holds_values(submission_values(prepared, files, identity, LMS, "c").values())

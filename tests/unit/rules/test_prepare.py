@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.rules import derived_values
 from rogo_async.rules.prepare import prepare
-from rogo_async.rules.records import Prepared, Report
+from rogo_async.rules.records import PreparedSubmission, Report, Submission, WarehouseRows
 from tests.unit.rules.builders import (
     ALLOW,
     APPROVED,
@@ -29,18 +29,17 @@ from tests.unit.rules.builders import (
 REFERENCE = a_reference()
 
 
-def prepared(**changes: Any) -> Prepared:
+def prepared(**changes: Any) -> PreparedSubmission:
     arguments: dict[str, Any] = {
         "row": a_row(),
-        "attempt": 7,
-        "attempt_number": 2,
-        "version": "24_01",
         "reports": [a_report()],
         "scores": [a_score("Question 2"), a_score("Question 1")],
         "reference": REFERENCE,
-        "allow": ALLOW,
+        **changes,
     }
-    return prepare(**{**arguments, **changes})
+    rows = WarehouseRows(tuple(arguments["reports"]), tuple(arguments["scores"]))
+    submission = Submission(arguments["row"], 7, 2, arguments.get("version", "24_01"), rows)
+    return prepare(submission, arguments["reference"], ALLOW)
 
 
 def test_a_sound_submission_is_prepared() -> None:

@@ -14,10 +14,9 @@ from typing import Any, Final
 import pytest
 
 from rogo_async.common.errors import FailureCode, SetupError, SkipCode
-from rogo_async.destination.postgres.migrated_attempts import MigratedAttempts
-from rogo_async.pipeline.producer import Candidate, RowFilter
 from rogo_async.rules.identity import SQL_INT_MAX
-from rogo_async.rules.records import Outcome
+from rogo_async.rules.records import Outcome, Submission
+from rogo_async.rules.row_filter import MigratedAttempts, RowFilter
 from rogo_async.sources.submissions_csv import USED_COLUMNS, Mapping, SubmissionsFile, load_mapping
 
 FILES: Final = int(os.environ.get("ROGO_TEST_HOSTILE", "100000")) // 20
@@ -84,7 +83,7 @@ async def read_submissions(path: Path, row_filter: RowFilter, seen: Counter[str]
                 assert result.code in CODES
                 seen[str(result.code)] += 1
             else:
-                assert isinstance(result, Candidate)
+                assert isinstance(result, Submission)
                 assert 1 <= result.attempt <= SQL_INT_MAX
                 seen["candidate"] += 1
         return [row.attempt_id for row in rows if row.malformed is None]
@@ -102,7 +101,7 @@ async def test_submissions_of_any_bytes(
         content, is_whole = file_of(random_, HEADER, SOUND)
         try:
             attempts = await read_submissions(
-                _written(path, content), RowFilter(mapping, MigratedAttempts(), ("24",)), seen
+                _written(path, content), RowFilter(mapping.get, MigratedAttempts(), ("24",)), seen
             )
         except SetupError as error:
             assert error.problems, number
