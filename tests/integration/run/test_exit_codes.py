@@ -66,7 +66,7 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     async with begun(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
         await command.logged("progress", lambda entry: entry["done"] > 21)
         command.process.send_signal(signal.SIGTERM)
-        await command.logged("draining; a second signal ends at once")
+        await command.logged("stopping: finishing the work in progress")
         command.process.send_signal(signal.SIGTERM)
         assert (await command.ended(deadline_s=5.0)).code == 143
     desk.served("41.txt", b"text 41")
