@@ -60,7 +60,9 @@ class Sweep(Command):
         )
         await factory.lock()
         connections = await factory.connections()
-        references = BlobReferences(connections, factory.breaker(Dependency.TARGET, connections.probe))
+        references = BlobReferences(
+            connections, factory.breaker(Dependency.TARGET, connections.probe)
+        )
         account = await factory.account()
         inventory = Inventory(
             account, await factory.http(), factory.breaker(Dependency.STORE, account.check)

@@ -98,7 +98,9 @@ class Verification(Command):
             self.settings, self.stop_signal, CallStats(), stack, name="rogo_async verify"
         )
         connections = await factory.connections()
-        reader = VerificationReader(connections, factory.breaker(Dependency.TARGET, connections.probe))
+        reader = VerificationReader(
+            connections, factory.breaker(Dependency.TARGET, connections.probe)
+        )
         account = await factory.account()
         inventory = Inventory(
             account, await factory.http(), factory.breaker(Dependency.STORE, account.check)

@@ -100,7 +100,9 @@ class Rollback(Command):
         )
         await factory.lock()
         connections = await factory.connections()
-        references = BlobReferences(connections, factory.breaker(Dependency.TARGET, connections.probe))
+        references = BlobReferences(
+            connections, factory.breaker(Dependency.TARGET, connections.probe)
+        )
         removal = await self._removal(factory, connections)
         account = await factory.account()
         inventory = Inventory(

@@ -101,7 +101,9 @@ async def writers(stack: Stack, desk: Desk, tmp_path: Path) -> AsyncIterator[lis
             )
             opened.push_async_callback(breaker.aclose)
             constants = RunConstants(LMS, "container", "user-first")
-            made.append(Writer(connections, breaker, constants, Journal(tmp_path / name), HeldLock()))
+            made.append(
+                Writer(connections, breaker, constants, Journal(tmp_path / name), HeldLock())
+            )
         yield made
 
 
