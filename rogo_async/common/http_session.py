@@ -61,20 +61,16 @@ class Response(aiohttp.ClientResponse):
     async def block(self, limit_bytes: int, within_s: float) -> bytes:
         """Read the next ``limit_bytes`` of the body, fewer at its end.
 
-        Raises one of HTTP_ERRORS; the connection is closed then.
+        Raises one of HTTP_ERRORS.
         """
         content = self.content
-        try:
-            if content.is_eof() and content.total_bytes <= limit_bytes:
-                block = content.read_nowait()
-            else:
-                async with asyncio.timeout(within_s):
-                    block = await _read_up_to(content, limit_bytes)
-            if content.at_eof():
-                self._check_end()
-        except BaseException:
-            self.close()
-            raise
+        if content.is_eof() and content.total_bytes <= limit_bytes:
+            block = content.read_nowait()
+        else:
+            async with asyncio.timeout(within_s):
+                block = await _read_up_to(content, limit_bytes)
+        if content.at_eof():
+            self._check_end()
         return block
 
     def _check_end(self) -> None:
