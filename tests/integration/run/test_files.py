@@ -172,7 +172,7 @@ async def test_refusals_that_end_in_time_cost_no_row(desk: Desk, env: dict[str, 
             status=403, times=1, then=Answer(body=b"file %d" % attempt)
         )
     ended = await operate(env, ROGO_CONCURRENCY="40")
-    assert counts(desk.data_dir)[0] + counts(desk.data_dir)[1] == 60
+    assert counts(desk.data_dir)[0] + counts(desk.data_dir)[1] == 60, ended.output
     assert counts(desk.data_dir)[1] <= 20, ended.output
     assert ended.events("outage began")
     await whole(desk)
