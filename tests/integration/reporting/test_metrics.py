@@ -91,7 +91,7 @@ async def test_the_file_says_in_the_end_what_the_summary_says(
     assert [path.name for path in file.parent.iterdir()] == ["rogo.prom"]
     assert CANARY not in text
     assert "@" not in text
-    documented = (Path(__file__).parents[3] / "docs" / "observing.md").read_text(encoding="utf-8")
+    documented = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text(encoding="utf-8")
     for name, _ in found:
         assert name.removesuffix("_count").removesuffix("_sum") in documented, name
 
