@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from tests.support.builders import COLUMNS, Handmade
+from tests.support.builders import COLUMNS, SourceSubmission
 
 PERSONAL: Final = "zqxperson"
 INPUTS: Final = frozenset({"submission_files.csv", "attempt_number_mapping.csv", ".env"})
@@ -73,7 +73,7 @@ class Lookout:
         ]
 
 
-def marked(made: Handmade, *, but: Iterable[str] = ()) -> Handmade:
+def marked(made: SourceSubmission, *, but: Iterable[str] = ()) -> SourceSubmission:
     """The submission with a canary of its own in every cell and column that can hold one."""
     kept = {"Attempt ID", "Learner Azure Blob URLs", "Marker Azure Blob URLs", "Error", *but}
     for number, name in enumerate(COLUMNS):

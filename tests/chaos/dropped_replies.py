@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.chaos.invariants import Findings
 from tests.chaos.rounds import Round
-from tests.support.cli import operate
+from tests.support.cli import run_cli
 from tests.support.tcp_proxy import Hook, TcpProxy, Wire
 
 _REQUEST: Final = re.compile(rb"(PUT|DELETE) (\S+) HTTP/1\.1\r\n")
@@ -91,13 +91,13 @@ def first_of(kind: Reply) -> Callable[[Reply], bool]:
 async def disturbed(there: Round, losses: Losses) -> Findings:
     """What is wrong after one run in which replies get lost: it ends as if none had."""
     losses.watch(there.proxies["store"], there.proxies["target"])
-    ended = await operate(there.env, deadline_s=300)
+    result = await run_cli(there.env, deadline_s=300)
     losses.due = lambda _: False
     findings = Findings()
-    if ended.code != there.expected_code:
-        findings.misjudged.append(f"the run ended with {ended.code}: {ended.output}")
-    if ended.events("internal error"):
-        findings.misjudged.append(ended.output)
+    if result.code != there.expected_code:
+        findings.misjudged.append(f"the run ended with {result.code}: {result.output}")
+    if result.events("internal error"):
+        findings.misjudged.append(result.output)
     findings.add(await there.look())
     return findings
 

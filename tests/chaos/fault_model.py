@@ -23,7 +23,7 @@ from rogo_async.demo.servers.scripted_source import Answer
 from tests.chaos.dropped_replies import Losses, Reply
 from tests.chaos.invariants import Findings
 from tests.chaos.rounds import Ground
-from tests.support.cli import FAILED, Command, begun, failures, operate
+from tests.support.cli import FAILED, RunningCommand, failures, run_cli, start_cli
 
 STEP_S: Final = 120.0
 SETTINGS: Final = {"ROGO_CONCURRENCY": "3", "ROGO_OUTAGE_LIMIT": "30"}
@@ -48,7 +48,7 @@ class Weather(RuleBasedStateMachine):
         self._due: list[Reply] = []
         self._losses = Losses(self._is_due)
         self._losses.watch(self._there.proxies["store"], self._there.proxies["target"])
-        self._command: Command | None = None
+        self._command: RunningCommand | None = None
         # What was drawn, not what came of it: the same draws must always be possible.
         self._begun = False
         self._rivalled = False
@@ -59,7 +59,7 @@ class Weather(RuleBasedStateMachine):
         """Begin a run."""
         self._faults.append("run")
         self._end()
-        begin = begun(self._there.env, **SETTINGS)
+        begin = start_cli(self._there.env, **SETTINGS)
         self._command = self._wait(self._open.enter_async_context(begin))
         self._begun, self._rivalled = True, False
 
@@ -106,7 +106,7 @@ class Weather(RuleBasedStateMachine):
         """Run a second time beside it, once."""
         self._rivalled = True
         self._faults.append("rival")
-        code = self._wait(operate(self._there.env, **SETTINGS)).code
+        code = self._wait(run_cli(self._there.env, **SETTINGS)).code
         assert code in CALM | {self._there.expected_code}
 
     def teardown(self) -> None:
@@ -125,7 +125,7 @@ class Weather(RuleBasedStateMachine):
         """Wait for the end of the run that was begun, which must have been an honest one."""
         if self._command is None:
             return
-        ended = self._wait(self._command.ended())
+        ended = self._wait(self._command.wait())
         self._command = None
         assert ended.code in CALM | {self._there.expected_code}, ended.output
         assert not ended.events("internal error"), ended.output

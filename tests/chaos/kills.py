@@ -10,7 +10,7 @@ import asyncpg
 
 from tests.chaos.invariants import Findings
 from tests.chaos.rounds import Ground, Round
-from tests.support.cli import begun
+from tests.support.cli import start_cli
 
 DELAY_S: Final = 0.001
 """Each way, so that the moments in which something is under way are no rare ones."""
@@ -35,11 +35,11 @@ class Kill:
 
 async def undisturbed(ground: Ground) -> float:
     """How long a run takes that nobody kills, in seconds. It must be right."""
-    async with ground.round(DELAY_S) as there, begun(there.env) as command:
+    async with ground.round(DELAY_S) as there, start_cli(there.env) as command:
         began = asyncio.get_running_loop().time()
-        ended = await command.ended()
+        result = await command.wait()
         took_s = asyncio.get_running_loop().time() - began
-        assert ended.code == there.expected_code, ended.output
+        assert result.code == there.expected_code, result.output
         assert not (found := (await there.settle()).lines()), found
     return took_s
 
@@ -47,16 +47,16 @@ async def undisturbed(ground: Ground) -> float:
 async def killed(ground: Ground, after_s: float) -> Kill:
     """A round with one kill."""
     async with ground.round(DELAY_S) as there:
-        async with begun(there.env) as command:
+        async with start_cli(there.env) as command:
             await asyncio.sleep(after_s)
             if command.process.returncode is None:
                 command.process.send_signal(signal.SIGKILL)
-            ended = await command.ended()
+            result = await command.wait()
         submissions = await _submissions(there)
-        if ended.code != -signal.SIGKILL or ended.events("run ended"):
+        if result.code != -signal.SIGKILL or result.events("run ended"):
             fell = Fell.AFTER
         else:
-            fell = Fell.WITHIN if ended.events("migration begins") else Fell.BEFORE
+            fell = Fell.WITHIN if result.events("migration begins") else Fell.BEFORE
         return Kill(fell, submissions, await there.settle())
 
 

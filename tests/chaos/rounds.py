@@ -15,7 +15,7 @@ from rogo_async.demo.checks.check_files import INPUT, MAPPING
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.invariants import Answer, Findings, inspect
-from tests.support.cli import Ended, operate
+from tests.support.cli import CliResult, run_cli
 from tests.support.tcp_proxy import TcpProxy
 
 LOCK_S: Final = 10.0
@@ -55,16 +55,16 @@ class Round:
         return findings
 
     async def _expect(self, findings: Findings, code: int, *args: str) -> None:
-        ended = await self._alone(*args)
-        if ended.code != code:
-            findings.misjudged.append(f"{args} ended with {ended.code}: {ended.output}")
+        result = await self._alone(*args)
+        if result.code != code:
+            findings.misjudged.append(f"{args} ended with {result.code}: {result.output}")
 
-    async def _alone(self, *args: str) -> Ended:
+    async def _alone(self, *args: str) -> CliResult:
         until = asyncio.get_running_loop().time() + LOCK_S
         while True:
-            ended = await operate(self.env, *args)
-            if ended.code != 4 or asyncio.get_running_loop().time() > until:
-                return ended
+            result = await run_cli(self.env, *args)
+            if result.code != 4 or asyncio.get_running_loop().time() > until:
+                return result
 
 
 class Ground:

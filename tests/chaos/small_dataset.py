@@ -7,7 +7,7 @@ from rogo_async.demo.dataset.dataset import DEMO_LMS
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.invariants import Answer, Key, md5_of
 from tests.chaos.rounds import Ground
-from tests.support.builders import Desk, Handmade
+from tests.support.builders import Scenario, SourceSubmission
 
 LARGE_BYTES: Final = 9 * 1024 * 1024
 """Too much for one request: it is staged in blocks."""
@@ -18,38 +18,38 @@ MARKERS: Final = "Marker Azure Blob URLs"
 class Handful:
     """Submissions and what is known of them."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self._submissions: list[Handmade] = []
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self._submissions: list[SourceSubmission] = []
         self._bodies: dict[int, list[bytes]] = {}
         self._failed: Counter[tuple[str, str]] = Counter()
         self._enforced: dict[Key, Counter[int | None]] = {}
 
-    def sound(self, attempt: int, size_bytes: int = 64, **report: object) -> Handmade:
+    def submission(self, attempt: int, size_bytes: int = 64, **report: object) -> SourceSubmission:
         """A submission of one file that migrates."""
         made = self._put(attempt, **report)
         made.cells[LEARNERS] = self.file(attempt, f"{attempt}.txt", size_bytes)
         return made
 
-    def malpractice(self, attempt: int, size_bytes: int = 64) -> Handmade:
+    def malpractice(self, attempt: int, size_bytes: int = 64) -> SourceSubmission:
         """A submission with a finding, a learner's file and a marker's."""
-        made = self.sound(attempt, size_bytes, Grade="Malpractice Severe")
+        made = self.submission(attempt, size_bytes, Grade="Malpractice Severe")
         made.cells[MARKERS] = self.file(attempt, f"{attempt}-marked.docx")
         instance_id = DEMO_LMS.instance_id
         key = (f"{instance_id}::{500_000 + attempt}", "5AB01", f"{instance_id}::81")
         self._enforced[key] = Counter([attempt])
         return made
 
-    def refused(self, attempt: int) -> Handmade:
+    def refused(self, attempt: int) -> SourceSubmission:
         """A submission whose content the target refuses, after its file has been stored."""
-        made = self.sound(attempt)
+        made = self.submission(attempt)
         made.cells["Course Title"] = "A\0B"
         return self._fails(made, "target_refused")
 
-    def missing(self, attempt: int) -> Handmade:
+    def missing(self, attempt: int) -> SourceSubmission:
         """A submission whose file is not there."""
-        made = self.sound(attempt)
-        made.cells[LEARNERS] = self.desk.source.url(f"/nowhere/{attempt}.txt")
+        made = self.submission(attempt)
+        made.cells[LEARNERS] = self.scenario.source.url(f"/nowhere/{attempt}.txt")
         return self._fails(made, "source_file_missing")
 
     def file(self, attempt: int, name: str, size_bytes: int = 64) -> str:
@@ -57,25 +57,25 @@ class Handful:
         text = b"file %s of attempt %d. " % (name.encode(), attempt)
         body = (text * (size_bytes // len(text) + 1))[:size_bytes]
         self._bodies.setdefault(attempt, []).append(body)
-        return self.desk.served(name, body)
+        return self.scenario.serve_file(name, body)
 
-    async def lay_out(self) -> Ground:
+    async def load(self) -> Ground:
         """Put it all where a run finds it."""
-        await self.desk.lay_out(self._submissions)
+        await self.scenario.load(self._submissions)
         answer = Answer(
             rows=len(self._submissions),
             files={attempt: list(map(md5_of, each)) for attempt, each in self._bodies.items()},
             failed=self._failed,
             enforcements=self._enforced,
         )
-        return Ground(self.desk.stack, self.desk.workspace, answer)
+        return Ground(self.scenario.stack, self.scenario.workspace, answer)
 
-    def _put(self, attempt: int, **report: object) -> Handmade:
-        made = self.desk.sound(attempt, **report)
+    def _put(self, attempt: int, **report: object) -> SourceSubmission:
+        made = self.scenario.submission(attempt, **report)
         self._submissions.append(made)
         return made
 
-    def _fails(self, made: Handmade, code: str) -> Handmade:
+    def _fails(self, made: SourceSubmission, code: str) -> SourceSubmission:
         del self._bodies[made.attempt]
         self._failed[str(made.attempt), code] += 1
         return made
@@ -83,11 +83,11 @@ class Handful:
 
 async def handful(stack: Stack, workspace: Workspace, plain: int = 5) -> Ground:
     """Ground with one submission of each kind and some plain ones, in an empty place."""
-    made = Handful(Desk(stack, workspace))
+    made = Handful(Scenario(stack, workspace))
     made.malpractice(1)
-    made.sound(2, LARGE_BYTES)
+    made.submission(2, LARGE_BYTES)
     made.refused(3)
     made.missing(4)
     for attempt in range(5, 5 + plain):
-        made.sound(attempt)
-    return await made.lay_out()
+        made.submission(attempt)
+    return await made.load()

@@ -17,8 +17,8 @@ from rogo_async.pipeline import pipeline
 from rogo_async.pipeline.consumers import ConsumerPool
 from rogo_async.pipeline.run import Run
 from rogo_async.pipeline.selection import Selection
-from tests.support.builders import Desk, sound, whole
-from tests.support.cli import FAILED, operate, table
+from tests.support.builders import Scenario, assert_consistent, valid_submission
+from tests.support.cli import FAILED, run_cli, table
 
 POINTS: Final = int(os.environ.get("ROGO_TEST_CANCELLATIONS", "40"))
 PER_RUN: Final = 8
@@ -28,20 +28,22 @@ SEED: Final = 7
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    made = Desk(stack, workspace)
-    submissions = [sound(attempt, *files_of(made, attempt)) for attempt in range(1, ROWS + 1)]
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    made = Scenario(stack, workspace)
+    submissions = [
+        valid_submission(attempt, *files_of(made, attempt)) for attempt in range(1, ROWS + 1)
+    ]
     for each in submissions:
         if each.attempt % 3 == 0:
             each.report["Grade"] = "Malpractice Moderate"
-    await made.lay_out(submissions)
+    await made.load(submissions)
     return made
 
 
-def files_of(desk: Desk, attempt: int) -> list[str]:
+def files_of(scenario: Scenario, attempt: int) -> list[str]:
     """The addresses of one file, or of two."""
     return [
-        desk.served(f"{attempt}-{number}.txt", b"text %d %d" % (attempt, number))
+        scenario.serve_file(f"{attempt}-{number}.txt", b"text %d %d" % (attempt, number))
         for number in range(1 + attempt % 2)
     ]
 
@@ -87,39 +89,41 @@ async def run_with(
 
 
 async def test_consumers_are_cancelled_anywhere(
-    desk: Desk, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = Steps([])
     assert await run_with(measured, monkeypatch, env) == 0
     cancelled = 0
     generator = random.Random(SEED)
     while cancelled < POINTS:
-        await emptied(desk)
+        await emptied(scenario)
         steps = Steps([generator.randrange(measured.turns) for _ in range(PER_RUN)])
         code = await run_with(steps, monkeypatch, env)
         assert code in {0, 70}
         assert (
-            code == 70 or not steps.cancelled or await desk.attempts() == list(range(1, ROWS + 1))
+            code == 70
+            or not steps.cancelled
+            or await scenario.attempts() == list(range(1, ROWS + 1))
         )
-        await whole(desk)
+        await assert_consistent(scenario)
         cancelled += steps.cancelled
-        assert (await operate(env)).code == 0
-        assert await desk.attempts() == list(range(1, ROWS + 1))
-        await whole(desk)
-        assert len(await desk.rows("malpractice_enforcements")) == ROWS // 3
-        assert table(desk.data_dir / FAILED) == []
-        assert len(table(desk.data_dir / "migrated.csv")) == ROWS
-        assert (await operate(env, "sweep", "--delete", "--min-age", "0")).code == 0
-        assert len(await desk.blobs()) == FILES
+        assert (await run_cli(env)).code == 0
+        assert await scenario.attempts() == list(range(1, ROWS + 1))
+        await assert_consistent(scenario)
+        assert len(await scenario.rows("malpractice_enforcements")) == ROWS // 3
+        assert table(scenario.data_dir / FAILED) == []
+        assert len(table(scenario.data_dir / "migrated.csv")) == ROWS
+        assert (await run_cli(env, "sweep", "--delete", "--min-age", "0")).code == 0
+        assert len(await scenario.blobs()) == FILES
 
 
-async def emptied(desk: Desk) -> None:
+async def emptied(scenario: Scenario) -> None:
     """As before the first run."""
-    async with desk.target() as target:
+    async with scenario.target() as target:
         await target.execute(
             "DELETE FROM malpractice_enforcements; DELETE FROM assignment_submissions; "
             "DELETE FROM lti_session_records; DELETE FROM lti_launch_sessions"
         )
-    async with desk.container() as container:
-        for name in await desk.blobs():
+    async with scenario.container() as container:
+        for name in await scenario.blobs():
             await container.delete_blob(name)

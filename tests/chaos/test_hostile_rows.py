@@ -18,8 +18,8 @@ from rogo_async.common.errors import FailureCode, SkipCode
 from rogo_async.demo.servers.ports import LOOPBACK, reserve_port
 from rogo_async.demo.servers.scripted_source import Answer, ScriptedSource
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk, Handmade, sound
-from tests.support.cli import MIGRATED, operate, summary, table
+from tests.support.builders import Scenario, SourceSubmission, valid_submission
+from tests.support.cli import MIGRATED, run_cli, summary, table
 
 ROWS: Final = 400
 SEED: Final = 11
@@ -48,7 +48,7 @@ FORBIDDEN_BLOB: Final = frozenset("\\") | {chr(code) for code in (*range(32), *r
 class Scene:
     """Three hosts that are allowed, each with its own SAS or none, and one that is not."""
 
-    desk: Desk
+    scenario: Scenario
     signed: ScriptedSource
     other: ScriptedSource
     plain: ScriptedSource
@@ -66,7 +66,7 @@ async def scene(stack: Stack, workspace: Workspace, tmp_path: Path) -> AsyncIter
     inner.data_dir.mkdir()
     callers: list[object] = []
     async with ScriptedSource() as other, ScriptedSource() as plain, silent(callers) as port:
-        yield Scene(Desk(stack, inner), stack.source, other, plain, port, callers)
+        yield Scene(Scenario(stack, inner), stack.source, other, plain, port, callers)
 
 
 @asynccontextmanager
@@ -128,7 +128,7 @@ def redirect(scene: Scene, random_: random.Random) -> str:
             f"http://[::ffff:127.0.0.1]:{scene.forbidden_port}/never/r",
             f"{scene.other.origin}/never/r",
             f"{scene.plain.origin}/never/r",
-            f"{scene.desk.stack.azurite.origin}/never/r",
+            f"{scene.scenario.stack.azurite.origin}/never/r",
             "http://[",
             "javascript:alert(1)",
             "",
@@ -137,32 +137,32 @@ def redirect(scene: Scene, random_: random.Random) -> str:
     )
 
 
-def hostile(scene: Scene, random_: random.Random, attempt: int) -> Handmade:
+def hostile(scene: Scene, random_: random.Random, attempt: int) -> SourceSubmission:
     """One submission; the last figure of its attempt says which kind of hostility it is of."""
     kind = attempt % 5
     path = f"/{attempt}.docx"
     source = random_.choice((scene.signed, scene.other, scene.plain))
     good = source.url(path)
     if kind == 0:
-        return sound(attempt, unlawful(scene, random_, attempt))
+        return valid_submission(attempt, unlawful(scene, random_, attempt))
     if kind == 1:
         good = source.url(f"/never/beside/{attempt}")
         other = unlawful(scene, random_, attempt)
         # A comma separates before http:// and https:// only: all else is part of the name.
         later = random_.random() < 0.5 and other.lower().startswith(("http://", "https://"))
-        return sound(attempt, *((good, other) if later else (other, good)))
+        return valid_submission(attempt, *((good, other) if later else (other, good)))
     if kind == 2:
         location = redirect(scene, random_)
         scene.signed.routes[path] = Answer(
             status=random_.choice((301, 302, 303, 307, 308)), location=location
         )
-        return sound(attempt, scene.signed.url(path))
+        return valid_submission(attempt, scene.signed.url(path))
     source.routes[path] = Answer(body=b"text %d" % attempt, headers=random_.choice(HEADERS))
     if kind == 3:
-        made = sound(attempt, good)
+        made = valid_submission(attempt, good)
         made.cells["Learner File Names"] = random_.choice(NAMES)
     else:
-        made = sound(attempt)
+        made = valid_submission(attempt)
         made.cells["Marker Azure Blob URLs"] = good
     for name in ("First Name", "Surname", "Assessment ID", "Course Title", "Rogo User ID"):
         if random_.random() < 0.4:
@@ -171,41 +171,41 @@ def hostile(scene: Scene, random_: random.Random, attempt: int) -> Handmade:
 
 
 async def test_hostile_rows(scene: Scene, stack: Stack, tmp_path: Path) -> None:
-    desk, random_ = scene.desk, random.Random(SEED)
-    await desk.lay_out(hostile(scene, random_, attempt) for attempt in range(1, ROWS + 1))
+    scenario, random_ = scene.scenario, random.Random(SEED)
+    await scenario.load(hostile(scene, random_, attempt) for attempt in range(1, ROWS + 1))
     before = await every_blob(stack)
-    around = listed(tmp_path, desk.data_dir)
+    around = listed(tmp_path, scenario.data_dir)
     record = tmp_path / "record.jsonl"
     azure = stack.azurite.origin
-    env = stack.environment_of(desk.workspace)
+    env = stack.environment_of(scenario.workspace)
     secret = env["ROGO_SOURCE_SAS_TOKEN"].removeprefix(f"{azure}=")
     tokens = {azure: secret, **scene.tokens}
-    ended = await operate(
+    result = await run_cli(
         env,
         prefix=(sys.executable, str(LAUNCHER), str(record)),
         ROGO_SOURCE_HOSTS=",".join((azure, *(s.origin for s in allowed_sources(scene)))),
         ROGO_SOURCE_SAS_TOKEN=" ".join(f"{host}={token}" for host, token in tokens.items()),
         PYTHONDONTWRITEBYTECODE="1",
     )
-    assert ended.code == 1, ended.output
-    assert ended.events("internal error") == []
-    holds_accounts(desk)
+    assert result.code == 1, result.output
+    assert result.events("internal error") == []
+    holds_accounts(scenario)
     await holds_at_the_wire(scene, secret)
     holds_record(record, scene)
     after = await every_blob(stack)
-    here = desk.workspace.container
+    here = scenario.workspace.container
     assert {**after, here: None} == {**before, here: None}
-    assert len(after[here]) == summary(desk.data_dir)["migrated"]
+    assert len(after[here]) == summary(scenario.data_dir)["migrated"]
     for name in after[here]:
         assert name.startswith(("LTI_Uploads/rogo_", "Marker_files/rogo_"))
         assert ".." not in name
         assert not FORBIDDEN_BLOB & set(name)
         assert len(name) <= 1024
-    assert listed(tmp_path, desk.data_dir) == around | {record}
+    assert listed(tmp_path, scenario.data_dir) == around | {record}
 
 
-def holds_accounts(desk: Desk) -> None:
-    found = summary(desk.data_dir)
+def holds_accounts(scenario: Scenario) -> None:
+    found = summary(scenario.data_dir)
     assert found["rows_total"] == ROWS
     assert found["not_reached"] == 0
     assert found["by_code"].keys() <= {*FailureCode, *SkipCode}
@@ -216,7 +216,7 @@ def holds_accounts(desk: Desk) -> None:
     stayed = found["by_code"]["source_file_missing"]
     assert found["by_code"]["source_refused"] + stayed == ROWS // 5
     assert found["migrated"] > ROWS // 5
-    assert len(table(desk.data_dir / MIGRATED)) == found["migrated"]
+    assert len(table(scenario.data_dir / MIGRATED)) == found["migrated"]
 
 
 def allowed_sources(scene: Scene) -> tuple[ScriptedSource, ...]:
@@ -241,7 +241,7 @@ async def holds_at_the_wire(scene: Scene, secret: str) -> None:
 def holds_record(record: Path, scene: Scene) -> None:
     """What the process itself did: connections, names resolved, files written."""
     ports = {source.port for source in allowed_sources(scene)}
-    ports |= {scene.desk.stack.azurite.port, scene.desk.stack.postgres.port}
+    ports |= {scene.scenario.stack.azurite.port, scene.scenario.stack.postgres.port}
     events: list[tuple[str, Any]] = [
         json.loads(line) for line in record.read_text("utf-8").splitlines()
     ]
@@ -253,7 +253,7 @@ def holds_record(record: Path, scene: Scene) -> None:
         (LOOPBACK, port) for port in ports
     }
     assert {what for kind, what in events if kind == "resolve"} <= {LOOPBACK}
-    data_dir = scene.desk.data_dir
+    data_dir = scene.scenario.data_dir
     for kind, what in events:
         if kind == "write" and not isinstance(what, int) and what != os.devnull:
             assert (data_dir / what).resolve().is_relative_to(data_dir), what

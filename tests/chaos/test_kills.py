@@ -11,7 +11,7 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.invariants import Findings, inspect
 from tests.chaos.kills import Fell, killed
 from tests.chaos.rounds import Ground, Round
-from tests.support.cli import operate
+from tests.support.cli import run_cli
 
 ROWS: Final = 60
 SEED: Final = 5
@@ -44,8 +44,8 @@ DAMAGE: Final = {
 
 async def test_the_checker_sees_each_kind_of_damage(ground: Ground) -> None:
     async with ground.round() as there:
-        ended = await operate(there.env)
-        assert ended.code == there.expected_code, ended.output
+        result = await run_cli(there.env)
+        assert result.code == there.expected_code, result.output
         assert not (await found(there)).lines()
         for kind, sql in DAMAGE.items():
             await damage(there, sql)

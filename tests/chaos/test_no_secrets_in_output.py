@@ -16,8 +16,8 @@ from rogo_async.commands.main import main
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.canary_values import PERSONAL, Lookout, marked
-from tests.support.builders import Desk, Handmade
-from tests.support.cli import FAILED, Ended, begun, summary, table
+from tests.support.builders import Scenario, SourceSubmission
+from tests.support.cli import FAILED, CliResult, start_cli, summary, table
 from tests.support.tcp_proxy import TcpProxy
 
 CRASHER: Final = Path(__file__).with_name("canary_crasher.py")
@@ -31,26 +31,26 @@ WITHOUT_MASK: Final = ("sh", "-c", 'umask 0; exec "$0" "$@"')
 class Scene:
     """A place whose every secret is known, and a lookout for all of them."""
 
-    desk: Desk
+    scenario: Scenario
     env: dict[str, str]
     lookout: Lookout
 
-    async def operate(self, *args: str, prefix: Sequence[str] = (), **settings: str) -> Ended:
+    async def run_cli(self, *args: str, prefix: Sequence[str] = (), **settings: str) -> CliResult:
         """Run a command to its end while its command line and its children's are watched."""
-        async with begun(self.env, *args, prefix=prefix, **settings) as command:
+        async with start_cli(self.env, *args, prefix=prefix, **settings) as command:
             watching = asyncio.create_task(self._watch(command.process.pid), name="watching")
             try:
-                ended = await command.ended()
+                result = await command.wait()
             finally:
                 watching.cancel()
-        assert ended.output
-        self.lookout.see(f"output of {args} {sorted(settings)}", ended.output)
-        return ended
+        assert result.output
+        self.lookout.see(f"output of {args} {sorted(settings)}", result.output)
+        return result
 
     def clean(self) -> None:
         """Hold that nothing was shown."""
-        if (self.desk.data_dir / "runs").exists():
-            self.lookout.see_directory(self.desk.data_dir)
+        if (self.scenario.data_dir / "runs").exists():
+            self.lookout.see_directory(self.scenario.data_dir)
         assert self.lookout.found() == []
 
     async def _watch(self, pid: int) -> None:
@@ -104,14 +104,14 @@ async def scene(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Asyn
         "signature": SIGNATURE,
         "signature of the store": env["ROGO_SOURCE_SAS_TOKEN"].partition("sig=")[2],
     }
-    yield Scene(Desk(stack, workspace), settings, Lookout(secrets))
+    yield Scene(Scenario(stack, workspace), settings, Lookout(secrets))
     await execute("postgres", f"DROP ROLE {writer}; DROP ROLE {reader};")
 
 
-def every_kind(desk: Desk) -> list[Handmade]:
+def every_kind(scenario: Scenario) -> list[SourceSubmission]:
     """Rows that migrate, and rows for most of the ways to fail, all of them marked."""
-    made = [marked(desk.sound(attempt)) for attempt in range(1, 9)]
-    made[0].cells["Marker Azure Blob URLs"] = desk.served("m.docx")
+    made = [marked(scenario.submission(attempt)) for attempt in range(1, 9)]
+    made[0].cells["Marker Azure Blob URLs"] = scenario.serve_file("m.docx")
     made[1].report["Grade"] = f"Malpractice Severe {PERSONAL}"
     made[1].submission = f"Attempt 2 {PERSONAL}"
     made[2].report["TIUserId"] = made[1].report["TIUserId"]
@@ -120,12 +120,12 @@ def every_kind(desk: Desk) -> list[Handmade]:
         ({"Learner Email": ""}, {}),
         ({"Learner Azure Blob URLs": ""}, {}),
         ({"Learner Azure Blob URLs": f"https://elsewhere.example/{PERSONAL}?sig={PERSONAL}"}, {}),
-        ({"Learner Azure Blob URLs": f"{desk.source.origin}/{PERSONAL}?sig={PERSONAL}"}, {}),
-        ({"Learner Azure Blob URLs": desk.served(f"{PERSONAL}.a", status=403)}, {}),
-        ({"Learner Azure Blob URLs": desk.served(f"{PERSONAL}.b", status=410)}, {}),
+        ({"Learner Azure Blob URLs": f"{scenario.source.origin}/{PERSONAL}?sig={PERSONAL}"}, {}),
+        ({"Learner Azure Blob URLs": scenario.serve_file(f"{PERSONAL}.a", status=403)}, {}),
+        ({"Learner Azure Blob URLs": scenario.serve_file(f"{PERSONAL}.b", status=410)}, {}),
         (
             {
-                "Learner Azure Blob URLs": desk.served(
+                "Learner Azure Blob URLs": scenario.serve_file(
                     f"{PERSONAL}.c", status=302, location=f"https://{PERSONAL}.example/{PERSONAL}"
                 )
             },
@@ -133,7 +133,7 @@ def every_kind(desk: Desk) -> list[Handmade]:
         ),
         (
             {
-                "Learner Azure Blob URLs": desk.served(
+                "Learner Azure Blob URLs": scenario.serve_file(
                     f"{PERSONAL}.d", headers={"Content-MD5": base64.b64encode(b"0" * 16).decode()}
                 )
             },
@@ -146,29 +146,29 @@ def every_kind(desk: Desk) -> list[Handmade]:
         ({}, {"Grade": None}),
     ]
     for attempt, (cells, report) in enumerate(spoiled, start=101):
-        each = marked(desk.sound(attempt, **report))
+        each = marked(scenario.submission(attempt, **report))
         each.cells.update(cells)
         made.append(each)
-    scored = marked(desk.sound(201))
+    scored = marked(scenario.submission(201))
     scored.scores.append({"ScoreLabelCorrected": PERSONAL, "Score": 1, "MarkerComment": PERSONAL})
-    excluded, unmapped = marked(desk.sound(202)), marked(desk.sound(203))
+    excluded, unmapped = marked(scenario.submission(202)), marked(scenario.submission(203))
     excluded.version, unmapped.submission = PERSONAL, PERSONAL
-    strange = marked(desk.sound(204))
+    strange = marked(scenario.submission(204))
     strange.cells["Attempt ID"] = f"{PERSONAL}|204"
-    return [*made, scored, excluded, unmapped, strange, marked(desk.sound(8))]
+    return [*made, scored, excluded, unmapped, strange, marked(scenario.submission(8))]
 
 
 async def test_rows_of_every_kind_and_every_command(scene: Scene) -> None:
-    desk = scene.desk
+    scenario = scene.scenario
     scene.env["ROGO_LOG_FORMAT"] = "json"
-    made = every_kind(desk)
+    made = every_kind(scenario)
     repeated = made.pop()
-    await desk.lay_out(made)
-    lines = desk.data_dir / "submission_files.csv"
-    desk.write_lines([*(each.line() for each in made), repeated.line(), [PERSONAL, PERSONAL]])
-    ended = await scene.operate(prefix=WITHOUT_MASK)
-    assert ended.code == 1, ended.output
-    found = summary(desk.data_dir)
+    await scenario.load(made)
+    lines = scenario.data_dir / "submission_files.csv"
+    scenario.write_lines([*(each.line() for each in made), repeated.line(), [PERSONAL, PERSONAL]])
+    result = await scene.run_cli(prefix=WITHOUT_MASK)
+    assert result.code == 1, result.output
+    found = summary(scenario.data_dir)
     assert set(found["by_code"]) >= {
         "row_malformed", "attempt_id_invalid", "duplicate_row", "version_excluded",
         "attempt_number_missing", "email_missing", "report_field_missing", "exercise_invalid",
@@ -177,29 +177,29 @@ async def test_rows_of_every_kind_and_every_command(scene: Scene) -> None:
         "source_refused", "file_corrupt", "target_refused",
     }, found["by_code"]  # fmt: skip
     assert found["migrated"] >= 8
-    assert PERSONAL in (desk.data_dir / FAILED).read_text(encoding="utf-8")
+    assert PERSONAL in (scenario.data_dir / FAILED).read_text(encoding="utf-8")
     assert PERSONAL in lines.read_text(encoding="utf-8")
     scene.env["ROGO_LOG_FORMAT"] = "console"
-    await scene.operate("run", "--input", FAILED, prefix=WITHOUT_MASK)
-    assert summary(desk.data_dir)["failed"] == found["failed"]
-    await damage(desk)
+    await scene.run_cli("run", "--input", FAILED, prefix=WITHOUT_MASK)
+    assert summary(scenario.data_dir)["failed"] == found["failed"]
+    await damage(scenario)
     for name in sorted(main.commands.keys() - {"run", "demo"}):
-        ended = await scene.operate(name, prefix=WITHOUT_MASK)
-        assert ended.code in {0, 1, 2}, (name, ended.output)
-    await scene.operate("sweep", "--min-age", "0", prefix=WITHOUT_MASK)
-    ended = await scene.operate("rollback", "--run", found["run_id"], "--yes", prefix=WITHOUT_MASK)
-    assert ended.code in {0, 1}, ended.output
-    assert len(await desk.attempts()) < found["migrated"]
-    assert {row["Verdict"] for row in table(desk.data_dir / "verification_failures.csv")}
+        result = await scene.run_cli(name, prefix=WITHOUT_MASK)
+        assert result.code in {0, 1, 2}, (name, result.output)
+    await scene.run_cli("sweep", "--min-age", "0", prefix=WITHOUT_MASK)
+    result = await scene.run_cli("rollback", "--run", found["run_id"], "--yes", prefix=WITHOUT_MASK)
+    assert result.code in {0, 1}, result.output
+    assert len(await scenario.attempts()) < found["migrated"]
+    assert {row["Verdict"] for row in table(scenario.data_dir / "verification_failures.csv")}
     scene.clean()
 
 
-async def damage(desk: Desk) -> None:
+async def damage(scenario: Scenario) -> None:
     """A blob without its row and a row without its blob, for what looks for such things."""
-    async with desk.target() as target:
+    async with scenario.target() as target:
         await target.execute("DELETE FROM submission_files WHERE file_name LIKE '%feedback%'")
         name = await target.fetchval("SELECT min(azure_blob_name) FROM submission_files")
-    async with desk.container() as container:
+    async with scenario.container() as container:
         await container.delete_blob(name)
 
 
@@ -215,31 +215,33 @@ async def damage(desk: Desk) -> None:
     ],
 )
 async def test_a_fault_of_this_tool(scene: Scene, where: str) -> None:
-    await scene.desk.lay_out([marked(scene.desk.sound(attempt)) for attempt in (1, 2)])
+    await scene.scenario.load([marked(scene.scenario.submission(attempt)) for attempt in (1, 2)])
     style = "console" if len(where) % 2 else "json"
-    ended = await scene.operate(prefix=(sys.executable, str(CRASHER), where), ROGO_LOG_FORMAT=style)
-    assert ended.code == 70, ended.output
-    assert "traceback" in ended.output
+    result = await scene.run_cli(
+        prefix=(sys.executable, str(CRASHER), where), ROGO_LOG_FORMAT=style
+    )
+    assert result.code == 70, result.output
+    assert "traceback" in result.output
     scene.clean()
 
 
 async def test_a_fault_in_the_feeder_is_told_with_its_place(scene: Scene) -> None:
-    await scene.desk.lay_out([marked(scene.desk.sound(1))])
+    await scene.scenario.load([marked(scene.scenario.submission(1))])
     where = "rogo_async.rules.row_filter:parse_attempt_id"
-    ended = await scene.operate(prefix=(sys.executable, str(CRASHER), where))
-    assert ended.code == 70, ended.output
-    assert CRASHER.name in ended.output
+    result = await scene.run_cli(prefix=(sys.executable, str(CRASHER), where))
+    assert result.code == 70, result.output
+    assert CRASHER.name in result.output
 
 
 @pytest.mark.parametrize("server", ["target", "warehouse", "store", "source"])
 async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
-    desk = scene.desk
-    made = [marked(desk.sound(attempt)) for attempt in range(1, 21)]
+    scenario = scene.scenario
+    made = [marked(scenario.submission(attempt)) for attempt in range(1, 21)]
     for each in made:
-        desk.served(f"{each.attempt}.txt", b"text", delay_s=0.3)
-    await desk.lay_out(made)
-    ports = {"store": desk.stack.azurite.port, "source": desk.stack.source.port}
-    port = ports.get(server, desk.stack.postgres.port)
+        scenario.serve_file(f"{each.attempt}.txt", b"text", delay_s=0.3)
+    await scenario.load(made)
+    ports = {"store": scenario.stack.azurite.port, "source": scenario.stack.source.port}
+    port = ports.get(server, scenario.stack.postgres.port)
     setting = {
         "target": "DATABASE_URL",
         "warehouse": "DATA_WAREHOUSE_CONNECTION_STRING",
@@ -249,14 +251,14 @@ async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
     style = "console" if server in {"target", "store"} else "json"
     async with TcpProxy("127.0.0.1", port) as proxy:
         if server == "source":
-            lines = desk.data_dir / "submission_files.csv"
+            lines = scenario.data_dir / "submission_files.csv"
             lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
             token = scene.env["ROGO_SOURCE_SAS_TOKEN"]
             scene.env["ROGO_SOURCE_SAS_TOKEN"] = token.replace(f":{port}=", f":{proxy.port}=")
         scene.env[setting] = scene.env[setting].replace(f"{port}", f"{proxy.port}")
         proxy.delay_s = 0.1 if server == "warehouse" else 0.0
         running = asyncio.create_task(
-            scene.operate(ROGO_OUTAGE_LIMIT="1", ROGO_CONCURRENCY="2", ROGO_LOG_FORMAT=style)
+            scene.run_cli(ROGO_OUTAGE_LIMIT="1", ROGO_CONCURRENCY="2", ROGO_LOG_FORMAT=style)
         )
         async with asyncio.timeout(30):
             while proxy.accepted < 2:
@@ -264,8 +266,8 @@ async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
         await asyncio.sleep(0.3)
         proxy.refuse = True
         proxy.cut()
-        ended = await running
-    assert ended.code == 3, ended.output
+        result = await running
+    assert result.code == 3, result.output
     scene.clean()
 
 
@@ -315,26 +317,26 @@ def wrong_settings(env: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 async def test_wrong_settings(scene: Scene) -> None:
-    await scene.desk.lay_out([marked(scene.desk.sound(1))])
+    await scene.scenario.load([marked(scene.scenario.submission(1))])
     scene.lookout.secrets = {**scene.lookout.secrets, "wrong credential": WRONG}
     for number, wrong in enumerate(wrong_settings(scene.env)):
         style = "console" if number % 2 else "json"
-        ended = await scene.operate(ROGO_OUTAGE_LIMIT="0.5", ROGO_LOG_FORMAT=style, **wrong)
-        assert ended.code in {2, 3}, (number, ended.output)
-        assert "Traceback" not in ended.output
-        assert "traceback" not in ended.output
+        result = await scene.run_cli(ROGO_OUTAGE_LIMIT="0.5", ROGO_LOG_FORMAT=style, **wrong)
+        assert result.code in {2, 3}, (number, result.output)
+        assert "Traceback" not in result.output
+        assert "traceback" not in result.output
     scene.clean()
 
 
 async def test_a_signature_that_the_source_refuses(scene: Scene) -> None:
-    made = [marked(scene.desk.sound(attempt)) for attempt in range(1, 15)]
-    await scene.desk.lay_out(made)
-    for path in scene.desk.source.routes:
-        scene.desk.source.routes[path] = Answer(
+    made = [marked(scene.scenario.submission(attempt)) for attempt in range(1, 15)]
+    await scene.scenario.load(made)
+    for path in scene.scenario.source.routes:
+        scene.scenario.source.routes[path] = Answer(
             status=403, body=f"{SIGNATURE} {PERSONAL}".encode(), headers={"X-Why": SIGNATURE}
         )
-    ended = await scene.operate(ROGO_OUTAGE_LIMIT="1", ROGO_LOG_FORMAT="json")
-    assert ended.code == 3, ended.output
-    assert "ROGO_SOURCE_SAS_TOKEN" in ended.output
-    assert any(SIGNATURE in query for query in scene.desk.source.queries)
+    result = await scene.run_cli(ROGO_OUTAGE_LIMIT="1", ROGO_LOG_FORMAT="json")
+    assert result.code == 3, result.output
+    assert "ROGO_SOURCE_SAS_TOKEN" in result.output
+    assert any(SIGNATURE in query for query in scene.scenario.source.queries)
     scene.clean()

@@ -17,8 +17,17 @@ from aiohttp import ClientSession, web
 from rogo_async.demo.servers.postgres import quoted
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk, whole
-from tests.support.cli import FAILED, Command, Ended, begun, counts, operate, summary, table
+from tests.support.builders import Scenario, assert_consistent
+from tests.support.cli import (
+    FAILED,
+    CliResult,
+    RunningCommand,
+    counts,
+    run_cli,
+    start_cli,
+    summary,
+    table,
+)
 from tests.support.tcp_proxy import Hook, TcpProxy, Wire, forward
 
 ROWS: Final = 60
@@ -61,101 +70,101 @@ async def closed(proxy: TcpProxy) -> float:
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    return await filled(Desk(stack, workspace))
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    return await filled(Scenario(stack, workspace))
 
 
-async def filled(desk: Desk) -> Desk:
+async def filled(scenario: Scenario) -> Scenario:
     """Submissions that take a while each."""
-    submissions = [desk.sound(attempt) for attempt in range(1, ROWS + 1)]
+    submissions = [scenario.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
-        desk.served(f"{each.attempt}.txt", b"text %d" % each.attempt, delay_s=0.1)
-    await desk.lay_out(submissions)
-    return desk
+        scenario.serve_file(f"{each.attempt}.txt", b"text %d" % each.attempt, delay_s=0.1)
+    await scenario.load(submissions)
+    return scenario
 
 
 @asynccontextmanager
 async def behind_proxy(
-    desk: Desk, env: dict[str, str], server: str
-) -> AsyncIterator[tuple[TcpProxy, Command, dict[str, str]]]:
+    scenario: Scenario, env: dict[str, str], server: str
+) -> AsyncIterator[tuple[TcpProxy, RunningCommand, dict[str, str]]]:
     """A run whose way to one server leads through the proxy, in the middle of its work; and the
     site with that way, which belongs to the target's identity.
     """
-    stack = desk.stack
+    stack = scenario.stack
     ports = {"store": stack.azurite.port, "source": stack.source.port}
     port = ports.get(server, stack.postgres.port)
     async with TcpProxy("127.0.0.1", port) as proxy:
         name = SETTINGS[server]
         there = {**env, name: env[name].replace(f"{port}", f"{proxy.port}")}
         if server == "source":
-            lines = desk.data_dir / "submission_files.csv"
+            lines = scenario.data_dir / "submission_files.csv"
             lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
         if server == "warehouse":
             proxy.delay_s = 0.05
-        async with begun(there, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
-            await command.logged("migration begins")
+        async with start_cli(there, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+            await command.wait_for_event("migration begins")
             if server != "warehouse":
-                await command.logged("progress", lambda entry: entry["done"] > 3)
+                await command.wait_for_event("progress", lambda entry: entry["done"] > 3)
             yield proxy, command, there
 
 
-async def nothing_lost(desk: Desk, env: dict[str, str], ended: Ended) -> None:
+async def nothing_lost(scenario: Scenario, env: dict[str, str], result: CliResult) -> None:
     """No row failed, and what was not reached migrates in the next run."""
-    assert ended.events("internal error") == []
-    assert table(desk.data_dir / FAILED) == []
-    migrated, failed, skipped, not_reached = counts(desk.data_dir)
+    assert result.events("internal error") == []
+    assert table(scenario.data_dir / FAILED) == []
+    migrated, failed, skipped, not_reached = counts(scenario.data_dir)
     assert (failed, skipped) == (0, 0)
     assert migrated + not_reached == ROWS
     if not_reached:
-        assert (await operate(env)).code == 0
-    assert await desk.attempts() == list(range(1, ROWS + 1))
-    assert len(table(desk.data_dir / "migrated.csv")) == ROWS
-    await whole(desk)
-    assert (await operate(env, "sweep", "--delete", "--min-age", "0")).code == 0
-    assert len(await desk.blobs()) == ROWS
-    assert (await operate(env, "verify")).code == 0
+        assert (await run_cli(env)).code == 0
+    assert await scenario.attempts() == list(range(1, ROWS + 1))
+    assert len(table(scenario.data_dir / "migrated.csv")) == ROWS
+    await assert_consistent(scenario)
+    assert (await run_cli(env, "sweep", "--delete", "--min-age", "0")).code == 0
+    assert len(await scenario.blobs()) == ROWS
+    assert (await run_cli(env, "verify")).code == 0
 
 
 @pytest.mark.parametrize("fault", [cut, reset, frozen, closed])
 @pytest.mark.parametrize("server", ["warehouse", "store", "source"])
 async def test_a_server_that_is_away_for_a_while(
-    desk: Desk, env: dict[str, str], server: str, fault: Fault
+    scenario: Scenario, env: dict[str, str], server: str, fault: Fault
 ) -> None:
-    async with behind_proxy(desk, env, server) as (proxy, command, there):
+    async with behind_proxy(scenario, env, server) as (proxy, command, there):
         seconds = await fault(proxy)
-        ended = await command.ended()
-        assert ended.code == 0, ended.output
-        lost_s = sum(outage["seconds"] for outage in summary(desk.data_dir)["outages"])
+        result = await command.wait()
+        assert result.code == 0, result.output
+        lost_s = sum(outage["seconds"] for outage in summary(scenario.data_dir)["outages"])
         assert lost_s < seconds + SLACK_S
         proxy.delay_s = 0.0
-        await nothing_lost(desk, there, ended)
+        await nothing_lost(scenario, there, result)
 
 
 async def test_a_target_that_stands_still_costs_no_more_than_its_time(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    async with behind_proxy(desk, env, "target") as (proxy, command, there):
+    async with behind_proxy(scenario, env, "target") as (proxy, command, there):
         await frozen(proxy)
-        ended = await command.ended()
-        assert ended.code == 0, ended.output
-        assert counts(desk.data_dir)[0] == ROWS
-        await nothing_lost(desk, there, ended)
+        result = await command.wait()
+        assert result.code == 0, result.output
+        assert counts(scenario.data_dir)[0] == ROWS
+        await nothing_lost(scenario, there, result)
 
 
 @pytest.mark.parametrize("fault", [cut, reset, closed])
 async def test_a_target_that_drops_the_locks_connection_ends_the_run(
-    desk: Desk, env: dict[str, str], fault: Fault
+    scenario: Scenario, env: dict[str, str], fault: Fault
 ) -> None:
-    async with behind_proxy(desk, env, "target") as (proxy, command, there):
+    async with behind_proxy(scenario, env, "target") as (proxy, command, there):
         await fault(proxy)
-        ended = await command.ended()
-        assert ended.code == 3, ended.output
-        assert "the run's lock was lost" in ended.stdout
-        await nothing_lost(desk, there, ended)
+        result = await command.wait()
+        assert result.code == 3, result.output
+        assert "the run's lock was lost" in result.stdout
+        await nothing_lost(scenario, there, result)
 
 
 async def test_a_target_that_hangs_up_while_tls_is_asked_for_is_waited_for(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     """The driver reports it as it does a server without TLS."""
     left = 3
@@ -171,35 +180,37 @@ async def test_a_target_that_hangs_up_while_tls_is_asked_for_is_waited_for(
 
         return request, forward
 
-    port = desk.stack.postgres.port
+    port = scenario.stack.postgres.port
     async with TcpProxy("127.0.0.1", port) as proxy:
         proxy.tap = tap
         name = SETTINGS["target"]
         there = {**env, name: env[name].replace(f"{port}", f"{proxy.port}") + "?sslmode=prefer"}
-        ended = await operate(there)
-        assert ended.code == 0, ended.output
-        assert ended.events("waiting")
+        result = await run_cli(there)
+        assert result.code == 0, result.output
+        assert result.events("waiting")
         assert left == 0
-        await nothing_lost(desk, there, ended)
+        await nothing_lost(scenario, there, result)
 
 
-async def test_a_restart_of_postgresql(desk: Desk, env: dict[str, str], stack: Stack) -> None:
-    async with begun(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
-        await command.logged("progress", lambda entry: entry["done"] > 3)
+async def test_a_restart_of_postgresql(
+    scenario: Scenario, env: dict[str, str], stack: Stack
+) -> None:
+    async with start_cli(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+        await command.wait_for_event("progress", lambda entry: entry["done"] > 3)
         await stack.postgres.restart()
-        ended = await command.ended()
-    assert ended.code == 3, ended.output
-    await nothing_lost(desk, env, ended)
+        result = await command.wait()
+    assert result.code == 3, result.output
+    await nothing_lost(scenario, env, result)
 
 
 async def test_sessions_that_an_administrator_ends(
-    desk: Desk, env: dict[str, str], target_db: str
+    scenario: Scenario, env: dict[str, str], target_db: str
 ) -> None:
     """All but the lock's own, again and again, as a server does that sheds load."""
     administrator = await asyncpg.connect(target_db)
     try:
-        async with begun(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
-            await command.logged("progress", lambda entry: entry["done"] > 3)
+        async with start_cli(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+            await command.wait_for_event("progress", lambda entry: entry["done"] > 3)
             for _ in range(10):
                 await administrator.execute(
                     "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a "
@@ -207,36 +218,36 @@ async def test_sessions_that_an_administrator_ends(
                     "AND a.pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
                 )
                 await asyncio.sleep(0.1)
-            ended = await command.ended()
+            result = await command.wait()
     finally:
         await administrator.close()
-    assert ended.code == 0, ended.output
-    assert summary(desk.data_dir)["retries"]
-    await nothing_lost(desk, env, ended)
+    assert result.code == 0, result.output
+    assert summary(scenario.data_dir)["retries"]
+    await nothing_lost(scenario, env, result)
 
 
 async def test_a_target_with_too_few_connections(
-    desk: Desk, env: dict[str, str], stack: Stack, workspace: Workspace
+    scenario: Scenario, env: dict[str, str], stack: Stack, workspace: Workspace
 ) -> None:
     """53300, for the run's pool but not for its lock and its first connection."""
     limit = f"ALTER DATABASE {quoted(workspace.target)} CONNECTION LIMIT"
     await stack.postgres.execute_script("postgres", f"{limit} 3")
-    ended = await operate(env, ROGO_CONCURRENCY="16")
-    assert ended.code == 0, ended.output
-    assert summary(desk.data_dir)["retries"]["target.insert"]
+    result = await run_cli(env, ROGO_CONCURRENCY="16")
+    assert result.code == 0, result.output
+    assert summary(scenario.data_dir)["retries"]["target.insert"]
     await stack.postgres.execute_script("postgres", f"{limit} -1")
-    await nothing_lost(desk, env, ended)
+    await nothing_lost(scenario, env, result)
 
 
-async def test_a_source_that_throttles(desk: Desk, env: dict[str, str]) -> None:
+async def test_a_source_that_throttles(scenario: Scenario, env: dict[str, str]) -> None:
     for attempt in range(1, ROWS + 1, 2):
-        served = desk.source.routes[f"/{attempt}.txt"]
+        served = scenario.source.routes[f"/{attempt}.txt"]
         busy = Answer(status=503, headers={"Retry-After": "1"}, times=2, then=served)
-        desk.source.routes[f"/{attempt}.txt"] = busy
-    ended = await operate(env)
-    assert ended.code == 0, ended.output
-    assert summary(desk.data_dir)["retries"]["source.get"] >= ROWS
-    await nothing_lost(desk, env, ended)
+        scenario.source.routes[f"/{attempt}.txt"] = busy
+    result = await run_cli(env)
+    assert result.code == 0, result.output
+    assert summary(scenario.data_dir)["retries"]["source.get"] >= ROWS
+    await nothing_lost(scenario, env, result)
 
 
 @asynccontextmanager
@@ -275,44 +286,46 @@ async def throttling_store(upstream: str) -> AsyncIterator[tuple[int, list[str]]
             await runner.cleanup()
 
 
-async def test_a_store_that_throttles(desk: Desk, env: dict[str, str], stack: Stack) -> None:
+async def test_a_store_that_throttles(
+    scenario: Scenario, env: dict[str, str], stack: Stack
+) -> None:
     async with throttling_store(stack.azurite.origin) as (port, refused):
         name = SETTINGS["store"]
         there = {**env, name: env[name].replace(f"{stack.azurite.port}", f"{port}")}
-        ended = await operate(there)
-    assert ended.code == 0, ended.output
+        result = await run_cli(there)
+    assert result.code == 0, result.output
     assert len(refused) == ROWS
-    assert summary(desk.data_dir)["retries"]["store.put"] >= ROWS
+    assert summary(scenario.data_dir)["retries"]["store.put"] >= ROWS
     # The rows name the proxy; this is about the blobs.
-    assert len(await desk.blobs()) == ROWS
-    assert counts(desk.data_dir) == (ROWS, 0, 0, 0)
+    assert len(await scenario.blobs()) == ROWS
+    assert counts(scenario.data_dir) == (ROWS, 0, 0, 0)
 
 
 async def test_a_store_that_is_restarted(tmp_path: Path) -> None:
     async with Stack(tmp_path / "stack", keep=True) as stack:
-        desk = await filled(Desk(stack, stack.workspace))
+        scenario = await filled(Scenario(stack, stack.workspace))
         env = stack.environment()
-        async with begun(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
-            await command.logged("progress", lambda entry: entry["done"] > 3)
+        async with start_cli(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+            await command.wait_for_event("progress", lambda entry: entry["done"] > 3)
             await stack.azurite.restart()
-            ended = await command.ended()
-        assert ended.code == 0, ended.output
-        await nothing_lost(desk, env, ended)
+            result = await command.wait()
+        assert result.code == 0, result.output
+        await nothing_lost(scenario, env, result)
 
 
 @pytest.mark.parametrize("server", SETTINGS)
 async def test_a_server_that_swallows_everything_for_good(
-    desk: Desk, env: dict[str, str], server: str
+    scenario: Scenario, env: dict[str, str], server: str
 ) -> None:
     impatient = {**env, "ROGO_OUTAGE_LIMIT": "4"}
-    async with behind_proxy(desk, impatient, server) as (proxy, command, there):
+    async with behind_proxy(scenario, impatient, server) as (proxy, command, there):
         proxy.black_hole = True
         began = asyncio.get_running_loop().time()
-        ended = await command.ended(deadline_s=60)
+        result = await command.wait(deadline_s=60)
         assert asyncio.get_running_loop().time() - began < 4 + 30
-        assert ended.code == 3, ended.output
-        assert len(ended.stdout.splitlines()) == 1
+        assert result.code == 3, result.output
+        assert len(result.stdout.splitlines()) == 1
         proxy.black_hole = False
         proxy.cut()
         proxy.delay_s = 0.0
-        await nothing_lost(desk, {**there, "ROGO_OUTAGE_LIMIT": "60"}, ended)
+        await nothing_lost(scenario, {**there, "ROGO_OUTAGE_LIMIT": "60"}, result)

@@ -85,7 +85,7 @@ Row = Mapping[str, object]
 
 
 @dataclass(slots=True)
-class Handmade:
+class SourceSubmission:
     """A submission as its sources hold it. ``cells`` are those of its line that are not empty."""
 
     attempt: int
@@ -102,9 +102,9 @@ class Handmade:
         return [self.cells.get(name, "") for name in COLUMNS]
 
 
-def sound(attempt: int, *urls: str, **report: object) -> Handmade:
+def valid_submission(attempt: int, *urls: str, **report: object) -> SourceSubmission:
     """A submission that migrates when its files, all the learner's, can be fetched."""
-    return Handmade(
+    return SourceSubmission(
         attempt,
         {
             "First Name": "Ada",
@@ -129,7 +129,7 @@ def sound(attempt: int, *urls: str, **report: object) -> Handmade:
     )
 
 
-class Desk:
+class Scenario:
     """A place and what is put there by hand."""
 
     def __init__(self, stack: Stack, workspace: Workspace) -> None:
@@ -138,18 +138,20 @@ class Desk:
         self.data_dir = workspace.data_dir
         self.source = stack.source
 
-    def served(self, name: str, body: bytes = b"a file", **answer: Any) -> str:
+    def serve_file(self, name: str, body: bytes = b"a file", **answer: Any) -> str:
         """The URL of a file that the scripted source serves."""
         self.source.routes[f"/{name}"] = Answer(body=body, **answer)
         return self.source.url(f"/{name}")
 
-    def sound(self, attempt: int, **report: object) -> Handmade:
+    def submission(self, attempt: int, **report: object) -> SourceSubmission:
         """A submission that migrates, with one file."""
-        return sound(attempt, self.served(f"{attempt}.txt", b"text %d" % attempt), **report)
+        return valid_submission(
+            attempt, self.serve_file(f"{attempt}.txt", b"text %d" % attempt), **report
+        )
 
-    async def lay_out(
+    async def load(
         self,
-        submissions: Iterable[Handmade],
+        submissions: Iterable[SourceSubmission],
         reference: Mapping[str, Sequence[Row]] = REFERENCE,
     ) -> None:
         """Fill warehouse, reference data and data directory, in the order of the submissions."""
@@ -240,9 +242,9 @@ class Desk:
         return not await self.blobs()
 
 
-async def whole(desk: Desk) -> None:
+async def assert_consistent(scenario: Scenario) -> None:
     """Hold what must hold at any time: each submission is complete, once, and has its blobs."""
-    async with desk.target() as target:
+    async with scenario.target() as target:
         for name, count in await target.fetch(
             "SELECT lti_launch_id, count(*) FROM assignment_submissions GROUP BY 1"
         ):
@@ -262,7 +264,7 @@ async def whole(desk: Desk) -> None:
             "GROUP BY s.id, s.file_count"
         )
         assert len(files) == await target.fetchval("SELECT count(*) FROM assignment_submissions")
-    blobs = set(await desk.blobs())
+    blobs = set(await scenario.blobs())
     for row in files:
         assert row["file_count"] == len(row["names"])
         assert blobs.issuperset(row["names"])

@@ -12,7 +12,7 @@ from azure.storage.blob.aio import ContainerClient
 from rogo_async.commands.check.command import Checkup
 from rogo_async.commands.check.results import Finding, State
 from rogo_async.common.shutdown import ExitCode
-from tests.support.builders import INSERTED, Desk, sound
+from tests.support.builders import INSERTED, Scenario, valid_submission
 from tests.support.tcp_proxy import TcpProxy
 
 MADE = ("DATABASE_URL", "DATA_WAREHOUSE", "AZURE_", "ROGO_")
@@ -59,7 +59,7 @@ class Seen:
 class Scene:
     """A place, its settings, and what has to be undone afterwards."""
 
-    desk: Desk
+    scenario: Scenario
     env: dict[str, str]
     undo: AsyncExitStack
     options: dict[str, object] = field(default_factory=dict)
@@ -74,22 +74,22 @@ class Scene:
     @property
     def hosts(self) -> dict[str, str]:
         """The two hosts of source files: the one with a SAS, and the one without."""
-        return {"store": self.desk.stack.azurite.origin, "plain": self.desk.source.origin}
+        return {"store": self.scenario.stack.azurite.origin, "plain": self.scenario.source.origin}
 
 
-async def lay_out_soundly(desk: Desk) -> None:
+async def lay_out_soundly(scenario: Scenario) -> None:
     """Rows with a file on each host, in a warehouse with scores."""
-    served = desk.sound(1)
+    served = scenario.submission(1)
     served.scores.append(
         {"ScoreLabelCorrected": "Question 1", "Score": 1, "DateInserted": INSERTED}
     )
-    stack, workspace = desk.stack, desk.workspace
-    stored = sound(2, f"{stack.source_url(workspace)}/2.txt")
+    stack, workspace = scenario.stack, scenario.workspace
+    stored = valid_submission(2, f"{stack.source_url(workspace)}/2.txt")
     async with ContainerClient.from_connection_string(
         stack.azurite.connection_string, workspace.source_container
     ) as container:
         await container.upload_blob("2.txt", b"a file")
-    await desk.lay_out([served, stored])
+    await scenario.load([served, stored])
 
 
 async def seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Seen:
@@ -99,7 +99,7 @@ async def seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Seen:
             monkeypatch.delenv(name)
     for name, value in scene.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.chdir(scene.desk.data_dir)
+    monkeypatch.chdir(scene.scenario.data_dir)
     found: list[Finding] = []
     ending = await Checkup.of(scene.options, found.append).execute()
     assert len({finding.name for finding in found}) == len(found)

@@ -23,25 +23,25 @@ _MODULE = (sys.executable, "-m", "rogo_async")
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A command that has ended. ``said`` are its lines on stderr that are no log lines."""
+class CliResult:
+    """A command that has ended. ``messages`` are its lines on stderr that are no log lines."""
 
     code: int
     stdout: str
-    said: list[str]
+    messages: list[str]
     log: list[dict[str, Any]]
 
     @property
     def output(self) -> str:
         """Everything that it printed."""
-        return "\n".join([self.stdout, *self.said, *map(json.dumps, self.log)])
+        return "\n".join([self.stdout, *self.messages, *map(json.dumps, self.log)])
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log lines of this event."""
         return [entry for entry in self.log if entry["event"] == name]
 
 
-class Command:
+class RunningCommand:
     """A command that runs. Its log is read as it comes."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -52,7 +52,7 @@ class Command:
         self._stdout = asyncio.create_task(_all(process.stdout), name="reading stdout")
         self._stderr = asyncio.create_task(self._read(process.stderr), name="reading stderr")
 
-    async def logged(
+    async def wait_for_event(
         self, event: str, fits: Callable[[dict[str, Any]], bool] = lambda _: True
     ) -> dict[str, Any]:
         """Wait for a log line of this event. Fails when the command ends without it."""
@@ -66,7 +66,7 @@ class Command:
                     raise AssertionError(f"no such line: {event}; {self._said} {self._log}")
                 await self._news.wait()
 
-    async def ended(self, deadline_s: float = DEADLINE_S) -> Ended:
+    async def wait(self, deadline_s: float = DEADLINE_S) -> CliResult:
         """Wait for its end. Fails, with what it said, when it does not come."""
         try:
             async with asyncio.timeout(deadline_s):
@@ -77,7 +77,7 @@ class Command:
             raise AssertionError(
                 f"still running after {deadline_s} s: {self._said} {self._log}"
             ) from None
-        return Ended(code, stdout.decode(), self._said, self._log)
+        return CliResult(code, stdout.decode(), self._said, self._log)
 
     async def end(self) -> None:
         """End it at once, if it runs."""
@@ -104,9 +104,9 @@ async def _all(stdout: asyncio.StreamReader | None) -> bytes:
 
 
 @asynccontextmanager
-async def begun(
+async def start_cli(
     env: Mapping[str, str], *args: str, prefix: Sequence[str] = (), **settings: str
-) -> AsyncIterator[Command]:
+) -> AsyncIterator[RunningCommand]:
     """A command that runs for the length of the block at most.
 
     ``settings`` are added to the site's environment; ``prefix`` is a command that executes the
@@ -124,23 +124,23 @@ async def begun(
         stderr=asyncio.subprocess.PIPE,
         limit=8 * 1024 * 1024,
     )
-    command = Command(process)
+    command = RunningCommand(process)
     try:
         yield command
     finally:
         await command.end()
 
 
-async def operate(
+async def run_cli(
     env: Mapping[str, str],
     *args: str,
     deadline_s: float = DEADLINE_S,
     prefix: Sequence[str] = (),
     **settings: str,
-) -> Ended:
+) -> CliResult:
     """Run a command to its end."""
-    async with begun(env, *args, prefix=prefix, **settings) as command:
-        return await command.ended(deadline_s)
+    async with start_cli(env, *args, prefix=prefix, **settings) as command:
+        return await command.wait(deadline_s)
 
 
 def summary(data_dir: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rogo_async.common.settings import Settings, load_settings
 from rogo_async.common.shutdown import ExitCode
 from rogo_async.pipeline.run import Run
 from rogo_async.pipeline.selection import Selection
-from tests.support.builders import Desk, Handmade
+from tests.support.builders import Scenario, SourceSubmission
 
 Blob = tuple[str, bytes, Mapping[str, str], str | None, bytes]
 
@@ -46,10 +46,10 @@ class Picture:
         return [theirs, [blob for blob in self.blobs if f"/rogo_{attempt}/" in blob[0]]]
 
 
-async def picture(desk: Desk) -> Picture:
+async def picture(scenario: Scenario) -> Picture:
     """Everything as it is now."""
     tables = {}
-    async with desk.target() as target:
+    async with scenario.target() as target:
         names = await target.fetch(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
         )
@@ -57,7 +57,7 @@ async def picture(desk: Desk) -> Picture:
             rows = [dict(row) for row in await target.fetch(f'TABLE "{name}"')]
             tables[name] = sorted(rows, key=str)
     blobs = []
-    async with desk.container() as container:
+    async with scenario.container() as container:
         async for item in container.list_blobs(include=["metadata"]):
             body = await (await container.download_blob(item.name)).readall()
             settings = item.content_settings
@@ -87,7 +87,7 @@ class Ended:
 
     code: int = -1
     headline: str = ""
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 async def roll_back(env: Mapping[str, str], what: str | Sequence[int], **others: object) -> Ended:
@@ -99,16 +99,16 @@ async def roll_back(env: Mapping[str, str], what: str | Sequence[int], **others:
         await asyncio.sleep(0)
         return True
 
-    rollback = Rollback(settings_of(env, **others), selection, ended.said.append, agree)
+    rollback = Rollback(settings_of(env, **others), selection, ended.messages.append, agree)
     ending = await rollback.execute()
     ended.code, ended.headline = ending.exit_code, ending.summary_line
     return ended
 
 
 def malpractice(
-    desk: Desk, attempt: int, number: int, level: str = "Severe", learner: int = 1
-) -> Handmade:
+    scenario: Scenario, attempt: int, number: int, level: str = "Severe", learner: int = 1
+) -> SourceSubmission:
     """A submission that claims the enforcement row of a learner in the one assessment."""
-    made = desk.sound(attempt, Grade=f"Malpractice {level}", TIUserId=str(learner))
+    made = scenario.submission(attempt, Grade=f"Malpractice {level}", TIUserId=str(learner))
     made.submission = f"Attempt {number}"
     return made

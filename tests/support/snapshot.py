@@ -3,21 +3,21 @@
 import hashlib
 from typing import Any
 
-from tests.support.builders import TABLES, Desk
+from tests.support.builders import TABLES, Scenario
 
 LOOKED_AT = ("users", "assessments", "assessment_sections", "malpractice_levels")
 
 
-async def picture(desk: Desk, *own: str) -> dict[str, Any]:
+async def take_snapshot(scenario: Scenario, *own: str) -> dict[str, Any]:
     """Files but for the command's ``own``, blobs by ETag, rows with the transaction of each."""
     files = {
-        str(path.relative_to(desk.data_dir)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in desk.data_dir.rglob("*")
+        str(path.relative_to(scenario.data_dir)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in scenario.data_dir.rglob("*")
         if path.is_file() and path.name not in own
     }
-    async with desk.container() as container:
+    async with scenario.container() as container:
         blobs = {blob.name: (blob.etag, blob.size) async for blob in container.list_blobs()}
-    async with desk.target() as target:
+    async with scenario.target() as target:
         rows = {
             name: sorted(
                 str(dict(row)) for row in await target.fetch(f'SELECT *, xmin FROM "{name}"')

@@ -27,7 +27,7 @@ from rogo_async.commands.check.results import State
 from rogo_async.common.data_dir import DataDir
 from rogo_async.demo.servers.process import is_root
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
+from tests.support.builders import Scenario
 from tests.support.check_fixtures import NAMES, Scene, lay_out_soundly, secrets_of, seen
 
 SECRET = "s3cr3t-canary-value"
@@ -69,8 +69,8 @@ def target(sql: str) -> Breaks:
     """Run SQL in the target, with every right."""
 
     async def breaks(scene: Scene) -> None:
-        async with scene.desk.target() as connection:
-            await connection.execute(sql.format(database=scene.desk.workspace.target))
+        async with scene.scenario.target() as connection:
+            await connection.execute(sql.format(database=scene.scenario.workspace.target))
 
     return breaks
 
@@ -79,7 +79,7 @@ def warehouse(sql: str) -> Breaks:
     """Run SQL in the warehouse, with every right."""
 
     async def breaks(scene: Scene) -> None:
-        async with scene.desk.warehouse() as connection:
+        async with scene.scenario.warehouse() as connection:
             await connection.execute(sql)
 
     return breaks
@@ -120,13 +120,13 @@ async def a_sas_for_another_host(scene: Scene) -> None:
 
 @fault(code=2, settings__env_file=r"UTF-8.*Save it")
 async def a_dotenv_file_that_is_no_text(scene: Scene) -> None:
-    (scene.desk.data_dir / ".env").write_bytes(b"ROGO_KEEP_RUNS=\xff\xfe")
+    (scene.scenario.data_dir / ".env").write_bytes(b"ROGO_KEEP_RUNS=\xff\xfe")
 
 
 @fault(code=2, settings__env_file=r"UTF-8")
 async def settings_in_a_dotenv_file_that_is_no_text(scene: Scene) -> None:
     text = "\n".join(f"{name}='{value}'" for name, value in scene.env.items())
-    (scene.desk.data_dir / ".env").write_bytes(text.encode() + b"\xff")
+    (scene.scenario.data_dir / ".env").write_bytes(text.encode() + b"\xff")
     scene.env.clear()
 
 
@@ -137,14 +137,14 @@ async def a_host_with_a_password(scene: Scene) -> None:
 
 @fault(target__tls=r"sslrootcert.*cannot be used")
 async def a_certificate_that_is_none(scene: Scene) -> None:
-    path = scene.desk.data_dir / "ca.pem"
+    path = scene.scenario.data_dir / "ca.pem"
     path.write_text("no certificate", encoding="utf-8")
     scene.env["DATABASE_URL"] += f"?sslmode=verify-full&sslrootcert={path}"
 
 
 @fault(code=0, warned={"settings.env_file": r"mode 0644.*chmod 600"})
 async def a_dotenv_file_for_everyone(scene: Scene) -> None:
-    path = scene.desk.data_dir / ".env"
+    path = scene.scenario.data_dir / ".env"
     path.write_text("ROGO_KEEP_RUNS=7\n", encoding="utf-8")
     path.chmod(0o644)
 
@@ -154,25 +154,25 @@ async def a_dotenv_file_for_everyone(scene: Scene) -> None:
 
 @fault(directory__exists=r"is not there.*Create it")
 async def no_directory(scene: Scene) -> None:
-    scene.options["rogo_data_dir"] = scene.desk.data_dir / "absent"
+    scene.options["rogo_data_dir"] = scene.scenario.data_dir / "absent"
 
 
 @fault(directory__exists=r"is no directory.*Name another")
 async def a_file_for_a_directory(scene: Scene) -> None:
-    scene.options["rogo_data_dir"] = scene.desk.data_dir / "submission_files.csv"
+    scene.options["rogo_data_dir"] = scene.scenario.data_dir / "submission_files.csv"
 
 
 def mounted(scene: Scene, size: str, *, read_only: bool = False) -> Path:
     """A small disk with the input files on it, which is the data directory."""
     if not is_root():
         pytest.skip("a small disk can be mounted by root alone")
-    workspace = scene.desk.data_dir / "disk"
+    workspace = scene.scenario.data_dir / "disk"
     workspace.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(workspace)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted here")
     scene.undo.callback(subprocess.run, ["umount", str(workspace)], check=True)
-    for path in scene.desk.data_dir.glob("*.csv"):
+    for path in scene.scenario.data_dir.glob("*.csv"):
         shutil.copy(path, workspace)
     if read_only:
         subprocess.run(["mount", "-o", "remount,ro", str(workspace)], check=True)
@@ -200,26 +200,26 @@ async def a_directory_that_cannot_be_written(scene: Scene) -> None:
     if is_root():
         mounted(scene, "300m", read_only=True)
     else:
-        scene.undo.callback(scene.desk.data_dir.chmod, 0o700)
-        scene.desk.data_dir.chmod(0o500)
+        scene.undo.callback(scene.scenario.data_dir.chmod, 0o700)
+        scene.scenario.data_dir.chmod(0o500)
 
 
 @fault(code=0, warned={"directory.lock": r"held by run x since .*Let it finish"})
 async def a_run_in_the_directory(scene: Scene) -> None:
-    data = DataDir(scene.desk.data_dir)
+    data = DataDir(scene.scenario.data_dir)
     data.lock("run x")
     scene.undo.callback(data.unlock)
 
 
 @fault(inputs__submissions=r"missing columns: Learner Email.*Export it")
 async def a_column_is_missing(scene: Scene) -> None:
-    path = scene.desk.data_dir / "submission_files.csv"
+    path = scene.scenario.data_dir / "submission_files.csv"
     path.write_text(path.read_text().replace("Learner Email", "Mail"), encoding="utf-8")
 
 
 @fault(inputs__mapping=r"no such file.*Put it there")
 async def a_file_is_missing(scene: Scene) -> None:
-    (scene.desk.data_dir / "attempt_number_mapping.csv").unlink()
+    (scene.scenario.data_dir / "attempt_number_mapping.csv").unlink()
 
 
 # The target.
@@ -344,16 +344,16 @@ async def a_user_that_is_not_there(scene: Scene) -> None:
 
 @fault(target__pooler=r"pooler.*Name the PostgreSQL server itself")
 async def a_pooler(scene: Scene) -> None:
-    proxy = await scene.proxied("DATABASE_URL", scene.desk.stack.postgres.port)
+    proxy = await scene.proxied("DATABASE_URL", scene.scenario.stack.postgres.port)
     key_data = re.compile(rb"(?s)K\0\0\0\x0c(....)")
     proxy.on_reply = lambda chunk: key_data.sub(b"K\0\0\0\x0c\0\0\0\1", chunk)
 
 
 @fault(target__version=r"is too old.*Use 12")
 async def an_old_server(scene: Scene) -> None:
-    async with scene.desk.target() as connection:
+    async with scene.scenario.target() as connection:
         number = int(await connection.fetchval("SHOW server_version_num"))
-    proxy = await scene.proxied("DATABASE_URL", scene.desk.stack.postgres.port)
+    proxy = await scene.proxied("DATABASE_URL", scene.scenario.stack.postgres.port)
     there, told = struct.pack(">i", number), struct.pack(">i", 110_022)
     proxy.on_reply = lambda chunk: chunk.replace(there, told)
 
@@ -436,7 +436,7 @@ async def no_right_to_write_blobs(scene: Scene) -> None:
 
 
 def _sas_for_the_store(scene: Scene, permission: AccountSasPermissions) -> None:
-    azurite = scene.desk.stack.azurite
+    azurite = scene.scenario.stack.azurite
     sas = generate_account_sas(
         azurite.account_name,
         azurite.account_key,
@@ -459,7 +459,7 @@ def _fast(chunk: bytes) -> bytes:
 
 @fault(clock__store=r"3,[56]\d\d s ahead of.*NTP")
 async def a_clock_that_is_fast(scene: Scene) -> None:
-    stack = scene.desk.stack
+    stack = scene.scenario.stack
     proxy = await scene.proxied("AZURE_STORAGE_CONNECTION_STRING", stack.azurite.port)
     proxy.on_reply = _fast
 
@@ -469,10 +469,10 @@ async def a_clock_that_is_fast(scene: Scene) -> None:
 
 def source_sas(scene: Scene, ends: timedelta = timedelta(days=7), **may: bool) -> None:
     """Another SAS for the source container."""
-    azurite = scene.desk.stack.azurite
+    azurite = scene.scenario.stack.azurite
     token = generate_container_sas(
         azurite.account_name,
-        scene.desk.workspace.source_container,
+        scene.scenario.workspace.source_container,
         account_key=azurite.account_key,
         permission=ContainerSasPermissions(**(may or {"read": True})),
         expiry=datetime.now(UTC) + ends,
@@ -502,12 +502,12 @@ async def a_sas_with_a_wrong_signature(scene: Scene) -> None:
 
 @fault(code=0, warned={"source.{plain}.files": r"answers 404 .*rows"})
 async def a_file_that_is_gone(scene: Scene) -> None:
-    scene.desk.source.routes.clear()
+    scene.scenario.source.routes.clear()
 
 
 @fault(code=0, warned={"source.allowed": r"1 files .*not on the allow-list.*ROGO_SOURCE_HOSTS"})
 async def a_host_that_is_not_on_the_list(scene: Scene) -> None:
-    scene.env["ROGO_SOURCE_HOSTS"] = scene.desk.stack.azurite.origin
+    scene.env["ROGO_SOURCE_HOSTS"] = scene.scenario.stack.azurite.origin
 
 
 # The machine.
@@ -521,19 +521,19 @@ async def few_open_files(scene: Scene) -> None:
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    made = Desk(stack, workspace)
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    made = Scenario(stack, workspace)
     await lay_out_soundly(made)
     return made
 
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_is_named_with_its_remedy_and_nothing_else_is(
-    desk: Desk, env: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, env: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, secrets = FAULTS[name], secrets_of(env) | {SECRET}
     async with AsyncExitStack() as undo:
-        scene = Scene(desk, dict(env), undo)
+        scene = Scene(scenario, dict(env), undo)
         await broken.breaks(scene)
         found = await seen(scene, monkeypatch)
         secrets |= secrets_of(scene.env)

@@ -9,20 +9,20 @@ import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.blobs.store import target_digest
-from tests.support.builders import Desk, whole
-from tests.support.cli import begun, operate, table
+from tests.support.builders import Scenario, assert_consistent
+from tests.support.cli import run_cli, start_cli, table
 
 RUN = "20260101T000000Z-00000000"
 LOST = "0f0f0f0f-0000-5000-8000-000000000000"
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Desk:
+async def scenario(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Scenario:
     """Five migrated submissions and one that is not."""
-    made = Desk(stack, workspace)
-    await made.lay_out([made.sound(attempt) for attempt in range(1, 7)])
+    made = Scenario(stack, workspace)
+    await made.load([made.submission(attempt) for attempt in range(1, 7)])
     migrated = [f"--attempt={attempt}" for attempt in range(1, 6)]
-    assert (await operate(env, "run", *migrated)).code == 0
+    assert (await run_cli(env, "run", *migrated)).code == 0
     return made
 
 
@@ -32,30 +32,30 @@ def label(stack: Stack, workspace: Workspace, attempt: int, **others: str) -> di
     return {**ours, "target": digest, **others}
 
 
-async def leave(desk: Desk, name: str, metadata: dict[str, str]) -> str:
-    async with desk.container() as container:
+async def leave(scenario: Scenario, name: str, metadata: dict[str, str]) -> str:
+    async with scenario.container() as container:
         await container.upload_blob(name, b"left behind", metadata=metadata)
     return name
 
 
 @pytest.fixture
-async def orphan(desk: Desk, stack: Stack, workspace: Workspace) -> str:
+async def orphan(scenario: Scenario, stack: Stack, workspace: Workspace) -> str:
     name = f"LTI_Uploads/rogo_77/{LOST}/1_essay.docx"
-    return await leave(desk, name, label(stack, workspace, 77))
+    return await leave(scenario, name, label(stack, workspace, 77))
 
 
 async def test_without_delete_it_lists_and_keeps(
-    desk: Desk, env: dict[str, str], orphan: str
+    scenario: Scenario, env: dict[str, str], orphan: str
 ) -> None:
-    before = sorted(await desk.blobs())
-    ended = await operate(env, "sweep", "--min-age", "0")
-    assert ended.code == 1, ended.output
-    assert f"attempt 77  submission {LOST}  file 1" in ended.stdout
-    assert "essay" not in ended.output
-    assert "1 orphans (0.0 MB) among 6 blobs, 0 deleted" in ended.stdout
-    assert "--delete" in ended.stdout
-    assert sorted(await desk.blobs()) == before
-    (report,) = (desk.data_dir / "runs").glob("*.orphans.csv")
+    before = sorted(await scenario.blobs())
+    result = await run_cli(env, "sweep", "--min-age", "0")
+    assert result.code == 1, result.output
+    assert f"attempt 77  submission {LOST}  file 1" in result.stdout
+    assert "essay" not in result.output
+    assert "1 orphans (0.0 MB) among 6 blobs, 0 deleted" in result.stdout
+    assert "--delete" in result.stdout
+    assert sorted(await scenario.blobs()) == before
+    (report,) = (scenario.data_dir / "runs").glob("*.orphans.csv")
     (line,) = table(report)
     assert line["Blob Name"] == orphan
     assert line["Run ID"] == RUN
@@ -63,21 +63,23 @@ async def test_without_delete_it_lists_and_keeps(
 
 
 async def test_delete_takes_the_orphan_and_nothing_else(
-    desk: Desk, env: dict[str, str], orphan: str
+    scenario: Scenario, env: dict[str, str], orphan: str
 ) -> None:
-    before = set(await desk.blobs())
-    ended = await operate(env, "sweep", "--delete", "--min-age", "0")
-    assert ended.code == 0, ended.output
-    assert set(await desk.blobs()) == before - {orphan}
-    await whole(desk)
-    assert (await operate(env, "sweep", "--min-age", "0")).code == 0
+    before = set(await scenario.blobs())
+    result = await run_cli(env, "sweep", "--delete", "--min-age", "0")
+    assert result.code == 0, result.output
+    assert set(await scenario.blobs()) == before - {orphan}
+    await assert_consistent(scenario)
+    assert (await run_cli(env, "sweep", "--min-age", "0")).code == 0
 
 
-async def test_a_young_blob_is_left_alone(desk: Desk, env: dict[str, str], orphan: str) -> None:
-    ended = await operate(env, "sweep", "--delete")
-    assert ended.code == 0, ended.output
-    assert "1 too young" in ended.stdout
-    assert orphan in await desk.blobs()
+async def test_a_young_blob_is_left_alone(
+    scenario: Scenario, env: dict[str, str], orphan: str
+) -> None:
+    result = await run_cli(env, "sweep", "--delete")
+    assert result.code == 0, result.output
+    assert "1 too young" in result.stdout
+    assert orphan in await scenario.blobs()
 
 
 @pytest.mark.parametrize(
@@ -92,88 +94,88 @@ async def test_a_young_blob_is_left_alone(desk: Desk, env: dict[str, str], orpha
     ],
 )
 async def test_what_is_not_of_this_tool_and_target_stays(
-    desk: Desk,
+    scenario: Scenario,
     stack: Stack,
     workspace: Workspace,
     env: dict[str, str],
     name: str,
     other: dict[str, str],
 ) -> None:
-    await leave(desk, name, label(stack, workspace, 77, **other))
-    ended = await operate(env, "sweep", "--delete", "--min-age", "0")
-    assert ended.code == 0, ended.output
-    assert name in await desk.blobs()
+    await leave(scenario, name, label(stack, workspace, 77, **other))
+    result = await run_cli(env, "sweep", "--delete", "--min-age", "0")
+    assert result.code == 0, result.output
+    assert name in await scenario.blobs()
 
 
 @pytest.mark.parametrize("column", ["azure_blob_name", "azure_blob_url", "file_url"])
 async def test_a_blob_that_any_row_refers_to_stays(
-    desk: Desk, env: dict[str, str], orphan: str, column: str
+    scenario: Scenario, env: dict[str, str], orphan: str, column: str
 ) -> None:
-    async with desk.container() as container:
+    async with scenario.container() as container:
         address = f"{container.url}/{orphan}"
     row: dict[str, Any] = {"file_url": "https://elsewhere.example/1"}
     row[column] = orphan if column == "azure_blob_name" else address
-    async with desk.target() as target:
+    async with scenario.target() as target:
         await target.execute(
             f"INSERT INTO submission_files ({', '.join(row)}) "
             f"VALUES ({', '.join(f'${n}' for n in range(1, len(row) + 1))})",
             *row.values(),
         )
-    ended = await operate(env, "sweep", "--delete", "--min-age", "0")
-    assert ended.code == 0, ended.output
-    assert orphan in await desk.blobs()
+    result = await run_cli(env, "sweep", "--delete", "--min-age", "0")
+    assert result.code == 0, result.output
+    assert orphan in await scenario.blobs()
 
 
 async def test_it_does_not_run_beside_a_migration(
-    desk: Desk, env: dict[str, str], orphan: str
+    scenario: Scenario, env: dict[str, str], orphan: str
 ) -> None:
-    desk.served("6.txt", b"slow", delay_s=10.0)
-    other_dir = desk.data_dir / "other"
+    scenario.serve_file("6.txt", b"slow", delay_s=10.0)
+    other_dir = scenario.data_dir / "other"
     other_dir.mkdir()
-    async with begun(env) as command:
-        await command.logged("migration begins")
-        ended = await operate(env, "sweep", "--delete", "--min-age", "0")
-        assert ended.code == 4, ended.output
+    async with start_cli(env) as command:
+        await command.wait_for_event("migration begins")
+        result = await run_cli(env, "sweep", "--delete", "--min-age", "0")
+        assert result.code == 4, result.output
         elsewhere = {**env, "ROGO_DATA_DIR": str(other_dir)}
-        ended = await operate(elsewhere, "sweep", "--delete", "--min-age", "0")
-        assert ended.code == 4, ended.output
-    assert orphan in await desk.blobs()
+        result = await run_cli(elsewhere, "sweep", "--delete", "--min-age", "0")
+        assert result.code == 4, result.output
+    assert orphan in await scenario.blobs()
 
 
 @pytest.mark.parametrize("other_role", [False, True])
 async def test_it_waits_until_no_session_of_a_run_is_left(
-    desk: Desk, env: dict[str, str], orphan: str, target_db: str, *, other_role: bool
+    scenario: Scenario, env: dict[str, str], orphan: str, target_db: str, *, other_role: bool
 ) -> None:
     """Whoever the run's role is: of another one's session the server tells little."""
     stalled = await asyncpg.connect(
         target_db if other_role else env["DATABASE_URL"],
         server_settings={"application_name": "rogo_async"},
     )
-    async with begun(env, "sweep", "--delete", "--min-age", "0") as command:
-        await command.logged("waiting for the sessions of a run to end")
+    async with start_cli(env, "sweep", "--delete", "--min-age", "0") as command:
+        await command.wait_for_event("waiting for the sessions of a run to end")
         await asyncio.sleep(1.5)
-        assert orphan in await desk.blobs()
+        assert orphan in await scenario.blobs()
         await stalled.close()
-        assert (await command.ended()).code == 0
-    assert orphan not in await desk.blobs()
+        assert (await command.wait()).code == 0
+    assert orphan not in await scenario.blobs()
 
 
 @pytest.mark.parametrize("how", ["lease", "snapshot"])
 async def test_a_blob_that_the_store_keeps_is_left_and_told(
-    desk: Desk, env: dict[str, str], orphan: str, how: str
+    scenario: Scenario, env: dict[str, str], orphan: str, how: str
 ) -> None:
-    async with desk.container() as container:
+    async with scenario.container() as container:
         blob = container.get_blob_client(orphan)
         await (blob.acquire_lease() if how == "lease" else blob.create_snapshot())
-    ended = await operate(env, "sweep", "--delete", "--min-age", "0")
-    assert ended.code == 1, ended.output
-    assert "1 have changed meanwhile or are kept" in ended.stdout
-    assert ended.events("outage began") == []
-    assert orphan in await desk.blobs()
+    result = await run_cli(env, "sweep", "--delete", "--min-age", "0")
+    assert result.code == 1, result.output
+    assert "1 have changed meanwhile or are kept" in result.stdout
+    assert result.events("outage began") == []
+    assert orphan in await scenario.blobs()
 
 
 async def test_a_container_of_several_pages(
-    desk: Desk,
+    scenario: Scenario,
     env: dict[str, str],
     stack: Stack,
     workspace: Workspace,
@@ -197,7 +199,7 @@ async def test_a_container_of_several_pages(
     try:
         pages = [page async for page in inventory.pages("LTI_Uploads/rogo_")]
         assert [len(page) for page in pages] == [2, 2, 1]
-        assert {blob.name for page in pages for blob in page} == set(await desk.blobs())
+        assert {blob.name for page in pages for blob in page} == set(await scenario.blobs())
         assert abs((await inventory.now() - datetime.now(UTC)).total_seconds()) < 60
     finally:
         await breaker.aclose()
@@ -206,6 +208,6 @@ async def test_a_container_of_several_pages(
 
 @pytest.mark.parametrize("age", ["24", "1y", "-1h", "", "h"])
 async def test_an_age_without_a_unit_is_refused(env: dict[str, str], age: str) -> None:
-    ended = await operate(env, "sweep", f"--min-age={age}")
-    assert ended.code == 2
-    assert "24h" in ended.output
+    result = await run_cli(env, "sweep", f"--min-age={age}")
+    assert result.code == 2
+    assert "24h" in result.output

@@ -8,64 +8,64 @@ import pytest
 from azure.storage.blob import ContentSettings
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import Ended, begun, operate, table
+from tests.support.builders import Scenario
+from tests.support.cli import CliResult, run_cli, start_cli, table
 from tests.support.tcp_proxy import TcpProxy
 
 COUNT = 6
 FAILURES = "verification_failures.csv"
-Spoil = Callable[[Desk], Awaitable[None]]
+Spoil = Callable[[Scenario], Awaitable[None]]
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Desk:
+async def scenario(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Scenario:
     """Migrated submissions, the last of them with malpractice."""
-    made = Desk(stack, workspace)
-    submissions = [made.sound(attempt) for attempt in range(1, COUNT + 1)]
+    made = Scenario(stack, workspace)
+    submissions = [made.submission(attempt) for attempt in range(1, COUNT + 1)]
     submissions[-1].report["Grade"] = "Malpractice Severe"
-    await made.lay_out(submissions)
-    assert (await operate(env)).code == 0
+    await made.load(submissions)
+    assert (await run_cli(env)).code == 0
     return made
 
 
-async def verified(env: dict[str, str], *options: str, **settings: str) -> Ended:
-    return await operate(env, "verify", *options, **settings)
+async def verified(env: dict[str, str], *options: str, **settings: str) -> CliResult:
+    return await run_cli(env, "verify", *options, **settings)
 
 
-def found(desk: Desk) -> dict[str, set[str]]:
+def found(scenario: Scenario) -> dict[str, set[str]]:
     """The verdicts of each attempt."""
     verdicts: dict[str, set[str]] = {}
-    for row in table(desk.data_dir / FAILURES):
+    for row in table(scenario.data_dir / FAILURES):
         verdicts.setdefault(row["Attempt ID"], set()).add(row["Verdict"])
     return verdicts
 
 
 @pytest.mark.parametrize("options", [(), ("--quick",), ("--sample", "100")])
 async def test_what_was_migrated_is_right(
-    desk: Desk, env: dict[str, str], options: tuple[str, ...]
+    scenario: Scenario, env: dict[str, str], options: tuple[str, ...]
 ) -> None:
-    ended = await verified(env, *options)
-    assert ended.code == 0, ended.output
-    assert f"{COUNT} submissions" in ended.stdout
-    assert "0 wrong, 0 unverifiable, 0 of another tool" in ended.stdout
-    assert found(desk) == {}
-    assert (desk.data_dir / FAILURES).stat().st_mode & 0o777 == 0o600
+    result = await verified(env, *options)
+    assert result.code == 0, result.output
+    assert f"{COUNT} submissions" in result.stdout
+    assert "0 wrong, 0 unverifiable, 0 of another tool" in result.stdout
+    assert found(scenario) == {}
+    assert (scenario.data_dir / FAILURES).stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_sample_is_of_the_size_asked_for(desk: Desk, env: dict[str, str]) -> None:
+async def test_a_sample_is_of_the_size_asked_for(scenario: Scenario, env: dict[str, str]) -> None:
     assert "2 submissions sampled and right" in (await verified(env, "--sample", "2")).stdout
 
 
 def statement(sql: str) -> Spoil:
-    async def spoil(desk: Desk) -> None:
-        async with desk.target() as target:
-            await target.execute(sql.format(submission=await id_of(desk)))
+    async def spoil(scenario: Scenario) -> None:
+        async with scenario.target() as target:
+            await target.execute(sql.format(submission=await id_of(scenario)))
 
     return spoil
 
 
-async def id_of(desk: Desk, attempt: int = 6) -> str:
-    async with desk.target() as target:
+async def id_of(scenario: Scenario, attempt: int = 6) -> str:
+    async with scenario.target() as target:
         found: str = await target.fetchval(
             "SELECT id FROM assignment_submissions WHERE lti_launch_id LIKE $1",
             f"rogo\\_{attempt}\\_%",
@@ -73,19 +73,19 @@ async def id_of(desk: Desk, attempt: int = 6) -> str:
     return found
 
 
-async def blob_of(desk: Desk) -> str:
-    return next(name for name in await desk.blobs() if "/rogo_6/" in name)
+async def blob_of(scenario: Scenario) -> str:
+    return next(name for name in await scenario.blobs() if "/rogo_6/" in name)
 
 
-async def delete_blob(desk: Desk) -> None:
-    async with desk.container() as container:
-        await container.delete_blob(await blob_of(desk))
+async def delete_blob(scenario: Scenario) -> None:
+    async with scenario.container() as container:
+        await container.delete_blob(await blob_of(scenario))
 
 
 def rewrite(data: bytes, md5: bytes, **others: str) -> Spoil:
-    async def spoil(desk: Desk) -> None:
-        name = await blob_of(desk)
-        async with desk.container() as container:
+    async def spoil(scenario: Scenario) -> None:
+        name = await blob_of(scenario)
+        async with scenario.container() as container:
             blob = container.get_blob_client(name)
             before = await blob.get_blob_properties()
             metadata = {key.lower(): value for key, value in before.metadata.items()} | others
@@ -135,55 +135,61 @@ CONSEQUENCES = {
 
 
 @pytest.mark.parametrize("verdict", SPOILT)
-async def test_it_finds(desk: Desk, env: dict[str, str], verdict: str) -> None:
+async def test_it_finds(scenario: Scenario, env: dict[str, str], verdict: str) -> None:
     if verdict == "submission_missing":
-        await statement("DELETE FROM malpractice_enforcements")(desk)
-    await SPOILT[verdict](desk)
-    ended = await verified(env)
-    assert ended.code == 1, ended.output
-    assert found(desk) == {"6": {verdict} | CONSEQUENCES.get(verdict, set())}
-    assert f"{verdict}: 1" in ended.stdout
-    assert "1 wrong, 0 unverifiable" in ended.stdout
+        await statement("DELETE FROM malpractice_enforcements")(scenario)
+    await SPOILT[verdict](scenario)
+    result = await verified(env)
+    assert result.code == 1, result.output
+    assert found(scenario) == {"6": {verdict} | CONSEQUENCES.get(verdict, set())}
+    assert f"{verdict}: 1" in result.stdout
+    assert "1 wrong, 0 unverifiable" in result.stdout
 
 
-async def test_quick_does_not_read_the_bytes(desk: Desk, env: dict[str, str]) -> None:
-    await SPOILT["blob_md5_wrong"](desk)
-    ended = await verified(env, "--quick")
-    assert ended.code == 0, ended.output
-    assert "(0.0 MB read)" in ended.stdout
+async def test_quick_does_not_read_the_bytes(scenario: Scenario, env: dict[str, str]) -> None:
+    await SPOILT["blob_md5_wrong"](scenario)
+    result = await verified(env, "--quick")
+    assert result.code == 0, result.output
+    assert "(0.0 MB read)" in result.stdout
 
 
-async def test_another_tools_submissions_are_counted_apart(desk: Desk, env: dict[str, str]) -> None:
-    await statement("INSERT INTO assignment_submissions (lti_launch_id) VALUES ('rogo_9_a')")(desk)
-    ended = await verified(env)
-    assert ended.code == 0, ended.output
-    assert "1 of another tool" in ended.stdout
+async def test_another_tools_submissions_are_counted_apart(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    await statement("INSERT INTO assignment_submissions (lti_launch_id) VALUES ('rogo_9_a')")(
+        scenario
+    )
+    result = await verified(env)
+    assert result.code == 0, result.output
+    assert "1 of another tool" in result.stdout
 
 
-async def test_another_container_cannot_be_verified(desk: Desk, env: dict[str, str]) -> None:
+async def test_another_container_cannot_be_verified(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     await statement(
         "UPDATE submission_files SET azure_container_name = 'x' WHERE submission_id='{submission}'"
-    )(desk)
+    )(scenario)
     assert (await verified(env)).code == 0
-    assert found(desk) == {"6": {"unverifiable"}}
+    assert found(scenario) == {"6": {"unverifiable"}}
 
 
 async def test_a_store_that_goes_away_is_waited_for(
-    desk: Desk, env: dict[str, str], stack: Stack
+    scenario: Scenario, env: dict[str, str], stack: Stack
 ) -> None:
     async with TcpProxy("127.0.0.1", stack.azurite.port) as proxy:
         proxy.delay_s = 0.2
         name = "AZURE_STORAGE_CONNECTION_STRING"
         there = {**env, name: env[name].replace(str(stack.azurite.port), str(proxy.port))}
-        async with begun(there, "verify", ROGO_CONCURRENCY="1") as command:
+        async with start_cli(there, "verify", ROGO_CONCURRENCY="1") as command:
             while proxy.open < 2:
                 assert command.process.returncode is None
                 await asyncio.sleep(0.02)
             proxy.refuse = True
             proxy.cut()
-            await command.logged("outage began")
+            await command.wait_for_event("outage began")
             proxy.refuse = False
-            ended = await command.ended()
-    assert ended.code == 0, ended.output
-    assert "0 wrong, 0 unverifiable" in ended.stdout
-    assert ended.events("outage ended")
+            result = await command.wait()
+    assert result.code == 0, result.output
+    assert "0 wrong, 0 unverifiable" in result.stdout
+    assert result.events("outage ended")

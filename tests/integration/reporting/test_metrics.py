@@ -14,8 +14,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import begun, operate, summary
+from tests.support.builders import Scenario
+from tests.support.cli import run_cli, start_cli, summary
 
 ROWS = 30
 CANARY = "Canary"
@@ -38,29 +38,29 @@ def parsed(text: str) -> Samples:
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     """Submissions of which three fail, each taking a while."""
-    made = Desk(stack, workspace)
-    submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
+    made = Scenario(stack, workspace)
+    submissions = [made.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
-        made.served(f"{each.attempt}.txt", b"text", delay_s=0.2)
+        made.serve_file(f"{each.attempt}.txt", b"text", delay_s=0.2)
         each.cells.update({"First Name": CANARY, "Surname": CANARY})
     for each in submissions[:3]:
-        each.cells["Learner Azure Blob URLs"] = made.served(f"no{each.attempt}", status=404)
-    await made.lay_out(submissions)
+        each.cells["Learner Azure Blob URLs"] = made.serve_file(f"no{each.attempt}", status=404)
+    await made.load(submissions)
     return made
 
 
 async def test_the_file_says_in_the_end_what_the_summary_says(
-    desk: Desk, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    scenario: Scenario, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
-    ended = await operate(
+    result = await run_cli(
         env, ROGO_METRICS_FILE=str(file), ROGO_CONCURRENCY="4", ROGO_PROGRESS_INTERVAL="0.2"
     )
-    assert ended.code == 1, ended.output
+    assert result.code == 1, result.output
     text = file.read_text()
-    found, told = parsed(text), summary(desk.data_dir)
+    found, told = parsed(text), summary(scenario.data_dir)
     for status in ("migrated", "failed", "skipped"):
         assert found[key("rows_total", status=status)] == told[status]
     assert (
@@ -97,18 +97,18 @@ async def test_the_file_says_in_the_end_what_the_summary_says(
 
 
 async def test_the_file_grows_while_the_run_lasts_and_is_always_whole(
-    desk: Desk, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    scenario: Scenario, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
     seen: list[float] = []
-    async with begun(
+    async with start_cli(
         env,
         ROGO_METRICS_FILE=str(file),
         ROGO_CONCURRENCY="2",
         ROGO_PROGRESS_INTERVAL="0.1",
         ROGO_WRITE_INTERVAL="0.1",
     ) as command:
-        await command.logged("migration begins")
+        await command.wait_for_event("migration begins")
         while command.process.returncode is None:
             await asyncio.sleep(0.02)
             if file.exists():
@@ -116,8 +116,8 @@ async def test_the_file_grows_while_the_run_lasts_and_is_always_whole(
                 seen.append(found[key("rows_total", status="migrated")])
                 if found.get(key("run_exit_code")) is None:
                     assert key("run_finish_timestamp_seconds") not in found
-        ended = await command.ended()
-    assert ended.code == 1, ended.output
+        result = await command.wait()
+    assert result.code == 1, result.output
     assert seen == sorted(seen)
     assert len(set(seen)) >= 4
     assert seen[-1] == ROWS - 3
@@ -140,12 +140,12 @@ def free_port() -> int:
         return port
 
 
-async def test_the_port_is_scraped_during_a_run(desk: Desk, env: dict[str, str]) -> None:
+async def test_the_port_is_scraped_during_a_run(scenario: Scenario, env: dict[str, str]) -> None:
     port = free_port()
-    async with begun(
+    async with start_cli(
         env, ROGO_METRICS_PORT=str(port), ROGO_CONCURRENCY="3", ROGO_WRITE_INTERVAL="0.1"
     ) as command:
-        await command.logged("migration begins")
+        await command.wait_for_event("migration begins")
         in_flight, migrated = set(), set()
         text = ""
         while len(migrated) < 4:
@@ -162,8 +162,8 @@ async def test_the_port_is_scraped_during_a_run(desk: Desk, env: dict[str, str])
         assert kind.startswith("application/openmetrics-text")
         assert list(openmetrics.text_string_to_metric_families(modern))
         await listens_on_loopback_alone(port)
-        ended = await command.ended()
-    assert ended.code == 1, ended.output
+        result = await command.wait()
+    assert result.code == 1, result.output
 
 
 async def listens_on_loopback_alone(port: int) -> None:
@@ -177,24 +177,24 @@ async def listens_on_loopback_alone(port: int) -> None:
 
 
 async def test_a_port_that_is_taken_costs_the_scrapes_and_not_the_run(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ended = await operate(env, ROGO_METRICS_PORT=str(taken.getsockname()[1]))
-    assert ended.code == 1, ended.output
-    (told,) = ended.events("the metrics port cannot be opened; the run goes on without")
+        result = await run_cli(env, ROGO_METRICS_PORT=str(taken.getsockname()[1]))
+    assert result.code == 1, result.output
+    (told,) = result.events("the metrics port cannot be opened; the run goes on without")
     assert told["reason"] == "Address already in use"
 
 
 async def test_a_failed_start_is_told_and_the_last_success_is_kept(
-    desk: Desk, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    scenario: Scenario, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
-    assert (await operate(env)).code == 1
-    finished = summary(desk.data_dir)["finished_at"]
-    broken = await operate(env, ROGO_METRICS_FILE=str(file), ROGO_CONTAINER="there-is-none")
+    assert (await run_cli(env)).code == 1
+    finished = summary(scenario.data_dir)["finished_at"]
+    broken = await run_cli(env, ROGO_METRICS_FILE=str(file), ROGO_CONTAINER="there-is-none")
     assert broken.code == 2, broken.output
     found = parsed(file.read_text())
     assert found[key("run_exit_code")] == 2
@@ -209,27 +209,27 @@ def seconds(moment: str) -> float:
 
 
 async def test_a_run_that_is_locked_out_leaves_the_others_figures_alone(
-    desk: Desk, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    scenario: Scenario, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
     elsewhere = tmp_path_factory.mktemp("other")
     for name in ("submission_files.csv", "attempt_number_mapping.csv"):
-        (elsewhere / name).write_bytes((desk.data_dir / name).read_bytes())
-    async with begun(env, ROGO_METRICS_FILE=str(file), ROGO_CONCURRENCY="1") as command:
-        await command.logged("migration begins")
-        rival = await operate(env, ROGO_METRICS_FILE=str(file), ROGO_DATA_DIR=str(elsewhere))
+        (elsewhere / name).write_bytes((scenario.data_dir / name).read_bytes())
+    async with start_cli(env, ROGO_METRICS_FILE=str(file), ROGO_CONCURRENCY="1") as command:
+        await command.wait_for_event("migration begins")
+        rival = await run_cli(env, ROGO_METRICS_FILE=str(file), ROGO_DATA_DIR=str(elsewhere))
         assert rival.code == 4, rival.output
         assert key("run_exit_code") not in parsed(file.read_text())
 
 
 async def test_wrong_settings_are_found_at_start(env: dict[str, str]) -> None:
-    named = await operate(env, ROGO_METRICS_FILE="rogo.txt", ROGO_METRICS_PORT="70000")
+    named = await run_cli(env, ROGO_METRICS_FILE="rogo.txt", ROGO_METRICS_PORT="70000")
     assert named.code == 2
-    assert named.said[0].startswith("rogo_async: ROGO_METRICS_FILE: must end with .prom")
-    assert named.said[1].startswith("rogo_async: ROGO_METRICS_PORT: ")
-    placed = await operate(env, ROGO_METRICS_FILE="no/such/rogo.prom")
+    assert named.messages[0].startswith("rogo_async: ROGO_METRICS_FILE: must end with .prom")
+    assert named.messages[1].startswith("rogo_async: ROGO_METRICS_PORT: ")
+    placed = await run_cli(env, ROGO_METRICS_FILE="no/such/rogo.prom")
     assert placed.code == 2
-    assert placed.said == [
+    assert placed.messages == [
         "rogo_async: ROGO_METRICS_FILE: no/such/rogo.prom cannot be written: see its directory"
     ]
 

@@ -13,8 +13,8 @@ from aiohttp import web
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.browser import Page, browser
-from tests.support.builders import Desk
-from tests.support.cli import Ended, operate, summary
+from tests.support.builders import Scenario
+from tests.support.cli import CliResult, run_cli, summary
 
 ROWS = 40
 CANARY = "Canary"
@@ -25,7 +25,7 @@ CHARTS = 6
 class Finished:
     """A run that has ended, and where it left its files."""
 
-    ended: Ended
+    result: CliResult
     data_dir: Path
 
     @property
@@ -37,24 +37,24 @@ class Finished:
 async def run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Finished]:
     """A run with a report: an outage, failures of three codes, a row that is skipped."""
     workspace = await stack.new_workspace("report", tmp_path_factory.mktemp("data"))
-    desk = Desk(stack, workspace)
-    submissions = [desk.sound(attempt) for attempt in range(1, ROWS + 1)]
+    scenario = Scenario(stack, workspace)
+    submissions = [scenario.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
-        desk.served(f"{each.attempt}.txt", b"text %d" % each.attempt, delay_s=0.15)
+        scenario.serve_file(f"{each.attempt}.txt", b"text %d" % each.attempt, delay_s=0.15)
         each.cells.update({"First Name": CANARY, "Learner File Names": f"{CANARY}.txt"})
     for each in submissions[-4:]:
         served = Answer(body=b"at last")
-        desk.served(f"{each.attempt}.txt", status=503, times=6, then=served)
+        scenario.serve_file(f"{each.attempt}.txt", status=503, times=6, then=served)
     submissions[3].cells["Learner Email"] = ""
     submissions[4].report["Grade"] = f"Malpractice {CANARY}"
-    submissions[5].cells["Learner Azure Blob URLs"] = desk.served("missing", status=404)
-    await desk.lay_out(submissions)
-    desk.write_lines(each.line() for each in [submissions[0], *submissions])
+    submissions[5].cells["Learner Azure Blob URLs"] = scenario.serve_file("missing", status=404)
+    await scenario.load(submissions)
+    scenario.write_lines(each.line() for each in [submissions[0], *submissions])
     env = stack.environment_of(workspace)
-    ended = await operate(
+    result = await run_cli(
         env, "run", "--report", ROGO_CONCURRENCY="4", ROGO_PROGRESS_INTERVAL="0.2"
     )
-    yield Finished(ended, workspace.data_dir)
+    yield Finished(result, workspace.data_dir)
     await stack.remove_workspace(workspace)
 
 
@@ -70,9 +70,9 @@ def _points(run: Finished) -> list[dict[str, float]]:
 
 
 async def test_a_run_leaves_a_report_of_figures_alone(run: Finished) -> None:
-    assert run.ended.code == 1, run.ended.output
+    assert run.result.code == 1, run.result.output
     report = run.report
-    assert run.ended.events("report written")[0]["file"] == str(report)
+    assert run.result.events("report written")[0]["file"] == str(report)
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
     html = report.read_text(encoding="utf-8")
     assert CANARY.lower() not in html.lower()
@@ -195,26 +195,26 @@ async def test_the_policy_keeps_even_an_injected_address_from_being_asked(
 async def test_a_report_can_be_made_later_without_any_server(run: Finished, tmp_path: Path) -> None:
     alone = {"ROGO_DATA_DIR": str(run.data_dir)}
     run.report.unlink()
-    again = await operate(alone, "report")
+    again = await run_cli(alone, "report")
     assert again.code == 0, again.output
     assert again.stdout == f"rogo_async: {run.report}\n"
     run_id = summary(run.data_dir)["run_id"]
     elsewhere = tmp_path / "elsewhere.html"
-    named = await operate(alone, "report", run_id, "--output", str(elsewhere))
+    named = await run_cli(alone, "report", run_id, "--output", str(elsewhere))
     assert named.code == 0, named.output
     assert elsewhere.read_text().count('role="img"') == CHARTS
-    nothing = await operate(alone, "report", "20200101T000000Z-00000000")
+    nothing = await run_cli(alone, "report", "20200101T000000Z-00000000")
     assert nothing.code == 2
-    assert "cannot be read (No such file or directory)" in nothing.said[0]
+    assert "cannot be read (No such file or directory)" in nothing.messages[0]
 
 
 async def test_a_run_writes_no_report_unasked(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, workspace)
-    await desk.lay_out([desk.sound(1)])
+    scenario = Scenario(stack, workspace)
+    await scenario.load([scenario.submission(1)])
     runs = workspace.data_dir / "runs"
-    assert (await operate(env)).code == 0
+    assert (await run_cli(env)).code == 0
     assert not list(runs.glob("*.html"))
-    assert (await operate(env, ROGO_REPORT="true")).code == 0
+    assert (await run_cli(env, ROGO_REPORT="true")).code == 0
     assert [path.stem for path in runs.glob("*.html")] == [summary(workspace.data_dir)["run_id"]]

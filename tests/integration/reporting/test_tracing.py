@@ -13,24 +13,24 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.pipeline.tracing import open_tracer
-from tests.support.builders import Desk
-from tests.support.cli import operate, summary
+from tests.support.builders import Scenario
+from tests.support.cli import run_cli, summary
 
 ROWS = 8
 CANARY = "Canary"
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     """Submissions of which the first has no file."""
-    made = Desk(stack, workspace)
-    submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
+    made = Scenario(stack, workspace)
+    submissions = [made.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
-        made.served(f"{each.attempt}.txt", b"text", delay_s=0.1)
+        made.serve_file(f"{each.attempt}.txt", b"text", delay_s=0.1)
         for name in ("First Name", "Surname", "Course Title", "Learner File Names"):
             each.cells[name] = f"{CANARY}.txt"
-    submissions[0].cells["Learner Azure Blob URLs"] = made.served("missing", status=404)
-    await made.lay_out(submissions)
+    submissions[0].cells["Learner Azure Blob URLs"] = made.serve_file("missing", status=404)
+    await made.load(submissions)
     return made
 
 
@@ -72,14 +72,14 @@ def attributes(span: Any) -> dict[str, Any]:
 
 
 async def test_a_collector_is_sent_a_span_of_each_submission_and_its_stages(
-    desk: Desk, env: dict[str, str], collector: Collector
+    scenario: Scenario, env: dict[str, str], collector: Collector
 ) -> None:
-    ended = await operate(
+    result = await run_cli(
         env,
         OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.port}",
         OTEL_SERVICE_NAME="nightly",
     )
-    assert ended.code == 1, ended.output
+    assert result.code == 1, result.output
     spans = {span.span_id: span for span in collector.spans}
     roots = [span for span in spans.values() if not span.parent_span_id]
     assert {span.name for span in roots} == {"submission"}
@@ -132,10 +132,10 @@ def nobody_is_named(collector: Collector, env: dict[str, str]) -> None:
     assert not [event for span in collector.spans for event in span.events]
 
 
-async def test_spans_can_be_printed(desk: Desk, env: dict[str, str]) -> None:
-    ended = await operate(env, OTEL_TRACES_EXPORTER="console")
-    assert ended.code == 1, ended.output
-    *lines, last = ended.stdout.splitlines()
+async def test_spans_can_be_printed(scenario: Scenario, env: dict[str, str]) -> None:
+    result = await run_cli(env, OTEL_TRACES_EXPORTER="console")
+    assert result.code == 1, result.output
+    *lines, last = result.stdout.splitlines()
     assert last.startswith("rogo_async: 7 migrated, 1 failed")
     spans = [json.loads(line) for line in lines]
     assert sorted(
@@ -157,7 +157,7 @@ def test_nothing_is_made_unasked(environment: dict[str, str]) -> None:
 
 
 async def test_a_collector_that_is_away_costs_the_spans_and_not_the_run(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     """It listens and never answers."""
 
@@ -168,12 +168,12 @@ async def test_a_collector_that_is_away_costs_the_spans_and_not_the_run(
 
     server = await asyncio.start_server(hold, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    ended = await operate(env, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+    result = await run_cli(env, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
     server.close()
     await server.wait_closed()
-    assert ended.code == 1, ended.output
-    assert summary(desk.data_dir)["migrated"] == ROWS - 1
-    (told,) = ended.events("the last spans could not be sent in time")
+    assert result.code == 1, result.output
+    assert summary(scenario.data_dir)["migrated"] == ROWS - 1
+    (told,) = result.events("the last spans could not be sent in time")
     assert told["seconds"] == 5
 
 

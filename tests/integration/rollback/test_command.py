@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import begun, operate
+from tests.support.builders import Scenario
+from tests.support.cli import run_cli, start_cli
 from tests.support.rollback_fixtures import migrate, picture
 
 RUN = "20260101T000000Z-0a1b2c3d"
@@ -20,9 +20,9 @@ ATTEMPTS = (1, 2, 3)
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    made = Desk(stack, workspace)
-    await made.lay_out([made.sound(attempt) for attempt in (*ATTEMPTS, 4)])
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    made = Scenario(stack, workspace)
+    await made.load([made.submission(attempt) for attempt in (*ATTEMPTS, 4)])
     return made
 
 
@@ -68,10 +68,10 @@ async def answered(
 
 
 async def test_it_asks_what_to_delete_and_takes_no_for_an_answer(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     run = await migrate(env, *ATTEMPTS)
-    before = await picture(desk)
+    before = await picture(scenario)
     code, shown = await answered(env, "n", "--run", run)
     question = f"Delete 3 submissions with 3 files and 0 malpractice rules, all of run {run}? [y/N]"
     assert question in shown
@@ -80,11 +80,11 @@ async def test_it_asks_what_to_delete_and_takes_no_for_an_answer(
     code, shown = await answered(env, signal.SIGINT, "--attempt", "1", "--attempt", "2")
     assert "all of attempt 1, 2?" in shown
     assert code == 130, shown
-    assert await picture(desk) == before
-    assert not [*(desk.data_dir / "runs").glob("*.rollback.csv")]
+    assert await picture(scenario) == before
+    assert not [*(scenario.data_dir / "runs").glob("*.rollback.csv")]
     code, shown = await answered(env, "Yes", "--run", run)
     assert code == 0, shown
-    assert await desk.nothing_written()
+    assert await scenario.nothing_written()
 
 
 REFUSED = [
@@ -97,52 +97,54 @@ REFUSED = [
 ]
 
 
-async def test_what_cannot_be_meant_is_refused(desk: Desk, env: dict[str, str]) -> None:
+async def test_what_cannot_be_meant_is_refused(scenario: Scenario, env: dict[str, str]) -> None:
     for args, said in REFUSED:
-        ended = await operate(env, "rollback", *args)
-        assert ended.code == 2, ended.output
-        assert said in ended.output
-        assert ended.stdout == ""
-    assert not (desk.data_dir / "runs").exists()
+        result = await run_cli(env, "rollback", *args)
+        assert result.code == 2, result.output
+        assert said in result.output
+        assert result.stdout == ""
+    assert not (scenario.data_dir / "runs").exists()
 
 
 async def test_a_run_that_is_known_and_has_left_nothing_is_done(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    runs = desk.data_dir / "runs"
+    runs = scenario.data_dir / "runs"
     runs.mkdir()
     (runs / f"{RUN}.json").write_text("{}")
-    ended = await operate(env, "rollback", "--run", RUN, "--yes")
-    assert ended.code == 0, ended.output
-    assert f"there is nothing of run {RUN} to roll back" in ended.stdout
+    result = await run_cli(env, "rollback", "--run", RUN, "--yes")
+    assert result.code == 0, result.output
+    assert f"there is nothing of run {RUN} to roll back" in result.stdout
 
 
-async def test_it_does_not_work_beside_a_migration(desk: Desk, env: dict[str, str]) -> None:
+async def test_it_does_not_work_beside_a_migration(scenario: Scenario, env: dict[str, str]) -> None:
     run = await migrate(env, *ATTEMPTS)
-    before = await picture(desk)
-    desk.served("4.txt", b"slow", delay_s=20.0)
-    other_dir = desk.data_dir / "other"
+    before = await picture(scenario)
+    scenario.serve_file("4.txt", b"slow", delay_s=20.0)
+    other_dir = scenario.data_dir / "other"
     other_dir.mkdir()
     elsewhere = {**env, "ROGO_DATA_DIR": str(other_dir)}
-    async with begun(env) as command:
-        await command.logged("migration begins")
+    async with start_cli(env) as command:
+        await command.wait_for_event("migration begins")
         for there in (env, elsewhere):
-            ended = await operate(there, "rollback", "--run", run, "--yes")
-            assert ended.code == 4, ended.output
-            assert "another run" in ended.output
-    assert await picture(desk) == before
+            result = await run_cli(there, "rollback", "--run", run, "--yes")
+            assert result.code == 4, result.output
+            assert "another run" in result.output
+    assert await picture(scenario) == before
 
 
-async def test_it_waits_until_no_session_of_a_run_is_left(desk: Desk, env: dict[str, str]) -> None:
+async def test_it_waits_until_no_session_of_a_run_is_left(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     run = await migrate(env, *ATTEMPTS)
-    before = await picture(desk)
+    before = await picture(scenario)
     stalled = await asyncpg.connect(
         env["DATABASE_URL"], server_settings={"application_name": "rogo_async"}
     )
-    async with begun(env, "rollback", "--run", run, "--yes") as command:
-        await command.logged("waiting for the sessions of a run to end")
+    async with start_cli(env, "rollback", "--run", run, "--yes") as command:
+        await command.wait_for_event("waiting for the sessions of a run to end")
         await asyncio.sleep(1.2)
-        assert await picture(desk) == before
+        assert await picture(scenario) == before
         await stalled.close()
-        assert (await command.ended()).code == 0
-    assert await desk.nothing_written()
+        assert (await command.wait()).code == 0
+    assert await scenario.nothing_written()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import begun
+from tests.support.builders import Scenario
+from tests.support.cli import start_cli
 from tests.support.rollback_fixtures import malpractice, migrate, picture, roll_back
 from tests.support.tcp_proxy import Hook, TcpProxy, Wire
 
@@ -20,11 +20,11 @@ STORE = "AZURE_STORAGE_CONNECTION_STRING"
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A desk whose target and container are behind proxies, for all commands alike: the blobs
+    """A scenario whose target and container are behind proxies, for all commands alike: the blobs
     carry the target's address.
     """
 
-    desk: Desk
+    scenario: Scenario
     env: dict[str, str]
     target: TcpProxy
     store: TcpProxy
@@ -32,9 +32,9 @@ class Ground:
 
 @pytest.fixture
 async def ground(stack: Stack, workspace: Workspace, env: dict[str, str]) -> AsyncIterator[Ground]:
-    made = Desk(stack, workspace)
-    await made.lay_out(
-        malpractice(made, n, 1 + n % 3, learner=n // 4) if n % 2 else made.sound(n)
+    made = Scenario(stack, workspace)
+    await made.load(
+        malpractice(made, n, 1 + n % 3, learner=n // 4) if n % 2 else made.submission(n)
         for n in range(1, ROWS + 1)
     )
     async with (
@@ -51,19 +51,19 @@ async def ground(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Asy
         yield Ground(made, there, target, store)
 
 
-async def some_rows_are_gone(desk: Desk) -> bool:
-    return len(await desk.rows("lti_launch_sessions")) < ROWS - 2
+async def some_rows_are_gone(scenario: Scenario) -> bool:
+    return len(await scenario.rows("lti_launch_sessions")) < ROWS - 2
 
 
-async def all_rows_are_gone(desk: Desk) -> bool:
-    return not await desk.rows("lti_launch_sessions")
+async def all_rows_are_gone(scenario: Scenario) -> bool:
+    return not await scenario.rows("lti_launch_sessions")
 
 
-async def some_blobs_are_gone(desk: Desk) -> bool:
-    return len(await desk.blobs()) < ROWS
+async def some_blobs_are_gone(scenario: Scenario) -> bool:
+    return len(await scenario.blobs()) < ROWS
 
 
-MOMENTS: list[tuple[signal.Signals, Callable[[Desk], Awaitable[bool]]]] = [
+MOMENTS: list[tuple[signal.Signals, Callable[[Scenario], Awaitable[bool]]]] = [
     (signal.SIGKILL, some_rows_are_gone),
     (signal.SIGKILL, all_rows_are_gone),
     (signal.SIGKILL, some_blobs_are_gone),
@@ -73,30 +73,30 @@ MOMENTS: list[tuple[signal.Signals, Callable[[Desk], Awaitable[bool]]]] = [
 
 @pytest.mark.parametrize(("number", "until"), MOMENTS)
 async def test_the_next_one_finishes(
-    ground: Ground, number: signal.Signals, until: Callable[[Desk], Awaitable[bool]]
+    ground: Ground, number: signal.Signals, until: Callable[[Scenario], Awaitable[bool]]
 ) -> None:
-    desk, env = ground.desk, ground.env
-    empty = await picture(desk)
+    scenario, env = ground.scenario, ground.env
+    empty = await picture(scenario)
     run = await migrate(env, *range(1, ROWS + 1))
     narrow = {**env, "ROGO_PG_POOL_SIZE": "1"}
-    async with begun(narrow, "rollback", "--run", run, "--yes") as command:
-        await command.logged("rollback begins")
+    async with start_cli(narrow, "rollback", "--run", run, "--yes") as command:
+        await command.wait_for_event("rollback begins")
         ground.target.delay_s = 0.01 if until is some_rows_are_gone else 0.0
         ground.store.delay_s = 0.1
-        while not await until(desk):
+        while not await until(scenario):
             await asyncio.sleep(0.01)
         os.kill(command.process.pid, number)
-        ended = await command.ended()
+        result = await command.wait()
     ground.target.delay_s = ground.store.delay_s = 0.0
     ground.store.cut()  # what is under way arrives now or never
     await asyncio.sleep(0.5)
-    assert ended.code == (-9 if number is signal.SIGKILL else 143), ended.output
-    left = await picture(desk)
+    assert result.code == (-9 if number is signal.SIGKILL else 143), result.output
+    left = await picture(scenario)
     assert left.blobs, "it was over before the signal came"
     if until is some_rows_are_gone:
         assert left.tables["lti_launch_sessions"]
     assert (await roll_back(env, run)).code == 0
-    assert await picture(desk) == empty
+    assert await picture(scenario) == empty
 
 
 def losing(request: bytes, losses: list[bytes]) -> Callable[[Wire], tuple[Hook, Hook]]:
@@ -124,50 +124,50 @@ def losing(request: bytes, losses: list[bytes]) -> Callable[[Wire], tuple[Hook, 
 
 @pytest.mark.parametrize("request_", [b"COMMIT", b"DELETE /"])
 async def test_a_lost_reply_changes_nothing(ground: Ground, request_: bytes) -> None:
-    desk, env = ground.desk, ground.env
-    empty = await picture(desk)
+    scenario, env = ground.scenario, ground.env
+    empty = await picture(scenario)
     run = await migrate(env, *range(1, ROWS + 1))
     losses: list[bytes] = []
     proxy = ground.target if request_ == b"COMMIT" else ground.store
     proxy.tap = losing(request_, losses)
-    ended = await roll_back(env, run)
-    assert (ended.code, ended.said) == (0, [])
-    assert f"{ROWS} of {ROWS} submissions rolled back, {ROWS} blobs deleted" in ended.headline
+    result = await roll_back(env, run)
+    assert (result.code, result.messages) == (0, [])
+    assert f"{ROWS} of {ROWS} submissions rolled back, {ROWS} blobs deleted" in result.headline
     assert len(losses) == 2
-    assert await picture(desk) == empty
+    assert await picture(scenario) == empty
 
 
 async def test_a_store_that_goes_away_is_waited_for(ground: Ground) -> None:
-    desk, env = ground.desk, ground.env
-    empty = await picture(desk)
+    scenario, env = ground.scenario, ground.env
+    empty = await picture(scenario)
     run = await migrate(env, *range(1, ROWS + 1))
     ground.store.delay_s = 0.05
     rolling = asyncio.create_task(roll_back(env, run))
-    while not await all_rows_are_gone(desk):
+    while not await all_rows_are_gone(scenario):
         assert not rolling.done()
         await asyncio.sleep(0.01)
     ground.store.refuse = True
     ground.store.cut()
     await asyncio.sleep(0.5)
     ground.store.delay_s, ground.store.refuse = 0.0, False
-    ended = await rolling
-    assert (ended.code, ended.said) == (0, [])
-    assert await picture(desk) == empty
+    result = await rolling
+    assert (result.code, result.messages) == (0, [])
+    assert await picture(scenario) == empty
 
 
 async def test_a_lost_lock_ends_it(ground: Ground) -> None:
-    desk, env = ground.desk, ground.env
-    empty = await picture(desk)
+    scenario, env = ground.scenario, ground.env
+    empty = await picture(scenario)
     run = await migrate(env, *range(1, ROWS + 1))
     ground.target.delay_s = 0.005
     rolling = asyncio.create_task(roll_back({**env, "ROGO_PG_POOL_SIZE": "1"}, run))
-    while not await some_rows_are_gone(desk):
+    while not await some_rows_are_gone(scenario):
         assert not rolling.done()
         await asyncio.sleep(0.01)
     ground.target.cut()
-    ended = await rolling
-    assert ended.code == 3
-    assert "the run's lock was lost" in ended.headline
-    assert len(await desk.blobs()) == ROWS
+    result = await rolling
+    assert result.code == 3
+    assert "the run's lock was lost" in result.headline
+    assert len(await scenario.blobs()) == ROWS
     assert (await roll_back(env, run)).code == 0
-    assert await picture(desk) == empty
+    assert await picture(scenario) == empty

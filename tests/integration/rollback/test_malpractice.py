@@ -20,7 +20,7 @@ from rogo_async.destination.postgres.rule_restoration import (
 )
 from rogo_async.rules.identity import child_id, submission_id
 from rogo_async.rules.records import MalpracticeLevel
-from tests.support.builders import Desk
+from tests.support.builders import Scenario
 from tests.support.rollback_fixtures import malpractice, migrate, picture, roll_back
 
 CLAIMS = {
@@ -48,14 +48,14 @@ def strength(number: int | None, most: int | None, attempt: float) -> tuple[floa
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    made = Desk(stack, workspace)
-    await made.lay_out([malpractice(made, n, *claim) for n, claim in CLAIMS.items()])
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    made = Scenario(stack, workspace)
+    await made.load([malpractice(made, n, *claim) for n, claim in CLAIMS.items()])
     return made
 
 
-async def enter(desk: Desk, number: int | None, most: int | None) -> None:
-    async with desk.target() as target:
+async def enter(scenario: Scenario, number: int | None, most: int | None) -> None:
+    async with scenario.target() as target:
         await target.execute(
             "INSERT INTO malpractice_enforcements (lms_user_id, custom_assessment_code, context_id,"
             " malpractice_level_id, attempt_number, enforced_max_attempts, rule_applied_by) "
@@ -67,8 +67,8 @@ async def enter(desk: Desk, number: int | None, most: int | None) -> None:
         )
 
 
-async def standing(desk: Desk) -> list[dict[str, Any]]:
-    return await desk.rows("malpractice_enforcements")
+async def standing(scenario: Scenario) -> list[dict[str, Any]]:
+    return await scenario.rows("malpractice_enforcements")
 
 
 def highest(present: set[int], entered: tuple[int | None, int | None] | None) -> int | None:
@@ -79,9 +79,9 @@ def highest(present: set[int], entered: tuple[int | None, int | None] | None) ->
     return max(ranks, key=lambda n: ranks[n], default=None)
 
 
-async def holds(desk: Desk, present: set[int], before: list[dict[str, Any]]) -> None:
+async def holds(scenario: Scenario, present: set[int], before: list[dict[str, Any]]) -> None:
     entered = (before[0]["attempt_number"], before[0]["enforced_max_attempts"]) if before else None
-    found = await standing(desk)
+    found = await standing(scenario)
     winner = highest(present, entered)
     if not winner:
         assert found == before
@@ -90,7 +90,7 @@ async def holds(desk: Desk, present: set[int], before: list[dict[str, Any]]) -> 
     number, level = CLAIMS[winner]
     ids = {
         int(each["lti_launch_id"].split("_")[1]): each["id"]
-        for each in await desk.rows("assignment_submissions")
+        for each in await scenario.rows("assignment_submissions")
     }
     assert set(ids) == present
     assert row["submission_id"] == ids[winner]
@@ -103,13 +103,13 @@ async def holds(desk: Desk, present: set[int], before: list[dict[str, Any]]) -> 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_the_highest_of_those_that_are_there(
-    desk: Desk, env: dict[str, str], seed: int
+    scenario: Scenario, env: dict[str, str], seed: int
 ) -> None:
     rng = random.Random(seed)
     entered = ENTERED[(seed + 1) % len(ENTERED)]
     if entered is not None:
-        await enter(desk, *entered)
-    before, empty = await standing(desk), await picture(desk)
+        await enter(scenario, *entered)
+    before, empty = await standing(scenario), await picture(scenario)
     present: set[int] = set()
     for _ in range(9):
         absent = CLAIMS.keys() - present
@@ -120,48 +120,52 @@ async def test_the_highest_of_those_that_are_there(
         else:
             some = rng.sample(sorted(present), rng.randint(1, min(3, len(present))))
             ended = await roll_back(env, some)
-            assert (ended.code, ended.said) == (0, [])
+            assert (ended.code, ended.messages) == (0, [])
             present -= set(some)
-        await holds(desk, present, before)
+        await holds(scenario, present, before)
     ended = await roll_back(env, list(CLAIMS))
-    assert (ended.code, ended.said) == (0, [])
-    assert await picture(desk) == empty
+    assert (ended.code, ended.messages) == (0, [])
+    assert await picture(scenario) == empty
 
 
 async def test_a_lower_claim_stands_again_and_is_known_as_ours(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     """It never had the row; after a rollback has given it, the platform's change of it counts."""
-    await enter(desk, None, None)
-    before, empty = await standing(desk), await picture(desk)
+    await enter(scenario, None, None)
+    before, empty = await standing(scenario), await picture(scenario)
     higher = await migrate(env, 4)
     lower = await migrate(env, 1)
     assert (await roll_back(env, higher)).code == 0
-    await holds(desk, {1}, before)
-    rebuilt = await picture(desk)
-    async with desk.target() as target:
+    await holds(scenario, {1}, before)
+    rebuilt = await picture(scenario)
+    async with scenario.target() as target:
         await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = 7")
     ended = await roll_back(env, lower)
-    assert ended.said == ["attempt 1  left alone: malpractice_enforcements: the row was changed"]
-    async with desk.target() as target:
+    assert ended.messages == [
+        "attempt 1  left alone: malpractice_enforcements: the row was changed"
+    ]
+    async with scenario.target() as target:
         await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = NULL")
-    assert await picture(desk) == rebuilt
+    assert await picture(scenario) == rebuilt
     assert (await roll_back(env, lower)).code == 0
-    assert await picture(desk) == empty
+    assert await picture(scenario) == empty
 
 
-async def test_of_several_rows_each_becomes_what_it_was(desk: Desk, env: dict[str, str]) -> None:
-    await enter(desk, None, None)
-    empty = await picture(desk)
+async def test_of_several_rows_each_becomes_what_it_was(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    await enter(scenario, None, None)
+    empty = await picture(scenario)
     first = await migrate(env, 1)
-    await enter(desk, 2, 3)
-    both = await standing(desk)
+    await enter(scenario, 2, 3)
+    both = await standing(scenario)
     second = await migrate(env, 4)
-    assert {row["attempt_number"] for row in await standing(desk)} == {1, 3}
+    assert {row["attempt_number"] for row in await standing(scenario)} == {1, 3}
     assert (await roll_back(env, second)).code == 0
-    assert sorted(await standing(desk), key=str) == sorted(both, key=str)
+    assert sorted(await standing(scenario), key=str) == sorted(both, key=str)
     assert (await roll_back(env, first)).code == 0
-    rows = await standing(desk)
+    rows = await standing(scenario)
     assert {row["attempt_number"] for row in rows} == {None, 2}
     assert empty.tables["malpractice_enforcements"][0] in rows
 

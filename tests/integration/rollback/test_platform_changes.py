@@ -9,7 +9,7 @@ import pytest
 from rogo_async.common.errors import SetupError
 from rogo_async.demo.dataset.dataset import DEMO_LMS
 from rogo_async.demo.servers.stack import WRITER, Stack, Workspace
-from tests.support.builders import Desk
+from tests.support.builders import Scenario
 from tests.support.cli import table
 from tests.support.rollback_fixtures import Picture, malpractice, migrate, picture, roll_back
 
@@ -132,21 +132,21 @@ RULE_CHANGES = [
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    made = Desk(stack, workspace)
-    plain = [made.sound(100 + n) for n in range(len(CHANGES))]
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    made = Scenario(stack, workspace)
+    plain = [made.submission(100 + n) for n in range(len(CHANGES))]
     for each in plain:
         each.scores = list(_SECTIONED)
     ruled = [malpractice(made, 200 + n, 1, learner=n) for n in range(len(RULE_CHANGES))]
-    await made.lay_out([*map(made.sound, UNTOUCHED), *plain, *ruled])
+    await made.load([*map(made.submission, UNTOUCHED), *plain, *ruled])
     async with made.target() as target:
         await target.execute(UNKNOWN_TABLES)
         await target.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {WRITER}")
     return made
 
 
-async def ids_of(desk: Desk) -> dict[int, str]:
-    rows = await desk.rows("assignment_submissions")
+async def ids_of(scenario: Scenario) -> dict[int, str]:
+    rows = await scenario.rows("assignment_submissions")
     return {int(row["lti_launch_id"].split("_")[1]): row["id"] for row in rows}
 
 
@@ -156,12 +156,12 @@ def same(before: Picture, after: Picture, attempt: int) -> bool:
 
 
 async def test_each_change_keeps_its_submission_whole_and_no_other(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     changes = dict(enumerate(CHANGES, 100)) | dict(enumerate(RULE_CHANGES, 200))
     run = await migrate(env, *UNTOUCHED, *changes)
-    ids = await ids_of(desk)
-    async with desk.target() as target:
+    ids = await ids_of(scenario)
+    async with scenario.target() as target:
         for attempt, change in changes.items():
             if "INSERT INTO malpractice" in change.sql:
                 await target.execute(
@@ -169,60 +169,64 @@ async def test_each_change_keeps_its_submission_whole_and_no_other(
                 )
             done = await target.execute(change.sql, ids[attempt])
             assert not done.endswith(" 0"), change
-    before = await picture(desk)
-    ended = await roll_back(env, run)
-    assert ended.code == 1
-    said = {line.split()[1]: line.partition("left alone: ")[2] for line in ended.said}
+    before = await picture(scenario)
+    result = await roll_back(env, run)
+    assert result.code == 1
+    said = {line.split()[1]: line.partition("left alone: ")[2] for line in result.messages}
     assert said == {
         str(attempt): change.said.replace("enforcements: a row", "enforcements: the row")
         for attempt, change in changes.items()
     }
-    after = await picture(desk)
+    after = await picture(scenario)
     assert [n for n in changes if not same(before, after, n)] == []
     assert all(after.of(attempt) == [[], []] for attempt in UNTOUCHED)
     again = await roll_back(env, run)
-    assert (again.code, sorted(again.said)) == (1, sorted(ended.said))
-    assert await picture(desk) == after
+    assert (again.code, sorted(again.messages)) == (1, sorted(result.messages))
+    assert await picture(scenario) == after
 
 
-async def migrated(desk: Desk, env: dict[str, str], *attempts: int) -> tuple[str, dict[int, str]]:
-    return await migrate(env, *attempts), await ids_of(desk)
+async def migrated(
+    scenario: Scenario, env: dict[str, str], *attempts: int
+) -> tuple[str, dict[int, str]]:
+    return await migrate(env, *attempts), await ids_of(scenario)
 
 
 async def test_rows_that_were_all_written_anew_tell_nothing(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     """As after a restore from a dump in one transaction."""
-    run, _ = await migrated(desk, env, 1, 2)
-    async with desk.target() as target, target.transaction():
+    run, _ = await migrated(scenario, env, 1, 2)
+    async with scenario.target() as target, target.transaction():
         for name in (
             "lti_launch_sessions", "lti_session_records", "assignment_submissions",
             "submission_files", "submission_marking_assignments", "submission_grades",
         ):  # fmt: skip
             await target.execute(f"UPDATE {name} SET id = id")
-    before = await picture(desk)
-    ended = await roll_back(env, run)
-    assert ended.code == 1
-    assert len([line for line in ended.said if "written anew together with others" in line]) == 2
-    assert await picture(desk) == before
+    before = await picture(scenario)
+    result = await roll_back(env, run)
+    assert result.code == 1
+    assert (
+        len([line for line in result.messages if "written anew together with others" in line]) == 2
+    )
+    assert await picture(scenario) == before
 
 
 async def test_a_submission_that_the_platform_deleted_keeps_what_is_left(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    run, ids = await migrated(desk, env, 1, 2)
-    async with desk.target() as target:
+    run, ids = await migrated(scenario, env, 1, 2)
+    async with scenario.target() as target:
         await target.execute("DELETE FROM assignment_submissions WHERE id = $1", ids[1])
-    before = await picture(desk)
-    ended = await roll_back(env, run)
-    assert ended.said == ["attempt 1  left alone: assignment_submissions: the row was deleted"]
-    after = await picture(desk)
+    before = await picture(scenario)
+    result = await roll_back(env, run)
+    assert result.messages == ["attempt 1  left alone: assignment_submissions: the row was deleted"]
+    after = await picture(scenario)
     assert after.of(1) == before.of(1)
     assert after.of(2) == [[], []]
 
 
-async def platform_rule(desk: Desk, learner: int) -> None:
-    async with desk.target() as target:
+async def platform_rule(scenario: Scenario, learner: int) -> None:
+    async with scenario.target() as target:
         await target.execute(
             "INSERT INTO malpractice_enforcements (lms_user_id, custom_assessment_code, "
             "context_id, malpractice_level_id, rule_applied_by) "
@@ -233,24 +237,24 @@ async def platform_rule(desk: Desk, learner: int) -> None:
 
 
 async def test_without_the_journal_an_overwritten_rule_stays(
-    desk: Desk, env: dict[str, str], tmp_path: Path
+    scenario: Scenario, env: dict[str, str], tmp_path: Path
 ) -> None:
-    await platform_rule(desk, 0)
-    empty = await picture(desk)
-    run, _ = await migrated(desk, env, 200, 201)
-    before = await picture(desk)
-    (journal,) = (desk.data_dir / "runs").glob("*.journal.jsonl")
+    await platform_rule(scenario, 0)
+    empty = await picture(scenario)
+    run, _ = await migrated(scenario, env, 200, 201)
+    before = await picture(scenario)
+    (journal,) = (scenario.data_dir / "runs").glob("*.journal.jsonl")
     hidden = journal.rename(tmp_path / "hidden")
-    ended = await roll_back(env, run)
-    assert ended.said == [
+    result = await roll_back(env, run)
+    assert result.messages == [
         f"attempt 200  left alone: {NOT_KEPT}",
     ]
-    after = await picture(desk)
+    after = await picture(scenario)
     assert after.of(200) == before.of(200)
     assert after.of(201) == [[], []]
     hidden.rename(journal)
     assert (await roll_back(env, run)).code == 0
-    assert await picture(desk) == empty
+    assert await picture(scenario) == empty
 
 
 MEANWHILE = {
@@ -267,12 +271,12 @@ MEANWHILE = {
 
 
 async def test_what_the_platform_does_meanwhile_is_not_lost(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     """Its transaction commits when the deletion has looked and waits for it."""
     await migrate(env, *MEANWHILE)
-    ids = await ids_of(desk)
-    async with desk.target() as platform, desk.target() as watcher:
+    ids = await ids_of(scenario)
+    async with scenario.target() as platform, scenario.target() as watcher:
         for attempt, (sql, said) in MEANWHILE.items():
             transaction = platform.transaction()
             await transaction.start()
@@ -285,23 +289,23 @@ async def test_what_the_platform_does_meanwhile_is_not_lost(
                 ):
                     await asyncio.sleep(0.02)
             await transaction.commit()
-            before = await picture(desk)
-            ended = await rolling
-            assert ended.said == [f"attempt {attempt}  left alone: {said}"]
-            assert await picture(desk) == before
-    reports = [table(path) for path in (desk.data_dir / "runs").glob("*.rollback.csv")]
+            before = await picture(scenario)
+            result = await rolling
+            assert result.messages == [f"attempt {attempt}  left alone: {said}"]
+            assert await picture(scenario) == before
+    reports = [table(path) for path in (scenario.data_dir / "runs").glob("*.rollback.csv")]
     reasons = [row["Reason"] for report in reports for row in report]
     assert sorted(reasons) == sorted(said for _, said in MEANWHILE.values())
 
 
 async def test_a_missing_right_is_found_before_anything_is_deleted(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    run, _ = await migrated(desk, env, 1)
-    before = await picture(desk)
+    run, _ = await migrated(scenario, env, 1)
+    before = await picture(scenario)
     for right in ("DELETE on submission_grades", "SELECT on notes"):
-        async with desk.target() as target:
+        async with scenario.target() as target:
             await target.execute(f"REVOKE {right} FROM {WRITER}")
         with pytest.raises(SetupError, match=right):
             await roll_back(env, run)
-    assert await picture(desk) == before
+    assert await picture(scenario) == before

@@ -9,8 +9,8 @@ from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.blobs.store import target_digest
 from rogo_async.rules.identity import submission_id
-from tests.support.builders import Desk
-from tests.support.cli import operate, summary, table
+from tests.support.builders import Scenario
+from tests.support.cli import run_cli, summary, table
 from tests.support.rollback_fixtures import Picture, malpractice, migrate, picture, roll_back
 
 CRASHED = "20260101T000000Z-00000000"
@@ -19,29 +19,29 @@ PLAIN, ONE, TWO = (1, 2), (11, 12, 13, 14, 15), (21, 22, 23, 24, 25)
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     """Submissions for two runs, among rows and blobs of the platform and of an earlier tool.
 
     Learners 1 to 5 have malpractice in both runs: 1 and 2 higher in the second run, 3 in the
     first; 2 and 4 have a row of the platform's own, which stays for 4. 5 has it in the second.
     """
-    made = Desk(stack, workspace)
+    made = Scenario(stack, workspace)
     lower, higher = (1, 1, 3, 1), (2, 3, 1, 2)
     first = [malpractice(made, 11 + n, number, learner=1 + n) for n, number in enumerate(lower)]
     second = [malpractice(made, 21 + n, number, learner=1 + n) for n, number in enumerate(higher)]
     second.append(malpractice(made, 25, 1, "Minor", learner=5))
-    plain = [made.sound(attempt) for attempt in (*PLAIN, 15)]
+    plain = [made.submission(attempt) for attempt in (*PLAIN, 15)]
     plain[0].scores = [
         {"ScoreLabelCorrected": "Question 1", "Score": 12, "MarkerComment": "Good"},
         {"ScoreLabelCorrected": "Question 2", "Score": 0},
     ]
-    await made.lay_out([*plain, *first, *second])
+    await made.load([*plain, *first, *second])
     await platform_rows(made)
     return made
 
 
-async def platform_rows(desk: Desk) -> None:
-    async with desk.target() as target:
+async def platform_rows(scenario: Scenario) -> None:
+    async with scenario.target() as target:
         for launch in ("rogo_900_earlier", "live-1"):
             await target.execute(
                 "INSERT INTO lti_launch_sessions (launch_id, consumer_key, expires_at) "
@@ -66,7 +66,7 @@ async def platform_rows(desk: Desk) -> None:
                 for user, number in ((2, None), (4, 9))
             ],
         )
-    async with desk.container() as container:
+    async with scenario.container() as container:
         for launch in ("rogo_900_earlier", "live-1"):
             await container.upload_blob(f"LTI_Uploads/{launch}/essay.docx", b"not ours")
         await container.upload_blob(
@@ -76,7 +76,7 @@ async def platform_rows(desk: Desk) -> None:
                 "attemptId": "21",
                 "migratedFrom": "rogo_warehouse",
                 "runId": CRASHED,
-                "target": target_digest(desk.stack.writer_dsn(desk.workspace)),
+                "target": target_digest(scenario.stack.writer_dsn(scenario.workspace)),
             },
         )
 
@@ -91,109 +91,111 @@ def rules(seen: Picture) -> dict[str, tuple[object, object]]:
     return found
 
 
-async def test_each_run_goes_in_the_order_of_their_coming(desk: Desk, env: dict[str, str]) -> None:
-    before = await picture(desk)
+async def test_each_run_goes_in_the_order_of_their_coming(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    before = await picture(scenario)
     first = await migrate(env, *PLAIN, *ONE)
     second = await migrate(env, *TWO)
-    async with desk.target() as target:  # neither is a change
+    async with scenario.target() as target:  # neither is a change
         await target.execute("VACUUM (FREEZE)")
         await target.execute("VACUUM FULL submission_grades")
-    ended = await roll_back(env, first)
-    assert ended.code == 0, ended
-    between = await picture(desk)
-    assert await attempts_of(desk) == list(TWO)
+    result = await roll_back(env, first)
+    assert result.code == 0, result
+    between = await picture(scenario)
+    assert await attempts_of(scenario) == list(TWO)
     ours = "5AB01 Working Lives"
     assert rules(between) == {
         "1": (2, ours), "2": (3, ours), "3": (1, ours), "4": (9, "By hand"), "5": (1, ours)
     }  # fmt: skip
     assert (await roll_back(env, second)).code == 0
-    assert await picture(desk) == before
+    assert await picture(scenario) == before
 
 
 async def test_the_last_run_goes_first_and_the_attempts_come_again(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    before = await picture(desk)
+    before = await picture(scenario)
     first = await migrate(env, *PLAIN, *ONE)
-    between = await picture(desk)
+    between = await picture(scenario)
     second = await migrate(env, *TWO)
-    full = await picture(desk)
-    ended = await operate(env, "rollback", "--run", second, "--yes")
-    assert ended.code == 0, ended.output
-    assert "5 of 5 submissions rolled back, 5 blobs deleted, 0 submissions left" in ended.stdout
-    assert ".txt" not in ended.output
-    assert "Ada" not in ended.output
-    assert await picture(desk) == between
-    (report,) = (desk.data_dir / "runs").glob("*.rollback.csv")
+    full = await picture(scenario)
+    result = await run_cli(env, "rollback", "--run", second, "--yes")
+    assert result.code == 0, result.output
+    assert "5 of 5 submissions rolled back, 5 blobs deleted, 0 submissions left" in result.stdout
+    assert ".txt" not in result.output
+    assert "Ada" not in result.output
+    assert await picture(scenario) == between
+    (report,) = (scenario.data_dir / "runs").glob("*.rollback.csv")
     assert report.stat().st_mode & 0o777 == 0o600
     outcomes = [(int(row["Attempt ID"]), row["Outcome"]) for row in table(report)]
     assert sorted(outcomes) == sorted((n, o) for n in TWO for o in ("blob", "rolled_back"))
-    migrated = {int(row["Attempt ID"]) for row in table(desk.data_dir / "migrated.csv")}
+    migrated = {int(row["Attempt ID"]) for row in table(scenario.data_dir / "migrated.csv")}
     assert migrated == {900, *PLAIN, *ONE}
 
     again = await roll_back(env, second)
-    assert (again.code, again.said) == (0, [])
+    assert (again.code, again.messages) == (0, [])
     assert "there is nothing of run" in again.headline
-    assert await picture(desk) == between
+    assert await picture(scenario) == between
 
     third = await migrate(env, *TWO)
-    assert rules(await picture(desk)) == rules(full)
+    assert rules(await picture(scenario)) == rules(full)
     assert (await roll_back(env, third)).code == 0
     assert (await roll_back(env, first)).code == 0
-    assert await picture(desk) == before
+    assert await picture(scenario) == before
 
 
-async def test_attempts_go_and_others_stay(desk: Desk, env: dict[str, str]) -> None:
+async def test_attempts_go_and_others_stay(scenario: Scenario, env: dict[str, str]) -> None:
     run = await migrate(env, *PLAIN, 15)
-    seen = await picture(desk)
-    ended = await roll_back(env, [2, 15, 77, 900])
-    assert ended.code == 1
-    assert ended.said == [
+    seen = await picture(scenario)
+    result = await roll_back(env, [2, 15, 77, 900])
+    assert result.code == 1
+    assert result.messages == [
         "attempt 900  left alone: assignment_submissions: its launch id is not of this tool"
     ]
-    assert await attempts_of(desk) == [1]
-    after = await picture(desk)
+    assert await attempts_of(scenario) == [1]
+    after = await picture(scenario)
     assert after.of(1) == seen.of(1)
     assert after.of(900) == seen.of(900)
     assert after.of(2) == after.of(15) == [[], []]
     assert after.of(21) == seen.of(21)
     assert (await roll_back(env, [2, 15, 77])).headline.startswith("there is nothing")
     assert (await roll_back(env, run)).code == 0
-    assert await attempts_of(desk) == []
+    assert await attempts_of(scenario) == []
 
 
 async def test_it_says_when_there_are_no_blobs_for_the_files(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     """As when the container is not the one of the run."""
     run = await migrate(env, *PLAIN)
-    other = f"{desk.workspace.container}-other"
-    async with desk.container() as container:
+    other = f"{scenario.workspace.container}-other"
+    async with scenario.container() as container:
         store = container._get_blob_service_client()
         await store.create_container(other)
-        ended = await roll_back({**env, "ROGO_CONTAINER": other}, run)
+        result = await roll_back({**env, "ROGO_CONTAINER": other}, run)
         await store.delete_container(other)
-    assert ended.code == 0
-    assert "0 blobs deleted" in ended.headline
-    assert "2 files have no blob of this tool and target in the container" in ended.headline
+    assert result.code == 0
+    assert "0 blobs deleted" in result.headline
+    assert "2 files have no blob of this tool and target in the container" in result.headline
 
 
 async def test_everything_that_a_row_can_hold_goes_again(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     await load(generate_for(stack, workspace, rows=150, seed=11), stack, workspace)
-    desk = Desk(stack, workspace)
-    before = await picture(desk)
-    assert (await operate(env)).code == 1
-    run = summary(desk.data_dir)
+    scenario = Scenario(stack, workspace)
+    before = await picture(scenario)
+    assert (await run_cli(env)).code == 1
+    run = summary(scenario.data_dir)
     assert run["migrated"] > 80
-    ended = await roll_back(env, run["run_id"])
-    assert (ended.code, ended.said) == (0, [])
-    assert f"{run['migrated']} of {run['migrated']} submissions rolled back" in ended.headline
-    assert await picture(desk) == before
+    result = await roll_back(env, run["run_id"])
+    assert (result.code, result.messages) == (0, [])
+    assert f"{run['migrated']} of {run['migrated']} submissions rolled back" in result.headline
+    assert await picture(scenario) == before
 
 
-async def attempts_of(desk: Desk) -> list[int]:
+async def attempts_of(scenario: Scenario) -> list[int]:
     """The attempts that this tool has migrated."""
-    rows = await desk.rows("lti_session_records")
+    rows = await scenario.rows("lti_session_records")
     return sorted(int(row["launch_id"].split("_")[1]) for row in rows)

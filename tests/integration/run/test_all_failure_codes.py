@@ -13,9 +13,9 @@ from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
-from tests.support.builders import Desk
-from tests.support.cli import FAILED, MIGRATED, Ended, operate, summary, table
-from tests.support.snapshot import picture
+from tests.support.builders import Scenario
+from tests.support.cli import FAILED, MIGRATED, CliResult, run_cli, summary, table
+from tests.support.snapshot import take_snapshot
 
 ROWS = 2_000
 SEED = 7
@@ -45,11 +45,11 @@ async def test_every_row_ends_as_it_must_and_again_when_it_is_run_again(
 
 async def _plan(stack: Stack, workspace: Workspace, env: dict[str, str]) -> list[dict[str, str]]:
     """The rows of plan.csv; making it has changed nothing."""
-    desk = Desk(stack, workspace)
-    before = await picture(desk, PLAN)
-    ended = await operate(env, "plan")
+    scenario = Scenario(stack, workspace)
+    before = await take_snapshot(scenario, PLAN)
+    ended = await run_cli(env, "plan")
     assert ended.code == 1, ended.output
-    assert await picture(desk, PLAN) == before
+    assert await take_snapshot(scenario, PLAN) == before
     rows = table(workspace.data_dir / PLAN)
     assert len(rows) == ROWS
     migrate = sum(row["Outcome"] == "migrate" for row in rows)
@@ -92,7 +92,7 @@ def _plain(attempt_id: str) -> str:
 async def _first_run(
     dataset: Dataset, stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> dict[str, object]:
-    ended = await operate(env)
+    ended = await run_cli(env)
     found = summary(workspace.data_dir)
     assert ended.code == found["exit_code"] == 1
     assert set(found["by_code"]) == EVERY_CODE
@@ -108,10 +108,10 @@ async def _first_run(
     return found
 
 
-def _says_how_it_ended(ended: Ended, found: dict[str, object]) -> None:
+def _says_how_it_ended(ended: CliResult, found: dict[str, object]) -> None:
     assert f"{found['failed']:,} failed" in ended.stdout
     assert FAILED in ended.stdout
-    assert ended.said == []
+    assert ended.messages == []
     assert ended.events("internal error") == []
 
 
@@ -121,7 +121,7 @@ async def _second_run(
     failed_file = workspace.data_dir / FAILED
     failed = failed_file.read_bytes()
     codes = _codes(failed_file)
-    ended = await operate(env)
+    ended = await run_cli(env)
     found = summary(workspace.data_dir)
     assert ended.code == 1
     assert found["migrated"] == 0
@@ -138,7 +138,7 @@ async def _run_of_the_failed_rows(
 ) -> None:
     failed_file = workspace.data_dir / FAILED
     before = failed_file.read_bytes()
-    ended = await operate(env, "run", "--input", FAILED)
+    ended = await run_cli(env, "run", "--input", FAILED)
     found = summary(workspace.data_dir)
     assert ended.code == 1
     assert found["rows_total"] == found["failed"] == second["failed"]

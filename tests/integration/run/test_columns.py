@@ -15,8 +15,8 @@ from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import ContainerClient
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import TABLES, Desk, Handmade
-from tests.support.cli import MIGRATED, operate, summary, table
+from tests.support.builders import TABLES, Scenario, SourceSubmission
+from tests.support.cli import MIGRATED, run_cli, summary, table
 
 LMS = {
     "ROGO_INSTANCE_ID": "inst-9",
@@ -50,9 +50,9 @@ def naive(moment: datetime) -> datetime:
     return moment.replace(tzinfo=None)
 
 
-def submissions(azure: str, scripted: str) -> list[Handmade]:
+def submissions(azure: str, scripted: str) -> list[SourceSubmission]:
     return [
-        Handmade(
+        SourceSubmission(
             101,
             {
                 "Attempt ID": " 0101 ",
@@ -94,7 +94,7 @@ def submissions(azure: str, scripted: str) -> list[Handmade]:
                 {"ScoreLabelCorrected": "Question 2", "Score": 0, "MarkerComment": "  "},
             ],
         ),
-        Handmade(
+        SourceSubmission(
             102,
             {
                 "Attempt ID": "102",
@@ -121,7 +121,7 @@ def submissions(azure: str, scripted: str) -> list[Handmade]:
             },
             scores=[{"ScoreLabelCorrected": "Task A", "Score": 7, "DateInserted": naive(MARKED)}],
         ),
-        Handmade(
+        SourceSubmission(
             103,
             {
                 "Attempt ID": "103",
@@ -143,7 +143,7 @@ def submissions(azure: str, scripted: str) -> list[Handmade]:
                 "DateModified": naive(MODIFIED),
             },
         ),
-        Handmade(
+        SourceSubmission(
             104,
             {
                 "Attempt ID": "104",
@@ -490,10 +490,10 @@ ENFORCEMENT = {
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     """The four submissions, laid out; their files are at the store and at the scripted source."""
-    desk = Desk(stack, workspace)
-    await desk.lay_out(submissions(stack.source_url(workspace), stack.source.origin))
+    scenario = Scenario(stack, workspace)
+    await scenario.load(submissions(stack.source_url(workspace), stack.source.origin))
     async with ContainerClient.from_connection_string(
         stack.azurite.connection_string,
         workspace.source_container,
@@ -510,18 +510,18 @@ async def desk(stack: Stack, workspace: Workspace) -> Desk:
         ("103/feedback", FEEDBACK),
         ("104/README", LEARNER_2),
     ):
-        desk.served(path, body)
-    return desk
+        scenario.serve_file(path, body)
+    return scenario
 
 
-async def test_every_column_of_every_row(desk: Desk, env: dict[str, str]) -> None:
+async def test_every_column_of_every_row(scenario: Scenario, env: dict[str, str]) -> None:
     began = datetime.now(UTC)
-    ended = await operate({**env, **LMS})
-    assert ended.code == 0, ended.output
-    tables = {name: await desk.rows(name) for name in TABLES}
+    result = await run_cli({**env, **LMS})
+    assert result.code == 0, result.output
+    tables = {name: await scenario.rows(name) for name in TABLES}
     landed = {int(row["lti_launch_id"].split("_")[1]): row for row in tables[TABLES[2]]}
     assert set(landed) == set(PERSON)
-    endpoint = desk.stack.azurite.endpoint
+    endpoint = scenario.stack.azurite.endpoint
     for attempt, found in landed.items():
         names = {
             LAUNCH: found["lti_launch_id"],
@@ -534,7 +534,7 @@ async def test_every_column_of_every_row(desk: Desk, env: dict[str, str]) -> Non
             "lti_session_records": [record(attempt)],
             "assignment_submissions": [submission(attempt)],
             "submission_files": files(
-                attempt, names[SUBMISSION], desk.workspace.container, endpoint
+                attempt, names[SUBMISSION], scenario.workspace.container, endpoint
             ),
             "submission_marking_assignments": [marking(attempt)],
             "submission_section_marks": MARKS[attempt],
@@ -585,12 +585,14 @@ def _same(wanted: dict[str, Any], row: dict[str, Any], began: datetime) -> bool:
     return True
 
 
-async def test_every_blob_is_named_typed_and_labelled(desk: Desk, env: dict[str, str]) -> None:
-    assert (await operate({**env, **LMS})).code == 0
-    run_id = summary(desk.data_dir)["run_id"]
+async def test_every_blob_is_named_typed_and_labelled(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    assert (await run_cli({**env, **LMS})).code == 0
+    run_id = summary(scenario.data_dir)["run_id"]
     ids = {
         int(row["lti_launch_id"].split("_")[1]): row["id"]
-        for row in await desk.rows("assignment_submissions")
+        for row in await scenario.rows("assignment_submissions")
     }
     wanted = {
         blob.format(ids[attempt]): (attempt, mime, body, by is None)
@@ -598,7 +600,7 @@ async def test_every_blob_is_named_typed_and_labelled(desk: Desk, env: dict[str,
         for _, blob, _, mime, body, by in stored
     }
     targets = set()
-    async with desk.container() as container:
+    async with scenario.container() as container:
         found = {item.name: item async for item in container.list_blobs(include=["metadata"])}
         assert set(found) == set(wanted)
         for name, (attempt, mime, body, is_feedback) in wanted.items():
@@ -616,12 +618,14 @@ async def test_every_blob_is_named_typed_and_labelled(desk: Desk, env: dict[str,
             }
     (target,) = targets
     assert re.fullmatch(r"[0-9a-f]{16,}", target)
-    assert desk.workspace.target not in target
+    assert scenario.workspace.target not in target
 
 
-async def test_migrated_csv_names_the_rows_of_the_target(desk: Desk, env: dict[str, str]) -> None:
-    assert (await operate({**env, **LMS})).code == 0
-    path = desk.data_dir / MIGRATED
+async def test_migrated_csv_names_the_rows_of_the_target(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    assert (await run_cli({**env, **LMS})).code == 0
+    path = scenario.data_dir / MIGRATED
     wanted = [
         {
             "Attempt ID": row["lti_launch_id"].split("_")[1],
@@ -631,12 +635,12 @@ async def test_migrated_csv_names_the_rows_of_the_target(desk: Desk, env: dict[s
             "User ID": row["lms_user_id"],
             "LTI Context ID": row["context_id"],
         }
-        for row in await desk.rows("assignment_submissions")
+        for row in await scenario.rows("assignment_submissions")
     ]
     assert len(wanted) == len(PERSON)
     assert sorted(table(path), key=str) == sorted(wanted, key=str)
     # It is a view of the target: lost, it comes back with the next run.
     path.unlink()
-    assert (await operate({**env, **LMS})).code == 0
-    assert summary(desk.data_dir)["by_code"] == {"already_migrated": len(PERSON)}
+    assert (await run_cli({**env, **LMS})).code == 0
+    assert summary(scenario.data_dir)["by_code"] == {"already_migrated": len(PERSON)}
     assert sorted(table(path), key=str) == sorted(wanted, key=str)

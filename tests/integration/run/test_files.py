@@ -8,18 +8,18 @@ import pytest
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.sources.http_files import BLOCK_BYTES
-from tests.support.builders import Desk, whole
-from tests.support.cli import FAILED, counts, failures, operate, summary, table
+from tests.support.builders import Scenario, assert_consistent
+from tests.support.cli import FAILED, counts, failures, run_cli, summary, table
 
 
 @pytest.fixture
-def desk(stack: Stack, workspace: Workspace) -> Desk:
-    return Desk(stack, workspace)
+def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    return Scenario(stack, workspace)
 
 
-async def stored(desk: Desk) -> dict[str, bytes]:
+async def stored(scenario: Scenario) -> dict[str, bytes]:
     """The bytes of every blob by its attempt."""
-    async with desk.container() as container:
+    async with scenario.container() as container:
         return {
             name.split("/")[1]: await (await container.download_blob(name)).readall()
             async for name in container.list_blob_names()
@@ -30,29 +30,29 @@ async def stored(desk: Desk) -> dict[str, bytes]:
     "size_bytes", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 17]
 )
 async def test_files_of_every_size_arrive_whole(
-    desk: Desk, env: dict[str, str], size_bytes: int
+    scenario: Scenario, env: dict[str, str], size_bytes: int
 ) -> None:
     body = os.urandom(size_bytes)
-    await desk.lay_out([desk.sound(1)])
-    desk.served("1.txt", body)
-    ended = await operate(env)
-    assert ended.code == 0, ended.output
-    assert await stored(desk) == {"rogo_1": body}
-    async with desk.container() as container:
-        (name,) = await desk.blobs()
+    await scenario.load([scenario.submission(1)])
+    scenario.serve_file("1.txt", body)
+    result = await run_cli(env)
+    assert result.code == 0, result.output
+    assert await stored(scenario) == {"rogo_1": body}
+    async with scenario.container() as container:
+        (name,) = await scenario.blobs()
         properties = await container.get_blob_client(name).get_blob_properties()
     assert bytes(properties.content_settings.content_md5) == hashlib.md5(body).digest()
     assert properties.content_settings.content_type == "text/plain"
-    (row,) = await desk.rows("submission_files")
+    (row,) = await scenario.rows("submission_files")
     assert row["file_size"] == f"{size_bytes / 1_048_576:.1f} MB"
 
 
 async def test_a_broken_transfer_is_taken_up_where_it_ended(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     body = os.urandom(2 * BLOCK_BYTES + 1000)
-    await desk.lay_out([desk.sound(1)])
-    desk.source.routes["/1.txt"] = Answer(
+    await scenario.load([scenario.submission(1)])
+    scenario.source.routes["/1.txt"] = Answer(
         body=body,
         headers={"ETag": '"one"'},
         truncate_at=BLOCK_BYTES + 500,
@@ -66,113 +66,123 @@ async def test_a_broken_transfer_is_taken_up_where_it_ended(
             },
         ),
     )
-    ended = await operate(env)
-    assert ended.code == 0, ended.output
-    assert await stored(desk) == {"rogo_1": body}
-    assert summary(desk.data_dir)["retries"] == {"source.read": 1}
+    result = await run_cli(env)
+    assert result.code == 0, result.output
+    assert await stored(scenario) == {"rogo_1": body}
+    assert summary(scenario.data_dir)["retries"] == {"source.read": 1}
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_a_passing_refusal_fails_no_row(desk: Desk, env: dict[str, str], status: int) -> None:
-    await desk.lay_out([desk.sound(1)])
-    desk.source.routes["/1.txt"] = Answer(
+async def test_a_passing_refusal_fails_no_row(
+    scenario: Scenario, env: dict[str, str], status: int
+) -> None:
+    await scenario.load([scenario.submission(1)])
+    scenario.source.routes["/1.txt"] = Answer(
         status=status, headers={"Retry-After": "1"}, times=2, then=Answer(body=b"at last")
     )
-    ended = await operate(env)
-    assert ended.code == 0, ended.output
-    assert await stored(desk) == {"rogo_1": b"at last"}
+    result = await run_cli(env)
+    assert result.code == 0, result.output
+    assert await stored(scenario) == {"rogo_1": b"at last"}
 
 
 async def test_one_file_that_fails_for_ever_costs_its_own_row_and_no_other(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    await desk.lay_out([desk.sound(attempt) for attempt in range(1, 21)])
-    desk.served("15.txt", b"never", status=500)
-    ended = await operate(env, ROGO_CONCURRENCY="2", deadline_s=170.0)
-    assert ended.code == 3, ended.output
-    assert counts(desk.data_dir) == (19, 0, 0, 1)
-    assert [entry["attempt"] for entry in ended.events("outcome unknown")] == [15]
+    await scenario.load([scenario.submission(attempt) for attempt in range(1, 21)])
+    scenario.serve_file("15.txt", b"never", status=500)
+    result = await run_cli(env, ROGO_CONCURRENCY="2", deadline_s=170.0)
+    assert result.code == 3, result.output
+    assert counts(scenario.data_dir) == (19, 0, 0, 1)
+    assert [entry["attempt"] for entry in result.events("outcome unknown")] == [15]
 
 
 async def test_redirects_are_followed_within_the_host_only(
-    desk: Desk, env: dict[str, str], stack: Stack
+    scenario: Scenario, env: dict[str, str], stack: Stack
 ) -> None:
-    await desk.lay_out([desk.sound(1), desk.sound(2), desk.sound(3)])
-    desk.served("moved.txt", b"moved here")
-    desk.source.routes["/1.txt"] = Answer(status=302, location=desk.source.url("/moved.txt"))
+    await scenario.load([scenario.submission(1), scenario.submission(2), scenario.submission(3)])
+    scenario.serve_file("moved.txt", b"moved here")
+    scenario.source.routes["/1.txt"] = Answer(
+        status=302, location=scenario.source.url("/moved.txt")
+    )
     elsewhere = f"{stack.azurite.endpoint}/elsewhere/file.txt"
-    desk.source.routes["/2.txt"] = Answer(status=302, location=elsewhere)
-    desk.source.routes["/3.txt"] = Answer(status=301, location=desk.source.url("/3.txt"))
-    ended = await operate(env)
-    assert ended.code == 1
-    assert failures(desk.data_dir / FAILED) == {"2": "source_refused", "3": "source_refused"}
-    assert await stored(desk) == {"rogo_1": b"moved here"}
+    scenario.source.routes["/2.txt"] = Answer(status=302, location=elsewhere)
+    scenario.source.routes["/3.txt"] = Answer(status=301, location=scenario.source.url("/3.txt"))
+    result = await run_cli(env)
+    assert result.code == 1
+    assert failures(scenario.data_dir / FAILED) == {"2": "source_refused", "3": "source_refused"}
+    assert await stored(scenario) == {"rogo_1": b"moved here"}
 
 
-async def test_a_host_that_is_not_allowed_is_never_asked(desk: Desk, env: dict[str, str]) -> None:
-    await desk.lay_out([desk.sound(1)])
+async def test_a_host_that_is_not_allowed_is_never_asked(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    await scenario.load([scenario.submission(1)])
     env["ROGO_SOURCE_HOSTS"] = "files.example"
     env.pop("ROGO_SOURCE_SAS_TOKEN")
-    ended = await operate(env)
-    assert ended.code == 1
-    assert failures(desk.data_dir / FAILED) == {"1": "source_not_allowed"}
-    assert desk.source.requests == []
-    assert await desk.nothing_written()
+    result = await run_cli(env)
+    assert result.code == 1
+    assert failures(scenario.data_dir / FAILED) == {"1": "source_not_allowed"}
+    assert scenario.source.requests == []
+    assert await scenario.nothing_written()
 
 
 async def test_a_token_goes_to_its_own_host_and_to_no_other(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    await desk.lay_out([desk.sound(1)])
-    await operate(env)
-    assert desk.source.requests == [("GET", "/1.txt")]
-    assert desk.source.queries == [""]
+    await scenario.load([scenario.submission(1)])
+    await run_cli(env)
+    assert scenario.source.requests == [("GET", "/1.txt")]
+    assert scenario.source.queries == [""]
 
 
 async def test_what_a_failed_row_had_stored_is_taken_away_again(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    made = desk.sound(1)
+    made = scenario.submission(1)
     made.cells["Learner Azure Blob URLs"] = ",".join(
-        (desk.served("good.txt", b"good"), desk.served("gone.txt", b"", status=404))
+        (scenario.serve_file("good.txt", b"good"), scenario.serve_file("gone.txt", b"", status=404))
     )
-    await desk.lay_out([made])
-    ended = await operate(env)
-    assert ended.code == 1
-    assert failures(desk.data_dir / FAILED) == {"1": "source_file_missing"}
-    assert await desk.nothing_written()
+    await scenario.load([made])
+    result = await run_cli(env)
+    assert result.code == 1
+    assert failures(scenario.data_dir / FAILED) == {"1": "source_file_missing"}
+    assert await scenario.nothing_written()
 
 
-async def test_nine_refusals_are_the_rows_own(desk: Desk, env: dict[str, str]) -> None:
-    await desk.lay_out([desk.sound(attempt) for attempt in range(1, 10)])
+async def test_nine_refusals_are_the_rows_own(scenario: Scenario, env: dict[str, str]) -> None:
+    await scenario.load([scenario.submission(attempt) for attempt in range(1, 10)])
     for attempt in range(1, 10):
-        desk.served(f"{attempt}.txt", b"", status=403)
-    ended = await operate(env)
-    assert ended.code == 1
-    assert set(failures(desk.data_dir / FAILED).values()) == {"source_forbidden"}
-    assert counts(desk.data_dir) == (0, 9, 0, 0)
+        scenario.serve_file(f"{attempt}.txt", b"", status=403)
+    result = await run_cli(env)
+    assert result.code == 1
+    assert set(failures(scenario.data_dir / FAILED).values()) == {"source_forbidden"}
+    assert counts(scenario.data_dir) == (0, 9, 0, 0)
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_ten_refusals_in_a_row_are_not(desk: Desk, env: dict[str, str], status: int) -> None:
-    await desk.lay_out([desk.sound(attempt) for attempt in range(1, 31)])
+async def test_ten_refusals_in_a_row_are_not(
+    scenario: Scenario, env: dict[str, str], status: int
+) -> None:
+    await scenario.load([scenario.submission(attempt) for attempt in range(1, 31)])
     for attempt in range(1, 31):
-        desk.served(f"{attempt}.txt", b"", status=status)
-    ended = await operate(env, ROGO_OUTAGE_LIMIT="3")
-    assert ended.code == 3, ended.output
-    assert "refuses every file" in ended.stdout
-    assert counts(desk.data_dir) == (0, 0, 0, 30)
-    assert table(desk.data_dir / FAILED) == []
+        scenario.serve_file(f"{attempt}.txt", b"", status=status)
+    result = await run_cli(env, ROGO_OUTAGE_LIMIT="3")
+    assert result.code == 3, result.output
+    assert "refuses every file" in result.stdout
+    assert counts(scenario.data_dir) == (0, 0, 0, 30)
+    assert table(scenario.data_dir / FAILED) == []
 
 
-async def test_refusals_that_end_in_time_cost_no_row(desk: Desk, env: dict[str, str]) -> None:
-    await desk.lay_out([desk.sound(attempt) for attempt in range(1, 61)])
+async def test_refusals_that_end_in_time_cost_no_row(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    await scenario.load([scenario.submission(attempt) for attempt in range(1, 61)])
     for attempt in range(1, 61):
-        desk.source.routes[f"/{attempt}.txt"] = Answer(
+        scenario.source.routes[f"/{attempt}.txt"] = Answer(
             status=403, times=1, then=Answer(body=b"file %d" % attempt)
         )
-    ended = await operate(env, ROGO_CONCURRENCY="40")
-    assert counts(desk.data_dir)[0] + counts(desk.data_dir)[1] == 60, ended.output
-    assert counts(desk.data_dir)[1] <= 20, ended.output
-    assert ended.events("outage began")
-    await whole(desk)
+    result = await run_cli(env, ROGO_CONCURRENCY="40")
+    assert counts(scenario.data_dir)[0] + counts(scenario.data_dir)[1] == 60, result.output
+    assert counts(scenario.data_dir)[1] <= 20, result.output
+    assert result.events("outage began")
+    await assert_consistent(scenario)

@@ -3,8 +3,8 @@
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import operate, summary, table
+from tests.support.builders import Scenario
+from tests.support.cli import run_cli, summary, table
 
 LOOK_ALIKES = (
     "rogo_12_x",
@@ -18,8 +18,8 @@ LOOK_ALIKES = (
 
 
 @pytest.fixture
-def desk(stack: Stack, workspace: Workspace) -> Desk:
-    return Desk(stack, workspace)
+def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    return Scenario(stack, workspace)
 
 
 INSERTS = {
@@ -32,34 +32,40 @@ INSERTS = {
 }
 
 
-async def stand(desk: Desk, launch_id: str, *parts: str) -> None:
+async def stand(scenario: Scenario, launch_id: str, *parts: str) -> None:
     """Rows under a launch id, all or only some, as another tool or the platform wrote them."""
-    async with desk.target() as target:
+    async with scenario.target() as target:
         for part in parts or INSERTS:
             await target.execute(INSERTS[part], launch_id)
 
 
-async def test_attempt_one_migrates_beside_its_look_alikes(desk: Desk, env: dict[str, str]) -> None:
+async def test_attempt_one_migrates_beside_its_look_alikes(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     for launch_id in LOOK_ALIKES:
-        await stand(desk, launch_id)
-    await desk.lay_out([desk.sound(1), desk.sound(12)])
-    ended = await operate(env)
-    assert ended.code == 0
-    found = summary(desk.data_dir)
+        await stand(scenario, launch_id)
+    await scenario.load([scenario.submission(1), scenario.submission(12)])
+    result = await run_cli(env)
+    assert result.code == 0
+    found = summary(scenario.data_dir)
     assert found["migrated"] == 1
     assert found["by_code"] == {"already_migrated": 1}
-    migrated = [row for row in table(desk.data_dir / "migrated.csv") if row["Attempt ID"] == "1"]
+    migrated = [
+        row for row in table(scenario.data_dir / "migrated.csv") if row["Attempt ID"] == "1"
+    ]
     assert len(migrated) == 1
     assert migrated[0]["Launch ID"].startswith("rogo_1_")
 
 
-async def test_a_number_is_compared_and_not_its_digits(desk: Desk, env: dict[str, str]) -> None:
-    await stand(desk, "rogo_007_z")
-    await stand(desk, "rogo_00000000000000000008_z")
-    await stand(desk, "rogo_99999999999999999999_z")
-    submissions = [desk.sound(attempt) for attempt in (7, 8, 70)]
+async def test_a_number_is_compared_and_not_its_digits(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    await stand(scenario, "rogo_007_z")
+    await stand(scenario, "rogo_00000000000000000008_z")
+    await stand(scenario, "rogo_99999999999999999999_z")
+    submissions = [scenario.submission(attempt) for attempt in (7, 8, 70)]
     submissions[2].cells["Attempt ID"] = "0070"
-    await desk.lay_out(submissions)
-    assert (await operate(env)).code == 0
-    assert summary(desk.data_dir)["by_code"] == {"already_migrated": 2}
-    assert summary(desk.data_dir)["migrated"] == 1
+    await scenario.load(submissions)
+    assert (await run_cli(env)).code == 0
+    assert summary(scenario.data_dir)["by_code"] == {"already_migrated": 2}
+    assert summary(scenario.data_dir)["migrated"] == 1

@@ -3,15 +3,15 @@
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import failures, operate, summary
+from tests.support.builders import Scenario
+from tests.support.cli import failures, run_cli, summary
 
 
 async def leave(
-    desk: Desk, launch_id: str, *, launch: bool, record: bool, submission: bool
+    scenario: Scenario, launch_id: str, *, launch: bool, record: bool, submission: bool
 ) -> None:
     """Put into the target what another tool, or one that broke off, has left there."""
-    async with desk.target() as target:
+    async with scenario.target() as target:
         if launch:
             await target.execute(
                 "INSERT INTO lti_launch_sessions (launch_id, consumer_key, expires_at) "
@@ -31,57 +31,59 @@ async def leave(
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    made = Desk(stack, workspace)
-    await made.lay_out([made.sound(attempt) for attempt in (1, 2, 7, 12, 20, 21)])
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    made = Scenario(stack, workspace)
+    await made.load([made.submission(attempt) for attempt in (1, 2, 7, 12, 20, 21)])
     return made
 
 
 async def test_attempt_one_migrates_beside_twelve_and_a_wild_card(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
     for launch_id in ("rogo_12_x", "rogo_1x_2", "rogoX1_x", "xrogo_1_x", "rogo_1", "rogo_-1_x"):
-        await leave(desk, launch_id, launch=True, record=True, submission=True)
-    ended = await operate(env)
-    assert ended.code == 0, ended.output
-    assert summary(desk.data_dir)["by_code"] == {"already_migrated": 1}
-    assert summary(desk.data_dir)["migrated"] == 5
-    rows = await desk.rows("assignment_submissions")
+        await leave(scenario, launch_id, launch=True, record=True, submission=True)
+    result = await run_cli(env)
+    assert result.code == 0, result.output
+    assert summary(scenario.data_dir)["by_code"] == {"already_migrated": 1}
+    assert summary(scenario.data_dir)["migrated"] == 5
+    rows = await scenario.rows("assignment_submissions")
     ones = [row for row in rows if row["lti_launch_id"].startswith("rogo_1_")]
     assert len(ones) == 1
 
 
 @pytest.mark.parametrize("launch_id", ["rogo_7_", "rogo_007_z", "rogo_7_a_b\nc"])
 async def test_any_suffix_and_leading_zeros_mark_the_attempt(
-    desk: Desk, env: dict[str, str], launch_id: str
+    scenario: Scenario, env: dict[str, str], launch_id: str
 ) -> None:
-    await leave(desk, launch_id, launch=False, record=False, submission=True)
-    await operate(env)
-    assert summary(desk.data_dir)["by_code"] == {"already_migrated": 1}
+    await leave(scenario, launch_id, launch=False, record=False, submission=True)
+    await run_cli(env)
+    assert summary(scenario.data_dir)["by_code"] == {"already_migrated": 1}
     assert "rogo_7_" not in {
         row["lti_launch_id"][:7]
-        for row in await desk.rows("assignment_submissions")
+        for row in await scenario.rows("assignment_submissions")
         if row["lti_launch_id"] != launch_id
     }
 
 
 async def test_what_broke_off_is_a_failure_and_never_a_silent_skip(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    await leave(desk, "rogo_20_left", launch=True, record=False, submission=False)
-    await leave(desk, "rogo_21_left", launch=False, record=True, submission=False)
-    ended = await operate(env)
-    assert ended.code == 1
-    assert failures(desk.data_dir / "submissions_failed_migration.csv") == {
+    await leave(scenario, "rogo_20_left", launch=True, record=False, submission=False)
+    await leave(scenario, "rogo_21_left", launch=False, record=True, submission=False)
+    result = await run_cli(env)
+    assert result.code == 1
+    assert failures(scenario.data_dir / "submissions_failed_migration.csv") == {
         "20": "target_incomplete",
         "21": "target_incomplete",
     }
-    assert await desk.attempts() == [1, 2, 7, 12]
+    assert await scenario.attempts() == [1, 2, 7, 12]
 
 
-async def test_a_submission_outweighs_a_stray_launch(desk: Desk, env: dict[str, str]) -> None:
-    await leave(desk, "rogo_20_first", launch=True, record=True, submission=False)
-    await leave(desk, "rogo_20_second", launch=True, record=True, submission=True)
-    ended = await operate(env)
-    assert ended.code == 0
-    assert summary(desk.data_dir)["by_code"] == {"already_migrated": 1}
+async def test_a_submission_outweighs_a_stray_launch(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    await leave(scenario, "rogo_20_first", launch=True, record=True, submission=False)
+    await leave(scenario, "rogo_20_second", launch=True, record=True, submission=True)
+    result = await run_cli(env)
+    assert result.code == 0
+    assert summary(scenario.data_dir)["by_code"] == {"already_migrated": 1}

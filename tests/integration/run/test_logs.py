@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import operate, summary
+from tests.support.builders import Scenario
+from tests.support.cli import run_cli, summary
 
 ROWS = 12
 CANARY = "Canary"
@@ -22,17 +22,17 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     """Submissions of which one has no file and one has no report."""
-    made = Desk(stack, workspace)
-    submissions = [made.sound(attempt) for attempt in range(1, ROWS + 1)]
+    made = Scenario(stack, workspace)
+    submissions = [made.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
-        made.served(f"{each.attempt}.txt", b"text", delay_s=0.1)
+        made.serve_file(f"{each.attempt}.txt", b"text", delay_s=0.1)
         for name in ("First Name", "Surname", "Course Title", "Learner File Names"):
             each.cells[name] = f"{CANARY}.txt"
-    submissions[0].cells["Learner Azure Blob URLs"] = made.served("missing", status=404)
+    submissions[0].cells["Learner Azure Blob URLs"] = made.serve_file("missing", status=404)
     submissions[1].report.clear()
-    await made.lay_out(submissions)
+    await made.load(submissions)
     return made
 
 
@@ -65,7 +65,7 @@ async def on_terminal(env: Mapping[str, str], *args: str, **settings: str) -> st
     return seen.decode()
 
 
-async def test_under_cron_every_line_is_an_object(desk: Desk, env: dict[str, str]) -> None:
+async def test_under_cron_every_line_is_an_object(scenario: Scenario, env: dict[str, str]) -> None:
     process = await asyncio.create_subprocess_exec(
         *("env", "-i", *(f"{name}={value}" for name, value in env.items())),
         *("ROGO_PROGRESS_INTERVAL=0.1", "ROGO_CONCURRENCY=2", sys.executable),
@@ -77,7 +77,7 @@ async def test_under_cron_every_line_is_an_object(desk: Desk, env: dict[str, str
     stdout, stderr = await asyncio.wait_for(process.communicate(), 90)
     assert process.returncode == 1
     lines = [json.loads(line) for line in stderr.decode().splitlines()]
-    run_id = summary(desk.data_dir)["run_id"]
+    run_id = summary(scenario.data_dir)["run_id"]
     assert {line["run_id"] for line in lines} == {run_id}
     assert all(line["timestamp"] and line["level"] and line["event"] for line in lines)
     events = {line["event"] for line in lines}
@@ -87,10 +87,12 @@ async def test_under_cron_every_line_is_an_object(desk: Desk, env: dict[str, str
     assert stdout.count(b"\n") == 1
 
 
-async def test_verbose_has_a_line_for_each_submission(desk: Desk, env: dict[str, str]) -> None:
-    ended = await operate(env, "run", "--verbose", ROGO_CONCURRENCY="2")
-    assert ended.code == 1, ended.output
-    lines = {line["attempt"]: line for line in ended.events("submission")}
+async def test_verbose_has_a_line_for_each_submission(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    result = await run_cli(env, "run", "--verbose", ROGO_CONCURRENCY="2")
+    assert result.code == 1, result.output
+    lines = {line["attempt"]: line for line in result.events("submission")}
     assert sorted(lines) == list(range(1, ROWS + 1))
     assert (lines[1]["outcome"], lines[1]["code"]) == ("failed", "source_file_missing")
     assert (lines[2]["outcome"], lines[2]["code"]) == ("failed", "report_missing")
@@ -105,18 +107,20 @@ async def test_verbose_has_a_line_for_each_submission(desk: Desk, env: dict[str,
         assert calls["source.get"] <= stages["files"]
         assert stages["files"] + stages["insert"] <= line["duration_ms"] + 0.1
         assert stages["insert"] == calls["target.insert"] > 0
-    assert CANARY not in ended.output
+    assert CANARY not in result.output
     assert "@" not in "".join(map(json.dumps, lines.values()))
 
 
-async def test_quiet_says_the_last_line_alone(desk: Desk, env: dict[str, str]) -> None:
-    ended = await operate(env, "-q", ROGO_PROGRESS_INTERVAL="0.1", ROGO_CONCURRENCY="2")
-    assert ended.code == 1, ended.output
-    assert (ended.log, ended.said) == ([], [])
-    assert ended.stdout.startswith("rogo_async: 10 migrated, 2 failed")
+async def test_quiet_says_the_last_line_alone(scenario: Scenario, env: dict[str, str]) -> None:
+    result = await run_cli(env, "-q", ROGO_PROGRESS_INTERVAL="0.1", ROGO_CONCURRENCY="2")
+    assert result.code == 1, result.output
+    assert (result.log, result.messages) == ([], [])
+    assert result.stdout.startswith("rogo_async: 10 migrated, 2 failed")
 
 
-async def test_a_person_sees_a_bar_and_readable_lines(desk: Desk, env: dict[str, str]) -> None:
+async def test_a_person_sees_a_bar_and_readable_lines(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     seen = await on_terminal(env, "-v", ROGO_CONCURRENCY="2")
     assert COLOUR.search(seen)
     plain = ANSI.sub("", seen)
@@ -126,7 +130,7 @@ async def test_a_person_sees_a_bar_and_readable_lines(desk: Desk, env: dict[str,
     assert '{"' not in plain
 
 
-async def test_no_color_and_quiet_are_respected(desk: Desk, env: dict[str, str]) -> None:
+async def test_no_color_and_quiet_are_respected(scenario: Scenario, env: dict[str, str]) -> None:
     seen = await on_terminal(env, NO_COLOR="1", ROGO_CONCURRENCY="2")
     assert "migration begins" in seen
     shades = {code for found in COLOUR.findall(seen) for code in found[2:-1].split(";")}
@@ -134,38 +138,44 @@ async def test_no_color_and_quiet_are_respected(desk: Desk, env: dict[str, str])
     assert (await on_terminal(env, "--quiet", ROGO_CONCURRENCY="2")).strip() == ""
 
 
-async def test_the_file_has_the_same_lines_and_turns_over(desk: Desk, env: dict[str, str]) -> None:
-    path = desk.data_dir / "log" / "run.log"
+async def test_the_file_has_the_same_lines_and_turns_over(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    path = scenario.data_dir / "log" / "run.log"
     path.parent.mkdir()
-    ended = await operate(
+    result = await run_cli(
         env, "-v", ROGO_LOG_FILE=str(path), ROGO_LOG_MAX_BYTES="2000", ROGO_CONCURRENCY="2"
     )
-    assert ended.code == 1, ended.output
+    assert result.code == 1, result.output
     files = sorted(path.parent.iterdir(), reverse=True)
     assert [file.name for file in files[-2:]] == ["run.log.1", "run.log"]
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    assert lines == ended.log[-len(lines) :]
+    assert lines == result.log[-len(lines) :]
     assert len(lines) > 5
 
 
-async def test_a_full_disk_under_the_log_ends_nothing(desk: Desk, env: dict[str, str]) -> None:
-    ended = await operate(env, ROGO_LOG_FILE="/dev/full")
-    assert ended.code == 1, ended.output
-    (told,) = ended.events("the log file cannot be written; the run goes on without")
+async def test_a_full_disk_under_the_log_ends_nothing(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    result = await run_cli(env, ROGO_LOG_FILE="/dev/full")
+    assert result.code == 1, result.output
+    (told,) = result.events("the log file cannot be written; the run goes on without")
     assert told["reason"] == "No space left on device"
-    again = await operate(
+    again = await run_cli(
         env, prefix=("sh", "-c", 'exec "$0" "$@" 2>/dev/full'), ROGO_PROGRESS_INTERVAL="0.1"
     )
-    mute = await operate(env, prefix=("sh", "-c", 'exec "$0" "$@" >/dev/full 2>&1'))
+    mute = await run_cli(env, prefix=("sh", "-c", 'exec "$0" "$@" >/dev/full 2>&1'))
     assert (mute.code, mute.output) == (1, "")
     assert again.code == 1, again.output
     assert "10 skipped" in again.stdout
 
 
-async def test_a_log_file_that_cannot_be_is_found_at_start(desk: Desk, env: dict[str, str]) -> None:
-    ended = await operate(env, ROGO_LOG_FILE="no/such/run.log")
-    assert ended.code == 2
-    assert ended.said == [
+async def test_a_log_file_that_cannot_be_is_found_at_start(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    result = await run_cli(env, ROGO_LOG_FILE="no/such/run.log")
+    assert result.code == 2
+    assert result.messages == [
         "rogo_async: ROGO_LOG_FILE: no/such/run.log cannot be written (No such file or directory)"
     ]

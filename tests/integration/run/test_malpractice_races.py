@@ -30,8 +30,8 @@ from rogo_async.rules.records import (
     Report,
     SourceRow,
 )
-from tests.support.builders import REFERENCE, Desk
-from tests.support.cli import operate
+from tests.support.builders import REFERENCE, Scenario
+from tests.support.cli import run_cli
 
 ROUNDS = 10
 RACERS = 16
@@ -80,20 +80,20 @@ def prepared(finding: Finding, learner: str) -> PreparedSubmission:
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    made = Desk(stack, workspace)
-    await made.lay_out([], REFERENCE)
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    made = Scenario(stack, workspace)
+    await made.load([], REFERENCE)
     return made
 
 
 @pytest.fixture
-async def writers(stack: Stack, desk: Desk, tmp_path: Path) -> AsyncIterator[list[Writer]]:
+async def writers(stack: Stack, scenario: Scenario, tmp_path: Path) -> AsyncIterator[list[Writer]]:
     """Two writers with connections of their own, as two runs would have them."""
     async with AsyncExitStack() as opened:
         made = []
         for name in ("one", "two"):
             connections = await Connections.open(
-                ConnectOptions(stack.writer_dsn(desk.workspace), None), RACERS // 2
+                ConnectOptions(stack.writer_dsn(scenario.workspace), None), RACERS // 2
             )
             opened.push_async_callback(connections.aclose)
             breaker = CircuitBreaker(
@@ -138,8 +138,8 @@ async def race(writers: list[Writer], racing: list[Finding], learner: str) -> di
     return {identity.attempt: identity.submission_id for identity in identities}
 
 
-async def standing(desk: Desk, learner: str) -> list[dict[str, object]]:
-    rows = await desk.rows("malpractice_enforcements")
+async def standing(scenario: Scenario, learner: str) -> list[dict[str, object]]:
+    rows = await scenario.rows("malpractice_enforcements")
     return [row for row in rows if row["lms_user_id"] == f"inst::{learner}"]
 
 
@@ -157,26 +157,26 @@ def is_of(row: dict[str, object], winner: Finding, submissions: dict[int, str]) 
 
 @pytest.mark.parametrize("side_by_side", [1, 2])
 async def test_the_row_of_the_highest_rank_stands_alone(
-    desk: Desk, writers: list[Writer], side_by_side: int
+    scenario: Scenario, writers: list[Writer], side_by_side: int
 ) -> None:
     rng = random.Random(side_by_side)
     for turn in range(ROUNDS):
         racing = findings(rng, 1 + turn * RACERS)
         submissions = await race(writers[:side_by_side], racing, f"learner{turn}")
-        (row,) = await standing(desk, f"learner{turn}")
+        (row,) = await standing(scenario, f"learner{turn}")
         assert is_of(row, max(racing, key=Finding.strength), submissions), (turn, racing)
-    assert len(await desk.rows("malpractice_enforcements")) == ROUNDS
+    assert len(await scenario.rows("malpractice_enforcements")) == ROUNDS
 
 
 @pytest.mark.parametrize("deletes", [False, True])
 async def test_the_platform_changes_its_row_in_the_same_moment(
-    desk: Desk, writers: list[Writer], tmp_path: Path, *, deletes: bool
+    scenario: Scenario, writers: list[Writer], tmp_path: Path, *, deletes: bool
 ) -> None:
     """What is compared, kept and overwritten is the row as it stands, not as it stood."""
-    await _platform_row(desk, "theirs", 1, None)
+    await _platform_row(scenario, "theirs", 1, None)
     finding = Finding(1, 2, "severe")
     identity = identify(1, "run", LMS.instance_id)
-    async with desk.target() as platform:
+    async with scenario.target() as platform:
         transaction = platform.transaction()
         await transaction.start()
         change = "DELETE FROM" if deletes else "UPDATE"
@@ -189,16 +189,18 @@ async def test_the_platform_changes_its_row_in_the_same_moment(
         assert not writing.done()
         await transaction.commit()
         assert await writing is WriteResult.INSERTED
-    (row,) = await standing(desk, "one")
+    (row,) = await standing(scenario, "one")
     assert row["attempt_number"] == (2 if deletes else 5)
     assert (row["id"] == "theirs") is not deletes
     assert not (tmp_path / "one").exists()
 
 
-async def test_equals_yield_to_the_lowest_attempt(desk: Desk, writers: list[Writer]) -> None:
+async def test_equals_yield_to_the_lowest_attempt(
+    scenario: Scenario, writers: list[Writer]
+) -> None:
     racing = [Finding(attempt, 2, "severe") for attempt in range(RACERS, 0, -1)]
     submissions = await race(writers, racing, "one")
-    (row,) = await standing(desk, "one")
+    (row,) = await standing(scenario, "one")
     assert is_of(row, Finding(1, 2, "severe"), submissions)
 
 
@@ -215,17 +217,21 @@ async def test_equals_yield_to_the_lowest_attempt(desk: Desk, writers: list[Writ
     ],
 )
 async def test_a_row_of_the_platforms_own_counts_like_any_other(
-    desk: Desk, writers: list[Writer], number: int | None, enforced: int | None, ours_stands: bool
+    scenario: Scenario,
+    writers: list[Writer],
+    number: int | None,
+    enforced: int | None,
+    ours_stands: bool,
 ) -> None:
     for name, attempt_number, max_attempts in (
         ("highest", number, enforced),
         ("lower", None, None),
     ):
-        await _platform_row(desk, name, attempt_number, max_attempts)
-    before = {row["id"]: row for row in await standing(desk, "one")}
+        await _platform_row(scenario, name, attempt_number, max_attempts)
+    before = {row["id"]: row for row in await standing(scenario, "one")}
     racing = [Finding(attempt, 2, "severe") for attempt in range(1, RACERS + 1)]
     submissions = await race(writers, racing, "one")
-    after = {row["id"]: row for row in await standing(desk, "one")}
+    after = {row["id"]: row for row in await standing(scenario, "one")}
     assert set(after) == set(before), "a row beside the platform's own"
     changed = [name for name in after if after[name] != before[name]]
     if ours_stands:
@@ -238,9 +244,9 @@ async def test_a_row_of_the_platforms_own_counts_like_any_other(
 
 
 async def _platform_row(
-    desk: Desk, name: str, attempt_number: int | None, max_attempts: int | None
+    scenario: Scenario, name: str, attempt_number: int | None, max_attempts: int | None
 ) -> None:
-    async with desk.target() as target:
+    async with scenario.target() as target:
         await target.execute(
             "INSERT INTO malpractice_enforcements (id, lms_user_id, custom_assessment_code, "
             "context_id, malpractice_level_id, attempt_number, enforced_max_attempts, "
@@ -252,7 +258,7 @@ async def _platform_row(
         )
 
 
-async def test_other_keys_have_rows_of_their_own(desk: Desk, writers: list[Writer]) -> None:
+async def test_other_keys_have_rows_of_their_own(scenario: Scenario, writers: list[Writer]) -> None:
     await asyncio.gather(
         *(
             race([writer], [Finding(attempt, 1, "severe")], f"learner{attempt}")
@@ -260,25 +266,25 @@ async def test_other_keys_have_rows_of_their_own(desk: Desk, writers: list[Write
             for writer in writers[attempt % 2 : attempt % 2 + 1]
         )
     )
-    assert len(await desk.rows("malpractice_enforcements")) == RACERS
+    assert len(await scenario.rows("malpractice_enforcements")) == RACERS
 
 
 async def test_whole_runs_agree(stack: Stack, workspace: Workspace, env: dict[str, str]) -> None:
-    desk = Desk(stack, workspace)
+    scenario = Scenario(stack, workspace)
     rng = random.Random(5)
     racing = findings(rng, 1)
     submissions = []
     for each in racing:
-        made = desk.sound(each.attempt, TIUserId="one", Grade=f"Malpractice: {each.level}")
+        made = scenario.submission(each.attempt, TIUserId="one", Grade=f"Malpractice: {each.level}")
         made.submission = f"Attempt {each.number}"
         submissions.append(made)
-    await desk.lay_out(submissions)
-    assert (await operate(env, ROGO_CONCURRENCY=str(RACERS))).code == 0
-    (row,) = await desk.rows("malpractice_enforcements")
+    await scenario.load(submissions)
+    assert (await run_cli(env, ROGO_CONCURRENCY=str(RACERS))).code == 0
+    (row,) = await scenario.rows("malpractice_enforcements")
     winner = max(racing, key=Finding.strength)
     ids = {
         int(made["lti_launch_id"].split("_")[1]): made["id"]
-        for made in await desk.rows("assignment_submissions")
+        for made in await scenario.rows("assignment_submissions")
     }
     assert row["submission_id"] == ids[winner.attempt]
     assert row["attempt_number"] == winner.number

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import COLUMNS, REFERENCE, Desk, Handmade
-from tests.support.cli import operate, summary
+from tests.support.builders import COLUMNS, REFERENCE, Scenario, SourceSubmission
+from tests.support.cli import run_cli, summary
 
 CHILDREN = (
     "submission_files",
@@ -24,12 +24,14 @@ GENERATED = {"id", "submission_id", "lti_session_record_id"}
 WRITTEN_NOW = {"assigned_at", "rule_applied_at"}
 
 
-def submissions(desk: Desk) -> list[Handmade]:
+def submissions(scenario: Scenario) -> list[SourceSubmission]:
     """Many learners, a few of whom share enforcement keys, in an order of their own."""
     rng = random.Random(11)
     made = []
     for attempt in range(1, 121):
-        each = desk.sound(attempt, TIUserId=str(attempt % 8), MarksAchieved=rng.randint(0, 60))
+        each = scenario.submission(
+            attempt, TIUserId=str(attempt % 8), MarksAchieved=rng.randint(0, 60)
+        )
         if attempt % 3 == 0:
             each.report["Grade"] = f"Malpractice - {rng.choice(LEVELS)}"
             each.submission = f"Attempt {rng.randint(1, 3)}"
@@ -42,7 +44,7 @@ def submissions(desk: Desk) -> list[Handmade]:
     return made
 
 
-def with_doubles(made: Iterable[Handmade]) -> list[list[str]]:
+def with_doubles(made: Iterable[SourceSubmission]) -> list[list[str]]:
     """The lines, some attempts with two: the later one has another email."""
     lines = []
     for each in made:
@@ -78,19 +80,19 @@ def plain(row: dict[str, Any], of: dict[str, str]) -> str:
     return json.dumps(kept, default=str, sort_keys=True)
 
 
-async def picture(desk: Desk) -> dict[str, list[str]]:
+async def picture(scenario: Scenario) -> dict[str, list[str]]:
     """All that a migration wrote, comparable between targets."""
-    parents = await desk.rows("assignment_submissions")
+    parents = await scenario.rows("assignment_submissions")
     of = {row["id"]: row["lti_launch_id"] for row in parents}
     found = {"assignment_submissions": parents}
     for name in ("lti_launch_sessions", "lti_session_records", *CHILDREN):
-        found[name] = await desk.rows(name)
-    rules = await desk.rows("malpractice_enforcements")
+        found[name] = await scenario.rows(name)
+    rules = await scenario.rows("malpractice_enforcements")
     found["malpractice_enforcements"] = [
         {k: v for k, v in row.items() if k not in {"created_at", "updated_at"}} for row in rules
     ]
     text = {name: sorted(plain(row, of) for row in rows) for name, rows in found.items()}
-    container = desk.workspace.container
+    container = scenario.workspace.container
     return {
         name: [row.replace(container, "CONTAINER") for row in rows] for name, rows in text.items()
     }
@@ -112,17 +114,17 @@ async def test_concurrency_and_order_leave_the_same_target(
     for concurrency in (1, 5, 64):
         for backwards in (False, True):
             async with another(stack, tmp_path) as workspace:
-                desk = Desk(stack, workspace)
-                made = submissions(desk)
-                await desk.lay_out(made, REFERENCE)
+                scenario = Scenario(stack, workspace)
+                made = submissions(scenario)
+                await scenario.load(made, REFERENCE)
                 lines = with_doubles(made)
-                desk.write_lines(attempts_reversed(lines) if backwards else lines)
+                scenario.write_lines(attempts_reversed(lines) if backwards else lines)
                 env = stack.environment_of(workspace)
-                ended = await operate(env, ROGO_CONCURRENCY=str(concurrency))
+                result = await run_cli(env, ROGO_CONCURRENCY=str(concurrency))
                 found = summary(workspace.data_dir)
-                assert found["migrated"] == 120, ended.output
+                assert found["migrated"] == 120, result.output
                 assert found["by_code"] == {"duplicate_row": 12}
-                pictures[concurrency, backwards] = await picture(desk)
+                pictures[concurrency, backwards] = await picture(scenario)
     first = pictures[1, False]
     assert len(first["malpractice_enforcements"]) == 8
     assert len(first["submission_grades"]) == len(first["submission_files"]) == 120

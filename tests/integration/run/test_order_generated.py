@@ -14,8 +14,8 @@ from azure.storage.blob.aio import BlobServiceClient
 from rogo_async.demo.checks.check_files import INPUT, MAPPING
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import TABLES, Desk
-from tests.support.cli import operate, summary
+from tests.support.builders import TABLES, Scenario
+from tests.support.cli import run_cli, summary
 
 ROWS = 300
 SEED = 11
@@ -71,9 +71,9 @@ async def _variant(
         await service.create_container(own.container)
         try:
             env = stack.environment_of(own)
-            ended = await operate(env, ROGO_CONCURRENCY=str(concurrency))
-            assert ended.code == 1, ended.output
-            dump = await _dump(Desk(stack, own))
+            result = await run_cli(env, ROGO_CONCURRENCY=str(concurrency))
+            assert result.code == 1, result.output
+            dump = await _dump(Scenario(stack, own))
         finally:
             await service.delete_container(own.container)
             await stack.postgres.drop_database(own.target)
@@ -100,17 +100,17 @@ def _attempt(row: list[str], workspace: int) -> object:
     return int(cell) if cell.isascii() and cell.isdecimal() else tuple(row)
 
 
-async def _dump(desk: Desk) -> dict[str, list[str]]:
+async def _dump(scenario: Scenario) -> dict[str, list[str]]:
     """Every row of every table as text, what a run makes up replaced by what it stands for."""
-    submissions = await desk.rows("assignment_submissions")
-    records = await desk.rows("lti_session_records")
+    submissions = await scenario.rows("assignment_submissions")
+    records = await scenario.rows("lti_session_records")
     names = {
-        desk.workspace.container: "the container",
+        scenario.workspace.container: "the container",
         **{row["id"]: row["lti_launch_id"] for row in submissions},
         **{row["id"]: row["launch_id"] for row in records},
     }
     return {
-        table: sorted(str(_plain(row, names, table)) for row in await desk.rows(table))
+        table: sorted(str(_plain(row, names, table)) for row in await scenario.rows(table))
         for table in TABLES
     }
 
@@ -130,23 +130,23 @@ def _named(value: Any, names: dict[str, str]) -> Any:
 
 
 @pytest.fixture
-def desk(stack: Stack, workspace: Workspace) -> Desk:
-    return Desk(stack, workspace)
+def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    return Scenario(stack, workspace)
 
 
 async def test_of_an_attempts_rows_the_one_nearest_the_end_counts(
-    desk: Desk, env: dict[str, str]
+    scenario: Scenario, env: dict[str, str]
 ) -> None:
-    old, new = desk.sound(7), desk.sound(7)
+    old, new = scenario.submission(7), scenario.submission(7)
     old.cells |= {"Attempt ID": "007", "Surname": "Earlier"}
     new.cells |= {"Surname": "Later"}
     new.report = {}
-    other = desk.sound(8)
-    await desk.lay_out([old, new, other, replace(other, report={})])
-    assert (await operate(env)).code == 0
-    assert summary(desk.data_dir)["by_code"] == {"duplicate_row": 2}
-    assert {row["last_name"] for row in await desk.rows("assignment_submissions")} == {
+    other = scenario.submission(8)
+    await scenario.load([old, new, other, replace(other, report={})])
+    assert (await run_cli(env)).code == 0
+    assert summary(scenario.data_dir)["by_code"] == {"duplicate_row": 2}
+    assert {row["last_name"] for row in await scenario.rows("assignment_submissions")} == {
         "Later",
         "Lovelace",
     }
-    assert await desk.attempts() == [7, 8]
+    assert await scenario.attempts() == [7, 8]

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import COLUMNS, REFERENCE, Desk, Handmade
-from tests.support.cli import FAILED, begun, operate, summary
+from tests.support.builders import COLUMNS, REFERENCE, Scenario, SourceSubmission
+from tests.support.cli import FAILED, run_cli, start_cli, summary
 
 CANARY = "Canary"
 
 
-def marked(made: Handmade, *, but: Sequence[str] = ()) -> Handmade:
+def marked(made: SourceSubmission, *, but: Sequence[str] = ()) -> SourceSubmission:
     """The submission with something recognisable in every cell that it may be in."""
     for name in COLUMNS:
         if name not in {"Attempt ID", "Error", "Learner Azure Blob URLs", *but}:
@@ -23,44 +23,44 @@ def marked(made: Handmade, *, but: Sequence[str] = ()) -> Handmade:
     return made
 
 
-async def laid_out(desk: Desk) -> None:
+async def laid_out(scenario: Scenario) -> None:
     """One row for each way in which a row meets the outside, all of them marked."""
     secret_path = f"/{CANARY}/a.txt?sig={CANARY}"
-    submissions = [marked(desk.sound(1))]
-    nul = marked(desk.sound(2))
+    submissions = [marked(scenario.submission(1))]
+    nul = marked(scenario.submission(2))
     nul.cells["Course Title"] = f"{CANARY}\0"
     submissions.append(nul)
     for attempt, url in (
         (3, f"https://{CANARY.lower()}.example{secret_path}"),
-        (4, f"{desk.source.origin}{secret_path}"),
-        (5, desk.served("5", status=403)),
-        (6, desk.served("6", status=410)),
-        (7, desk.served("7", status=302, location=f"https://{CANARY}.example/{CANARY}")),
+        (4, f"{scenario.source.origin}{secret_path}"),
+        (5, scenario.serve_file("5", status=403)),
+        (6, scenario.serve_file("6", status=410)),
+        (7, scenario.serve_file("7", status=302, location=f"https://{CANARY}.example/{CANARY}")),
     ):
-        made = marked(desk.sound(attempt))
+        made = marked(scenario.submission(attempt))
         made.cells["Learner Azure Blob URLs"] = url
         submissions.append(made)
-    submissions.append(marked(desk.sound(8, Exercise=f"{CANARY} {CANARY}")))
-    submissions.append(marked(desk.sound(9, Grade=f"Malpractice {CANARY}")))
-    scored = marked(desk.sound(10))
+    submissions.append(marked(scenario.submission(8, Exercise=f"{CANARY} {CANARY}")))
+    submissions.append(marked(scenario.submission(9, Grade=f"Malpractice {CANARY}")))
+    scored = marked(scenario.submission(10))
     scored.scores.append({"ScoreLabelCorrected": CANARY, "Score": 1, "MarkerComment": CANARY})
     submissions.append(scored)
-    great = marked(desk.sound(11, Grade=f"{CANARY}"))
+    great = marked(scenario.submission(11, Grade=f"{CANARY}"))
     great.submission = "Attempt 2147483647"
     submissions.append(great)
-    await desk.lay_out(submissions, REFERENCE)
-    with (desk.data_dir / "submission_files.csv").open("a", encoding="utf-8") as file:
+    await scenario.load(submissions, REFERENCE)
+    with (scenario.data_dir / "submission_files.csv").open("a", encoding="utf-8") as file:
         file.write(f"{CANARY},{CANARY}\r\n")
 
 
 async def test_nothing_of_a_row_is_printed(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, workspace)
-    await laid_out(desk)
-    ended = await operate(env)
+    scenario = Scenario(stack, workspace)
+    await laid_out(scenario)
+    result = await run_cli(env)
     found = summary(workspace.data_dir)
-    assert ended.code == 1
+    assert result.code == 1
     assert found["migrated"] >= 2
     assert set(found["by_code"]) >= {
         "row_malformed",
@@ -74,7 +74,7 @@ async def test_nothing_of_a_row_is_printed(
         "target_refused",
     }
     assert CANARY in (workspace.data_dir / FAILED).read_text(encoding="utf-8")
-    assert CANARY.lower() not in ended.output.lower()
+    assert CANARY.lower() not in result.output.lower()
     for file in (workspace.data_dir / "runs").glob("*.json"):
         assert CANARY.lower() not in file.read_text(encoding="utf-8").lower()
 
@@ -82,10 +82,10 @@ async def test_nothing_of_a_row_is_printed(
 async def test_what_holds_personal_data_is_its_owners_alone(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, workspace)
-    await laid_out(desk)
-    await operate(env, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
-    await operate(env, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
+    scenario = Scenario(stack, workspace)
+    await laid_out(scenario)
+    await run_cli(env, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
+    await run_cli(env, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
     written = {_mode(file) for file in _written(workspace.data_dir)}
     assert len(_written(workspace.data_dir)) >= 5
     assert written == {0o600}
@@ -95,25 +95,25 @@ async def test_what_holds_personal_data_is_its_owners_alone(
 async def test_no_secret_is_printed_nor_in_the_process_list(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    desk = Desk(stack, workspace)
-    await desk.lay_out([desk.sound(1)])
-    desk.served("1.txt", b"slow", delay_s=1.0)
+    scenario = Scenario(stack, workspace)
+    await scenario.load([scenario.submission(1)])
+    scenario.serve_file("1.txt", b"slow", delay_s=1.0)
     secrets = _secrets(env)
     assert len(secrets) == 4
-    async with begun(env) as command:
-        await command.logged("migration begins")
+    async with start_cli(env) as command:
+        await command.wait_for_event("migration begins")
         line = Path(f"/proc/{command.process.pid}/cmdline").read_text(encoding="utf-8")
-        ended = await command.ended()
-    assert ended.code == 0
+        result = await command.wait()
+    assert result.code == 0
     for secret in secrets:
         assert secret not in line
-        assert secret not in ended.output
+        assert secret not in result.output
 
 
 async def test_no_secret_is_in_what_a_wrong_setting_is_answered_with(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
-    await Desk(stack, workspace).lay_out([])
+    await Scenario(stack, workspace).load([])
     for name in (
         "DATABASE_URL",
         "DATA_WAREHOUSE_CONNECTION_STRING",
@@ -121,11 +121,11 @@ async def test_no_secret_is_in_what_a_wrong_setting_is_answered_with(
         "ROGO_SOURCE_SAS_TOKEN",
     ):
         for wrong in (f"{CANARY};{CANARY}", env[name].replace("127.0.0.1", CANARY)):
-            ended = await operate(env, ROGO_OUTAGE_LIMIT="1", **{name: wrong})
-            assert ended.code in {2, 3}, (name, ended.output)
-            assert not ended.events("internal error"), (name, ended.output)
+            result = await run_cli(env, ROGO_OUTAGE_LIMIT="1", **{name: wrong})
+            assert result.code in {2, 3}, (name, result.output)
+            assert not result.events("internal error"), (name, result.output)
             for secret in (CANARY, *_secrets(env)):
-                assert secret not in ended.output, name
+                assert secret not in result.output, name
 
 
 def _written(data_dir: Path) -> list[Path]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import FAILED, Ended, operate, summary
+from tests.support.builders import Scenario
+from tests.support.cli import FAILED, CliResult, run_cli, summary
 
 Site = dict[str, str]
 SUBMISSIONS = "submission_files.csv"
@@ -16,36 +16,36 @@ MAPPING = "attempt_number_mapping.csv"
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     """A place where a run would migrate one submission."""
-    made = Desk(stack, workspace)
-    await made.lay_out([made.sound(1)])
+    made = Scenario(stack, workspace)
+    await made.load([made.submission(1)])
     return made
 
 
-async def refused(desk: Desk, env: Mapping[str, str], *says: str) -> Ended:
+async def refused(scenario: Scenario, env: Mapping[str, str], *says: str) -> CliResult:
     """Hold a run to the contract of a refusal; its one line has every text of ``says``."""
-    ended = await operate(env)
-    assert ended.code == 2, ended.output
-    assert len(ended.said) == 1, ended.said
+    result = await run_cli(env)
+    assert result.code == 2, result.output
+    assert len(result.messages) == 1, result.messages
     for text in says:
-        assert text in ended.said[0], ended.said
-    assert "Traceback" not in ended.output
-    assert ended.stdout == ""
-    assert ended.events("internal error") == []
+        assert text in result.messages[0], result.messages
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert result.events("internal error") == []
     for name in ("DATABASE_URL", "AZURE_STORAGE_CONNECTION_STRING"):
         for secret in re.findall(r"(?::|AccountKey=)([^:@;/]{12,})", env.get(name, "")):
-            assert secret not in ended.output
-    assert not (desk.data_dir / FAILED).exists()
-    assert not (desk.data_dir / "migrated.csv").exists()
-    assert await desk.nothing_written()
-    return ended
+            assert secret not in result.output
+    assert not (scenario.data_dir / FAILED).exists()
+    assert not (scenario.data_dir / "migrated.csv").exists()
+    assert await scenario.nothing_written()
+    return result
 
 
 async def test_no_setting_at_all_names_every_one(tmp_path: Path) -> None:
-    ended = await operate({"ROGO_DATA_DIR": str(tmp_path)})
-    assert ended.code == 2
-    assert ended.stdout == ""
+    result = await run_cli({"ROGO_DATA_DIR": str(tmp_path)})
+    assert result.code == 2
+    assert result.stdout == ""
     for name in (
         "DATABASE_URL",
         "DATA_WAREHOUSE_CONNECTION_STRING",
@@ -57,8 +57,8 @@ async def test_no_setting_at_all_names_every_one(tmp_path: Path) -> None:
         "ROGO_CONSUMER_NAME",
         "ROGO_RETURN_URL_BASE",
     ):
-        assert sum(name in line for line in ended.said) == 1, name
-    assert len(ended.said) == 9
+        assert sum(name in line for line in result.messages) == 1, name
+    assert len(result.messages) == 9
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,35 +115,39 @@ def replaced(name: str, pattern: str, by: str) -> Callable[[Site], Site]:
     ],
 )
 async def test_a_wrong_setting(
-    desk: Desk, env: Site, change: Callable[[Site], Site], says: tuple[str, ...]
+    scenario: Scenario, env: Site, change: Callable[[Site], Site], says: tuple[str, ...]
 ) -> None:
     changed = change(env)
     if "ROGO_SOURCE_SAS_TOKEN" not in says and "ROGO_SOURCE_HOSTS" in says:
         changed.pop("ROGO_SOURCE_SAS_TOKEN")
     if not Path(changed["ROGO_DATA_DIR"]).exists():
-        ended = await operate(env, "run", "--data-dir", changed["ROGO_DATA_DIR"])
-        assert ended.code == 2
-        assert all(text in ended.said[0] for text in says)
+        result = await run_cli(env, "run", "--data-dir", changed["ROGO_DATA_DIR"])
+        assert result.code == 2
+        assert all(text in result.messages[0] for text in says)
         return
-    await refused(desk, changed, *says)
+    await refused(scenario, changed, *says)
 
 
-async def test_an_unknown_user_for_malpractice_rules(desk: Desk, env: Site) -> None:
+async def test_an_unknown_user_for_malpractice_rules(scenario: Scenario, env: Site) -> None:
     env["ROGO_MIGRATION_USER_ID"] = "nobody"
-    await refused(desk, env, "ROGO_MIGRATION_USER_ID")
+    await refused(scenario, env, "ROGO_MIGRATION_USER_ID")
 
 
-async def test_unixodbc_that_is_not_installed(desk: Desk, env: Site, tmp_path: Path) -> None:
+async def test_unixodbc_that_is_not_installed(
+    scenario: Scenario, env: Site, tmp_path: Path
+) -> None:
     absent = tmp_path / "absent"
     absent.mkdir()
     error = "libodbc.so.2: cannot open shared object file: No such file or directory"
     (absent / "pyodbc.py").write_text(f"raise ImportError({error!r})\n", encoding="utf-8")
-    await refused(desk, {**env, "PYTHONPATH": str(absent)}, "unixODBC", "apt-get install unixodbc")
+    await refused(
+        scenario, {**env, "PYTHONPATH": str(absent)}, "unixODBC", "apt-get install unixodbc"
+    )
 
 
-def change_text(name: str, old: str, new: str) -> Callable[[Desk], Awaitable[None]]:
-    async def change(desk: Desk) -> None:
-        path = desk.data_dir / name
+def change_text(name: str, old: str, new: str) -> Callable[[Scenario], Awaitable[None]]:
+    async def change(scenario: Scenario) -> None:
+        path = scenario.data_dir / name
         text = path.read_text(encoding="utf-8")
         assert old in text
         path.write_text(text.replace(old, new), encoding="utf-8")
@@ -151,31 +155,31 @@ def change_text(name: str, old: str, new: str) -> Callable[[Desk], Awaitable[Non
     return change
 
 
-def write(name: str, content: bytes) -> Callable[[Desk], Awaitable[None]]:
-    async def change(desk: Desk) -> None:
-        (desk.data_dir / name).write_bytes(content)
+def write(name: str, content: bytes) -> Callable[[Scenario], Awaitable[None]]:
+    async def change(scenario: Scenario) -> None:
+        (scenario.data_dir / name).write_bytes(content)
 
     return change
 
 
-def remove(name: str) -> Callable[[Desk], Awaitable[None]]:
-    async def change(desk: Desk) -> None:
-        (desk.data_dir / name).unlink()
+def remove(name: str) -> Callable[[Scenario], Awaitable[None]]:
+    async def change(scenario: Scenario) -> None:
+        (scenario.data_dir / name).unlink()
 
     return change
 
 
-def target(sql: str) -> Callable[[Desk], Awaitable[None]]:
-    async def change(desk: Desk) -> None:
-        async with desk.target() as connection:
+def target(sql: str) -> Callable[[Scenario], Awaitable[None]]:
+    async def change(scenario: Scenario) -> None:
+        async with scenario.target() as connection:
             await connection.execute(sql)
 
     return change
 
 
-def warehouse(sql: str) -> Callable[[Desk], Awaitable[None]]:
-    async def change(desk: Desk) -> None:
-        async with desk.warehouse() as connection:
+def warehouse(sql: str) -> Callable[[Scenario], Awaitable[None]]:
+    async def change(scenario: Scenario) -> None:
+        async with scenario.warehouse() as connection:
             await connection.execute(sql)
 
     return change
@@ -222,36 +226,47 @@ def warehouse(sql: str) -> Callable[[Desk], Awaitable[None]]:
     ],
 )
 async def test_a_wrong_file_or_schema(
-    desk: Desk, env: Site, change: Callable[[Desk], Awaitable[None]], says: tuple[str, ...]
+    scenario: Scenario,
+    env: Site,
+    change: Callable[[Scenario], Awaitable[None]],
+    says: tuple[str, ...],
 ) -> None:
-    await change(desk)
-    await refused(desk, env, *says)
+    await change(scenario)
+    await refused(scenario, env, *says)
 
 
-async def test_a_file_that_is_not_utf8_is_refused_with_its_line(desk: Desk, env: Site) -> None:
-    path = desk.data_dir / SUBMISSIONS
+async def test_a_file_that_is_not_utf8_is_refused_with_its_line(
+    scenario: Scenario, env: Site
+) -> None:
+    path = scenario.data_dir / SUBMISSIONS
     path.write_bytes(path.read_bytes() + "José,\r\n".encode("latin-1"))
-    await refused(desk, env, SUBMISSIONS, "line 3", "UTF-8")
+    await refused(scenario, env, SUBMISSIONS, "line 3", "UTF-8")
 
 
-async def test_one_marks_column_is_enough(desk: Desk, env: Site) -> None:
-    await warehouse('ALTER TABLE "dbo"."Rogo_AssessmentReport" DROP COLUMN "MarksAwarded"')(desk)
-    assert (await operate(env)).code == 0
-    assert await desk.attempts() == [1]
+async def test_one_marks_column_is_enough(scenario: Scenario, env: Site) -> None:
+    await warehouse('ALTER TABLE "dbo"."Rogo_AssessmentReport" DROP COLUMN "MarksAwarded"')(
+        scenario
+    )
+    assert (await run_cli(env)).code == 0
+    assert await scenario.attempts() == [1]
 
 
-async def test_a_header_without_rows_is_an_empty_run_with_a_warning(desk: Desk, env: Site) -> None:
-    desk.write_lines([])
-    ended = await operate(env)
-    assert ended.code == 0
-    assert [entry for entry in ended.log if entry["level"] == "warning"]
-    assert summary(desk.data_dir)["rows_total"] == 0
-    assert await desk.nothing_written()
+async def test_a_header_without_rows_is_an_empty_run_with_a_warning(
+    scenario: Scenario, env: Site
+) -> None:
+    scenario.write_lines([])
+    result = await run_cli(env)
+    assert result.code == 0
+    assert [entry for entry in result.log if entry["level"] == "warning"]
+    assert summary(scenario.data_dir)["rows_total"] == 0
+    assert await scenario.nothing_written()
 
 
-async def test_a_dotenv_file_in_the_directory_of_the_start_is_read(desk: Desk, env: Site) -> None:
+async def test_a_dotenv_file_in_the_directory_of_the_start_is_read(
+    scenario: Scenario, env: Site
+) -> None:
     lines = [f"{name}='{value}'" for name, value in env.items() if name != "ROGO_DATA_DIR"]
-    (desk.data_dir / ".env").write_text("\n".join(lines), encoding="utf-8")
-    ended = await operate({"ROGO_DATA_DIR": env["ROGO_DATA_DIR"]})
-    assert ended.code == 0, ended.output
-    assert await desk.attempts() == [1]
+    (scenario.data_dir / ".env").write_text("\n".join(lines), encoding="utf-8")
+    result = await run_cli({"ROGO_DATA_DIR": env["ROGO_DATA_DIR"]})
+    assert result.code == 0, result.output
+    assert await scenario.attempts() == [1]

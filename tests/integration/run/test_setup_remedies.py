@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk
-from tests.support.cli import FAILED, MIGRATED, SUMMARY, Ended, failures, operate
+from tests.support.builders import Scenario
+from tests.support.cli import FAILED, MIGRATED, SUMMARY, CliResult, failures, run_cli
 
 Site = dict[str, str]
 SECRET = "s3cr3t-canary-value"
 
 
 @pytest.fixture
-def desk(stack: Stack, workspace: Workspace) -> Desk:
-    return Desk(stack, workspace)
+def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    return Scenario(stack, workspace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class Fault:
     """Something to break, and what each line about it must say: the thing and the remedy."""
 
     name: str
-    breaks: Callable[[Desk, Site], Awaitable[object]]
+    breaks: Callable[[Scenario, Site], Awaitable[object]]
     lines: tuple[str, ...]
 
 
 FAULTS: list[Fault] = []
 
 
-def fault(*lines: str) -> Callable[[Callable[[Desk, Site], Awaitable[object]]], None]:
+def fault(*lines: str) -> Callable[[Callable[[Scenario, Site], Awaitable[object]]], None]:
     """Take a function that breaks something. ``lines`` are patterns, one for each line."""
 
-    def take(breaks: Callable[[Desk, Site], Awaitable[object]]) -> None:
+    def take(breaks: Callable[[Scenario, Site], Awaitable[object]]) -> None:
         FAULTS.append(Fault(breaks.__name__, breaks, lines))
 
     return take
@@ -48,29 +48,29 @@ def changed(env: Site, name: str, pattern: str, replacement: str) -> None:
 
 
 @fault(r"ROGO_CONCURRENCY: ", r"ROGO_OUTAGE_LIMIT: ", r"ROGO_LOG_FORMAT: ")
-async def numbers_that_are_none(_desk: Desk, env: Site) -> None:
+async def numbers_that_are_none(_desk: Scenario, env: Site) -> None:
     env |= {"ROGO_CONCURRENCY": "many", "ROGO_OUTAGE_LIMIT": "-1", "ROGO_LOG_FORMAT": "xml"}
 
 
 @fault(r"DATABASE_URL: .*postgresql://")
-async def address_of_another_kind(_desk: Desk, env: Site) -> None:
+async def address_of_another_kind(_desk: Scenario, env: Site) -> None:
     env["DATABASE_URL"] = f"mysql://user:{SECRET}@127.0.0.1/db"
 
 
 @fault(r"DATA_WAREHOUSE_CONNECTION_STRING: .*server")
-async def warehouse_without_a_server(_desk: Desk, env: Site) -> None:
+async def warehouse_without_a_server(_desk: Scenario, env: Site) -> None:
     env["DATA_WAREHOUSE_CONNECTION_STRING"] = f"User ID=me;Password={SECRET}"
 
 
 @fault(r"ROGO_SOURCE_HOSTS: .*user-info")
-async def host_with_user_info(_desk: Desk, env: Site) -> None:
+async def host_with_user_info(_desk: Scenario, env: Site) -> None:
     del env["ROGO_SOURCE_SAS_TOKEN"]
     env["ROGO_SOURCE_HOSTS"] = f"https://user:{SECRET}@good.example"
 
 
 @fault(r"ROGO_SOURCE_SAS_TOKEN: .*sig=")
-async def sas_that_is_none(desk: Desk, env: Site) -> None:
-    env["ROGO_SOURCE_SAS_TOKEN"] = f"{desk.source.origin}={SECRET}"
+async def sas_that_is_none(scenario: Scenario, env: Site) -> None:
+    env["ROGO_SOURCE_SAS_TOKEN"] = f"{scenario.source.origin}={SECRET}"
 
 
 def without_column(path: Path, *columns: str) -> None:
@@ -82,9 +82,9 @@ def without_column(path: Path, *columns: str) -> None:
 
 
 @fault(r"submission_files\.csv: .*Attempt ID, Learner Email, Marker Azure Blob URLs.*Export")
-async def no_columns_in_the_submissions(desk: Desk, _site: Site) -> None:
+async def no_columns_in_the_submissions(scenario: Scenario, _site: Site) -> None:
     without_column(
-        desk.data_dir / "submission_files.csv",
+        scenario.data_dir / "submission_files.csv",
         "Attempt ID",
         "Learner Email",
         "Marker Azure Blob URLs",
@@ -92,13 +92,15 @@ async def no_columns_in_the_submissions(desk: Desk, _site: Site) -> None:
 
 
 @fault(r"attempt_number_mapping\.csv: .*Unit Code Version, Submission.*Export")
-async def no_columns_in_the_mapping(desk: Desk, _site: Site) -> None:
-    without_column(desk.data_dir / "attempt_number_mapping.csv", "Unit Code Version", "Submission")
+async def no_columns_in_the_mapping(scenario: Scenario, _site: Site) -> None:
+    without_column(
+        scenario.data_dir / "attempt_number_mapping.csv", "Unit Code Version", "Submission"
+    )
 
 
 @fault(r"warehouse: .*Rogo_AssessmentReport .*DateModified", r"Rogo_AssessmentReportScores .*Score")
-async def no_columns_in_the_warehouse(desk: Desk, _site: Site) -> None:
-    async with desk.warehouse() as warehouse:
+async def no_columns_in_the_warehouse(scenario: Scenario, _site: Site) -> None:
+    async with scenario.warehouse() as warehouse:
         await warehouse.execute(
             'ALTER TABLE dbo."Rogo_AssessmentReport" DROP COLUMN "DateModified";'
             'ALTER TABLE dbo."Rogo_AssessmentReportScores" DROP COLUMN "Score"'
@@ -106,8 +108,8 @@ async def no_columns_in_the_warehouse(desk: Desk, _site: Site) -> None:
 
 
 @fault(r"(?i)warehouse: .*(permission|right).*grant")
-async def no_right_in_the_warehouse(desk: Desk, _site: Site) -> None:
-    async with desk.warehouse() as warehouse:
+async def no_right_in_the_warehouse(scenario: Scenario, _site: Site) -> None:
+    async with scenario.warehouse() as warehouse:
         await warehouse.execute('REVOKE SELECT ON dbo."Rogo_AssessmentReport" FROM rogo_reader')
 
 
@@ -115,36 +117,40 @@ async def no_right_in_the_warehouse(desk: Desk, _site: Site) -> None:
     r"submission_files\.csv: no such file.*ROGO_DATA_DIR",
     r"attempt_number_mapping\.csv: no such file.*ROGO_DATA_DIR",
 )
-async def no_files(desk: Desk, _site: Site) -> None:
-    (desk.data_dir / "submission_files.csv").unlink()
-    (desk.data_dir / "attempt_number_mapping.csv").unlink()
+async def no_files(scenario: Scenario, _site: Site) -> None:
+    (scenario.data_dir / "submission_files.csv").unlink()
+    (scenario.data_dir / "attempt_number_mapping.csv").unlink()
 
 
 @fault(r"AZURE_STORAGE.*")
-async def storage_key_that_is_none(_desk: Desk, env: Site) -> None:
+async def storage_key_that_is_none(_desk: Scenario, env: Site) -> None:
     changed(env, "AZURE_STORAGE_CONNECTION_STRING", r"AccountKey=[^;]*", f"AccountKey={SECRET}")
 
 
 @fault(r"AZURE_STORAGE_CONNECTION_STRING: ")
-async def no_connection_string(_desk: Desk, env: Site) -> None:
+async def no_connection_string(_desk: Scenario, env: Site) -> None:
     env["AZURE_STORAGE_CONNECTION_STRING"] = f"AccountKey={SECRET}"
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
-async def test_a_fault_is_named_with_its_remedy(desk: Desk, env: Site, fault: Fault) -> None:
+async def test_a_fault_is_named_with_its_remedy(
+    scenario: Scenario, env: Site, fault: Fault
+) -> None:
     secrets = _secrets(env)
-    await desk.lay_out([desk.sound(1), desk.sound(2)])
+    await scenario.load([scenario.submission(1), scenario.submission(2)])
     broken = dict(env)
-    await fault.breaks(desk, broken)
-    ended = await operate(broken)
-    assert ended.code == 2, ended.output
-    assert len(ended.said) == len(fault.lines), ended.said
+    await fault.breaks(scenario, broken)
+    result = await run_cli(broken)
+    assert result.code == 2, result.output
+    assert len(result.messages) == len(fault.lines), result.messages
     for pattern in fault.lines:
-        assert len([line for line in ended.said if re.search(pattern, line)]) == 1, ended.said
-    assert ended.stdout == ""
-    _speaks_of_no_secret(ended, secrets | {SECRET})
-    assert await desk.nothing_written()
-    _nothing_in(desk.data_dir)
+        assert len([line for line in result.messages if re.search(pattern, line)]) == 1, (
+            result.messages
+        )
+    assert result.stdout == ""
+    _speaks_of_no_secret(result, secrets | {SECRET})
+    assert await scenario.nothing_written()
+    _nothing_in(scenario.data_dir)
 
 
 def _secrets(env: Mapping[str, str]) -> set[str]:
@@ -155,10 +161,10 @@ def _secrets(env: Mapping[str, str]) -> set[str]:
     return found
 
 
-def _speaks_of_no_secret(ended: Ended, secrets: set[str]) -> None:
-    assert not [secret for secret in secrets if secret in ended.output]
-    assert "Traceback" not in ended.output
-    assert "traceback" not in ended.output
+def _speaks_of_no_secret(result: CliResult, secrets: set[str]) -> None:
+    assert not [secret for secret in secrets if secret in result.output]
+    assert "Traceback" not in result.output
+    assert "traceback" not in result.output
 
 
 def _nothing_in(data_dir: Path) -> None:
@@ -166,13 +172,13 @@ def _nothing_in(data_dir: Path) -> None:
         assert not (data_dir / name).exists(), name
 
 
-async def test_a_quote_never_closed_costs_its_own_row_alone(desk: Desk, env: Site) -> None:
-    await desk.lay_out([desk.sound(attempt) for attempt in (1, 2, 3)])
-    path = desk.data_dir / "submission_files.csv"
+async def test_a_quote_never_closed_costs_its_own_row_alone(scenario: Scenario, env: Site) -> None:
+    await scenario.load([scenario.submission(attempt) for attempt in (1, 2, 3)])
+    path = scenario.data_dir / "submission_files.csv"
     first, second, third = path.read_bytes().partition(b",learner2@")
     path.write_bytes(first.removesuffix(b"Lovelace") + b'"Lovelace' + second + third)
-    ended = await operate(env)
-    assert ended.code == 1
-    assert failures(desk.data_dir / FAILED) == {"2": "row_malformed"}
-    assert "line 3" in (desk.data_dir / FAILED).read_text()
-    assert await desk.attempts() == [1, 3]
+    result = await run_cli(env)
+    assert result.code == 1
+    assert failures(scenario.data_dir / FAILED) == {"2": "row_malformed"}
+    assert "line 3" in (scenario.data_dir / FAILED).read_text()
+    assert await scenario.attempts() == [1, 3]

@@ -3,8 +3,8 @@
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk, whole
-from tests.support.cli import FAILED, begun, counts, summary, table
+from tests.support.builders import Scenario, assert_consistent
+from tests.support.cli import FAILED, counts, start_cli, summary, table
 
 ROWS = 40
 
@@ -13,20 +13,20 @@ ROWS = 40
 async def test_when_the_host_serves_again_every_row_migrates(
     stack: Stack, workspace: Workspace, env: dict[str, str], concurrency: int
 ) -> None:
-    desk = Desk(stack, workspace)
-    await desk.lay_out([desk.sound(attempt) for attempt in range(1, ROWS + 1)])
+    scenario = Scenario(stack, workspace)
+    await scenario.load([scenario.submission(attempt) for attempt in range(1, ROWS + 1)])
     for attempt in range(1, ROWS + 1):
-        desk.served(f"{attempt}.txt", b"", status=403)
-    async with begun(env, ROGO_CONCURRENCY=str(concurrency)) as command:
-        await command.logged("outage began")
+        scenario.serve_file(f"{attempt}.txt", b"", status=403)
+    async with start_cli(env, ROGO_CONCURRENCY=str(concurrency)) as command:
+        await command.wait_for_event("outage began")
         for attempt in range(1, ROWS + 1):
-            desk.served(f"{attempt}.txt", b"text %d" % attempt)
-        ended = await command.ended()
-    assert ended.code == 0, ended.output
+            scenario.serve_file(f"{attempt}.txt", b"text %d" % attempt)
+        result = await command.wait()
+    assert result.code == 0, result.output
     assert counts(workspace.data_dir) == (ROWS, 0, 0, 0)
     assert table(workspace.data_dir / FAILED) == []
     (outage,) = summary(workspace.data_dir)["outages"]
     assert outage["dependency"].startswith("source")
     assert outage["ended"]
-    assert await desk.attempts() == list(range(1, ROWS + 1))
-    await whole(desk)
+    assert await scenario.attempts() == list(range(1, ROWS + 1))
+    await assert_consistent(scenario)

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.builders import Desk, whole
-from tests.support.cli import FAILED, begun, counts, operate, summary, table
+from tests.support.builders import Scenario, assert_consistent
+from tests.support.cli import FAILED, counts, run_cli, start_cli, summary, table
 from tests.support.tcp_proxy import TcpProxy
 
 SETTINGS = {
@@ -33,94 +33,94 @@ def through(proxy: TcpProxy, env: dict[str, str], server: str, stack: Stack) -> 
 
 
 @pytest.fixture
-async def desk(stack: Stack, workspace: Workspace) -> Desk:
-    made = Desk(stack, workspace)
-    await made.lay_out([made.sound(attempt) for attempt in range(1, 41)])
+async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
+    made = Scenario(stack, workspace)
+    await made.load([made.submission(attempt) for attempt in range(1, 41)])
     return made
 
 
 @pytest.mark.parametrize(("how", "within_s"), [("closed", 15.0), ("silent", 35.0)])
 @pytest.mark.parametrize("server", SETTINGS)
 async def test_a_server_that_stays_away_at_start_ends_the_run_early(
-    stack: Stack, desk: Desk, env: dict[str, str], server: str, how: str, within_s: float
+    stack: Stack, scenario: Scenario, env: dict[str, str], server: str, how: str, within_s: float
 ) -> None:
     async with proxy_for(stack, server) as proxy:
         proxy.refuse = how == "closed"
         proxy.black_hole = how == "silent"
         began = time.monotonic()
-        ended = await operate(through(proxy, env, server, stack), ROGO_OUTAGE_LIMIT=str(LIMIT_S))
+        result = await run_cli(through(proxy, env, server, stack), ROGO_OUTAGE_LIMIT=str(LIMIT_S))
         assert time.monotonic() - began < within_s
-    assert ended.code == 3, ended.output
-    assert f"{server} unreachable for {LIMIT_S} s" in ended.stdout
-    assert SETTINGS[server].split("_CONN")[0] in ended.stdout
-    assert "Traceback" not in ended.output
-    assert ended.said == []
-    assert counts(desk.data_dir) == (0, 0, 0, 40)
-    assert await desk.nothing_written()
+    assert result.code == 3, result.output
+    assert f"{server} unreachable for {LIMIT_S} s" in result.stdout
+    assert SETTINGS[server].split("_CONN")[0] in result.stdout
+    assert "Traceback" not in result.output
+    assert result.messages == []
+    assert counts(scenario.data_dir) == (0, 0, 0, 40)
+    assert await scenario.nothing_written()
 
 
 @pytest.mark.parametrize("server", SETTINGS)
 async def test_a_server_that_comes_back_at_start_is_waited_for(
-    stack: Stack, desk: Desk, env: dict[str, str], server: str
+    stack: Stack, scenario: Scenario, env: dict[str, str], server: str
 ) -> None:
     async with proxy_for(stack, server) as proxy:
         proxy.refuse = True
-        async with begun(through(proxy, env, server, stack)) as command:
-            await command.logged("waiting")
+        async with start_cli(through(proxy, env, server, stack)) as command:
+            await command.wait_for_event("waiting")
             proxy.refuse = False
-            assert (await command.ended()).code == 0
-    assert counts(desk.data_dir) == (40, 0, 0, 0)
-    await whole(desk)
+            assert (await command.wait()).code == 0
+    assert counts(scenario.data_dir) == (40, 0, 0, 0)
+    await assert_consistent(scenario)
 
 
 async def test_a_store_that_goes_away_and_comes_back_fails_no_row(
-    stack: Stack, desk: Desk, env: dict[str, str]
+    stack: Stack, scenario: Scenario, env: dict[str, str]
 ) -> None:
-    desk.served("20.txt", b"slow", delay_s=1.0)
+    scenario.serve_file("20.txt", b"slow", delay_s=1.0)
     async with (
         proxy_for(stack, "store") as proxy,
-        begun(through(proxy, env, "store", stack), ROGO_CONCURRENCY="4") as command,
+        start_cli(through(proxy, env, "store", stack), ROGO_CONCURRENCY="4") as command,
     ):
-        await command.logged("migration begins")
+        await command.wait_for_event("migration begins")
         proxy.refuse = True
         proxy.cut()
-        await command.logged("outage began")
+        await command.wait_for_event("outage began")
         await asyncio.sleep(1.0)
         proxy.refuse = False
-        ended = await command.ended()
-    assert ended.code == 0, ended.output
-    assert ended.events("outage ended")
-    assert counts(desk.data_dir) == (40, 0, 0, 0)
-    (outage,) = summary(desk.data_dir)["outages"]
+        result = await command.wait()
+    assert result.code == 0, result.output
+    assert result.events("outage ended")
+    assert counts(scenario.data_dir) == (40, 0, 0, 0)
+    (outage,) = summary(scenario.data_dir)["outages"]
     assert outage["dependency"] == "store"
     assert outage["ended"]
     assert 1.0 <= outage["seconds"] < 10.0
-    assert table(desk.data_dir / FAILED) == []
-    await whole(desk)
+    assert table(scenario.data_dir / FAILED) == []
+    await assert_consistent(scenario)
 
 
 @pytest.mark.parametrize("server", ["target", "store"])
 async def test_a_server_that_stays_away_meanwhile_ends_the_run_and_fails_no_row(
-    stack: Stack, desk: Desk, env: dict[str, str], server: str
+    stack: Stack, scenario: Scenario, env: dict[str, str], server: str
 ) -> None:
     """One that falls silent is a matter of its own: tests/chaos/test_servers_away."""
     async with (
         proxy_for(stack, server) as proxy,
-        begun(
+        start_cli(
             through(proxy, env, server, stack), ROGO_CONCURRENCY="2", ROGO_OUTAGE_LIMIT="3"
         ) as command,
     ):
-        desk.served("30.txt", b"slow", delay_s=0.5)
-        await command.logged("migration begins")
+        scenario.serve_file("30.txt", b"slow", delay_s=0.5)
+        await command.wait_for_event("migration begins")
         proxy.refuse = True
         proxy.cut()
-        ended = await command.ended(deadline_s=60)
-    assert ended.code == 3, ended.output
-    assert ended.events("internal error") == []
-    _, failed, skipped, not_reached = counts(desk.data_dir)
+        result = await command.wait(deadline_s=60)
+    assert result.code == 3, result.output
+    assert result.events("internal error") == []
+    _, failed, skipped, not_reached = counts(scenario.data_dir)
     assert (failed, skipped) == (0, 0)
     assert not_reached > 0
-    again = await operate(env)
+    again = await run_cli(env)
     assert again.code == 0
-    assert await desk.attempts() == list(range(1, 41))
-    await whole(desk)
+    assert await scenario.attempts() == list(range(1, 41))
+    await assert_consistent(scenario)

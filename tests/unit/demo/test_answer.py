@@ -26,7 +26,7 @@ def world() -> World:
 
 def test_the_rows_of_a_submission(world: World) -> None:
     in_february, in_march = (datetime(2025, month, 1, 12, tzinfo=UTC) for month in (2, 3))
-    case = world.sound(42, COURSES[0])
+    case = world.submission(42, COURSES[0])
     case.first_name, case.surname, case.assessment_id = "Zoë Ann", "O'Neill", "3LM01-7"
     case.approved, case.modified = None, in_march.replace(tzinfo=None)
     case.inserted = in_february.replace(tzinfo=None)
@@ -127,7 +127,7 @@ def test_a_row_that_fails_claims_nothing(world: World) -> None:
 
 
 def test_grades_of_the_seventh_level_are_renamed(world: World) -> None:
-    seventh = [world.sound(n, course) for n in range(200) for course in COURSES[7:8]]
+    seventh = [world.submission(n, course) for n in range(200) for course in COURSES[7:8]]
     assert {case.course.code[0] for case in seventh} == {"7"}
     renamed = {case.grade.strip().lower(): case.final_grade for case in seventh}
     assert renamed["pass"] == "Low Pass"
@@ -137,7 +137,7 @@ def test_grades_of_the_seventh_level_are_renamed(world: World) -> None:
 
 
 def test_malpractice_keeps_the_grade_as_found(world: World) -> None:
-    case = world.sound(9)
+    case = world.submission(9)
     case.attempt_number = 2
     find_malpractice(case, " Malpractice – moderate, first offence ", "Moderate")
     grade = ExpectedSubmission(case, DEMO_LMS).grade()

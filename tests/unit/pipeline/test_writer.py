@@ -41,7 +41,7 @@ def skip() -> Outcome:
     return Outcome(row("a"), Status.SKIPPED, 3, SkipCode.DUPLICATE_ROW)
 
 
-class Desk:
+class Scenario:
     """A ledger on two files, its writer at work."""
 
     def __init__(self, folder: Path, interval_s: float = 0.01) -> None:
@@ -72,18 +72,18 @@ def lines(path: Path) -> list[list[str]]:
 
 
 async def test_outcomes_are_written_and_counted(tmp_path: Path) -> None:
-    async with Desk(tmp_path) as desk:
-        desk.known.add(1, ["x", "y"])
-        await desk.results.record([failure(1, "x", "y,\n"), failure(2, "", "z"), skip()])
-        await desk.results.record([migrated(7)])
-        await desk.results.record([])
+    async with Scenario(tmp_path) as scenario:
+        scenario.known.add(1, ["x", "y"])
+        await scenario.results.record([failure(1, "x", "y,\n"), failure(2, "", "z"), skip()])
+        await scenario.results.record([migrated(7)])
+        await scenario.results.record([])
     assert lines(tmp_path / "failed.csv") == [
         ["A", "B", "Error"],
         ["x", "y,\n", 'report_missing: none, "really"\nnone'],
         ["", "z", 'report_missing: none, "really"\nnone'],
     ]
     assert lines(tmp_path / "migrated.csv")[1:] == [["7", "rogo_7_x", "s", "r", "u", "c"]]
-    tally = desk.results.tally
+    tally = scenario.results.tally
     assert tally.by_status == {Status.FAILED: 2, Status.SKIPPED: 1, Status.MIGRATED: 1}
     assert tally.by_code == {"report_missing": 2, "duplicate_row": 1}
     assert (tally.done, tally.failed_new) == (4, 1)
@@ -92,21 +92,21 @@ async def test_outcomes_are_written_and_counted(tmp_path: Path) -> None:
 
 
 async def test_a_finished_row_is_on_disk_within_the_interval(tmp_path: Path) -> None:
-    async with Desk(tmp_path, interval_s=0.05) as desk:
-        await desk.results.record([failure(1, "x", "y")])
+    async with Scenario(tmp_path, interval_s=0.05) as scenario:
+        await scenario.results.record([failure(1, "x", "y")])
         async with asyncio.timeout(DEADLINE_S):
-            while not desk.results.tally.done:
+            while not scenario.results.tally.done:
                 await asyncio.sleep(0.01)
         assert len(lines(tmp_path / "failed.csv")) == 2
 
 
 async def test_nothing_is_counted_before_it_is_written(tmp_path: Path) -> None:
-    async with Desk(tmp_path, interval_s=3600) as desk:
-        await desk.results.record([failure(1, "x", "y")])
+    async with Scenario(tmp_path, interval_s=3600) as scenario:
+        await scenario.results.record([failure(1, "x", "y")])
         await asyncio.sleep(0.05)
-        assert desk.results.tally.done == 0
-        assert desk.results.handed_over[Status.FAILED] == 1
-    assert desk.results.tally.done == 1
+        assert scenario.results.tally.done == 0
+        assert scenario.results.handed_over[Status.FAILED] == 1
+    assert scenario.results.tally.done == 1
 
 
 @pytest.fixture
@@ -122,17 +122,17 @@ def small_files() -> Iterator[int]:
 async def test_a_full_disk_stops_the_run_and_tears_no_line(
     tmp_path: Path, small_files: int
 ) -> None:
-    async with Desk(tmp_path) as desk:
-        await desk.results.record([failure(1, "x", "y")])
+    async with Scenario(tmp_path) as scenario:
+        await scenario.results.record([failure(1, "x", "y")])
         async with asyncio.timeout(DEADLINE_S):
-            while not desk.results.tally.done:
+            while not scenario.results.tally.done:
                 await asyncio.sleep(0.01)
-        await desk.results.record([failure(2, "x" * small_files, "y"), skip()])
-        await asyncio.wait_for(desk.stop_signal.wait(), DEADLINE_S)
-        await desk.results.record([failure(3, "x", "y"), migrated(4)])
-    assert "failed.csv cannot be written" in desk.stop_signal.reasons[StopReason.DISK]
+        await scenario.results.record([failure(2, "x" * small_files, "y"), skip()])
+        await asyncio.wait_for(scenario.stop_signal.wait(), DEADLINE_S)
+        await scenario.results.record([failure(3, "x", "y"), migrated(4)])
+    assert "failed.csv cannot be written" in scenario.stop_signal.reasons[StopReason.DISK]
     assert [line[0] for line in lines(tmp_path / "failed.csv")] == ["A", "x"]
-    assert desk.results.tally.by_status == {
+    assert scenario.results.tally.by_status == {
         Status.FAILED: 1,
         Status.SKIPPED: 1,
         Status.MIGRATED: 1,
