@@ -1,6 +1,6 @@
-"""Whatever looks at a run beside its summary: the series of points, metrics, spans, the report.
+"""Observers of a run: timeline, metrics, traces and HTML report.
 
-None of it may end a run once the run has begun; what cannot be written is a line in the log.
+None of them can stop a run that has begun. A failed write is logged.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Observers:
-    """An asynchronous context around the whole of a run; leaving it closes what it opened."""
+    """An async context around a run; leaving it closes what it opened."""
 
     def __init__(self, settings: Settings, record: RunRecord, runs: Path) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class Observers:
         self._publication: Publication | None = None
 
     async def __aenter__(self) -> Self:
-        """Open what the settings and the environment ask for. Raises SetupError."""
+        """Start the observers that are configured. Raises SetupError."""
         settings = self._settings
         if settings.rogo_metrics_file is not None or settings.rogo_metrics_port is not None:
             self._publication = _publication(settings, self._record, self._runs)
@@ -68,19 +68,19 @@ class Observers:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        # A run that another one's lock keeps out must not write over that one's figures.
+        # A run that does not get the lock must not overwrite the metrics of the run that holds it.
         if self._publication is not None and isinstance(error, SetupError):
             self._publication.figures.end(ExitCode.SETUP)
             self._publication.write()
         await self._stack.aclose()
 
     def of(self, handler: Handler) -> Handler:
-        """The handler, or one that looks at each submission where somebody wants to see it."""
+        """The handler, wrapped where single submissions are observed."""
         return observed(handler, self._record.call_stats, self._observers)
 
     @asynccontextmanager
     async def watching(self, done_by_status: "Counter[Status]") -> AsyncIterator[None]:
-        """Take points, and publish figures, for the length of the block."""
+        """Record the timeline and publish metrics for the length of the block."""
         sampling = asyncio.create_task(self._sample(done_by_status), name="sampling")
         try:
             yield
@@ -90,12 +90,12 @@ class Observers:
             self._timeline.finish(self._point(done_by_status))
 
     def ended(self, summary: Mapping[str, Any]) -> None:
-        """Write what is written at the end, once the summary is on disk. Blocks."""
+        """Write timeline, metrics and report, after the summary. Blocks."""
         run_id = self._record.run_id
         try:
             write_private(timeline_file(self._runs, run_id), self._timeline.json_lines())
         except OSError as error:
-            log.warning("the series of points cannot be written", reason=error.strerror)
+            log.warning("the timeline cannot be written", reason=error.strerror)
         if self._publication is not None:
             self._publication.figures.end(summary["exit_code"])
             self._publication.write()
@@ -104,11 +104,11 @@ class Observers:
 
     def _report(self, run_id: str) -> None:
         try:
-            # What draws is slow to load, and most runs do without.
+            # The chart library is slow to import and rarely needed.
             from rogo_async.reporting.html.stored import write_report  # noqa: PLC0415
 
             log.info("report written", file=str(write_report(self._runs, run_id)))
-        except Exception as error:  # noqa: BLE001 - the run is over and was not worse for it
+        except Exception as error:  # noqa: BLE001 - the run is over; a report that fails must not change its result
             log.warning("the report cannot be written", **error_facts(error))
 
     async def _sample(self, done_by_status: "Counter[Status]") -> None:
@@ -147,7 +147,7 @@ class Observers:
 
 def _publication(settings: Settings, record: RunRecord, runs: Path) -> "Publication":
     try:
-        # An extra: who does not install it can still migrate.
+        # An extra: a run works without it.
         from rogo_async.reporting.prometheus import Publication, RunFigures, last_success  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("prometheus_client"):

@@ -1,4 +1,4 @@
-"""The life of a run: open, begin, drive, drain, close."""
+"""The life of a run: connect, read what exists, migrate, write the summary."""
 
 import asyncio
 import time
@@ -43,16 +43,12 @@ class Run(Command):
         self._observers = Observers(settings, self._record, self.data.runs)
 
     async def execute(self) -> CommandResult:
-        """Do the whole run.
-
-        Raises SetupError and LockHeld, after which nothing has been written; every other ending
-        has a summary.
-        """
+        """Run once. Every end has a summary, except SetupError and LockHeld, which are raised."""
         structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
         return await super().execute()
 
     async def work(self, stack: AsyncExitStack) -> None:
-        """Open everything, migrate every row, and write the results."""
+        """Connect to everything, migrate every row, and write the results."""
         await stack.enter_async_context(self._observers)
         file, mapping = await open_selection(self._selection, self.data.path, stack)
         self._record.tally.total = len(file)
@@ -61,33 +57,33 @@ class Run(Command):
         factory = ServiceFactory(self.settings, self.stop_signal, record.call_stats, stack)
         if self.settings.rogo_max_duration is not None:
             self._close_window_after(self.settings.rogo_max_duration, stack)
-        servers = await open_services(factory, record.run_id, journal)
-        existing = await factory.with_retry(lambda: read_migrated_attempts(servers.connections))
+        services = await open_services(factory, record.run_id, journal)
+        migrated = await factory.with_retry(lambda: read_migrated_attempts(services.connections))
         await factory.with_retry(
             lambda: self.data.rebuild_migrated(
-                lambda sink: export_migrated(servers.connections, sink)
+                lambda sink: export_migrated(services.connections, sink)
             )
         )
         self.stop_signal.raise_if_stopping()
         results = await self._results(file, stack)
         log.info(
             "migration begins",
-            already_migrated=len(existing.migrated),
+            already_migrated=len(migrated.migrated),
             concurrency=self.settings.rogo_concurrency,
         )
         migrator = Migrator(
             record.run_id,
             self.settings.lms,
             self.settings.allow_list,
-            servers.reference.matching,
-            servers.file_copier,
-            servers.writer,
+            services.reference.matching,
+            services.file_copier,
+            services.writer,
         )
         pipeline = Pipeline(self.settings, self.stop_signal, record, self._terminal)
-        inputs = Inputs(file, mapping, existing)
+        inputs = Inputs(file, mapping, migrated)
         handler = self._observers.of(migrator.migrate)
         async with self._observers.watching(results.handed_over):
-            await pipeline.run(inputs, servers.warehouse, servers.sources, handler, results)
+            await pipeline.run(inputs, services.warehouse, services.sources, handler, results)
 
     async def _results(self, file: SubmissionsFile, stack: AsyncExitStack) -> ResultWriter:
         data, run_id = self.data, self._record.run_id

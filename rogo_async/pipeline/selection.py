@@ -1,4 +1,4 @@
-"""Which rows a run, or a plan, is about."""
+"""The rows that a run or a plan selects."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows a run is about. Without any of these it is a full run."""
+    """The options that select rows. A full run has none of them."""
 
     newest: int | None = None
     attempts: tuple[int, ...] = ()
@@ -22,14 +22,14 @@ class Selection:
 
     @property
     def is_full(self) -> bool:
-        """Whether the run is about every row of submission_files.csv."""
+        """Whether the run takes every row of submission_files.csv."""
         return self.newest is None and not self.attempts and self.input is None
 
 
 async def open_selection(
     selection: Selection, directory: Path, stack: AsyncExitStack
 ) -> tuple[SubmissionsFile, Mapping]:
-    """Read both input files and select rows of the first; the stack closes it.
+    """Open both input files and select rows of the first; the stack closes it.
 
     Raises SetupError.
     """
@@ -49,5 +49,5 @@ async def open_selection(
         mapping_attempts_that_disagree=mapping.disagreeing,
     )
     if not len(file):
-        log.warning("there is nothing to do: the file has a header and no rows")
+        log.warning("nothing to do: the file has a header and no rows")
     return file, mapping

@@ -1,4 +1,4 @@
-"""Which files a row has, and what they are called in the target (SPEC §2, §3 rule 14)."""
+"""Rule 14: the files of a row, their names, content types and blob names."""
 
 import re
 from collections.abc import Sequence
@@ -88,18 +88,9 @@ _TYPES: Final = {
 
 
 def content_type(extension: str) -> str:
-    """Give the content type of an extension without its point, any case."""
+    """Give the content type of an extension (without its dot, in any case)."""
     return _TYPES.get(extension.lower(), UNKNOWN_TYPE)
 
-
-__all__ = [
-    "BlobOwner",
-    "blob_name",
-    "content_type",
-    "owner_of_blob",
-    "plan_files",
-    "size_text",
-]
 
 FEEDBACK_EXTENSION: Final = "docx"
 FOLDERS: Final = {FileKind.SUBMISSION: "LTI_Uploads", FileKind.FEEDBACK: "Marker_files"}
@@ -119,9 +110,9 @@ _POINTS: Final = re.compile(r"\.{2,}")
 
 
 def plan_files(row: SourceRow, assessment_code: str, allow: AllowList) -> tuple[FileRef, ...]:
-    """Name the files of a row: learner files first, then feedback, upload_order from 1.
+    """List the files of a row: learner files first, then feedback; upload_order from 1.
 
-    Raises RowError files_missing or source_not_allowed (SPEC §3 rule 14).
+    Raises RowError files_missing or source_not_allowed.
     """
     learner, marker = split_urls(row.learner_urls), split_urls(row.marker_urls)
     if not learner and not marker:
@@ -145,10 +136,10 @@ def plan_files(row: SourceRow, assessment_code: str, allow: AllowList) -> tuple[
 
 
 def blob_name(attempt: int, submission_id: str, ref: FileRef) -> str:
-    """Give a file's name in the destination container (SPEC §2).
+    """Give the name of a file's blob (specification §2).
 
-    Whatever the file is called, the name is ASCII, free of ``..``, backslashes and control
-    characters, and far shorter than the 1,024 characters that the store allows.
+    For any file name it is ASCII, without ``..``, backslashes and control characters, and far
+    shorter than the 1,024 characters that the store allows.
     """
     folder = FOLDERS[ref.kind]
     return f"{folder}/rogo_{attempt}/{submission_id}/{ref.order}_{_safe(ref.name, ref.extension)}"
@@ -156,7 +147,7 @@ def blob_name(attempt: int, submission_id: str, ref: FileRef) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BlobOwner:
-    """Whose blob it is, by its name."""
+    """The submission and file that a blob belongs to, read from its name."""
 
     kind: FileKind
     attempt: int
@@ -165,7 +156,7 @@ class BlobOwner:
 
 
 def owner_of_blob(name: str) -> BlobOwner | None:
-    """Read a name that ``blob_name`` gave; None for any other."""
+    """Read a name made by ``blob_name``; None for any other name."""
     match = _BLOB_NAME.fullmatch(name)
     attempt = sql_int(match["attempt"]) if match else None
     if match is None or attempt is None:
@@ -174,7 +165,7 @@ def owner_of_blob(name: str) -> BlobOwner | None:
 
 
 def size_text(size_bytes: int) -> str:
-    """Give a size as the platform words it: ``1.2 MB`` (SPEC §3, derived values)."""
+    """Give a size as the platform writes it: ``1.2 MB`` (specification §3, derived values)."""
     return f"{size_bytes / _BYTES_PER_MB:.1f} MB"
 
 
@@ -189,7 +180,7 @@ def _feedback_names(row: SourceRow, assessment_code: str, urls: Sequence[str]) -
 
 
 def _extension(name: str) -> str:
-    """Give a name's extension in lower case, empty when it has none that looks like one."""
+    """Give the extension of a name in lower case; empty when it has none."""
     match = _EXTENSION.fullmatch(name, max(name.rfind("."), 0))
     return match[1].lower() if match else ""
 
@@ -204,15 +195,15 @@ def _safe(name: str, extension: str) -> str:
 
 
 def split_urls(cell: str) -> tuple[str, ...]:
-    """Give the addresses of a cell; a comma separates only before http:// or https:// (SPEC §1)."""
+    """Give the URLs of a cell (specification §1): a comma separates only before http(s)://."""
     return tuple(url for part in _SEPARATOR.split(cell) if (url := part.strip()))
 
 
 def split_names(cell: str, urls: Sequence[str]) -> tuple[str, ...]:
-    """Give a name, never empty, for each address (SPEC §1).
+    """Give a name for each URL, never an empty one (specification §1).
 
-    Names are paired by position only when the counts agree: names contain commas. Otherwise,
-    and where a name is blank, it is the last segment of the address's path.
+    Names are paired with URLs by position only when their numbers agree, since names contain
+    commas. Otherwise, and for an empty name, it is the last segment of the URL's path.
     """
     names = [name.strip() for name in cell.split(",")]
     if len(names) != len(urls):

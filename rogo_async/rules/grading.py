@@ -1,4 +1,4 @@
-"""The final grade, malpractice, and which enforcement row stands (SPEC §3 rules 12 and 13)."""
+"""Rules 12 and 13: the final grade, malpractice, and which malpractice rule wins."""
 
 import re
 from typing import Final
@@ -24,7 +24,7 @@ _WORD: Final = re.compile(r"[^\W_]+")
 
 
 def final_grade(grade: str, assessment_code: str) -> str:
-    """Give the grade of the new platform (SPEC §3 rule 12); one that stays is only trimmed.
+    """Give the grade on the new platform (rule 12). An unchanged grade is only trimmed.
 
     Raises RowError grade_missed.
     """
@@ -37,9 +37,9 @@ def final_grade(grade: str, assessment_code: str) -> str:
 
 
 def malpractice(grade: str, attempt_number: int, reference: Reference) -> Malpractice | None:
-    """Read a finding of malpractice from the grade (SPEC §3 rule 13); None when there is none.
+    """Read malpractice from the grade (rule 13); None when there is none.
 
-    With a finding the final grade is REFER, whatever rule 12 says.
+    With malpractice the final grade is REFER, whatever rule 12 says.
 
     Raises RowError malpractice_level_missing.
     """
@@ -59,18 +59,17 @@ def malpractice(grade: str, attempt_number: int, reference: Reference) -> Malpra
     )
 
 
-def outranks(challenger: EnforcementRank, standing: EnforcementRank) -> bool:
-    """Tell whether the challenger's enforcement row replaces the standing one (SPEC §3 rule 13).
+def outranks(new: EnforcementRank, existing: EnforcementRank) -> bool:
+    """Whether the new malpractice rule replaces the existing one (rule 13).
 
-    A strict total order on distinct ranks, so the row that stands in the end does not depend on
-    the order of arrival. Where all else is equal a row of the platform's own (without an
-    attempt) ranks above any of ours: it says the same thing, so there is nothing to replace,
-    and that has to hold whichever of the two was there first.
+    A strict total order on distinct ranks, so the final row does not depend on the order of
+    arrival. Of two equal rows, one of the platform's own (without an attempt) ranks above ours:
+    it says the same, so it is not replaced, whichever came first.
     """
-    return _strength(challenger) > _strength(standing)
+    return _sort_key(new) > _sort_key(existing)
 
 
-def _strength(rank: EnforcementRank) -> tuple[tuple[bool, int], tuple[bool, int], tuple[bool, int]]:
+def _sort_key(rank: EnforcementRank) -> tuple[tuple[bool, int], tuple[bool, int], tuple[bool, int]]:
     number, limit, attempt = rank.attempt_number, rank.max_attempts, rank.attempt
     return (
         (False, 0) if number is None else (True, number),

@@ -1,4 +1,4 @@
-"""Who a submission is: attempt id, launch id and the row ids made from them (SPEC §2, §3)."""
+"""Attempt ids, launch ids, and the row ids that are derived from them (specification §2)."""
 
 import hashlib
 import re
@@ -29,7 +29,7 @@ def sql_int(digits: str) -> int | None:
 
 
 def parse_attempt_id(text: str) -> int:
-    """Read an Attempt ID (SPEC §3 rule 1): ASCII digits and nothing else; ``007`` is 7.
+    """Read an Attempt ID (rule 1): ASCII digits and nothing else; ``007`` is 7.
 
     Raises RowError attempt_id_missing or attempt_id_invalid.
     """
@@ -46,9 +46,9 @@ def parse_attempt_id(text: str) -> int:
 
 
 def launch_id(attempt: int, instance_id: str) -> str:
-    """Give the launch id that this tool derives from an attempt (SPEC §2, DESIGN decision 2).
+    """Give the launch id that this tool derives from an attempt (specification §2).
 
-    The form is fixed for ever: with another one, every attempt would migrate a second time.
+    Never change its form: every attempt would be migrated a second time.
     """
     # The attempt is digits only and ends at the NUL, so no two pairs share an encoding.
     encoded = b"rogo-launch-id/1\0%d\0" % attempt + instance_id.encode()
@@ -56,7 +56,7 @@ def launch_id(attempt: int, instance_id: str) -> str:
 
 
 def attempt_of_launch_id(launch_id: str) -> int | None:
-    """Give the attempt that a launch id marks as migrated, whoever wrote it (SPEC §2).
+    """Give the attempt that a launch id marks as migrated, by this tool or an earlier one.
 
     None when it is not of the form ``rogo_{digits}_{anything}`` or beyond SQL int.
     """
@@ -65,20 +65,17 @@ def attempt_of_launch_id(launch_id: str) -> int | None:
 
 
 def submission_id(run_id: str, attempt: int) -> str:
-    """Give the id of an attempt's submission in a run: the same one each time it is asked for."""
+    """Give the id of an attempt's submission in a run, always the same one."""
     return str(uuid5(_NAMESPACE, f"submission/{attempt}/{run_id}"))
 
 
 def is_uuid(text: str) -> bool:
-    """Whether a row's id is of the form that ``submission_id`` and ``child_id`` give."""
+    """Whether a row's id has the form of ``submission_id`` and ``child_id``."""
     return _UUID.fullmatch(text) is not None
 
 
 def child_id(submission_id: str, kind: str, index: int = 0) -> str:
-    """Give the id of a row that belongs to a submission: its ``index``-th of that kind.
-
-    A UUIDv5 within the submission's.
-    """
+    """Give the id of the ``index``-th row of a kind that belongs to a submission (UUIDv5)."""
     return str(uuid5(UUID(submission_id), f"{index}/{kind}"))
 
 

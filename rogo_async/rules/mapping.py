@@ -1,4 +1,4 @@
-"""What the row and its mapping must hold before the warehouse is asked (SPEC §3 rules 4 to 7)."""
+"""Rules 4 to 7: the mapping row of an attempt, its attempt number, and the e-mail address."""
 
 import re
 from typing import Final
@@ -9,13 +9,13 @@ from rogo_async.rules.identity import SQL_INT_MAX, sql_int
 from rogo_async.rules.records import MappingRow, SourceRow
 
 _ATTEMPT: Final = re.compile("attempt", re.IGNORECASE)
-# A sign belongs to the number only when it stands apart from what is before it and close to the
-# digits: `Attempt -2` is minus two, `Attempt-2` and `Attempt - 2` are two.
+# A minus is a sign only after a space and directly before the digits: `Attempt -2` is minus two,
+# `Attempt-2` and `Attempt - 2` are two.
 _INTEGER: Final = re.compile(r"(?P<minus>(?<=\s)[-\N{MINUS SIGN}])?(?P<digits>\d+)")
 
 
 def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int:
-    """Give the attempt number (SPEC §3 rules 4, 5, 6).
+    """Give the attempt number (rules 4, 5, 6).
 
     Raises RowError mapping_missing, version_missing, submission_text_missing or
     attempt_number_missing, and RowSkip version_excluded.
@@ -43,20 +43,20 @@ def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int
 
 
 def require_email(row: SourceRow) -> None:
-    """Hold SPEC §3 rule 7. Raises RowError email_missing."""
+    """Check rule 7. Raises RowError email_missing."""
     if not row.email.strip():
         raise RowError(FailureCode.EMAIL_MISSING, "Learner Email is empty")
 
 
 def _number_after_attempt(submission: str) -> int | None:
-    """Read the first integer after the first whole word Attempt; None when it is no SQL int."""
+    """Read the first integer after the first whole word Attempt; None if it is no SQL int."""
     for word in _ATTEMPT.finditer(submission):
         start, end = word.span()
         if submission[start - 1 : start].isalpha() or submission[end : end + 1].isalpha():
             continue
         integer = _INTEGER.search(submission, end)
-        # Digits of other scripts count as an integer that is not ours to read, rather than
-        # being passed over for a later number that means something else.
+        # Digits of other scripts are not read, and not passed over either: a later number would
+        # mean something else.
         if integer is None or integer["minus"] or not integer["digits"].isascii():
             return None
         return sql_int(integer["digits"])

@@ -1,4 +1,4 @@
-"""Which assessment and which of its sections are meant (SPEC §3 rules 10 and 11)."""
+"""Rules 10 and 11: the assessment of an Exercise, and the section of each score."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,15 +9,15 @@ from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.common.text import listed, quoted
 from rogo_async.rules.records import Assessment, MalpracticeLevel, Score, Section, SectionMark
 
-_REMEMBERED_ASSESSMENTS: Final = 4_096
-_REMEMBERED_LABELS: Final = 32_768
+_CACHED_ASSESSMENTS: Final = 4_096
+_CACHED_LABELS: Final = 32_768
 
 
 class Reference:
-    """The target's reference data (SPEC §1), indexed for the rules.
+    """The target's reference data (specification §1), indexed for the rules.
 
-    ``levels`` keep the order in which they are given. Answers are remembered, within bounds: of
-    a text longer than any that could match nothing is kept, so hostile rows fill no memory.
+    ``levels`` keep their order. Look-ups are cached, within bounds: a text that is longer than
+    every name is not cached, so hostile rows cannot fill the memory.
     """
 
     def __init__(
@@ -40,21 +40,21 @@ class Reference:
         self._longest_text = max(
             (len(text) for texts in self._texts.values() for text, _ in texts), default=0
         )
-        self._remembered_named = lru_cache(_REMEMBERED_ASSESSMENTS)(self._named)
-        self._remembered_labelled = lru_cache(_REMEMBERED_LABELS)(self._labelled)
+        self._cached_named = lru_cache(_CACHED_ASSESSMENTS)(self._named)
+        self._cached_labelled = lru_cache(_CACHED_LABELS)(self._labelled)
 
     def named(self, prefix: str, suffix: str) -> tuple[Assessment, ...]:
-        """Give the assessments that rule 10 finds, before activity decides between several."""
+        """The assessments that match by name (rule 10), before ``is_active`` is considered."""
         if len(prefix) + len(suffix) > self._longest_name:
             return ()
-        return self._remembered_named(prefix, suffix)
+        return self._cached_named(prefix, suffix)
 
     def labelled(self, assessment_id: str, label: str) -> tuple[Section, ...]:
-        """Give the sections of an assessment that rule 11 finds for a label, inactive ones too."""
+        """The sections of an assessment that match a label (rule 11), inactive ones included."""
         folded = _folded(label)
         if not folded or len(folded) > self._longest_text:
             return ()
-        return self._remembered_labelled(assessment_id, folded)
+        return self._cached_labelled(assessment_id, folded)
 
     def _named(self, prefix: str, suffix: str) -> tuple[Assessment, ...]:
         exact = self._by_name.get(f"{prefix} {suffix}")
@@ -71,7 +71,7 @@ class Reference:
 
 
 def match_assessment(exercise: str, version: str, reference: Reference) -> Assessment:
-    """Give the assessment of an Exercise and a version (SPEC §3 rule 10).
+    """Give the assessment of an Exercise and a version (rule 10).
 
     Raises RowError exercise_invalid, assessment_missing or assessment_ambiguous.
     """
@@ -101,7 +101,7 @@ def match_assessment(exercise: str, version: str, reference: Reference) -> Asses
 def match_sections(
     scores: Sequence[Score], assessment: Assessment, reference: Reference
 ) -> tuple[SectionMark, ...]:
-    """Give each score its section of the assessment, in the order of the scores (rule 11).
+    """Give the section of each score, in the order of the scores (rule 11).
 
     Raises RowError section_missing (first) or section_ambiguous; each lists all such labels.
     """
@@ -139,9 +139,9 @@ def _folded(text: str) -> str:
 
 
 def _spans(name: str, prefix: str, suffix: str) -> bool:
-    """Tell whether a name begins with the prefix as a word and, after that, ends with the suffix.
+    """Whether a name begins with the prefix as a word and ends with the suffix.
 
-    The suffix is sought in what follows the prefix: the two must not share characters.
+    The two must not overlap.
     """
     rest = name[len(prefix) :]
     return (
@@ -150,7 +150,7 @@ def _spans(name: str, prefix: str, suffix: str) -> bool:
 
 
 def _begins(text: str, label: str) -> bool:
-    """Tell whether a text begins with a label that ends there: not inside 10 and not before .1."""
+    """Whether a text begins with the label as a whole: `1` begins neither `10` nor `1.1`."""
     if not text.startswith(label):
         return False
     following = text[len(label) : len(label) + 2]

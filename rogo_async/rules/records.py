@@ -16,11 +16,11 @@ from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One row of submission_files.csv (SPEC §1). All named texts are trimmed.
+    """One row of submission_files.csv (specification §1). All named texts are trimmed.
 
-    ``cells`` are the row's own cells, untouched, one for each input column but ``Error``; they
-    go into the failed-rows file. ``malformed`` is rule 0's message, or None for a sound row.
-    ``line`` is the number of the line in the file at which the row begins (the header is 1).
+    ``cells`` are the cells as they were read, one for each input column but ``Error``, for the
+    failed-rows file. ``malformed`` is the message of rule 0, or None. ``line`` is the number of
+    the line at which the row begins (the header is line 1).
     """
 
     line: int
@@ -41,7 +41,7 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class MappingRow:
-    """What attempt_number_mapping.csv says of an attempt; trimmed, may be empty."""
+    """The line of attempt_number_mapping.csv for an attempt. Texts are trimmed, may be empty."""
 
     version: str
     submission: str
@@ -138,10 +138,10 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file to be moved. ``url`` is the source's address as the row gives it, trimmed.
+    """A file to be copied from ``url``, which the allow-list permits.
 
-    ``name`` is the file_name of the target; ``extension`` is lower case, without a point, and
-    empty when there is none. ``order`` is the upload_order, from 1 over both kinds.
+    ``name`` is the file_name in the target. ``extension`` is in lower case, without its dot, and
+    may be empty. ``order`` is the upload_order, from 1 over both kinds.
     """
 
     kind: FileKind
@@ -154,7 +154,7 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that stands in the destination container. ``blob_url`` carries no SAS."""
+    """A file in the destination container. ``blob_url`` has no SAS."""
 
     ref: FileRef
     blob_name: str
@@ -173,7 +173,7 @@ class SectionMark:
 
 @dataclass(frozen=True, slots=True)
 class Malpractice:
-    """What rule 13 found: the level, the limit (None is no limit) and the grade as found."""
+    """Malpractice found by rule 13: level, limit (None is no limit), and the grade as found."""
 
     level: MalpracticeLevel
     max_attempts: int | None
@@ -206,7 +206,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class EnforcementRank:
-    """What decides between enforcement rows of one key (SPEC §3 rule 13).
+    """The rank of a malpractice rule among those of one key (rule 13).
 
     ``attempt`` is None for a row of the platform's own.
     """

@@ -1,4 +1,4 @@
-"""What the warehouse's rows of an attempt must hold (SPEC §3 rules 8 and 9)."""
+"""Rules 8 and 9: the report row and the score rows of an attempt must be complete."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -14,10 +14,10 @@ _DATES: Final = frozenset({"ResultsApproved", "DateInserted", "DateModified"})
 
 
 def require_report(reports: Sequence[Report]) -> Report:
-    """Give the one report row, complete (SPEC §3 rule 8). Zero marks are marks.
+    """Give the one complete report row (rule 8). Zero marks are marks.
 
-    A column that holds something unreadable fails the row even when it is not a required one:
-    a grade must not arrive with a wrong date or without its notes.
+    A value that cannot be read fails the row even in a column that is not required: a grade must
+    not arrive with a wrong date or without its notes.
 
     Raises RowError report_missing, report_ambiguous or report_field_missing.
     """
@@ -36,7 +36,7 @@ def require_report(reports: Sequence[Report]) -> Report:
 
 
 def require_scores(scores: Sequence[Score]) -> None:
-    """Hold SPEC §3 rule 9 for each score row. Raises RowError score_field_missing."""
+    """Check rule 9 for each score row. Raises RowError score_field_missing."""
     problems = [
         f"score row {number} ({_label(score)}): {'; '.join(found)}"
         for number, score in enumerate(scores, start=1)

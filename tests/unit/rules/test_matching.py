@@ -129,13 +129,13 @@ def test_what_is_remembered_is_bounded() -> None:
         reference.named(str(number), "x")
         reference.labelled("id-3ABC", f"{number:x}")
     reference.named("x" * 10_000, "24_01")
-    remembered = reference._remembered_named.cache_info()
-    labels = reference._remembered_labelled.cache_info()
+    remembered = reference._cached_named.cache_info()
+    labels = reference._cached_labelled.cache_info()
     assert 0 < remembered.currsize <= 4_096
     assert 0 < labels.currsize <= 32_768
     misses = remembered.misses
     reference.named("y" * 10_000, "24_01")
-    assert reference._remembered_named.cache_info().misses == misses
+    assert reference._cached_named.cache_info().misses == misses
 
 
 WORDS = st.text("Uni3 4-_.é\u00a0", max_size=8)
