@@ -1,4 +1,4 @@
-"""``demo``: the whole job on an embedded stack with generated data (SPEC §5)."""
+"""``demo``: the whole job on an embedded stack with generated data (specification §5)."""
 
 import asyncio
 import sys

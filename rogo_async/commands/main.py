@@ -1,4 +1,4 @@
-"""The command line: ``python -m rogo_async [COMMAND]``; no command means ``run`` (SPEC §5)."""
+"""The command line: ``python -m rogo_async [COMMAND]``; no command means ``run``."""
 
 from typing import Final
 

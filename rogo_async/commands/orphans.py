@@ -1,4 +1,4 @@
-"""Blobs of this tool and this target that no row refers to, found and deleted (SPEC §6.7).
+"""Blobs of this tool and this target that no row refers to, found and deleted (invariant 7).
 
 They are told by name and metadata; what another tool or another target has stored is never
 touched. ``sweep`` looks for them everywhere, ``rollback`` for those of what it took out.

@@ -1,4 +1,4 @@
-"""``plan``: what a run would do, and why (SPEC §5)."""
+"""``plan``: what a run would do, and why (specification §5)."""
 
 import asyncio
 from collections.abc import Sequence

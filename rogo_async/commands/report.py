@@ -1,4 +1,4 @@
-"""``report``: a run as one HTML page (SPEC §5)."""
+"""``report``: a run as one HTML page (specification §5)."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``status``: figures of the target, the latest migrations and the last runs (SPEC §5)."""
+"""``status``: figures of the target, the latest migrations and the last runs (specification §5)."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""``sweep``: what a crash has left in the container (SPEC §5)."""
+"""``sweep``: what a crash has left in the container (specification §5)."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""``verify``: whether what was migrated is all there (SPEC §5)."""
+"""``verify``: whether what was migrated is all there (specification §5)."""
 
 import asyncio
 import time

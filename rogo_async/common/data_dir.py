@@ -1,4 +1,4 @@
-"""The data directory: its lock, its files, and the runs that are kept (SPEC §2, §5)."""
+"""The data directory: its lock, its files, and the runs that are kept (specification §2, §5)."""
 
 import asyncio
 import contextlib

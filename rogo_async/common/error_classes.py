@@ -1,4 +1,4 @@
-"""The one table that sorts a server's answer into classes (DESIGN decision 7).
+"""The one table that sorts a server's answer into classes (docs/architecture.md).
 
 Modules that own a library hand in bare facts (an SQLSTATE, an error number, an HTTP status) and
 raise what the class asks for. Sources: PostgreSQL's appendix of error codes, Microsoft's list of

@@ -37,7 +37,7 @@ class Dependency(StrEnum):
 
 
 class FailureCode(StrEnum):
-    """Why a row failed (SPEC §3). The values are stable: operators search for them."""
+    """Why a row failed (specification §3). The values are stable: operators search for them."""
 
     ROW_MALFORMED = "row_malformed"
     ATTEMPT_ID_MISSING = "attempt_id_missing"
@@ -70,7 +70,7 @@ class FailureCode(StrEnum):
 
 
 class SkipCode(StrEnum):
-    """Why a row was skipped (SPEC §3)."""
+    """Why a row was skipped (specification §3)."""
 
     DUPLICATE_ROW = "duplicate_row"
     ALREADY_MIGRATED = "already_migrated"

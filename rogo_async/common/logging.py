@@ -1,4 +1,4 @@
-"""Logs on the standard error: readable on a terminal, elsewhere a JSON object a line (SPEC §4).
+"""Logs on the standard error: readable on a terminal, elsewhere a JSON object a line.
 
 A log file, if there is one, has the same lines as JSON. No log line is worth a row: what cannot be
 written, because the disk is full or the reader of a pipe has gone, is lost and nothing else is.

@@ -1,4 +1,4 @@
-"""The environment (and a ``.env`` file) as one frozen record (SPEC §4)."""
+"""The environment (and a ``.env`` file) as one frozen record (specification §4)."""
 
 import os
 import ssl
@@ -28,7 +28,7 @@ _P = TypeVar("_P", bound="LocalSettings")
 
 @dataclass(frozen=True, slots=True)
 class Lms:
-    """The learning management system's own constants (SPEC §4)."""
+    """The learning management system's own constants (specification §4)."""
 
     instance_id: str
     consumer_key: str
@@ -56,7 +56,7 @@ class LocalSettings(BaseSettings):
 
 
 class Settings(LocalSettings):
-    """Every setting of SPEC §4, validated. Secrets are masked wherever this is printed."""
+    """Every setting of specification §4, validated. Secrets are masked wherever this is printed."""
 
     database_url: SecretStr
     data_warehouse_connection_string: SecretStr
@@ -200,7 +200,7 @@ class Settings(LocalSettings):
 
         Without an sslmode of its own the server's certificate and name are checked, by
         sslrootcert if the URL names one, else by the system's authorities, unless the host is
-        this machine (SPEC §4). Raises SetupError for a certificate file that cannot be used.
+        this machine. Raises SetupError for a certificate file that cannot be used.
         """
         parts = urlsplit(self.target_dsn)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}

@@ -1,4 +1,4 @@
-"""Which addresses may be fetched, and what a cell of addresses and names says (SPEC §1).
+"""Which addresses may be fetched, and what a cell of addresses and names says (specification §1).
 
 An address is taken apart once, here, and put together again from its checked parts. What is
 compared with the allow-list is the very URL object that is fetched, so no two parsers can
@@ -43,7 +43,7 @@ def origin(url: URL) -> Origin:
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """The scheme, host and port of every server whose files may be fetched (SPEC §1, §4)."""
+    """The scheme, host and port of every server whose files may be fetched."""
 
     origins: frozenset[Origin]
 
@@ -65,7 +65,7 @@ class AllowList:
         return cls(frozenset(origins))
 
     def permit(self, url: str) -> URL:
-        """Give the URL to fetch for an address of the row (SPEC §3 rule 14).
+        """Give the URL to fetch for an address of the row (rule 14).
 
         Existing %XX and the query stay as they are; what cannot travel is percent-encoded.
 

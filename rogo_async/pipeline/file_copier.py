@@ -1,4 +1,4 @@
-"""A submission's files from their sources into the destination (SPEC §3 rule 14)."""
+"""A submission's files from their sources into the destination (rule 14)."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The end of a run in figures: run_summary.json and the one line for the morning (SPEC §2)."""
+"""The end of a run in figures: run_summary.json and the one line for the morning."""
 
 import time
 from collections import Counter

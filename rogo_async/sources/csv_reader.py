@@ -1,4 +1,4 @@
-"""RFC 4180 files as records with known places (SPEC §1): UTF-8, a byte-order mark tolerated."""
+"""RFC 4180 files as records with known places: UTF-8, a byte-order mark tolerated."""
 
 import csv
 from collections import deque

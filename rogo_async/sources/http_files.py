@@ -1,4 +1,4 @@
-"""Source files over HTTP: permitted hosts only, resumed where a connection breaks (SPEC §1)."""
+"""Source files over HTTP: permitted hosts only, resumed where a connection breaks."""
 
 import binascii
 import re

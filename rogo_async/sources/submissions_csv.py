@@ -1,4 +1,4 @@
-"""The two CSV files that a run reads (SPEC §1)."""
+"""The two CSV files that a run reads (specification §1)."""
 
 import asyncio
 import io
@@ -209,7 +209,7 @@ class Mapping:
 
 
 async def load_mapping(path: Path) -> Mapping:
-    """Read the mapping file. Odd lines are counted, never a reason to stop (SPEC §1)."""
+    """Read the mapping file. Odd lines are counted, never a reason to stop (specification §1)."""
     return await asyncio.to_thread(_load_mapping, path)
 
 

@@ -1,4 +1,4 @@
-"""The design that this tool replaces, ported as it was (DESIGN, "Speed").
+"""The design that this tool replaces, ported as it was (docs/performance.md).
 
 Five workers, each a thread that takes one row at a time from top to bottom: a duplicate check (a
 LIKE scan for the launch id), two lookups in the warehouse, one file after another (GET, then

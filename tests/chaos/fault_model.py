@@ -1,4 +1,4 @@
-"""A run in any weather: faults of every kind in any order, as a model draws them (SPEC §6).
+"""A run in any weather: faults of every kind in any order, as a model draws them.
 
 Hypothesis draws and the servers run in an event loop, so the model lives in a thread of its own.
 """

@@ -1,4 +1,4 @@
-"""What must hold after whatever happened, counted without a line of the product (SPEC §6).
+"""What must hold after whatever happened, counted without a line of the product (specification §6).
 
 The known answer comes from what was put in front of the run, the findings from the target, the
 container and the data directory themselves.

@@ -1,4 +1,4 @@
-"""ConsumerPool that are cancelled at any point of their work: the invariants hold (SPEC §6).
+"""Consumers that are cancelled at any point of their work: the invariants hold.
 
 Nothing in the product cancels a consumer but the end of a run, after its grace time; then it may
 be anywhere. ROGO_TEST_CANCELLATIONS says at how many points (1,000 in the long form).

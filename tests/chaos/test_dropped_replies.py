@@ -1,4 +1,4 @@
-"""Replies that get lost, one by one and at random: what was done is done once (SPEC §6)."""
+"""Replies that get lost, one by one and at random: what was done is done once."""
 
 import random
 from typing import Final

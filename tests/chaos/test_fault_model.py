@@ -1,4 +1,4 @@
-"""Runs in any weather (SPEC §6). ``scripts/chaos --weather 100`` draws more of it."""
+"""Runs in any weather (specification §6). ``scripts/chaos --weather 100`` draws more of it."""
 
 from typing import Final
 

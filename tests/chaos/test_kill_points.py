@@ -1,4 +1,4 @@
-"""A run that dies at some of its steps (SPEC §6). ``scripts/chaos --steps all`` takes them all."""
+"""A run that dies at some of its steps. ``scripts/chaos --steps all`` takes them all."""
 
 import random
 from typing import Final

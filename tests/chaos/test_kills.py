@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments (SPEC §6). ``scripts/chaos`` does it hundreds of times."""
+"""Runs that are killed at random moments. ``scripts/chaos`` does it hundreds of times."""
 
 import random
 from typing import Final

@@ -1,4 +1,4 @@
-"""No secret and no personal datum is shown, however a command ends (SPEC §6.8)."""
+"""No secret and no personal datum is shown, however a command ends (invariant 8)."""
 
 import asyncio
 import base64

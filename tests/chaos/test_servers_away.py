@@ -1,4 +1,4 @@
-"""Each server cut, reset, frozen, closed, restarted, throttling: no row fails for it (SPEC §6.6).
+"""Each server cut, reset, frozen, closed, restarted, throttling: no row fails for it (invariant 6).
 
 ROGO_TEST_FREEZE_S=30 makes a freeze as long as a failover takes.
 """

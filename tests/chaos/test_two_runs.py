@@ -1,4 +1,4 @@
-"""Two runs beside each other (SPEC §5, §6.2, §6.3)."""
+"""Two runs beside each other (specification §5, invariants 2 and 3)."""
 
 import asyncio
 import shutil

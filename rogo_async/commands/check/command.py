@@ -1,4 +1,4 @@
-"""``check``: whether a run would find everything as it needs it (SPEC §5)."""
+"""``check``: whether a run would find everything as it needs it (specification §5)."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The data directory, and the two files that a run reads from it (SPEC §1, §2)."""
+"""The data directory, and the two files that a run reads from it (specification §1, §2)."""
 
 import errno
 import fcntl

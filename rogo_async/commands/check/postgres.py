@@ -1,4 +1,4 @@
-"""The target: whether it answers, is the platform's, and lets a run write (SPEC §2, §5)."""
+"""The target: whether it answers, is the platform's, and lets a run write."""
 
 import ssl
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The settings, one by one, and as many of them as can be used (SPEC §4)."""
+"""The settings, one by one, and as many of them as can be used (specification §4)."""
 
 import difflib
 import os

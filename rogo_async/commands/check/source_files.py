@@ -1,4 +1,4 @@
-"""The hosts of the source files: reach, SAS, and a few of the newest files (SPEC §1, §3.14)."""
+"""The hosts of the source files: reach, SAS, and a few of the newest files."""
 
 import asyncio
 import contextlib

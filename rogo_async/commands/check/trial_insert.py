@@ -1,4 +1,4 @@
-"""A whole submission, made up, that is written as a run writes one and rolled back (SPEC §3)."""
+"""A whole submission, made up, that is written as a run writes one and rolled back."""
 
 import hashlib
 import uuid

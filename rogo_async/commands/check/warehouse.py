@@ -1,4 +1,4 @@
-"""The warehouse: driver, login, tables, and that it can be read (SPEC §1, §4)."""
+"""The warehouse: driver, login, tables, and that it can be read (specification §1, §4)."""
 
 import re
 import sys

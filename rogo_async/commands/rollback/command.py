@@ -1,4 +1,4 @@
-"""``rollback``: takes a run, or given attempts, back out (SPEC §5)."""
+"""``rollback``: takes a run, or given attempts, back out (specification §5)."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What a rollback is about: a run, or attempts (SPEC §5)."""
+"""What a rollback is about: a run, or attempts (specification §5)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

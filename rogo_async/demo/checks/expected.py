@@ -1,4 +1,4 @@
-"""The known answer: what the target must hold for a submission, table by table (SPEC §2, §3).
+"""The known answer: what the target must hold for a submission, table by table.
 
 Written out from the contract and from what the generator made, on purpose without a line of
 the code under test. Ids made by the migration are left out.

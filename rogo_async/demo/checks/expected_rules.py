@@ -1,4 +1,4 @@
-"""Which enforcement row stands in the end, worked out from the whole set at once (SPEC §3 rule 13).
+"""Which enforcement row stands in the end, worked out from the whole set at once (rule 13).
 
 The migration has to reach the same end one submission at a time, in any order.
 """
@@ -29,7 +29,7 @@ class ExpectedEnforcement:
 def final_enforcements(
     standing: Iterable[Row], submissions: Iterable[ExpectedSubmission]
 ) -> dict[Key, list[ExpectedEnforcement]]:
-    """The enforcement rows that must stand in the end, by their key (SPEC §3 rule 13)."""
+    """The enforcement rows that must stand in the end, by their key (rule 13)."""
     final: dict[Key, list[ExpectedEnforcement]] = {}
     for row in standing:
         final.setdefault(_key(row), []).append(ExpectedEnforcement(row, None, str(row["id"])))

@@ -1,4 +1,4 @@
-"""Invented submissions in which every outcome of SPEC §3 occurs, with the answer known.
+"""Invented submissions in which every outcome of specification §3 occurs, with the answer known.
 
 ``generate`` makes the same data set for the same number of rows and seed. The bytes of the
 files are made when they are asked for, the expected rows of the target likewise.

@@ -177,4 +177,4 @@ RIVALS: tuple[Unit, ...] = (
     rivals(Claim(1, "Moderate"), Claim(2, "Severe", other_context=True)),
     rivals(Claim(1, "Moderate"), Claim(3, "Severe", email_missing=True)),
 )
-"""Groups whose members rank differently (SPEC §3 rule 13), the commonest first."""
+"""Groups whose members rank differently (rule 13), the commonest first."""

@@ -37,7 +37,7 @@ SUBMISSION_COLUMNS = (
     "Timestamp",
     "Error",
 )
-"""The columns of submission_files.csv, in their order (SPEC §1)."""
+"""The columns of submission_files.csv, in their order (specification §1)."""
 
 MAPPING_COLUMNS = (
     "Attempt ID",
@@ -46,7 +46,7 @@ MAPPING_COLUMNS = (
     "Assessment ID",
     "Submission",
 )
-"""The columns of attempt_number_mapping.csv (SPEC §1)."""
+"""The columns of attempt_number_mapping.csv (specification §1)."""
 
 
 def csv_text(rows: Iterable[Sequence[str]]) -> str:

@@ -91,11 +91,11 @@ class Stack:
         await self._running.aclose()
 
     def environment(self) -> dict[str, str]:
-        """The variables that ``run`` needs for ``workspace`` (SPEC §4)."""
+        """The variables that ``run`` needs for ``workspace`` (specification §4)."""
         return self.environment_of(self.workspace)
 
     def environment_of(self, workspace: Workspace) -> dict[str, str]:
-        """The variables that ``run`` needs for a place (SPEC §4)."""
+        """The variables that ``run`` needs for a place (specification §4)."""
         return {
             "DATABASE_URL": self.writer_dsn(workspace),
             "DATA_WAREHOUSE_CONNECTION_STRING": self.warehouse_odbc(workspace),

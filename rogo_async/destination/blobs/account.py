@@ -1,4 +1,4 @@
-"""The destination account: how it is reached and how requests to it are signed (SPEC §4)."""
+"""The destination account: how it is reached and how requests to it are signed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

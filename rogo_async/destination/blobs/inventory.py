@@ -1,4 +1,4 @@
-"""What stands in the destination container: listed, read back, deleted (SPEC §5, sweep, verify)."""
+"""What stands in the destination container: listed, read back, deleted."""
 
 import base64
 import binascii

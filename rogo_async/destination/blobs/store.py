@@ -23,7 +23,7 @@ from rogo_async.destination.blobs.account import Account, deadline_s, fault_of_s
 
 API_VERSION: Final = "2021-12-02"
 MIGRATED_FROM: Final = "rogo_warehouse"
-"""The metadata that marks every blob of this tool (SPEC §2)."""
+"""The metadata that marks every blob of this tool (specification §2)."""
 T = TypeVar("T")
 _KEPT: Final = frozenset({409, 412})
 _DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})

@@ -1,4 +1,4 @@
-"""Which blobs the target refers to, and whether another run could still write (SPEC §6.7)."""
+"""Which blobs the target refers to, and whether another run could still write (invariant 7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

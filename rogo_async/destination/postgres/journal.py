@@ -1,4 +1,4 @@
-"""The run's journal: enforcement rows as they were before this run changed them (SPEC §5).
+"""The run's journal: enforcement rows as they were before this run changed them (specification §5).
 
 What a run inserts can be told from its ids; what it overwrites is gone unless it was kept. A line
 is on disk before the change is committed: it may be there without the change, never the other

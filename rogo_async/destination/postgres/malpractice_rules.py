@@ -1,4 +1,4 @@
-"""Enforcement rows that name a submission which is taken out again (SPEC §5)."""
+"""Enforcement rows that name a submission which is taken out again (specification §5)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

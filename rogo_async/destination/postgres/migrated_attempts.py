@@ -1,4 +1,4 @@
-"""What the target holds already, read once after the lock is held (DESIGN decision 1, 2, 9)."""
+"""What the target holds already, read once after the lock is held (docs/architecture.md)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""A submission as the parameters of the statement that inserts it (SPEC §3, derived values)."""
+"""A submission as the parameters of the statement that inserts it."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The target's schema as this tool needs it, and its reference data (SPEC §1)."""
+"""The target's schema as this tool needs it, and its reference data (specification §1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

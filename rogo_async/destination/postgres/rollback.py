@@ -1,4 +1,4 @@
-"""Takes submissions out of the target again, each in one transaction (SPEC §5).
+"""Takes submissions out of the target again, each in one transaction (specification §5).
 
 REPEATABLE READ: what was looked at is what is deleted. A row that somebody changes or adds
 meanwhile, in whatever table, ends the transaction with a serialization failure, and it is

@@ -1,4 +1,4 @@
-"""What an enforcement row becomes when a submission that it names is taken out (SPEC §5).
+"""What an enforcement row becomes when a submission that it names is taken out (specification §5).
 
 It becomes what it would be if that submission had never been migrated: the highest rank among
 the platform's own version, kept in a run's journal, and the claims of the submissions that stay.
@@ -52,7 +52,7 @@ class RuleCandidate:
         return attempt_of_launch_id(self.launch_id) or 0
 
     def max_attempts(self) -> int | None:
-        """The limit that a run wrote for it (SPEC §3 rule 13). Raises RemovalSkipped."""
+        """The limit that a run wrote for it (rule 13). Raises RemovalSkipped."""
         try:
             found = malpractice(
                 self.notes or "", self.attempt_number or 0, Reference([], [], [self.level])

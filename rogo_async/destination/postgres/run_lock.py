@@ -1,4 +1,4 @@
-"""One run at a time for a target: an advisory lock on a connection of its own (SPEC §5)."""
+"""One run at a time for a target: an advisory lock on a connection of its own."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The columns that this tool reads and writes (SPEC §2): what is asked of the target at start."""
+"""The columns that this tool reads and writes: what is asked of the target at start."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""What stands in the target, in figures, as status reads it (SPEC §5)."""
+"""What stands in the target, in figures, as status reads it (specification §5)."""
 
 import heapq
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The target's submissions as verify reads them (SPEC §5)."""
+"""The target's submissions as verify reads them (specification §5)."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass

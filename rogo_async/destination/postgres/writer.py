@@ -1,4 +1,4 @@
-"""The one atomic write of a submission (SPEC §3 rules 13 and 15, DESIGN decisions 2, 3, 6)."""
+"""The one atomic write of a submission (rules 13 and 15, docs/architecture.md)."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -150,7 +150,7 @@ async def _insert_with_enforcement(
 
 
 async def _enforce(session: Session, enforcement: Mapping[str, object], journal: Journal) -> None:
-    """Let the row of the highest rank stand for its key (SPEC §3 rule 13)."""
+    """Let the row of the highest rank stand for its key (rule 13)."""
     standing = await session.rows("existing_malpractice_rules", enforcement)
     ours = EnforcementRank(
         attempt_number=_int(enforcement["attempt_number"]),

@@ -1,4 +1,4 @@
-"""The files of a run that a report is made from, and the report beside them (SPEC §2)."""
+"""The files of a run that a report is made from, and the report beside them (specification §2)."""
 
 import re
 from pathlib import Path

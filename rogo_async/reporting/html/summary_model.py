@@ -1,4 +1,4 @@
-"""The fields of a run's summary (SPEC §2) as a report reads them."""
+"""The fields of a run's summary (specification §2) as a report reads them."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -43,7 +43,7 @@ class Outage(_Record):
 
 
 class Summary(_Record):
-    """A run in figures (SPEC §2)."""
+    """A run in figures (specification §2)."""
 
     run_id: Annotated[str, Field(pattern=f"^{RUN_ID}$")]
     started_at: datetime

@@ -1,4 +1,4 @@
-"""From DATA_WAREHOUSE_CONNECTION_STRING to what the chosen driver takes (SPEC §4).
+"""From DATA_WAREHOUSE_CONNECTION_STRING to what the chosen driver takes (specification §4).
 
 Source of the keywords: Microsoft's pages on SqlConnection.ConnectionString and on the ODBC
 driver's connection string keywords; FreeTDS's user guide on its ODBC connection strings.

@@ -1,4 +1,4 @@
-"""Values as drivers give them, into the types that the rules need (SPEC §1).
+"""Values as drivers give them, into the types that the rules need (specification §1).
 
 A value that cannot be converted is not dropped: its column is named in the record's
 ``unreadable`` and the rules fail the row for it.

@@ -1,4 +1,4 @@
-"""What an ODBC driver's error stands for (DESIGN decision 7).
+"""What an ODBC driver's error stands for (docs/architecture.md).
 
 An error holds one or several records such as ``[42000] [Microsoft][ODBC Driver 18 for SQL Server]
 [SQL Server]… (40613)``. The number is the server's own where the record is tagged so; FreeTDS tags

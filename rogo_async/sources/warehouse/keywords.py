@@ -1,4 +1,4 @@
-"""The keywords of ADO.NET and of ODBC, and what becomes of each (SPEC §4)."""
+"""The keywords of ADO.NET and of ODBC, and what becomes of each (specification §4)."""
 
 import re
 from dataclasses import dataclass

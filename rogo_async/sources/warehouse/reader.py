@@ -1,4 +1,4 @@
-"""The two tables of the warehouse, read in chunks of attempts (DESIGN decision 1)."""
+"""The two tables of the warehouse, read in chunks of attempts (docs/architecture.md)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The two tables of the warehouse: required columns, and the queries that read them (SPEC §1)."""
+"""The two tables of the warehouse: required columns, and the queries that read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""``plan``: says beforehand what a run will do (SPEC §5); test_every_code has the whole."""
+"""``plan``: says beforehand what a run will do; test_every_code has the whole."""
 
 from pathlib import Path
 

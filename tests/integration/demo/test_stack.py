@@ -52,7 +52,7 @@ CONTRACT = {
     "assessment_sections": "assessment_id question_text order is_active",
     "malpractice_levels": "level_text sort_order is_active",
 }
-"""The columns of SPEC §2 by table; an exclamation mark means NOT NULL."""
+"""The columns of specification §2 by table; an exclamation mark means NOT NULL."""
 
 FOREIGN_KEYS = {
     "assignment_submissions.lti_session_record_id lti_session_records",

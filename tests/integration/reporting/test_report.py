@@ -1,4 +1,4 @@
-"""The report of a real run, looked at in a real browser (SPEC §5)."""
+"""The report of a real run, looked at in a real browser (specification §5)."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The malpractice rule of a key while submissions come and go, in any order (SPEC §3 rule 13)."""
+"""The malpractice rule of a key while submissions come and go, in any order (rule 13)."""
 
 import math
 import random

@@ -1,6 +1,6 @@
 """Four submissions written out by hand, and every column of every row that comes of them.
 
-What is expected is written out as well, from SPEC §2 and §3 and from nothing else.
+What is expected is written out as well, from specification §2 and §3 and from nothing else.
 """
 
 import hashlib

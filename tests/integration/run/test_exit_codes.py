@@ -1,4 +1,4 @@
-"""Runs that end before their work is done lose nothing (SPEC §5, §6)."""
+"""Runs that end before their work is done lose nothing (specification §5, §6)."""
 
 import resource
 import signal

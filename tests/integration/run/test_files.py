@@ -1,4 +1,4 @@
-"""Files on their way: large, empty, broken, moved, refused (SPEC §3 rule 14)."""
+"""Files on their way: large, empty, broken, moved, refused (rule 14)."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""An attempt is found in the target as a number, never as a piece of text (SPEC §3 rule 3)."""
+"""An attempt is found in the target as a number, never as a piece of text (rule 3)."""
 
 import pytest
 

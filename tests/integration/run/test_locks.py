@@ -1,4 +1,4 @@
-"""One run at a time: for a data directory and for a target (SPEC §5)."""
+"""One run at a time: for a data directory and for a target (specification §5)."""
 
 import shutil
 

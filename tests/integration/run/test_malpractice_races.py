@@ -1,4 +1,4 @@
-"""One rule stands for each learner, assessment and course, whatever raced (SPEC §3 rule 13)."""
+"""One rule stands for each learner, assessment and course, whatever raced (rule 13)."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""Order does not matter to what ends up in the target (SPEC §6.5)."""
+"""Order does not matter to what ends up in the target (invariant 5)."""
 
 import json
 import random

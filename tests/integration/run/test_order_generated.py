@@ -1,4 +1,4 @@
-"""Order does not matter: not that of the rows, nor of those who work side by side (SPEC §6.5)."""
+"""Order does not matter: not that of the rows, nor of those who work side by side (invariant 5)."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""Personal data and secrets stay out of everything that is printed (SPEC §6.8)."""
+"""Personal data and secrets stay out of everything that is printed (invariant 8)."""
 
 import stat
 from collections.abc import Sequence

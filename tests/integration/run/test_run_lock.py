@@ -1,4 +1,4 @@
-"""A run that has lost its lock writes nothing, even before it has noticed (SPEC §5, §6.2)."""
+"""A run that has lost its lock writes nothing, even before it has noticed."""
 
 import time
 

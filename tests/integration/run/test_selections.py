@@ -1,4 +1,4 @@
-"""Runs of a selection: --limit, --attempt, --input, --data-dir (SPEC §2, §5)."""
+"""Runs of a selection: --limit, --attempt, --input, --data-dir (specification §2, §5)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What changes in the target between the start of a run and a write (SPEC §3 rules 3 and 15)."""
+"""What changes in the target between the start of a run and a write (rules 3 and 15)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Services that are away: the run waits for them and fails no row (SPEC §4, §6.6)."""
+"""Services that are away: the run waits for them and fails no row."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What SQL Server's errors do to a run, through both drivers (DESIGN decision 7)."""
+"""What SQL Server's errors do to a run, through both drivers (docs/architecture.md)."""
 
 import asyncio
 import time

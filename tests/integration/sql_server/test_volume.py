@@ -1,4 +1,4 @@
-"""Thirty thousand attempts, through both drivers, in few queries (DESIGN decision 1)."""
+"""Thirty thousand attempts, through both drivers, in few queries (docs/architecture.md)."""
 
 import asyncio
 from collections.abc import Iterator

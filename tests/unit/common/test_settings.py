@@ -1,4 +1,4 @@
-"""Settings from the environment: all faults at once, and no secret in any of them (SPEC §4)."""
+"""Settings from the environment: all faults at once, and no secret in any of them."""
 
 from pathlib import Path
 

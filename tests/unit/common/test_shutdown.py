@@ -1,4 +1,4 @@
-"""What ends a run, and the exit code where several things do (SPEC §5)."""
+"""What ends a run, and the exit code where several things do (specification §5)."""
 
 import asyncio
 

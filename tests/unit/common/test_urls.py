@@ -1,4 +1,4 @@
-"""The allow-list of SPEC §1 and rule 14."""
+"""The allow-list of specification §1 and rule 14."""
 
 from urllib.parse import unquote, urlsplit
 

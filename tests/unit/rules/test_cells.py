@@ -1,4 +1,4 @@
-"""What the cells of addresses and of names say (SPEC §1)."""
+"""What the cells of addresses and of names say (specification §1)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""SPEC §3 rule 14, as far as it can be told before a file is fetched, and blob names (§2)."""
+"""Rule 14, as far as it can be told before a file is fetched, and blob names (§2)."""
 
 import re
 from uuid import NAMESPACE_DNS, uuid5

@@ -1,4 +1,4 @@
-"""SPEC §3 rules 12 and 13."""
+"""Rules 12 and 13."""
 
 from functools import reduce
 

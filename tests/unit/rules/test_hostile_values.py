@@ -206,7 +206,7 @@ def a_permitted_cell(random_: random.Random) -> str:
 
 
 def holds_blob_name(ref: FileRef) -> BlobOwner:
-    """Hold SPEC §3 rule 14 for the name of a file's blob; gives whose it is by that name."""
+    """Hold rule 14 for the name of a file's blob; gives whose it is by that name."""
     identity = identify(7, "20250301T000000Z-00000000", "inst")
     name = blob_name(7, identity.submission_id, ref)
     folder = "LTI_Uploads" if ref.kind is FileKind.SUBMISSION else "Marker_files"

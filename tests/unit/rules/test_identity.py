@@ -1,4 +1,4 @@
-"""SPEC §3 rule 1 and the ids of SPEC §2."""
+"""Rule 1 and the ids of specification §2."""
 
 from uuid import UUID, uuid5
 

@@ -1,4 +1,4 @@
-"""SPEC §3 rules 4 to 7."""
+"""Rules 4 to 7."""
 
 import pytest
 from hypothesis import given

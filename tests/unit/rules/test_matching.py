@@ -1,4 +1,4 @@
-"""SPEC §3 rules 10 and 11."""
+"""Rules 10 and 11."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The order of SPEC §3 rules 8 to 14, and its derived values."""
+"""The order of rules 8 to 14, and its derived values."""
 
 import json
 from datetime import UTC, datetime, timedelta

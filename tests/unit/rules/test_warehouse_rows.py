@@ -1,4 +1,4 @@
-"""SPEC §3 rules 8 and 9."""
+"""Rules 8 and 9."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
--- The marking platform's tables as far as a migration meets them (SPEC §2). The platform owns
+-- The marking platform's tables as far as a migration meets them. The platform owns
 -- them: what it has no key or index for has none here either.
 
 CREATE TYPE user_role AS ENUM ('admin', 'marker', 'moderator', 'learner');

@@ -1,4 +1,4 @@
--- The warehouse's two tables (SPEC §1), named as in SQL Server. Columns that only make up the
+-- The warehouse's two tables, named as in SQL Server. Columns that only make up the
 -- width of the real ones come last.
 
 CREATE SCHEMA "dbo";

@@ -1,4 +1,4 @@
--- What a check asks of the target before a run (SPEC §5). Nothing here changes anything.
+-- What a check asks of the target before a run (specification §5). Nothing here changes anything.
 
 -- name: server_facts
 SELECT current_setting('server_version_num')::int AS number,

@@ -1,4 +1,4 @@
--- What a rollback reads and deletes (SPEC §5).
+-- What a rollback reads and deletes (specification §5).
 
 -- name: migrated_launch_ids
 -- What stands under each launch id that marks an attempt. A run writes

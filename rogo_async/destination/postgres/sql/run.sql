@@ -1,4 +1,4 @@
--- What a run reads of the target before it begins (SPEC §1, §5).
+-- What a run reads of the target before it begins (specification §1, §5).
 
 -- name: try_lock
 SELECT pg_try_advisory_lock(:class::int, :object::int) AS locked;

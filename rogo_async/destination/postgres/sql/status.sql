@@ -1,4 +1,4 @@
--- What status reads of the target (SPEC §5).
+-- What status reads of the target (specification §5).
 
 -- name: migrated_submissions
 -- Every submission whose launch id marks an attempt. assigned_at is the time of writing.

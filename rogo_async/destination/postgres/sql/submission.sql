@@ -1,4 +1,4 @@
--- Everything that one submission is, in one statement (SPEC §2, §3 rule 15).
+-- Everything that one submission is, in one statement (specification §2, rule 15).
 
 -- name: insert_submission
 -- Each part selects from what the part before it returned, so that a launch id that is taken

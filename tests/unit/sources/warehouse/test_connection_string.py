@@ -1,4 +1,4 @@
-"""From the connection string to what the driver is given (SPEC §4)."""
+"""From the connection string to what the driver is given (specification §4)."""
 
 import pytest
 from hypothesis import given
