@@ -16,6 +16,7 @@ RUN apt-get update \
     && useradd --uid 10001 --user-group --home-dir /srv/rogo --create-home rogo
 
 COPY pyproject.toml constraints.txt README.md LICENSE /src/
+COPY docs/codes.md /src/docs/
 COPY rogo_async /src/rogo_async
 RUN python3 -m venv /opt/rogo_async \
     && /opt/rogo_async/bin/pip install --no-cache-dir --constraint /src/constraints.txt '/src[mssql]' \

@@ -4,12 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
-import orjson
 import structlog
 from rich.console import Console
 
@@ -33,7 +31,7 @@ from rogo_async.pipeline.pipeline import Inputs, Pipeline
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.pipeline.writer import ResultWriter
-from rogo_async.reporting.summary import RunRecord, Tally
+from rogo_async.reporting.summary import RunRecord, Tally, readable_summaries
 from rogo_async.rules.files import blob_name, size_text
 from rogo_async.rules.identity import identify
 from rogo_async.rules.matching import Reference
@@ -259,18 +257,10 @@ def _minutes(seconds: float) -> str:
 
 
 def _latest_rate(runs: Path) -> tuple[str, float] | None:
-    """Id and rate of the latest run that migrated enough rows to go by; None without one."""
-    for path in sorted(runs.glob("*.json"), reverse=True):
-        try:
-            found: dict[str, Any] = orjson.loads(path.read_bytes())
-            seconds = (
-                datetime.fromisoformat(found["finished_at"])
-                - datetime.fromisoformat(found["started_at"])
-            ).total_seconds()
-            if found["migrated"] >= _ENOUGH_ROWS and seconds > 0:
-                return str(found["run_id"]), found["migrated"] / seconds
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+    """Id and rate of the latest run that migrated enough rows for an estimate."""
+    for summary in readable_summaries(runs):
+        if summary.migrated >= _ENOUGH_ROWS and summary.duration_s > 0:
+            return summary.run_id, summary.migrated / summary.duration_s
     return None
 
 

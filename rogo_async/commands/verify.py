@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-import structlog
 
 from rogo_async.commands.runner import data_dir_option, operate
 from rogo_async.common.call_stats import CallStats
@@ -22,12 +21,12 @@ from rogo_async.common.settings import Settings
 from rogo_async.destination.blobs.inventory import Content, Inventory
 from rogo_async.destination.postgres.verification import FileRow, SubmissionRow, VerificationReader
 from rogo_async.pipeline.services import ServiceFactory
+from rogo_async.reporting.progress import log_lines, shown
 from rogo_async.rules.files import size_text
 from rogo_async.rules.identity import attempt_of_launch_id, launch_id, submission_id
 
 FAILURES: Final = "verification_failures.csv"
 _COLUMNS: Final = ("Attempt ID", "Launch ID", "Submission ID", "Verdict", "Problem")
-log = structlog.get_logger()
 
 
 class Verdict(StrEnum):
@@ -91,6 +90,7 @@ class Verification(Command):
         self.whole = whole
         self._figures = Figures()
         self._lines: list[tuple[object, ...]] = []
+        self._started_s = time.monotonic()
 
     async def work(self, stack: AsyncExitStack) -> None:
         """Write verification_failures.csv."""
@@ -110,8 +110,7 @@ class Verification(Command):
         stack.push_async_callback(report.close)
         ids = None if self.sample is None else await reader.sample(self.sample)
         self._figures.total = await reader.total() if ids is None else len(ids)
-        showing = asyncio.create_task(self._show(), name="progress")
-        try:
+        async with shown(log_lines(self._progress, self.settings.rogo_progress_interval)):
             async for page in reader.pages(ids):
                 self.stop_signal.raise_if_stopping()
                 await self._verify_page(page, inventory)
@@ -119,9 +118,6 @@ class Verification(Command):
             if ids is None:
                 await self._verify_whole(reader)
                 await self._put_down(report)
-        finally:
-            showing.cancel()
-            await asyncio.wait({showing})
 
     async def _put_down(self, report: AppendFile) -> None:
         lines, self._lines = self._lines, []
@@ -207,21 +203,17 @@ class Verification(Command):
                 (attempt, launched, submission, finding.verdict.value, finding.problem)
             )
 
-    async def _show(self) -> None:
-        began_s = time.monotonic()
-        while True:
-            await asyncio.sleep(self.settings.rogo_progress_interval)
-            figures = self._figures
-            log.info(
-                "progress",
-                done=figures.done,
-                total=figures.total,
-                wrong=figures.wrong,
-                unverifiable=figures.unverifiable,
-                files=figures.files,
-                mb_read=round(figures.bytes_read / 1_048_576),
-                rate_per_s=round(figures.done / (time.monotonic() - began_s), 1),
-            )
+    def _progress(self) -> dict[str, object]:
+        figures = self._figures
+        return {
+            "done": figures.done,
+            "total": figures.total,
+            "wrong": figures.wrong,
+            "unverifiable": figures.unverifiable,
+            "files": figures.files,
+            "mb_read": round(figures.bytes_read / 1_048_576),
+            "rate_per_s": round(figures.done / max(time.monotonic() - self._started_s, 1e-3), 1),
+        }
 
     def result(self) -> CommandResult:
         """Count what was verified."""

@@ -9,10 +9,9 @@ import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiofiles
-import orjson
 
 from rogo_async.common.errors import DataDirFull, LockHeld, SetupError
 from rogo_async.common.files import PRIVATE_MODE, put_in_place, sync_directory, write_private
@@ -26,7 +25,10 @@ LOCK_FILE: Final = ".rogo_async.lock"
 _LATEST_FULL: Final = "latest_full_run"
 _NO_RUN: Final = (".orphans.csv", ".rollback.csv")
 _AFTER_ALL: Final = "~"
-_RUN_FILE = re.compile(r"(\d{8}T\d{6}Z-[0-9a-f]{8})\.")
+RUN_ID: Final = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
+"""The pattern of a run's id."""
+
+_RUN_FILE: Final = re.compile(rf"({RUN_ID})\.")
 
 
 def new_run_id() -> str:
@@ -118,9 +120,8 @@ class DataDir:
             await asyncio.to_thread(os.fsync, file.fileno())
         await asyncio.to_thread(put_in_place, draft, self.path / MIGRATED)
 
-    def write_summary(self, run_id: str, summary: dict[str, Any]) -> None:
+    def write_summary(self, run_id: str, data: bytes) -> None:
         """Write run_summary.json and its copy in ``runs/``. Raises OSError."""
-        data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         self.make_runs()
         write_private(self.runs / f"{run_id}.json", data)
         write_private(self.path / SUMMARY, data)

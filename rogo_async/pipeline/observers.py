@@ -8,11 +8,11 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import structlog
 
@@ -24,7 +24,7 @@ from rogo_async.common.shutdown import ExitCode
 from rogo_async.pipeline.consumers import Handler
 from rogo_async.pipeline.tracing import Observer, count_only, log_submission, observed, open_tracer
 from rogo_async.reporting.html.timeline import Point, Timeline, timeline_file
-from rogo_async.reporting.summary import RunRecord
+from rogo_async.reporting.summary import RunRecord, RunSummary
 from rogo_async.rules.records import Status
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Observers:
             await asyncio.wait({sampling})
             self._timeline.finish(self._point(done_by_status))
 
-    def ended(self, summary: Mapping[str, Any]) -> None:
+    def ended(self, summary: RunSummary) -> None:
         """Write timeline, metrics and report, after the summary. Blocks."""
         run_id = self._record.run_id
         try:
@@ -97,7 +97,7 @@ class Observers:
         except OSError as error:
             log.warning("the timeline cannot be written", reason=error.strerror)
         if self._publication is not None:
-            self._publication.figures.end(summary["exit_code"])
+            self._publication.figures.end(summary.exit_code)
             self._publication.write()
         if self._settings.rogo_report:
             self._report(run_id)

@@ -15,7 +15,7 @@ from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.pipeline.consumers import ConsumerPool, Handler
 from rogo_async.pipeline.producer import Producer
 from rogo_async.pipeline.writer import ResultWriter
-from rogo_async.reporting.progress import Watched, show_bar, show_lines
+from rogo_async.reporting.progress import RunProgress, log_lines, show_bar
 from rogo_async.reporting.summary import RunRecord
 from rogo_async.rules.records import Submission
 from rogo_async.rules.row_filter import MigratedAttempts, RowFilter
@@ -113,13 +113,13 @@ class Pipeline:
 
     async def _show(self, results: ResultWriter) -> None:
         record = self._record
-        watched = Watched(
+        progress = RunProgress(
             record.tally.total, results.handed_over, record.consumers, time.monotonic()
         )
         if self._terminal is not None:
-            await show_bar(watched, self._terminal, self._title)
+            await show_bar(progress, self._terminal, self._title)
         else:
-            await show_lines(watched, self._settings.rogo_progress_interval)
+            await log_lines(progress.facts, self._settings.rogo_progress_interval)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

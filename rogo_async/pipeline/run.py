@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import structlog
 from rich.console import Console
@@ -25,8 +25,22 @@ from rogo_async.pipeline.pipeline import Inputs, Pipeline
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.services import ServiceFactory, open_services
 from rogo_async.pipeline.writer import CsvResultWriter, KnownFailures, ResultWriter
-from rogo_async.reporting.summary import RunRecord, headline
+from rogo_async.reporting.summary import RunRecord
 from rogo_async.sources.submissions_csv import ERROR_COLUMN, SubmissionsFile
+
+_LOGGED: Final = {
+    "exit_code",
+    "rows_total",
+    "migrated",
+    "failed",
+    "failed_new",
+    "skipped",
+    "not_reached",
+    "rate_per_s",
+    "by_code",
+    "stopped_by",
+}
+"""The fields of the summary that the last log line has."""
 
 log = structlog.get_logger()
 
@@ -127,29 +141,12 @@ class Run(Command):
         """Write run_summary.json and what the observers write at the end."""
         summary = self._record.summary(self.stop_signal)
         try:
-            self.data.write_summary(self._record.run_id, summary)
+            self.data.write_summary(self._record.run_id, summary.to_json())
         except OSError as error:
             self.stop_signal.stop(
                 StopReason.DISK, f"run_summary.json cannot be written ({error.strerror})"
             )
             summary = self._record.summary(self.stop_signal)
         self._observers.ended(summary)
-        text = headline(summary, str(self._failed_path()))
-        log.info("run ended", **_facts(summary))
-        return CommandResult(ExitCode(summary["exit_code"]), text)
-
-
-def _facts(summary: dict[str, Any]) -> dict[str, Any]:
-    names = (
-        "exit_code",
-        "rows_total",
-        "migrated",
-        "failed",
-        "failed_new",
-        "skipped",
-        "not_reached",
-        "rate_per_s",
-        "by_code",
-        "stopped_by",
-    )
-    return {name: summary[name] for name in names}
+        log.info("run ended", **summary.model_dump(include=_LOGGED))
+        return CommandResult(ExitCode(summary.exit_code), summary.line(self._failed_path()))

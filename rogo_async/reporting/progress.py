@@ -1,12 +1,13 @@
-"""What is seen of a run while it lasts: a live bar on a terminal, elsewhere a line an interval."""
+"""Progress of a command: a live bar on a terminal, otherwise a log line every interval."""
 
 import asyncio
 import contextlib
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import structlog
 from rich.console import Console, Group
@@ -17,14 +18,14 @@ from rich.text import Text
 from rogo_async.reporting.summary import ConsumerFigures
 from rogo_async.rules.records import Status
 
-_REFRESH_PER_S = 4
-_SHOWN_CONSUMERS = 32
+_REFRESH_PER_S: Final = 4
+_SHOWN_CONSUMERS: Final = 32
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Watched:
-    """What progress is read from. ``started_s`` is on the monotonic clock."""
+class RunProgress:
+    """How far a run is. ``started_s`` is on the monotonic clock."""
 
     total: int
     done_by_status: Counter[Status]
@@ -37,46 +38,60 @@ class Watched:
         return self.done_by_status.total()
 
     def rate_per_s(self) -> float:
-        """Rows with an outcome for each second since the start."""
+        """Rows with an outcome per second since the start."""
         return self.done / max(time.monotonic() - self.started_s, 1e-3)
 
     def eta_s(self) -> float | None:
-        """Seconds that are left at this rate; None before the first row."""
+        """Seconds left at this rate; None before the first row."""
         rate = self.rate_per_s()
         return (self.total - self.done) / rate if self.done else None
 
     def counts(self) -> dict[str, int]:
-        """Rows by what became of them."""
+        """Rows by outcome."""
         return {
             status.value: self.done_by_status[status]
             for status in (Status.MIGRATED, Status.FAILED, Status.SKIPPED)
         }
 
-
-async def show_lines(watched: Watched, interval_s: float) -> None:
-    """Log one line an interval until cancelled."""
-    while True:
-        await asyncio.sleep(interval_s)
-        processed = [figures.processed for figures in watched.consumers]
-        eta_s = watched.eta_s()
-        log.info(
-            "progress",
-            done=watched.done,
-            total=watched.total,
-            **watched.counts(),
-            rate_per_s=round(watched.rate_per_s(), 1),
-            eta_s=None if eta_s is None else round(eta_s),
-            consumers=len(processed),
-            per_consumer={
+    def facts(self) -> dict[str, object]:
+        """The fields of a progress line in the log."""
+        processed = [figures.processed for figures in self.consumers]
+        eta_s = self.eta_s()
+        return {
+            "done": self.done,
+            "total": self.total,
+            **self.counts(),
+            "rate_per_s": round(self.rate_per_s(), 1),
+            "eta_s": None if eta_s is None else round(eta_s),
+            "consumers": len(processed),
+            "per_consumer": {
                 "min": min(processed),
                 "median": statistics.median(processed),
                 "max": max(processed),
             },
-        )
+        }
 
 
-async def show_bar(watched: Watched, console: Console, title: str) -> None:
-    """Keep a bar and the consumers' figures on the terminal until cancelled."""
+async def log_lines(facts: Callable[[], Mapping[str, object]], interval_s: float) -> None:
+    """Log the facts of the moment every interval until cancelled."""
+    while True:
+        await asyncio.sleep(interval_s)
+        log.info("progress", **facts())
+
+
+@contextlib.asynccontextmanager
+async def shown(display: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a progress display while the block runs."""
+    task = asyncio.create_task(display, name="progress")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def show_bar(progress: RunProgress, console: Console, title: str) -> None:
+    """Show a bar and the counts of the consumers on the terminal until cancelled."""
     bar = Progress(
         TextColumn(f"[bold]{title}"),
         BarColumn(),
@@ -85,28 +100,23 @@ async def show_bar(watched: Watched, console: Console, title: str) -> None:
         TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
     )
-    task = bar.add_task("rows", total=watched.total, rate="")
+    task = bar.add_task("rows", total=progress.total, rate="")
 
-    def picture() -> Group:
-        bar.update(task, completed=watched.done, rate=f"{watched.rate_per_s():,.1f}/s")
-        return Group(bar, Text(_counts_text(watched)), Text(_consumers_text(watched), style="dim"))
+    def render() -> Group:
+        bar.update(task, completed=progress.done, rate=f"{progress.rate_per_s():,.1f}/s")
+        counts = "  ".join(f"{name} {count:,}" for name, count in progress.counts().items())
+        return Group(bar, Text(counts), Text(_consumers_text(progress), style="dim"))
 
-    with Live(
-        picture(), console=console, refresh_per_second=_REFRESH_PER_S, transient=True
-    ) as live:
+    with Live(render(), console=console, refresh_per_second=_REFRESH_PER_S, transient=True) as live:
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 await asyncio.sleep(1 / _REFRESH_PER_S)
-                live.update(picture())
-        live.update(picture(), refresh=True)
+                live.update(render())
+        live.update(render(), refresh=True)
 
 
-def _counts_text(watched: Watched) -> str:
-    return "  ".join(f"{name} {count:,}" for name, count in watched.counts().items())
-
-
-def _consumers_text(watched: Watched) -> str:
-    shown = watched.consumers[:_SHOWN_CONSUMERS]
+def _consumers_text(progress: RunProgress) -> str:
+    shown = progress.consumers[:_SHOWN_CONSUMERS]
     text = "consumers " + " ".join(f"{figures.id}:{figures.processed}" for figures in shown)
-    hidden = len(watched.consumers) - len(shown)
+    hidden = len(progress.consumers) - len(shown)
     return f"{text} and {hidden} more" if hidden else text

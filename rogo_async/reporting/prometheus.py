@@ -9,11 +9,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import orjson
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, write_to_textfile
@@ -29,13 +27,12 @@ from rogo_async import __version__
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import FailureCode, SetupError
 from rogo_async.common.shutdown import ExitCode
-from rogo_async.reporting.summary import RunRecord
+from rogo_async.reporting.summary import RunRecord, readable_summaries
 from rogo_async.rules.records import Status
 
 _PREFIX: Final = "rogo_async"
 _LOOPBACK: Final = "127.0.0.1"
 _QUANTILES: Final = (0.5, 0.95)
-_COMPLETE: Final = frozenset({ExitCode.DONE, ExitCode.SOME_FAILED})
 log = structlog.get_logger()
 
 
@@ -55,7 +52,7 @@ class RunFigures(Collector):
         self._finished_s = time.time()
         self._exit_code = exit_code
         self.rate_per_s = 0.0
-        if exit_code in _COMPLETE:
+        if exit_code in {ExitCode.DONE, ExitCode.SOME_FAILED}:
             self._last_success_s = self._finished_s
 
     def collect(self) -> Iterator[Metric]:
@@ -237,11 +234,7 @@ class Publication:
 
 def last_success(runs: Path) -> float | None:
     """When a run last ended with every row's outcome known, by the summaries that are kept."""
-    for file in sorted(runs.glob("*Z-????????.json"), reverse=True):
-        try:
-            summary = orjson.loads(file.read_bytes())
-            if summary["exit_code"] in _COMPLETE:
-                return datetime.fromisoformat(summary["finished_at"]).timestamp()
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None
+    return next(
+        (each.finished_at.timestamp() for each in readable_summaries(runs) if each.is_complete),
+        None,
+    )

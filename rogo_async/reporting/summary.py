@@ -1,20 +1,132 @@
-"""The end of a run in figures: run_summary.json and the one line for the morning."""
+"""run_summary.json and what it is made of: counts, model, reading (specification §2)."""
 
+import contextlib
+import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from rogo_async.common.call_stats import CallStats
+from rogo_async.common.data_dir import RUN_ID
 from rogo_async.common.shutdown import ExitCode, StopSignal
 from rogo_async.rules.records import Outcome, Status
+
+_SUMMARY_FILE: Final = re.compile(rf"{RUN_ID}\.json")
+_Count = Annotated[int, Field(ge=0)]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_Moment = Annotated[datetime, PlainSerializer(_iso, when_used="json")]
+
+
+@dataclass(slots=True)
+class ConsumerFigures:
+    """Rows that one consumer has processed so far."""
+
+    id: int
+    processed: _Count = 0
+    migrated: _Count = 0
+    failed: _Count = 0
+
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """Add outcomes."""
+        self.processed += len(outcomes)
+        self.migrated += sum(o.status is Status.MIGRATED for o in outcomes)
+        self.failed += sum(o.status is Status.FAILED for o in outcomes)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+
+class Latency(_Record):
+    """Milliseconds of the calls of one kind."""
+
+    p50: _Amount
+    p95: _Amount
+    count: _Count
+
+
+class OutageRecord(_Record):
+    """A period in which a server was down. ``ended`` is false when the run ended first."""
+
+    dependency: str
+    began_at: Annotated[
+        datetime, PlainSerializer(lambda at: at.isoformat(timespec="seconds"), when_used="json")
+    ]
+    seconds: _Amount
+    ended: bool
+    reason: str
+
+
+class RunSummary(_Record):
+    """The fields of run_summary.json. A field with a default may be missing in an older file."""
+
+    run_id: Annotated[str, Field(pattern=f"^{RUN_ID}$")]
+    started_at: _Moment
+    finished_at: _Moment
+    exit_code: int
+    stopped_by: dict[str, str] = {}
+    rows_total: _Count
+    migrated: _Count
+    failed: _Count
+    skipped: _Count
+    not_reached: _Count
+    by_code: dict[str, _Count] = {}
+    failed_new: _Count = 0
+    rate_per_s: _Amount = 0.0
+    consumers: list[ConsumerFigures] = []
+    latency_ms: dict[str, Latency] = {}
+    concurrency: _Count = 0
+    retries: dict[str, _Count] = {}
+    outages: list[OutageRecord] = []
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from start to end."""
+        return (self.finished_at - self.started_at).total_seconds()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row has an outcome."""
+        return self.exit_code in {ExitCode.DONE, ExitCode.SOME_FAILED}
+
+    def to_json(self) -> bytes:
+        """The content of run_summary.json."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
+    def line(self, failed_file: Path | str) -> str:
+        """The summary line, which the run prints at its end."""
+        counts = (
+            f"{self.migrated:,} migrated, {self.failed:,} failed ({self.failed_new:,} new), "
+            f"{self.skipped:,} skipped, {self.not_reached:,} not processed"
+        )
+        parts = [
+            counts,
+            f"{self.rows_total:,} rows at {self.rate_per_s:,.1f}/s",
+            f"exit {self.exit_code}",
+        ]
+        if self.failed:
+            parts.append(f"failed rows: {failed_file}")
+        parts += [f"stopped: {detail}" for detail in self.stopped_by.values()]
+        if self.exit_code == ExitCode.INTERNAL:
+            parts.append("internal error, see the log")
+        return "; ".join(parts)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What has been written down so far. ``total`` is the number of rows of the run."""
+    """Rows whose outcome is on disk. ``total`` is the number of rows of the run."""
 
     total: int = 0
     by_status: Counter[Status] = field(default_factory=Counter)
@@ -28,24 +140,8 @@ class Tally:
 
 
 @dataclass(slots=True)
-class ConsumerFigures:
-    """What one consumer has done so far. ``processed`` are the rows that it gave an outcome."""
-
-    id: int
-    processed: int = 0
-    migrated: int = 0
-    failed: int = 0
-
-    def count(self, outcomes: Sequence[Outcome]) -> None:
-        """Take outcomes in."""
-        self.processed += len(outcomes)
-        self.migrated += sum(o.status is Status.MIGRATED for o in outcomes)
-        self.failed += sum(o.status is Status.FAILED for o in outcomes)
-
-
-@dataclass(slots=True)
 class RunRecord:
-    """What the summary is made of. ``started_s`` is on the monotonic clock."""
+    """What a run counts while it lasts. ``started_s`` is on the monotonic clock."""
 
     run_id: str
     started_at: datetime
@@ -68,68 +164,62 @@ class RunRecord:
             call_stats=CallStats(),
         )
 
-    def summary(self, stop_signal: StopSignal) -> dict[str, Any]:
-        """The fields of run_summary.json. The four counts add up to rows_total by definition of
-        not_reached: whatever has no other outcome.
-        """
-        tally = self.tally
-        seconds = max(time.monotonic() - self.started_s, 1e-3)
+    def summary(self, stop_signal: StopSignal) -> RunSummary:
+        """The summary of the run, up to now. Every row without an outcome counts as not_reached."""
+        tally, call_stats = self.tally, self.call_stats
+        now_s = time.monotonic()
         failed = tally.by_status[Status.FAILED]
-        return {
-            "run_id": self.run_id,
-            "started_at": _iso(self.started_at),
-            "finished_at": _iso(datetime.now(UTC)),
-            "exit_code": int(stop_signal.exit_code(failed)),
-            "stopped_by": {reason.value: text for reason, text in stop_signal.reasons.items()},
-            "rows_total": tally.total,
-            "migrated": tally.by_status[Status.MIGRATED],
-            "failed": failed,
-            "skipped": tally.by_status[Status.SKIPPED],
-            "not_reached": tally.total - tally.done,
-            "by_code": dict(sorted(tally.by_code.items())),
-            "failed_new": tally.failed_new,
-            "rate_per_s": round(tally.done / seconds, 2),
-            "consumers": [
-                {
-                    "id": each.id,
-                    "processed": each.processed,
-                    "migrated": each.migrated,
-                    "failed": each.failed,
-                }
-                for each in self.consumers
+        return RunSummary(
+            run_id=self.run_id,
+            started_at=self.started_at,
+            finished_at=datetime.now(UTC),
+            exit_code=int(stop_signal.exit_code(failed)),
+            stopped_by={reason.value: text for reason, text in stop_signal.reasons.items()},
+            rows_total=tally.total,
+            migrated=tally.by_status[Status.MIGRATED],
+            failed=failed,
+            skipped=tally.by_status[Status.SKIPPED],
+            not_reached=tally.total - tally.done,
+            by_code=dict(sorted(tally.by_code.items())),
+            failed_new=tally.failed_new,
+            rate_per_s=round(tally.done / max(now_s - self.started_s, 1e-3), 2),
+            consumers=self.consumers,
+            latency_ms={
+                name: Latency.model_validate(latency)
+                for name, latency in call_stats.latency_ms().items()
+            },
+            concurrency=self.concurrency,
+            retries=dict(sorted(call_stats.retries.items())),
+            outages=[
+                OutageRecord(
+                    dependency=outage.dependency,
+                    began_at=datetime.fromisoformat(outage.began_at),
+                    seconds=round((outage.ended_s or now_s) - outage.began_s, 1),
+                    ended=outage.ended_s is not None,
+                    reason=outage.reason,
+                )
+                for outage in call_stats.outages
             ],
-            "latency_ms": self.call_stats.latency_ms(),
-            "concurrency": self.concurrency,
-            "retries": dict(sorted(self.call_stats.retries.items())),
-            "outages": [
-                {
-                    "dependency": outage.dependency,
-                    "began_at": outage.began_at,
-                    "seconds": round((outage.ended_s or time.monotonic()) - outage.began_s, 1),
-                    "ended": outage.ended_s is not None,
-                    "reason": outage.reason,
-                }
-                for outage in self.call_stats.outages
-            ],
-        }
+        )
 
 
-def headline(summary: dict[str, Any], failed_file: str) -> str:
-    """The one line that an operator reads in the morning."""
-    text = (
-        f"{summary['migrated']:,} migrated, {summary['failed']:,} failed "
-        f"({summary['failed_new']:,} new), {summary['skipped']:,} skipped, "
-        f"{summary['not_reached']:,} not reached of {summary['rows_total']:,} rows "
-        f"at {summary['rate_per_s']:,.1f}/s; exit {summary['exit_code']}"
-    )
-    if summary["failed"]:
-        text += f"; failed rows in {failed_file}"
-    for detail in summary["stopped_by"].values():
-        text += f"; stopped: {detail}"
-    if summary["exit_code"] == ExitCode.INTERNAL:
-        text += "; internal error, see the log"
-    return text
+def summary_files(runs: Path) -> list[Path]:
+    """The summaries in ``runs/``, newest first. Raises OSError."""
+    try:
+        files = list(runs.iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted((f for f in files if _SUMMARY_FILE.fullmatch(f.name)), reverse=True)
 
 
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def read_summary(file: Path) -> RunSummary:
+    """Read a summary. Raises OSError, and ValueError for a file that is not a summary."""
+    return RunSummary.model_validate_json(file.read_bytes())
+
+
+def readable_summaries(runs: Path) -> Iterator[RunSummary]:
+    """The summaries of earlier runs, newest first, without those that cannot be read."""
+    with contextlib.suppress(OSError):
+        for file in summary_files(runs):
+            with contextlib.suppress(OSError, ValueError):
+                yield read_summary(file)

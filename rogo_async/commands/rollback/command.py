@@ -12,9 +12,9 @@ import click
 from rogo_async.commands.rollback.flow import Rollback
 from rogo_async.commands.rollback.selection import OfAttempts, OfRun, Selection
 from rogo_async.commands.runner import data_dir_option, operate
+from rogo_async.common.data_dir import RUN_ID
 from rogo_async.rules.identity import SQL_INT_MAX
 
-_RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _ANSWER_S: Final = 600.0
 """How long an answer may take: the locks are held meanwhile."""
 
@@ -50,7 +50,7 @@ def _selection(run_id: str | None, attempts: tuple[int, ...]) -> Selection:
         raise click.UsageError("say either --run RUN_ID or --attempt ID")
     if run_id is None:
         return OfAttempts(frozenset(attempts))
-    if not _RUN_ID.fullmatch(run_id):
+    if not re.fullmatch(RUN_ID, run_id):
         raise click.UsageError(f"--run: {run_id!r} is no run id, such as 20260131T010000Z-0a1b2c3d")
     return OfRun(run_id)
 

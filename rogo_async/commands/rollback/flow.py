@@ -43,6 +43,7 @@ from rogo_async.destination.postgres.rollback import (
 )
 from rogo_async.destination.postgres.rule_restoration import RemovalSkipped
 from rogo_async.pipeline.services import ServiceFactory
+from rogo_async.reporting.progress import log_lines, shown
 from rogo_async.rules.identity import launch_id
 
 _COLUMNS: Final = ("Attempt ID", "Launch ID", "Submission ID", "Outcome", "Reason", "Blob Name")
@@ -193,8 +194,7 @@ class Rollback(Command):
     async def _take_all_out(
         self, traces: Sequence[MigratedSubmission], removal: SubmissionRemover, report: AppendFile
     ) -> None:
-        showing = asyncio.create_task(self._show(), name="progress")
-        try:
+        async with shown(log_lines(self._progress, self.settings.rogo_progress_interval)):
             for start in range(0, len(traces), _AT_ONCE):
                 waiting = iter(traces[start : start + _AT_ONCE])
                 try:
@@ -206,9 +206,6 @@ class Rollback(Command):
                     lines, self._lines = self._lines, []
                     await report.append(lines)
                 self.stop_signal.raise_if_stopping()
-        finally:
-            showing.cancel()
-            await asyncio.wait({showing})
 
     async def _consume(
         self, waiting: Iterator[MigratedSubmission], removal: SubmissionRemover
@@ -275,11 +272,9 @@ class Rollback(Command):
             and (began is None or each.blob.modified <= began)
         ]
 
-    async def _show(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.rogo_progress_interval)
-            figures = self._figures
-            log.info("progress", done=figures.done, total=figures.total, left=figures.left)
+    def _progress(self) -> dict[str, object]:
+        figures = self._figures
+        return {"done": figures.done, "total": figures.total, "left": figures.left}
 
     def result(self) -> CommandResult:
         """Count what was deleted and what was left alone."""

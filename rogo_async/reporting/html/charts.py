@@ -1,4 +1,4 @@
-"""Charts as SVG elements for a page of their own, without scripts and without addresses."""
+"""Charts as SVG elements, without scripts and links."""
 
 import math
 import sys
@@ -11,10 +11,10 @@ import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
-from rogo_async.reporting.html.summary_model import Consumer, Latency, Outage
 from rogo_async.reporting.html.timeline import Point, Timeline
+from rogo_async.reporting.summary import ConsumerFigures, Latency, OutageRecord
 
-# The library's finder for plug-ins speaks a protocol that Python has given up; nobody needs it.
+# pygal installs a plug-in finder of a protocol that Python has removed; it is not needed.
 sys.meta_path[:] = [each for each in sys.meta_path if type(each).__module__ != pygal.__name__]
 
 MIGRATED, FAILED, SKIPPED, AMBER, BLUE = "#2f8f5b", "#c8453b", "#7d8794", "#d68a1c", "#3a73b8"
@@ -33,7 +33,7 @@ _TICKS: Final = 5
 
 def outcomes(counts: Mapping[str, int]) -> Markup:
     """A bar for each outcome."""
-    colors = {"migrated": MIGRATED, "failed": FAILED, "skipped": SKIPPED, "not reached": AMBER}
+    colors = {"migrated": MIGRATED, "failed": FAILED, "skipped": SKIPPED, "not processed": AMBER}
     chart = _chart(pygal.HorizontalBar, 190, [BLUE], show_legend=False)
     names = list(counts)[::-1]
     chart.x_labels = names
@@ -43,18 +43,20 @@ def outcomes(counts: Mapping[str, int]) -> Markup:
 
 
 def rows_over_time(points: Sequence[Point], started: datetime) -> Markup:
-    """How many rows had which outcome, over the time of day."""
+    """Rows migrated, failed and skipped, over the time of day."""
     chart = _over_time(points, started, [MIGRATED, FAILED, SKIPPED])
     drawn = _thinned(points)
     for name in ("migrated", "failed", "skipped"):
         chart.add(name, [(0, 0), *((point.at_s, getattr(point, name)) for point in drawn)])
     last = drawn[-1]
     chart.y_labels = _steps(max(last.migrated, last.failed, last.skipped))
-    return _svg(chart, "Rows with an outcome over time")
+    return _svg(chart, "Progress over time")
 
 
-def rate_over_time(points: Sequence[Point], started: datetime, outages: Sequence[Outage]) -> Markup:
-    """Migrated rows a second over the time of day; the time of each outage is coloured."""
+def rate_over_time(
+    points: Sequence[Point], started: datetime, outages: Sequence[OutageRecord]
+) -> Markup:
+    """Migrated rows per second over the time of day; outages are shaded."""
     chart = _over_time(points, started, [BLUE, *[FAILED] * len(outages)])
     drawn = _thinned(points)
     rates = [
@@ -62,7 +64,7 @@ def rate_over_time(points: Sequence[Point], started: datetime, outages: Sequence
         for before, point in pairwise(drawn)
         if point.seconds > 0
     ]
-    chart.add("migrated a second", rates)
+    chart.add("migrated per second", rates)
     top = max((rate for _, rate in rates), default=0) or 1
     for number, outage in enumerate(outages, 1):
         begin = (outage.began_at - started).total_seconds()
@@ -70,13 +72,13 @@ def rate_over_time(points: Sequence[Point], started: datetime, outages: Sequence
         box = [(begin, 0), (begin, top), (end, top), (end, 0)]
         chart.add(f"outage {number}", box, fill=True)
     chart.y_labels = _steps(top, least=0.1)
-    return _svg(chart, "Migrated rows a second over time")
+    return _svg(chart, "Migrated rows per second over time")
 
 
 def latencies(latency_ms: Mapping[str, Latency]) -> Markup:
-    """Milliseconds of each stage, on a logarithmic scale."""
+    """Milliseconds of each operation, on a logarithmic scale."""
     names = list(latency_ms)[::-1]
-    # Nothing is drawn of a zero on a logarithmic scale.
+    # A logarithmic scale has no zero.
     p50 = [max(latency_ms[name].p50, _LEAST_MS) for name in names]
     p95 = [max(latency_ms[name].p95, _LEAST_MS) for name in names]
     low, high = min(p50 + p95) / 2, max(p50 + p95)
@@ -88,11 +90,11 @@ def latencies(latency_ms: Mapping[str, Latency]) -> Markup:
     chart.zero = 10.0 ** decades[0]
     chart.add("p50 ms", p50)
     chart.add("p95 ms", p95)
-    return _svg(chart, "Latency of each stage in milliseconds")
+    return _svg(chart, "Latency by operation in milliseconds")
 
 
 def failures(by_code: Mapping[str, int]) -> Markup:
-    """Rows that failed, by code, for the most frequent codes."""
+    """Failed rows by code, for the most frequent codes."""
     names = sorted(by_code, key=lambda name: (by_code[name], name))[-_DRAWN_CODES:]
     chart = _chart(pygal.HorizontalBar, 50 + 26 * len(names), [FAILED], show_legend=False)
     chart.x_labels = names
@@ -101,10 +103,10 @@ def failures(by_code: Mapping[str, int]) -> Markup:
     return _svg(chart, "Failed rows by code")
 
 
-def consumers(figures: Sequence[Consumer]) -> Markup:
-    """Rows that each consumer gave an outcome; of very many, neighbours are put together."""
+def consumers(figures: Sequence[ConsumerFigures]) -> Markup:
+    """Rows by consumer; of many consumers, neighbours share a bar."""
     step = math.ceil(len(figures) / _DRAWN_BARS) or 1
-    groups = [figures[place : place + step] for place in range(0, len(figures), step)]
+    groups = [figures[start : start + step] for start in range(0, len(figures), step)]
     chart = _chart(
         pygal.StackedBar,
         260,
@@ -135,9 +137,7 @@ def _over_time(points: Sequence[Point], started: datetime, colors: Sequence[str]
 
 
 def _steps(top: float, least: float = 1.0) -> list[float]:
-    """Round values from zero to beyond ``top``, few enough to be read side by side and ``least``
-    apart, for there is no half of a row.
-    """
+    """Axis labels: about four round values from zero to ``top``, ``least`` apart or more."""
     rough = max(top / 4, least)
     decade = 10.0 ** math.floor(math.log10(rough))
     step = next(decade * factor for factor in (1, 2, 5, 10) if decade * factor >= rough)
@@ -145,7 +145,7 @@ def _steps(top: float, least: float = 1.0) -> list[float]:
 
 
 def _ticks(started: datetime, end_s: float) -> list[float]:
-    """Seconds after the start at which the clock shows a round time."""
+    """Axis labels: the round times of day, as seconds after the start."""
     step = next((tick for tick in _TICKS_S if end_s / tick <= _TICKS), 86_400 * 7)
     midnight = started.replace(hour=0, minute=0, second=0, microsecond=0)
     since_midnight = (started - midnight).total_seconds()
@@ -207,12 +207,12 @@ def _chart(kind: Callable[..., Any], height: int, colors: Sequence[str], **more:
 
 def _svg(chart: Any, title: str) -> Markup:
     chart.add_xml_filter(lambda root: _bare(root, title))
-    # The library escapes names; what is marked as safe here is its own markup.
+    # pygal escapes the names; the rest is its own markup.
     return Markup(chart.render(disable_xml_declaration=True, is_unicode=True))  # noqa: S704
 
 
 def _bare(root: Any, title: str) -> Any:
-    """Without the library's scripts and comments, and with a name for those who cannot see it."""
+    """Remove pygal's scripts and comments, and add a label for screen readers."""
     for parent in list(root.iter()):
         for child in list(parent):
             if not isinstance(child.tag, str) or child.tag.rpartition("}")[2] == "script":

@@ -1,4 +1,4 @@
-"""The page: one HTML file that loads nothing. It has figures only, so nobody is named in it."""
+"""The page: one HTML file that loads nothing and contains no personal data, only counts."""
 
 import re
 import statistics
@@ -9,40 +9,51 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
+from rogo_async.common.errors import SkipCode
+from rogo_async.common.shutdown import ExitCode
 from rogo_async.reporting.html import charts
-from rogo_async.reporting.html.codes import ENDINGS, FAILED, SKIPPED
-from rogo_async.reporting.html.summary_model import Consumer, Summary
+from rogo_async.reporting.html.codes import Advice, advice
 from rogo_async.reporting.html.timeline import Point
+from rogo_async.reporting.summary import ConsumerFigures, RunSummary
 
-_MORE: Final = ("a code of another version of this tool", "see docs/codes.md of that version")
+_UNKNOWN: Final = Advice("a code of another version", "see docs/codes.md of that version")
+_SKIPPED: Final = frozenset(code.value for code in SkipCode)
+_ENDINGS: Final[Mapping[int, str]] = {
+    ExitCode.DONE: "all rows done, none failed",
+    ExitCode.SOME_FAILED: "all rows done, some failed",
+    ExitCode.STOPPED_EARLY: "stopped early, or the outcome of some rows is unknown",
+    ExitCode.WINDOW_ENDED: "the time window ended",
+    ExitCode.INTERNAL: "internal error, see the log",
+    ExitCode.INTERRUPTED: "interrupted; the work in progress was finished",
+    ExitCode.TERMINATED: "terminated; the work in progress was finished",
+}
 
 
-class Row(NamedTuple):
-    """What the page says of a code."""
+class CodeRow(NamedTuple):
+    """A code in a table of the page."""
 
     code: str
     rows: int
     meaning: str
-    remedy: str = ""
+    remedy: str
 
 
-def render(summary: Summary, headline: str, points: Sequence[Point]) -> str:
+def render(summary: RunSummary, summary_line: str, points: Sequence[Point]) -> str:
     """The page of a run."""
-    failed = _failed_rows(summary.by_code)
-    skipped = _skipped_rows(summary.by_code)
+    failed = _code_rows(summary.by_code, skipped=False)
     counts = {
         "migrated": summary.migrated,
         "failed": summary.failed,
         "skipped": summary.skipped,
-        "not reached": summary.not_reached,
+        "not processed": summary.not_reached,
     }
     return _template().render(
         run=summary,
-        headline=headline,
-        ending=ENDINGS.get(summary.exit_code, "another version's exit code"),
+        summary_line=summary_line,
+        ending=_ENDINGS.get(summary.exit_code, "an exit code of another version"),
         counts=counts,
         failed=failed,
-        skipped=skipped,
+        skipped=_code_rows(summary.by_code, skipped=True),
         spread=_spread(summary.consumers),
         outcome_chart=charts.outcomes(counts) if summary.rows_total else None,
         rows_chart=charts.rows_over_time(points, summary.started_at) if points else None,
@@ -74,40 +85,27 @@ def _template() -> Template:
     return environment.get_template("page.html.j2")
 
 
-def _failed_rows(by_code: Mapping[str, int]) -> list[Row]:
-    known = {code.value: advice for code, advice in FAILED.items()}
+def _code_rows(by_code: Mapping[str, int], *, skipped: bool) -> list[CodeRow]:
+    """The codes of the rows that were skipped, or that failed, most frequent first."""
     rows = [
-        Row(code, count, *known.get(code, _MORE))
+        CodeRow(code, count, *advice().get(code, _UNKNOWN))
         for code, count in by_code.items()
-        if code not in SKIPPED
+        if (code in _SKIPPED) is skipped
     ]
     return sorted(rows, key=lambda row: (-row.rows, row.code))
 
 
-def _skipped_rows(by_code: Mapping[str, int]) -> list[Row]:
-    return [
-        Row(code.value, by_code[code.value], meaning)
-        for code, meaning in SKIPPED.items()
-        if code.value in by_code
-    ]
-
-
-def _spread(consumers: Sequence[Consumer]) -> str:
+def _spread(consumers: Sequence[ConsumerFigures]) -> str:
     if not consumers:
-        return "none began"
+        return "No consumer started."
     processed = [each.processed for each in consumers]
     return (
-        f"{len(processed):,} consumers gave {min(processed):,} to {max(processed):,} rows an "
-        f"outcome, the median {statistics.median(processed):,.0f}"
+        f"Each of {len(processed):,} consumers processed {min(processed):,} to "
+        f"{max(processed):,} rows (median {statistics.median(processed):,.0f})."
     )
 
 
-def _duration(run: Summary) -> str:
-    return seconds_text((run.finished_at - run.started_at).total_seconds())
-
-
-def seconds_text(seconds: float) -> str:
-    """A duration as people say it."""
+def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -116,5 +114,5 @@ def seconds_text(seconds: float) -> str:
 
 
 def _names(text: str) -> Markup:
-    """A text whose names in backquotes are set in a fixed-width type."""
+    """Text with the names in backquotes set in a fixed-width font."""
     return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704

@@ -2,71 +2,43 @@
 
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
 
-from pydantic import ValidationError
-
-from rogo_async.common.data_dir import FAILED
+from rogo_async.common.data_dir import FAILED, RUN_ID
 from rogo_async.common.errors import SetupError
 from rogo_async.common.files import write_private
 from rogo_async.reporting.html.page import render
-from rogo_async.reporting.html.summary_model import RUN_ID, Summary
 from rogo_async.reporting.html.timeline import Point, read_points, timeline_file
-from rogo_async.reporting.summary import headline
-
-_SUMMARY: Final = re.compile(rf"({RUN_ID})\.json")
-
-
-class StoredRun(NamedTuple):
-    """What is kept of a run."""
-
-    summary: Summary
-    headline: str
-    points: list[Point]
+from rogo_async.reporting.summary import read_summary, summary_files
 
 
 def newest_run(runs: Path) -> str:
     """The id of the latest run that has a summary. Raises SetupError when there is none."""
-    found = [match[1] for file in _files(runs) if (match := _SUMMARY.fullmatch(file.name))]
-    if not found:
-        raise SetupError(f"{runs}: no run has left a summary here")
-    return max(found)
-
-
-def read_run(runs: Path, run_id: str) -> StoredRun:
-    """Read what is kept of a run. Raises SetupError when there is no such run."""
-    if re.fullmatch(RUN_ID, run_id) is None:
-        raise SetupError(f"{run_id!r} is no run's id: they are like 20260131T011500Z-0123abcd")
-    file = runs / f"{run_id}.json"
     try:
-        summary = Summary.model_validate_json(file.read_bytes())
-    except ValidationError:
-        raise SetupError(f"{file}: is no summary of a run") from None
-    except OSError as error:
-        raise SetupError(f"{file}: cannot be read ({error.strerror})") from None
-    selection = runs / f"{run_id}.failed.csv"
-    failed_file = f"runs/{selection.name}" if selection.exists() else FAILED
-    return StoredRun(
-        summary, headline(summary.model_dump(), failed_file), _points(timeline_file(runs, run_id))
-    )
+        return summary_files(runs)[0].stem
+    except (OSError, IndexError):
+        raise SetupError(f"{runs}: no summary of a run found") from None
 
 
 def write_report(runs: Path, run_id: str, output: Path | None = None) -> Path:
-    """Write a run's page, beside its summary if nowhere else, and tell where.
+    """Write the HTML page of a run, by default beside its summary. Returns its path.
 
     Raises SetupError when there is no such run, and OSError.
     """
-    run = read_run(runs, run_id)
-    output = output or runs / f"{run_id}.html"
-    write_private(output, render(run.summary, run.headline, run.points).encode())
-    return output
-
-
-def _files(runs: Path) -> list[Path]:
+    if re.fullmatch(RUN_ID, run_id) is None:
+        raise SetupError(f"{run_id!r} is not a run id (expected 20260131T011500Z-0123abcd)")
+    file = runs / f"{run_id}.json"
     try:
-        return list(runs.iterdir())
-    except OSError:
-        return []
+        summary = read_summary(file)
+    except ValueError:
+        raise SetupError(f"{file}: is not the summary of a run") from None
+    except OSError as error:
+        raise SetupError(f"{file}: cannot be read ({error.strerror})") from None
+    of_selection = runs / f"{run_id}.failed.csv"
+    failed_file = f"runs/{of_selection.name}" if of_selection.exists() else FAILED
+    page = render(summary, summary.line(failed_file), _points(timeline_file(runs, run_id)))
+    output = output or runs / f"{run_id}.html"
+    write_private(output, page.encode())
+    return output
 
 
 def _points(file: Path) -> list[Point]:

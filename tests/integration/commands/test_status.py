@@ -50,7 +50,7 @@ async def test_it_counts_and_touches_nothing(scenario: Scenario, env: dict[str, 
     files = changed_at(scenario)
     result, facts = await told(env)
     assert result.code == 0, result.output
-    assert result.messages == ["rogo_async: target and data directory were read; exit 0"]
+    assert result.messages == ["rogo_async: exit 0"]
     target = facts["target"]
     assert target["submissions"] == 3
     assert target["submissions_of_another_tool"] == 1
@@ -74,12 +74,12 @@ async def test_it_counts_and_touches_nothing(scenario: Scenario, env: dict[str, 
     assert result.code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == (
-        "target: 3 submissions of this tool with 4 files and 1 malpractice rules; "
-        "1 submissions of an earlier tool"
+        "target: 3 submissions migrated by this tool (4 files, 1 malpractice rules), "
+        "1 by another tool"
     )
-    assert lines[1] == "no run works on the target at the moment"
+    assert lines[1] == "no run in progress"
     assert f"attempt 5  run {latest['run_id']}" in lines[3]
-    assert "exit 1: 1 migrated, 1 failed, 0 skipped, 0 not reached" in result.stdout
+    assert "exit 1: 1 migrated, 1 failed, 0 skipped, 0 not processed" in result.stdout
     assert "example" not in result.output
     assert await picture(scenario) == before
     assert changed_at(scenario) == files
@@ -103,7 +103,7 @@ async def test_it_tells_who_holds_the_lock(scenario: Scenario, env: dict[str, st
         assert facts["target"]["lock"]["holder"] == "rogo_async"
         assert facts["target"]["lock"]["since"][:4].isdigit()
         result = await run_cli(env, "status")
-    assert "rogo_async has held the lock since 2" in result.stdout
+    assert "in progress: rogo_async since 2" in result.stdout
 
 
 async def test_without_a_target_it_tells_the_runs(scenario: Scenario, env: dict[str, str]) -> None:
@@ -113,13 +113,13 @@ async def test_without_a_target_it_tells_the_runs(scenario: Scenario, env: dict[
     result, facts = await told(closed)
     assert result.code == 3, result.output
     assert facts["target"] is None
-    assert "cannot be reached" in facts["target_problem"]
+    assert "target unreachable" in facts["target_problem"]
     assert [each["run_id"] for each in facts["runs"]] == [run]
     refused = {**env, "DATABASE_URL": url.replace("rogo_writer:", "rogo_writer:wrong")}
     result = await run_cli(refused, "status")
     assert result.code == 2, result.output
     assert "the login was refused" in result.stdout
-    assert f"{run}  began" in result.stdout
+    assert f"{run}  started" in result.stdout
 
 
 async def test_without_a_data_directory_it_tells_the_target(
@@ -129,10 +129,10 @@ async def test_without_a_data_directory_it_tells_the_target(
     (scenario.data_dir / "runs" / "20990101T000000Z-00000000.json").write_text('{"run_id": 1}')
     result, facts = await told(env)
     assert result.code == 0, result.output
-    assert facts["data_dir_problem"].startswith("1 summaries in")
+    assert facts["data_dir_problem"].startswith("1 unreadable summaries in")
     assert len(facts["runs"]) == 1
     result = await run_cli({**env, "ROGO_DATA_DIR": "/"}, "status", "--data-dir", "/nowhere")
     assert result.code == 0, result.output
-    assert "target: 1 submissions" in result.stdout
-    assert "/nowhere: there is no such directory; exit 0" in result.stdout
+    assert "target: 1 submissions migrated" in result.stdout
+    assert "/nowhere: no such directory; exit 0" in result.stdout
     assert not (scenario.data_dir / "nowhere").exists()

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rogo_async.common.errors import FailureCode, SetupError
-from rogo_async.reporting.html.codes import FAILED
+from rogo_async.reporting.html.codes import advice
 from rogo_async.reporting.html.page import render
-from rogo_async.reporting.html.stored import newest_run, read_run, write_report
-from rogo_async.reporting.html.summary_model import Summary
+from rogo_async.reporting.html.stored import newest_run, write_report
 from rogo_async.reporting.html.timeline import Point, Timeline, timeline_file
+from rogo_async.reporting.summary import RunSummary
 
 RUN = "20260131T011500Z-0123abcd"
 STARTED = datetime(2026, 1, 31, 1, 15, tzinfo=UTC)
@@ -62,7 +62,7 @@ def points(number: int) -> list[Point]:
 
 
 def page(*, at: int = 90, **changes: Any) -> str:
-    return render(Summary.model_validate(figures(**changes)), "the headline", points(at))
+    return render(RunSummary.model_validate(figures(**changes)), "the summary line", points(at))
 
 
 class Elements(HTMLParser):
@@ -115,15 +115,15 @@ def test_it_says_what_the_summary_says() -> None:
     found = harmless(page())
     text = " ".join(found.text.split())
     for expected in (
-        "the headline",
+        "the summary line",
         "2 min 5 s",
-        "Exit code 1: done, some rows failed.",
+        "Exit code 1: all rows done, some failed.",
         "failed (2 new)",
-        FAILED[FailureCode.FILE_CORRUPT].meaning,
-        FAILED[FailureCode.FILE_CORRUPT].remedy,
+        advice()["file_corrupt"].meaning,
+        advice()["file_corrupt"].remedy,
         "the target has a submission of this attempt",
         "no answer in time",
-        "2 consumers gave 40 to 40 rows an outcome, the median 40",
+        "Each of 2 consumers processed 40 to 40 rows (median 40).",
     ):
         assert expected in text, expected
     assert found.names.count("svg") == 6
@@ -184,7 +184,9 @@ def test_any_run_can_be_drawn(changes: dict[str, Any], at: int) -> None:
 def test_the_clock_is_readable_over_any_length(seconds: float) -> None:
     last = Point(seconds, 1.0, 9, 9, 0, 0, 1.0, 0)
     finished = (STARTED + timedelta(seconds=seconds)).isoformat()
-    html = render(Summary.model_validate(figures(finished_at=finished)), "", [points(1)[0], last])
+    html = render(
+        RunSummary.model_validate(figures(finished_at=finished)), "", [points(1)[0], last]
+    )
     shown = set(re.findall(r">(\d\d:\d\d(?::\d\d)?)</text>", html))
     assert len(shown) <= 7
     assert shown or seconds < 1
@@ -204,7 +206,7 @@ def test_a_report_is_written_beside_the_summary_for_its_owner(tmp_path: Path) ->
     written = write_report(tmp_path, RUN)
     assert written == tmp_path / f"{RUN}.html"
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
-    assert "Migrated rows a second" in written.read_text(encoding="utf-8")
+    assert "Migrated rows per second" in written.read_text(encoding="utf-8")
     elsewhere = write_report(tmp_path, RUN, tmp_path / "mine.html")
     assert elsewhere.read_bytes()
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o600
@@ -212,11 +214,11 @@ def test_a_report_is_written_beside_the_summary_for_its_owner(tmp_path: Path) ->
 
 def test_a_run_without_a_series_has_a_report_all_the_same(tmp_path: Path) -> None:
     laid_down(tmp_path)
-    assert "left no series of points" in write_report(tmp_path, RUN).read_text(encoding="utf-8")
+    assert "No timeline was recorded" in write_report(tmp_path, RUN).read_text(encoding="utf-8")
 
 
 def test_the_latest_run_is_the_last_with_a_summary(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="no run has left a summary"):
+    with pytest.raises(SetupError, match="no summary of a run found"):
         newest_run(tmp_path / "runs")
     for run_id in (RUN, "20260201T011500Z-00000000", "20250131T011500Z-ffffffff"):
         laid_down(tmp_path, run_id)
@@ -228,17 +230,17 @@ def test_the_latest_run_is_the_last_with_a_summary(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("run_id", ["../../etc/passwd", "", RUN + "\n", RUN.upper(), f"x{RUN}"])
 def test_what_is_no_runs_id_names_no_file(tmp_path: Path, run_id: str) -> None:
-    with pytest.raises(SetupError, match="is no run's id"):
-        read_run(tmp_path, run_id)
+    with pytest.raises(SetupError, match="is not a run id"):
+        write_report(tmp_path, run_id)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"run_id": "x"}', "\xff", "{"])
 def test_a_file_that_is_no_summary_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / f"{RUN}.json").write_text(text, encoding="latin-1")
-    with pytest.raises(SetupError, match="is no summary of a run"):
-        read_run(tmp_path, RUN)
+    with pytest.raises(SetupError, match="is not the summary of a run"):
+        write_report(tmp_path, RUN)
 
 
 def test_an_unknown_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=rf"{RUN}.json: cannot be read \(No such file"):
-        read_run(tmp_path, RUN)
+        write_report(tmp_path, RUN)
