@@ -31,5 +31,5 @@ def run(
     operate(
         lambda settings, terminal: Run(settings, selection, terminal).execute(),
         data_dir,
-        **overrides,
+        overrides,
     )

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -83,15 +83,22 @@ def _set_level(context: click.Context, _option: click.Parameter, level: int | No
         context.meta[_LEVEL] = level
 
 
-def operate(work: Work, data_dir: Path | None, **overrides: object) -> NoReturn:
+def operate(
+    work: Work,
+    data_dir: Path | None,
+    overrides: Mapping[str, object] | None = None,
+    load: Callable[..., Settings] = load_settings,
+) -> NoReturn:
     """Run a command's work and leave the process.
 
     ``work`` is given the settings, and a console when a person watches. ``overrides`` are settings
-    that the command line gives.
+    that the command line gives; ``load`` reads the others.
     """
+    given = dict(overrides or {})
     if data_dir is not None:
-        overrides["rogo_data_dir"] = data_dir
-    _leave(_attempt(work, overrides, click.get_current_context().meta.get(_LEVEL, logging.INFO)))
+        given["rogo_data_dir"] = data_dir
+    level = click.get_current_context().meta.get(_LEVEL, logging.INFO)
+    _leave(_attempt(work, lambda: load(**given), level))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +107,9 @@ class _Failed:
     lines: tuple[str, ...]
 
 
-def _attempt(work: Work, overrides: dict[str, Any], level: int) -> CommandResult | _Failed:
+def _attempt(work: Work, load: Callable[[], Settings], level: int) -> CommandResult | _Failed:
     try:
-        settings = load_settings(**overrides)
+        settings = load()
         is_watched = _open_logs(settings, level)
         terminal = Console(stderr=True) if is_watched and level < logging.WARNING else None
         gc.freeze()  # what is loaded by now lives as long as the process: not to be looked through

@@ -132,7 +132,7 @@ def _origin_of(scheme: str, authority: str) -> Origin:
     if scheme not in _DEFAULT_PORTS:
         raise ValueError(f"scheme {quoted(scheme)} is neither http nor https")
     if "@" in authority:
-        raise ValueError("the address has user-info in it")
+        raise ValueError("the address contains a user name or password")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
         raise ValueError("the address has no valid host and port")

@@ -1,4 +1,4 @@
-"""A set-up in which a check finds nothing to say, and what it finds in one that was broken."""
+"""A set-up in which all checks pass, and the result of ``check`` after a change to it."""
 
 import os
 import re
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import pytest
 from azure.storage.blob.aio import ContainerClient
 
-from rogo_async.commands.check.command import Checkup
-from rogo_async.commands.check.results import Finding, State
+from rogo_async.commands.check.command import CheckRunner
+from rogo_async.commands.check.results import CheckResult, CheckStatus, ReportLine
 from rogo_async.common.shutdown import ExitCode
 from tests.support.builders import INSERTED, Scenario, valid_submission
 from tests.support.tcp_proxy import TcpProxy
 
-MADE = ("DATABASE_URL", "DATA_WAREHOUSE", "AZURE_", "ROGO_")
+PREFIXES = ("DATABASE_URL", "DATA_WAREHOUSE", "AZURE_", "ROGO_")
 NAMES = tuple(
     f"{subject}.{what}"
     for subject, names in {
@@ -32,32 +32,32 @@ NAMES = tuple(
     }.items()
     for what in names.split()
 )
-"""The names that operators may rely on, but for the settings' and the hosts'."""
+"""The stable names of checks, except those of settings and hosts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a check found, by name."""
+class CheckOutput:
+    """The exit code and the results of ``check``, by name."""
 
     code: ExitCode
-    findings: Mapping[str, Finding]
+    results: Mapping[str, CheckResult]
 
-    def names(self, state: State) -> set[str]:
-        """Those that ended so. Memory is the machine's own business."""
+    def names(self, status: CheckStatus) -> set[str]:
+        """The names of the checks with this status. Ignores the memory of the test machine."""
         return {
             name
-            for name, finding in self.findings.items()
-            if finding.state is state and name != "machine.memory"
+            for name, result in self.results.items()
+            if result.status is status and name != "machine.memory"
         }
 
-    def said(self, name: str) -> str:
-        """What and remedy, as a line has them."""
-        return f"{self.findings[name].what}. {self.findings[name].remedy}"
+    def text(self, name: str) -> str:
+        """Message and remedy, as they are printed."""
+        return f"{self.results[name].message}. {self.results[name].remedy}"
 
 
 @dataclass(slots=True)
-class Scene:
-    """A place, its settings, and what has to be undone afterwards."""
+class Setup:
+    """A data directory with servers, its settings, and what to undo after the test."""
 
     scenario: Scenario
     env: dict[str, str]
@@ -65,7 +65,7 @@ class Scene:
     options: dict[str, object] = field(default_factory=dict)
 
     async def proxied(self, name: str, port: int) -> TcpProxy:
-        """Put a proxy before a server, in the setting that leads to it."""
+        """Put a proxy in front of a server, and point the setting ``name`` to it."""
         proxy = await self.undo.enter_async_context(TcpProxy("127.0.0.1", port))
         assert str(port) in self.env[name]
         self.env[name] = self.env[name].replace(str(port), str(proxy.port))
@@ -73,12 +73,12 @@ class Scene:
 
     @property
     def hosts(self) -> dict[str, str]:
-        """The two hosts of source files: the one with a SAS, and the one without."""
+        """The two source hosts: ``store`` needs a SAS, ``plain`` does not."""
         return {"store": self.scenario.stack.azurite.origin, "plain": self.scenario.source.origin}
 
 
-async def lay_out_soundly(scenario: Scenario) -> None:
-    """Rows with a file on each host, in a warehouse with scores."""
+async def load_valid_setup(scenario: Scenario) -> None:
+    """Write two valid rows with a file on each host, and a warehouse with scores."""
     served = scenario.submission(1)
     served.scores.append(
         {"ScoreLabelCorrected": "Question 1", "Score": 1, "DateInserted": INSERTED}
@@ -92,21 +92,23 @@ async def lay_out_soundly(scenario: Scenario) -> None:
     await scenario.load([served, stored])
 
 
-async def seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """Check the scene within this process."""
+async def run_checks(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> CheckOutput:
+    """Run ``check`` on a set-up, within this process."""
     for name in list(os.environ):
-        if name.startswith(MADE):
+        if name.startswith(PREFIXES):
             monkeypatch.delenv(name)
-    for name, value in scene.env.items():
+    for name, value in setup.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.chdir(scene.scenario.data_dir)
-    found: list[Finding] = []
-    ending = await Checkup.of(scene.options, found.append).execute()
-    assert len({finding.name for finding in found}) == len(found)
-    return Seen(ending.exit_code, {finding.name: finding for finding in found})
+    monkeypatch.chdir(setup.scenario.data_dir)
+    lines: list[ReportLine] = []
+    runner = CheckRunner(lines.append)
+    runner.load(**setup.options)
+    result = await runner.execute()
+    assert len({line.name for line in lines}) == len(lines)
+    return CheckOutput(result.exit_code, {line.name: line.result for line in lines})
 
 
-def secrets_of(env: Mapping[str, str], names: Sequence[str] = MADE) -> set[str]:
+def secrets_of(env: Mapping[str, str], names: Sequence[str] = PREFIXES) -> set[str]:
     """Passwords, keys and signatures in the settings."""
     patterns = (r"://\w+:(\w+)@", r"PWD=(\w+)", r"AccountKey=([^;]+)", r"sig=([^&\s;]+)")
     text = "\n".join(value for name, value in env.items() if name.startswith(tuple(names)))

@@ -1,79 +1,109 @@
-"""``check``: whether a run would find everything as it needs it (specification §5)."""
+"""The ``check`` command: check that everything a run needs is in place (specification §5)."""
 
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import orjson
-import structlog
+from rich.console import Console
 
-from rogo_async.commands.check.blob_store import StoreChecks
-from rogo_async.commands.check.data_dir import Directory, machine_checks
-from rogo_async.commands.check.postgres import Target
-from rogo_async.commands.check.results import Finding, Findings, State
-from rogo_async.commands.check.settings import Configuration
+from rogo_async.commands.check.blob_store import BlobStoreChecks
+from rogo_async.commands.check.data_dir import DataDirChecks, machine_checks
+from rogo_async.commands.check.postgres import TargetChecks
+from rogo_async.commands.check.results import CheckReport, CheckStatus, ReportLine
+from rogo_async.commands.check.settings import PartialSettings
 from rogo_async.commands.check.source_files import SourceChecks
 from rogo_async.commands.check.warehouse import WarehouseChecks
-from rogo_async.commands.runner import data_dir_option
+from rogo_async.commands.runner import data_dir_option, operate
 from rogo_async.common.command import CommandResult
-from rogo_async.common.logging import configure, error_facts, format_for
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import ExitCode, StopSignal, handle_signals
+from rogo_async.common.shutdown import StopSignal, handle_signals
+
+_STATUS_STYLES: Final[dict[CheckStatus, tuple[str, dict[str, Any]]]] = {
+    CheckStatus.OK: ("ok", {"fg": "green"}),
+    CheckStatus.WARNING: ("warn", {"fg": "yellow"}),
+    CheckStatus.FAIL: ("FAIL", {"fg": "red", "bold": True}),
+    CheckStatus.SKIPPED: ("skip", {"dim": True}),
+}
 
 
-class Checkup:
-    """One check of everything; ``execute`` is called once. ``say`` is given each finding."""
+@click.command()
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON array of {name, state, what, remedy}."
+)
+@data_dir_option
+def check(data_dir: Path | None, *, as_json: bool) -> None:
+    """Check that everything a run needs is in place, and say how to fix what is not.
 
-    def __init__(self, configuration: Configuration, say: Callable[[Finding], object]) -> None:
-        self._configuration = configuration
-        self._say = say
+    Checks settings, data directory, servers, permissions, tables and clocks. Leaves nothing
+    behind: test rows are rolled back and the test blob is deleted. Exit code 1: a check failed;
+    2: a setting is invalid; 3: a server did not answer.
+    """
+    stdout = sys.stdout
+    lines: list[ReportLine] = []
+    runner = CheckRunner(lines.append if as_json else _print)
+
+    async def work(_settings: Settings, _console: Console | None) -> CommandResult:
+        result = await runner.execute()
+        if as_json:
+            click.echo(_as_json(lines), file=stdout)
+        return result
+
+    # With --json the summary line goes to stderr, so that stdout contains JSON only.
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        operate(work, data_dir, load=runner.load)
+
+
+class CheckRunner:
+    """Runs all checks once: ``load``, then ``execute``. ``show`` receives each line."""
+
+    def __init__(self, show: Callable[[ReportLine], object]) -> None:
+        self._show = show
         self._stop_signal = StopSignal()
-        self.findings = Findings()
+        self._report = CheckReport()
+        self._partial: PartialSettings
 
-    @classmethod
-    def of(cls, overrides: Mapping[str, Any], say: Callable[[Finding], object]) -> "Checkup":
-        """A check of the settings that stand in the environment and in ``.env``."""
-        return cls(Configuration.read(overrides), say)
-
-    @property
-    def settings(self) -> Settings:
-        """The settings, as far as they can be used."""
-        return self._configuration.settings
+    def load(self, **overrides: Any) -> Settings:
+        """Read the settings; invalid ones are replaced by placeholders and reported later."""
+        self._partial = PartialSettings.read(overrides)
+        # A check leaves no files behind, so it writes no log file.
+        return self._partial.settings.model_copy(update={"rogo_log_file": None})
 
     async def execute(self) -> CommandResult:
-        """Look, changing nothing that stays. A signal ends it, after what it wrote is gone."""
+        """Run the checks. A signal cancels them; the test blob is still deleted."""
         with handle_signals(self._stop_signal):
-            looking = asyncio.create_task(self._look(), name="checkup")
-            stopped = asyncio.create_task(self._stop_signal.wait(), name="checkup-stopped")
-            await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            looking.cancel()
+            checks = asyncio.create_task(self._run_checks(), name="checks")
+            stopped = asyncio.create_task(self._stop_signal.wait(), name="checks-stopped")
+            await asyncio.wait({checks, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            checks.cancel()
             stopped.cancel()
-            (result, _) = await asyncio.gather(looking, stopped, return_exceptions=True)
+            (result, _) = await asyncio.gather(checks, stopped, return_exceptions=True)
             if isinstance(result, Exception):
                 raise result
-        return self._ending()
+        return self._result()
 
-    async def _look(self) -> None:
-        configuration, findings = self._configuration, self.findings
-        settings = configuration.settings
-        configuration.report(findings)
-        self._tell("settings")
-        directory = Directory(settings.rogo_data_dir)
+    async def _run_checks(self) -> None:
+        """Run the groups of checks in parallel; show their lines in a fixed order."""
+        report, settings = self._report, self._partial.settings
+        self._partial.add_to(report)
+        self._show_lines("settings")
+        data_dir = DataDirChecks(settings.rogo_data_dir)
         async with asyncio.TaskGroup() as group:
 
-            def begin(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-                return group.create_task(work, name=f"checking-{name}")
+            def start(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+                return group.create_task(work, name=f"check-{name}")
 
-            machine = begin(findings.carry_out(machine_checks(settings)), "machine")
-            files = begin(findings.carry_out(directory.checks()), "directory")
-            target = begin(Target(settings, findings).execute(), "target")
-            warehouse = begin(WarehouseChecks(settings, findings).execute(), "warehouse")
-            store = begin(StoreChecks(settings, findings).execute(), "store")
-            sources = begin(SourceChecks(settings, findings, directory).execute(files), "sources")
+            machine = start(report.run(machine_checks(settings)), "machine")
+            files = start(report.run(data_dir.checks()), "directory")
+            target = start(TargetChecks(settings, report).execute(), "target")
+            warehouse = start(WarehouseChecks(settings, report).execute(), "warehouse")
+            store = start(BlobStoreChecks(settings, report).execute(), "store")
+            sources = start(SourceChecks(settings, report, data_dir).execute(files), "sources")
             for task, *subjects in (
                 (machine, "machine"),
                 (files, "directory", "inputs"),
@@ -84,93 +114,50 @@ class Checkup:
                 (sources, "source"),
             ):
                 await task
-                self._tell(*subjects)
+                self._show_lines(*subjects)
 
-    def _tell(self, *subjects: str) -> None:
-        for finding in self.findings.of(*subjects):
-            self._say(finding)
+    def _show_lines(self, *subjects: str) -> None:
+        for line in self._report.lines_of(*subjects):
+            self._show(line)
 
-    def _ending(self) -> CommandResult:
-        findings = self.findings
-        warned = findings.count(State.WARNING)
-        text = (
-            f"{findings.count(State.OK)} ok, {warned} {'warning' if warned == 1 else 'warnings'}, "
-            f"{findings.count(State.FAIL)} red, {findings.count(State.SKIPPED)} left out"
+    def _result(self) -> CommandResult:
+        count = self._report.count
+        warnings = count(CheckStatus.WARNING)
+        counts = (
+            f"{count(CheckStatus.OK)} ok, {warnings} {'warning' if warnings == 1 else 'warnings'}, "
+            f"{count(CheckStatus.FAIL)} failed, {count(CheckStatus.SKIPPED)} skipped"
         )
         if self._stop_signal.reasons:
-            return CommandResult(
-                self._stop_signal.exit_code(0), f"{text}; interrupted before the end"
-            )
-        code = findings.exit_code(settings_readable=not self._configuration.problems)
-        return CommandResult(code, f"{text}; exit {int(code)}")
+            return CommandResult(self._stop_signal.exit_code(0), f"{counts}; interrupted")
+        code = self._report.exit_code(settings_valid=not self._partial.problems)
+        return CommandResult(code, f"{counts}; exit {int(code)}")
 
 
-_LOOKS: Final[dict[State, tuple[str, dict[str, Any]]]] = {
-    State.OK: ("ok", {"fg": "green"}),
-    State.WARNING: ("warn", {"fg": "yellow"}),
-    State.FAIL: ("FAIL", {"fg": "red", "bold": True}),
-    State.SKIPPED: ("skip", {"dim": True}),
-}
-
-
-@click.command()
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON array of {name, state, what, remedy}."
-)
-@data_dir_option
-def check(data_dir: Path | None, *, as_json: bool) -> None:
-    """Look whether a run would find everything as it needs it, and say what to do where not.
-
-    Settings, data directory, servers, permissions, tables, clocks. Nothing that it writes stays:
-    rows are rolled back and its one blob is deleted. Exit code 1 says that something is wrong,
-    2 that a setting is, 3 that a server stayed away.
-    """
-    overrides: dict[str, Any] = {} if data_dir is None else {"rogo_data_dir": data_dir}
-    found: list[Finding] = []
-    code: int
-    try:
-        checkup = Checkup.of(overrides, found.append if as_json else _print)
-        style = format_for(sys.stderr, checkup.settings.rogo_log_format)
-        configure(style, colors=sys.stderr.isatty() and _colourful())
-        ending = asyncio.run(checkup.execute())
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
-        structlog.get_logger().critical("internal error", **error_facts(error))
-        click.echo("rogo_async: internal error, see the log", err=True)
-        code = ExitCode.INTERNAL
-    else:
-        code = ending.exit_code
-        if as_json:
-            click.echo(_as_json(found))
-        else:
-            click.echo(f"rogo_async: {ending.summary_line}")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads that hang in a dead driver call hold nobody up.
-    os._exit(code)
-
-
-def _print(finding: Finding) -> None:
-    word, style = _LOOKS[finding.state]
-    text = f"{finding.subject}: {finding.what}"
-    if finding.remedy:
-        text += f". {finding.remedy}"
-    if sys.stdout.isatty() and _colourful():
-        word, text = (
-            click.style(f"{word:<4}", **style),
-            click.style(text, dim=True) if finding.state is State.SKIPPED else text,
-        )
+def _print(line: ReportLine) -> None:
+    result = line.result
+    word, style = _STATUS_STYLES[result.status]
+    text = f"{line.subject}: {result.message}"
+    if result.remedy:
+        text += f". {result.remedy}"
+    if sys.stdout.isatty() and _is_colored():
+        word = click.style(f"{word:<4}", **style)
+        if result.status is CheckStatus.SKIPPED:
+            text = click.style(text, dim=True)
     click.echo(f"{word:<4} {text}", color=True)
 
 
-def _colourful() -> bool:
+def _is_colored() -> bool:
     return "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def _as_json(found: list[Finding]) -> str:
+def _as_json(lines: list[ReportLine]) -> str:
     rows = [
-        {"name": each.name, "state": each.state, "what": each.what, "remedy": each.remedy}
-        for each in found
+        {
+            "name": line.name,
+            "state": line.result.status,
+            "what": line.result.message,
+            "remedy": line.result.remedy,
+        }
+        for line in lines
     ]
     return orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode()

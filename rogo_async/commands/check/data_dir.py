@@ -1,4 +1,4 @@
-"""The data directory, and the two files that a run reads from it (specification §1, §2)."""
+"""Checks of the data directory, its two input files, and this machine."""
 
 import errno
 import fcntl
@@ -11,104 +11,55 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from rogo_async.commands.check.results import Check, Needs, Verdict, fail, in_thread, ok, warning
+from rogo_async.commands.check.results import (
+    Check,
+    CheckResult,
+    SkipCheck,
+    fail,
+    in_thread,
+    ok,
+    warning,
+)
 from rogo_async.common.data_dir import FAILED, LOCK_FILE, MAPPING, SUBMISSIONS
 from rogo_async.common.errors import InputChanged
 from rogo_async.common.settings import Settings
 from rogo_async.rules.records import SourceRow
 from rogo_async.sources.submissions_csv import SubmissionsFile, load_mapping
 
-_OLDEST_PYTHON: Final = (3, 11)
-_FILES_FOR_EACH: Final = 4
-_FILES_BESIDE: Final = 100
+NEWEST_ROWS: Final = 1_000
+"""Rows at the end of submission_files.csv whose source files are checked."""
 _MIB: Final = 1024 * 1024
+_MIN_FREE_BYTES: Final = 200 * _MIB
+_SPACE_PER_INPUT_SIZE: Final = 3
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_REMOTE: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "9p", "glusterfs"}
+)
+_USE_ANOTHER: Final = "or use another directory (--data-dir, ROGO_DATA_DIR)"
+_FIX_MODE: Final = f"Fix its owner and mode, {_USE_ANOTHER}"
+_FREE_SPACE: Final = f"Free disk space, {_USE_ANOTHER}"
+_WAIT_FOR_RUN: Final = "Wait until it ends before you start a run"
+_CHECK_EXPORT: Final = "Check that its export completed"
+
+_OLDEST_PYTHON: Final = (3, 11)
+_OPEN_FILES_PER_CONSUMER: Final = 4
+_OTHER_OPEN_FILES: Final = 100
 _MEMORY_BYTES: Final = 512 * _MIB
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
-def machine_checks(settings: Settings) -> list[Check]:
-    """Python, open files, memory."""
-    return [
-        Check("machine.python", in_thread(_python)),
-        Check(
-            "machine.files",
-            in_thread(lambda: _files(settings.rogo_concurrency)),
-            ("settings.ROGO_CONCURRENCY",),
-        ),
-        Check("machine.memory", in_thread(_memory)),
-    ]
-
-
-def _python() -> Verdict:
-    version = platform.python_version()
-    if sys.version_info[:2] < _OLDEST_PYTHON:
-        return fail(f"Python {version} is too old", "Use Python 3.11 or later")
-    return ok(f"Python {version}")
-
-
-def _files(concurrency: int) -> Verdict:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _FILES_FOR_EACH * concurrency + _FILES_BESIDE
-    if limit != resource.RLIM_INFINITY and limit < needed:
-        return fail(
-            f"{limit:,} files may be open at once, ROGO_CONCURRENCY {concurrency} needs {needed:,}",
-            f"Raise it (ulimit -n {needed}, LimitNOFILE={needed} in the unit), "
-            "or lower ROGO_CONCURRENCY",
-        )
-    shown = "any number of" if limit == resource.RLIM_INFINITY else f"{limit:,}"
-    return ok(f"{shown} files may be open at once, {needed:,} are needed")
-
-
-def _memory() -> Verdict:
-    available = min(_of_the_system(), _of_the_cgroup())
-    shown = f"{available // _MIB:,} MiB of memory are available"
-    if available < _MEMORY_BYTES:
-        return warning(
-            f"{shown}, a run may use up to {_MEMORY_BYTES // _MIB}",
-            "Give the machine more memory, or lower ROGO_CONCURRENCY",
-        )
-    return ok(shown)
-
-
-def _of_the_system() -> int:
-    for line in _MEMINFO.read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return sys.maxsize
-
-
-def _of_the_cgroup() -> int:
-    """What the container's own limit leaves, where there is one (cgroup version 2)."""
-    try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = (_CGROUP / "memory.current").read_text(encoding="ascii").strip()
-    except OSError:
-        return sys.maxsize
-    return sys.maxsize if limit == "max" else int(limit) - int(used)
-
-
-NEWEST_ROWS: Final = 1_000
-"""Rows at the end of submission_files.csv whose sources are looked at."""
-_LEAST_FREE_BYTES: Final = 200 * _MIB
-_TIMES_THE_INPUTS: Final = 3
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_FAR: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "9p", "glusterfs"})
-_ELSEWHERE: Final = "Name another directory (--data-dir, ROGO_DATA_DIR)"
-_MEND: Final = f"Mend its owner and mode. {_ELSEWHERE}"
-
-
-class Directory:
-    """The data directory. ``newest`` holds the last rows once its files have been read."""
+class DataDirChecks:
+    """Checks of the data directory. They read the newest rows into ``newest``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._nearly_full = False
+        self._is_nearly_full = False
         self.newest: list[SourceRow] = []
 
     def checks(self) -> list[Check]:
         """The directory first, then its files."""
-        looks = {
+        runs = {
             "directory.exists": in_thread(self._exists),
             "directory.space": in_thread(self._space),
             "directory.writable": in_thread(self._writable),
@@ -119,87 +70,88 @@ class Directory:
         }
         needs = {"directory.exists": "settings.ROGO_DATA_DIR"}
         return [
-            Check(name, look, (needs.get(name, "directory.exists"),), _MEND)
-            for name, look in looks.items()
+            Check(name, run, (needs.get(name, "directory.exists"),), _FIX_MODE)
+            for name, run in runs.items()
         ]
 
-    def _exists(self) -> Verdict:
-        shown = self._path.absolute()
+    def _exists(self) -> CheckResult:
+        path = self._path.absolute()
         if not self._path.exists():
-            return fail(f"{shown} is not there", f"Create it. {_ELSEWHERE}")
+            return fail(f"{path} does not exist", f"Create it, {_USE_ANOTHER}")
         if not self._path.is_dir():
-            return fail(f"{shown} is no directory", _ELSEWHERE)
+            return fail(
+                f"{path} is not a directory", "Use another directory (--data-dir, ROGO_DATA_DIR)"
+            )
         if not os.access(self._path, os.R_OK | os.X_OK, effective_ids=True):
-            return fail(f"{shown} may not be entered", _MEND)
-        return ok(f"{shown} is there")
+            return fail(f"no permission to read {path}", _FIX_MODE)
+        return ok(f"{path} exists")
 
-    def _space(self) -> Verdict:
+    def _space(self) -> CheckResult:
         status = os.statvfs(self._path)
         free = status.f_bavail * status.f_frsize
         inputs = [self._path / name for name in (SUBMISSIONS, MAPPING)]
-        size = sum(path.stat().st_size for path in inputs if path.is_file())
-        wanted = max(_LEAST_FREE_BYTES, _TIMES_THE_INPUTS * size)
-        shown = f"{free // _MIB:,} MiB are free, {-(-wanted // _MIB):,} may be needed"
-        self._nearly_full = free < wanted
-        if self._nearly_full:
-            return fail(f"the disk is nearly full: {shown}", f"Make room. {_ELSEWHERE}")
-        return ok(shown)
+        input_size = sum(path.stat().st_size for path in inputs if path.is_file())
+        needed = max(_MIN_FREE_BYTES, _SPACE_PER_INPUT_SIZE * input_size)
+        message = f"{free // _MIB:,} MiB free, a run needs up to {-(-needed // _MIB):,} MiB"
+        self._is_nearly_full = free < needed
+        if self._is_nearly_full:
+            return fail(f"disk nearly full: {message}", _FREE_SPACE)
+        return ok(message)
 
-    def _writable(self) -> Verdict:
-        """Write something that has no name, and so is gone whatever happens."""
+    def _writable(self) -> CheckResult:
+        """Write a file without a name, which cannot be left behind."""
         try:
             for directory in (self._path, self._path / "runs"):
                 if directory.exists():
                     _write_in(directory)
         except OSError as error:
-            if error.errno in _FULL and self._nearly_full:
-                raise Needs("directory.space") from None
-            if error.errno in _FULL:
+            if error.errno in _DISK_FULL and self._is_nearly_full:
+                raise SkipCheck("directory.space") from None
+            if error.errno in _DISK_FULL:
                 return fail(
-                    f"{directory} takes no more ({error.strerror})",
-                    f"Make room: blocks, inodes or quota. {_ELSEWHERE}",
+                    f"cannot write in {directory} ({error.strerror})",
+                    f"Free blocks, inodes or quota, {_USE_ANOTHER}",
                 )
-            return fail(f"{directory} cannot be written ({error.strerror})", _MEND)
-        strangers = [path.name for path in self._own_files() if not _is_mine(path)]
-        if strangers:
-            user = os.geteuid()
+            return fail(f"cannot write in {directory} ({error.strerror})", _FIX_MODE)
+        foreign = [path.name for path in self._appended_files() if not _is_own(path)]
+        if foreign:
             return fail(
-                f"{', '.join(strangers)} belongs to another user", f"chown it to user {user}"
+                f"owned by another user: {', '.join(foreign)}",
+                f"Change the owner (chown) to user {os.geteuid()}",
             )
-        return ok("can be written")
+        return ok("writable")
 
-    def _filesystem(self) -> Verdict:
-        kind = _kind_of(self._path)
-        if kind in _FAR or kind.startswith("fuse."):
+    def _filesystem(self) -> CheckResult:
+        kind = _filesystem_of(self._path)
+        if kind is None:
+            return ok("local disk (file system type unknown)")
+        if kind in _REMOTE or kind.startswith("fuse."):
             return warning(
-                f"lies on {kind}, where the lock against a second run may not hold",
-                f"Use a local disk. {_ELSEWHERE}",
+                f"remote file system ({kind}), where the run lock may not work",
+                "Use a directory on a local disk (--data-dir, ROGO_DATA_DIR)",
             )
-        return ok(f"is local ({kind})")
+        return ok(f"local disk ({kind})")
 
-    def _lock(self) -> Verdict:
-        """Whether a run holds the lock; a shared one, for an instant, is in nobody's way."""
+    def _lock(self) -> CheckResult:
+        """Whether a run holds the lock. The test takes it shared for an instant."""
         try:
             descriptor = os.open(self._path / LOCK_FILE, os.O_RDONLY)
         except FileNotFoundError:
-            return ok("the lock is free")
+            return ok("run lock is free")
         except OSError as error:
-            if not _is_mine(self._path / LOCK_FILE):
-                raise Needs("directory.writable") from None
-            return fail(f"{LOCK_FILE} cannot be read ({error.strerror})", f"chmod 600 {LOCK_FILE}")
+            if not _is_own(self._path / LOCK_FILE):
+                raise SkipCheck("directory.writable") from None
+            return fail(f"cannot read {LOCK_FILE} ({error.strerror})", f"Run chmod 600 {LOCK_FILE}")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
-            return warning(
-                f"the lock is held by {holder or 'another process'}",
-                "Let it finish before you start another",
-            )
+            return warning(f"run lock is held by {holder or 'another process'}", _WAIT_FOR_RUN)
         finally:
             os.close(descriptor)
-        return ok("the lock is free")
+        return ok("run lock is free")
 
-    async def _submissions(self) -> Verdict:
+    async def _submissions(self) -> CheckResult:
         path = self._path / SUBMISSIONS
         try:
             file = await SubmissionsFile.open(path)
@@ -215,34 +167,37 @@ class Directory:
         finally:
             file.close()
         if not rows:
-            return warning(f"{SUBMISSIONS} has no rows", "See whether its export went well")
-        return ok(f"{SUBMISSIONS}: {rows:,} rows with all columns that are used")
+            return warning(f"{SUBMISSIONS} has no rows", _CHECK_EXPORT)
+        return ok(f"{SUBMISSIONS}: {rows:,} rows with all required columns")
 
-    async def _mapping(self) -> Verdict:
+    async def _mapping(self) -> CheckResult:
         path = self._path / MAPPING
         try:
             mapping = await load_mapping(path)
         except InputChanged:
             return _changing(path)
         if not mapping.rows:
-            return warning(f"{MAPPING} names no attempt", "See whether its export went well")
+            return warning(f"{MAPPING} contains no attempts", _CHECK_EXPORT)
         return ok(
-            f"{MAPPING}: {mapping.lines:,} lines, {mapping.without_attempt:,} of them without a "
-            f"usable Attempt ID; {mapping.disagreeing:,} attempts have lines that disagree"
+            f"{MAPPING}: {mapping.lines:,} lines, {mapping.without_attempt:,} without a usable "
+            f"Attempt ID; {mapping.disagreeing:,} attempts with contradictory lines"
         )
 
-    def _own_files(self) -> Iterator[Path]:
-        """Files that a run changes in their place: the others are replaced."""
+    def _appended_files(self) -> Iterator[Path]:
+        """The files that a run changes in place; it replaces all others."""
         for name in (FAILED, LOCK_FILE):
             if (self._path / name).exists():
                 yield self._path / name
 
 
-def _changing(path: Path) -> Verdict:
-    return fail(f"{path.name} changes while it is read", "Let its export finish, then check again")
+def _changing(path: Path) -> CheckResult:
+    return fail(
+        f"{path.name} changed while it was read",
+        "Wait until its export has finished, then repeat the check",
+    )
 
 
-def _is_mine(path: Path) -> bool:
+def _is_own(path: Path) -> bool:
     return os.geteuid() in {0, path.stat().st_uid}
 
 
@@ -253,8 +208,8 @@ def _write_in(directory: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _kind_of(path: Path) -> str:
-    """The type of the file system that a directory lies on, as the kernel names it."""
+def _filesystem_of(path: Path) -> str | None:
+    """The type of the file system of a directory, as the kernel names it; None if unknown."""
     device = path.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="replace") as mounts:
@@ -262,4 +217,66 @@ def _kind_of(path: Path) -> str:
             mount, _, rest = line.partition(" - ")
             if mount.split()[2] == wanted:
                 return rest.split()[0]
-    return "of an unknown kind"
+    return None
+
+
+def machine_checks(settings: Settings) -> list[Check]:
+    """Python, open files, memory."""
+    return [
+        Check("machine.python", in_thread(_python)),
+        Check(
+            "machine.files",
+            in_thread(lambda: _open_files(settings.rogo_concurrency)),
+            ("settings.ROGO_CONCURRENCY",),
+        ),
+        Check("machine.memory", in_thread(_memory)),
+    ]
+
+
+def _python() -> CheckResult:
+    version = platform.python_version()
+    if sys.version_info[:2] < _OLDEST_PYTHON:
+        return fail(f"Python {version} is not supported", "Use Python 3.11 or later")
+    return ok(f"Python {version}")
+
+
+def _open_files(concurrency: int) -> CheckResult:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _OPEN_FILES_PER_CONSUMER * concurrency + _OTHER_OPEN_FILES
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        return fail(
+            f"limit of {limit:,} open files is too low: ROGO_CONCURRENCY {concurrency} needs "
+            f"{needed:,}",
+            f"Raise it (ulimit -n {needed}, or LimitNOFILE={needed} in the systemd unit), "
+            "or lower ROGO_CONCURRENCY",
+        )
+    shown = "no limit on" if limit == resource.RLIM_INFINITY else f"limit of {limit:,}"
+    return ok(f"{shown} open files, {needed:,} needed")
+
+
+def _memory() -> CheckResult:
+    available = min(_system_memory(), _cgroup_memory())
+    message = f"{available // _MIB:,} MiB of memory available"
+    if available < _MEMORY_BYTES:
+        return warning(
+            f"{message}, a run uses up to {_MEMORY_BYTES // _MIB} MiB",
+            "Add memory, or lower ROGO_CONCURRENCY",
+        )
+    return ok(message)
+
+
+def _system_memory() -> int:
+    for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return sys.maxsize
+
+
+def _cgroup_memory() -> int:
+    """The memory left within the container's limit, if it has one (cgroup version 2)."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = (_CGROUP / "memory.current").read_text(encoding="ascii").strip()
+    except OSError:
+        return sys.maxsize
+    return sys.maxsize if limit == "max" else int(limit) - int(used)

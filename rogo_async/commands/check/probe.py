@@ -1,91 +1,85 @@
-"""A server that is asked once: what a run would wait for is what a check has to tell."""
+"""Requests of ``check``, without the retries of a run: check reports an outage, a run waits."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from rogo_async.commands.check.results import Verdict, fail, ok, warning
+from rogo_async.commands.check.results import CheckResult, fail, ok, warning
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency, TransientError
 from rogo_async.common.retry import CircuitBreaker, with_retry
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.postgres.connections import Connections
 
-_TOO_FAR: Final = timedelta(minutes=5)
-_FAR: Final = timedelta(seconds=30)
-_REMEDY: Final = "Set the clocks by NTP (timedatectl set-ntp true), this machine's first"
-
-
-def compared(there: datetime, before: datetime, after: datetime, whose: str) -> Verdict:
-    """Hold a server's time against ours, ``before`` and ``after`` it was asked."""
-    skew = there - (before + (after - before) / 2)
-    seconds = abs(skew.total_seconds())
-    shown = f"{whose} clock is {seconds:,.0f} s {_way(skew)} ours"
-    if abs(skew) > _TOO_FAR:
-        return fail(shown, _REMEDY)
-    if abs(skew) > _FAR:
-        return warning(shown, _REMEDY)
-    return ok(f"{whose} clock agrees with ours to within {max(1, round(seconds))} s")
-
-
-def _way(skew: timedelta) -> str:
-    return "ahead of" if skew > timedelta() else "behind"
-
-
-ANSWER_S: Final = 10.0
-
-
-class Asking:
-    """Asks the target. ``connections`` is there once it has been connected to."""
-
-    connections: Connections
-
-    async def rows(self, name: str, **values: object) -> list[Any]:
-        """All rows of a named query. Raises a DependencyError."""
-        async with self.connections.session(name) as session:
-            return await session.rows(name, values, ANSWER_S)
-
-    async def row(self, name: str, **values: object) -> Any:
-        """The first row of a named query that has one. Raises a DependencyError."""
-        return (await self.rows(name, **values))[0]
-
-
 T = TypeVar("T")
-PATIENCE_S: Final = 3.0
-"""How long to go on asking a server that refuses connections."""
-PROBE_S: Final = 12.0
-"""How long to wait for an answer."""
+RETRY_S: Final = 3.0
+"""How long to retry a server that refuses connections."""
+TIMEOUT_S: Final = 12.0
+QUERY_TIMEOUT_S: Final = 10.0
+_SKEW_FAIL: Final = timedelta(minutes=5)
+_SKEW_WARNING: Final = timedelta(seconds=30)
+_SYNC_CLOCKS: Final = "Synchronise the clocks by NTP (timedatectl set-ntp true), here first"
+
+
+async def with_timeout(dependency: Dependency, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of ``work``. Raises TransientError after TIMEOUT_S, and what ``work`` raises."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await work()
+    except TimeoutError:
+        raise TransientError(dependency, "check", "no answer in time") from None
+
+
+async def with_brief_retry(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of ``work``, retried for RETRY_S. Raises as ``with_retry`` does."""
+    return await with_retry(work, StopSignal(), RETRY_S)
 
 
 async def _unused_probe() -> None:
     """Never called: this breaker does not open."""
 
 
-class Once(CircuitBreaker):
+class NoRetry(CircuitBreaker):
     """A circuit breaker that never opens and never retries."""
 
     def __init__(self, dependency: Dependency) -> None:
-        super().__init__(dependency, _unused_probe, StopSignal(), CallStats(), PATIENCE_S)
+        super().__init__(dependency, _unused_probe, StopSignal(), CallStats(), RETRY_S)
 
     async def call(
         self,
-        operation: str,  # noqa: ARG002 - the interface's
+        operation: str,  # noqa: ARG002 - part of the interface
         work: Callable[[], Coroutine[Any, Any, T]],
     ) -> T:
         """Run ``work`` and raise what it raises."""
         return await work()
 
 
-async def answered(dependency: Dependency, what: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What ``what`` gives, if it does so within PROBE_S. Raises TransientError, and as it does."""
-    try:
-        async with asyncio.timeout(PROBE_S):
-            return await what()
-    except TimeoutError:
-        raise TransientError(dependency, "check", "no answer in time") from None
+class QueryRunner:
+    """Runs named queries on the target. ``connections`` is set once the target is connected."""
+
+    connections: Connections
+
+    async def rows(self, name: str, **values: object) -> list[Any]:
+        """All rows of a named query. Raises a DependencyError."""
+        async with self.connections.session(name) as session:
+            return await session.rows(name, values, QUERY_TIMEOUT_S)
+
+    async def row(self, name: str, **values: object) -> Any:
+        """The first row of a named query that returns at least one. Raises a DependencyError."""
+        return (await self.rows(name, **values))[0]
 
 
-async def soon(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Open something, insisting for a few seconds. Raises as ``with_retry``."""
-    return await with_retry(what, StopSignal(), PATIENCE_S)
+def compare_clocks(
+    server_time: datetime, before: datetime, after: datetime, server: str
+) -> CheckResult:
+    """Compare a server's clock with this machine's, read ``before`` and ``after`` the request."""
+    skew = server_time - (before + (after - before) / 2)
+    seconds = abs(skew.total_seconds())
+    direction = "ahead of" if skew > timedelta() else "behind"
+    message = f"clock of {server} is {seconds:,.0f} s {direction} this machine's"
+    if abs(skew) > _SKEW_FAIL:
+        return fail(message, _SYNC_CLOCKS)
+    if abs(skew) > _SKEW_WARNING:
+        return warning(message, _SYNC_CLOCKS)
+    return ok(f"clock of {server} differs by less than {max(1, round(seconds))} s")

@@ -1,4 +1,4 @@
-"""What a check found, and what needs what: a check whose ground is not there is left out."""
+"""Checks, their results and their dependencies: a check is skipped when one it needs failed."""
 
 import asyncio
 import re
@@ -19,11 +19,11 @@ from rogo_async.common.errors import (
 from rogo_async.common.logging import error_facts
 from rogo_async.common.shutdown import ExitCode
 
-_REMEDY: Final = re.compile(r"\. (?=[A-Z])")
+_BEFORE_REMEDY: Final = re.compile(r"\. (?=[A-Z])")
 log = structlog.get_logger()
 
 
-class State(StrEnum):
+class CheckStatus(StrEnum):
     """How a check ended. The values are stable."""
 
     OK = "ok"
@@ -33,171 +33,166 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What one look gave. ``away`` says that a server did not answer."""
+class CheckResult:
+    """The result of one check. ``unreachable``: a server did not answer."""
 
-    state: State
-    what: str
+    status: CheckStatus
+    message: str
     remedy: str = ""
-    away: bool = False
+    unreachable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A line of the report. ``name`` is stable: what operators' own tools search for."""
-
-    name: str
-    state: State
-    what: str
-    remedy: str
-
-    @property
-    def subject(self) -> str:
-        """The first word of the name."""
-        return self.name.partition(".")[0]
+def ok(message: str) -> CheckResult:
+    """The check passed."""
+    return CheckResult(CheckStatus.OK, message)
 
 
-def ok(what: str) -> Verdict:
-    """All is well."""
-    return Verdict(State.OK, what)
+def warning(message: str, remedy: str) -> CheckResult:
+    """A run would work, but the operator should know."""
+    return CheckResult(CheckStatus.WARNING, message, remedy)
 
 
-def warning(what: str, remedy: str) -> Verdict:
-    """A run would work, and yet somebody should know."""
-    return Verdict(State.WARNING, what, remedy)
-
-
-def fail(what: str, remedy: str) -> Verdict:
-    """A run would not work, or not rightly."""
-    return Verdict(State.FAIL, what, remedy)
-
-
-def in_thread(look: Callable[[], Verdict]) -> Callable[[], Awaitable[Verdict]]:
-    """A look that waits for a disk, made where it holds nobody up."""
-    return lambda: asyncio.to_thread(look)
-
-
-class Needs(Exception):
-    """A look that turns out to need what another check found wanting."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+def fail(message: str, remedy: str) -> CheckResult:
+    """A run would fail, or give wrong results."""
+    return CheckResult(CheckStatus.FAIL, message, remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A look at one thing, once all that it ``needs`` (names of other checks) stands.
+    """A check that runs when all checks in ``needs`` (by name) have passed.
 
-    ``look`` may raise SetupError, RowError and DependencyFaults: they are findings too. ``advice``
-    is the remedy where what it raises holds none.
+    ``run`` may raise SetupError, RowError and DependencyError; the check fails then.
+    ``default_remedy`` is shown for errors whose text contains no remedy.
     """
 
     name: str
-    look: Callable[[], Awaitable[Verdict]]
+    run: Callable[[], Awaitable[CheckResult]]
     needs: tuple[str, ...] = ()
-    advice: str = "See that the server is well, and check again"
+    default_remedy: str = "Check the server's own log, then repeat the check"
+
+
+class SkipCheck(Exception):
+    """Raised by a check that cannot run because another check, ``needed``, did not pass."""
+
+    def __init__(self, needed: str) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+def in_thread(run: Callable[[], CheckResult]) -> Callable[[], Awaitable[CheckResult]]:
+    """Run a check that uses the disk in a thread, so that the other checks continue."""
+    return lambda: asyncio.to_thread(run)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLine:
+    """The result of a named check. Names are stable: operators' own tools search for them."""
+
+    name: str
+    result: CheckResult
+
+    @property
+    def subject(self) -> str:
+        """The part of the name before the first dot, such as ``target``."""
+        return self.name.partition(".")[0]
 
 
 @dataclass(slots=True)
-class Findings:
-    """All findings so far, by name."""
+class CheckReport:
+    """Runs checks and collects their results by name."""
 
-    faulty: bool = False
-    """Whether a check ended in internal error."""
-    _found: dict[str, Finding] = field(default_factory=dict)
-    _grounds: dict[str, str] = field(default_factory=dict)
-    _away: set[str] = field(default_factory=set)
+    has_internal_error: bool = False
+    """Whether a check ended with an internal error."""
+    _lines: dict[str, ReportLine] = field(default_factory=dict)
+    _skip_causes: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, verdict: Verdict) -> None:
-        """Take a verdict in."""
-        if verdict.away:
-            self._away.add(name)
-        self._add(Finding(name, verdict.state, verdict.what, verdict.remedy))
+    async def run(self, checks: Sequence[Check]) -> None:
+        """Run the checks of one server in order.
 
-    def skip(self, name: str, on: str) -> None:
-        """Note that ``name`` was left out because of ``on``, or of the cause of that."""
-        self._grounds[name] = ground = self._grounds.get(on, on)
-        what = f"{name.partition('.')[2]} was not looked at: it needs {ground}"
-        self._add(Finding(name, State.SKIPPED, what, ""))
-
-    def stands(self, name: str) -> bool:
-        """Whether a check that has been made found nothing wrong."""
-        return self._found[name].state in {State.OK, State.WARNING}
-
-    def is_warned_of(self, name: str) -> bool:
-        """Whether a check that has been made gave a warning."""
-        return self._found[name].state is State.WARNING
-
-    def count(self, state: State) -> int:
-        """How many ended so."""
-        return sum(finding.state is state for finding in self._found.values())
-
-    def of(self, *subjects: str) -> list[Finding]:
-        """Those of some subjects, in the order in which they came."""
-        return [finding for finding in self._found.values() if finding.subject in subjects]
-
-    def exit_code(self, *, settings_readable: bool) -> ExitCode:
-        """70, then 2 for settings that no command can begin with, 3, 1, 0."""
-        if self.faulty:
-            return ExitCode.INTERNAL
-        if not settings_readable:
-            return ExitCode.SETUP
-        if self._away:
-            return ExitCode.STOPPED_EARLY
-        return ExitCode.SOME_FAILED if self.count(State.FAIL) else ExitCode.DONE
-
-    async def carry_out(self, checks: Sequence[Check]) -> None:
-        """Make the checks of one server, in their order. After one that it did not answer, the
-        rest are left out: each would wait as long.
+        After the first one that gets no answer the rest are skipped: each would wait as long.
         """
-        silent: str | None = None
+        unreachable: str | None = None
         for check in checks:
-            blocked = next((n for n in check.needs if not self.stands(n)), silent)
-            if blocked is not None:
-                self.skip(check.name, blocked)
+            cause = next((name for name in check.needs if not self.passed(name)), unreachable)
+            if cause is not None:
+                self.skip(check.name, cause)
                 continue
             try:
-                verdict = await self._look(check)
-            except Needs as needed:
-                self.skip(check.name, needed.name)
+                result = await self._result(check)
+            except SkipCheck as skip:
+                self.skip(check.name, skip.needed)
                 continue
-            if verdict.away:
-                silent = check.name
-            self.add(check.name, verdict)
+            if result.unreachable:
+                unreachable = check.name
+            self.add(check.name, result)
 
-    async def _look(self, check: Check) -> Verdict:
+    def add(self, name: str, result: CheckResult) -> None:
+        """Add a result."""
+        self._lines[name] = ReportLine(name, result)
+
+    def skip(self, name: str, cause: str) -> None:
+        """Report ``name`` as skipped because of ``cause``, or because of what skipped that one."""
+        self._skip_causes[name] = root_cause = self._skip_causes.get(cause, cause)
+        message = f"{name.partition('.')[2]} skipped: needs {root_cause}"
+        self.add(name, CheckResult(CheckStatus.SKIPPED, message))
+
+    def passed(self, name: str) -> bool:
+        """Whether a check ended with ok or a warning."""
+        return self._lines[name].result.status in {CheckStatus.OK, CheckStatus.WARNING}
+
+    def has_warning(self, name: str) -> bool:
+        """Whether a check ended with a warning."""
+        return self._lines[name].result.status is CheckStatus.WARNING
+
+    def count(self, status: CheckStatus) -> int:
+        """The number of checks with this status."""
+        return sum(line.result.status is status for line in self._lines.values())
+
+    def lines_of(self, *subjects: str) -> list[ReportLine]:
+        """The lines of some subjects, in the order in which the checks ended."""
+        return [line for line in self._lines.values() if line.subject in subjects]
+
+    def exit_code(self, *, settings_valid: bool) -> ExitCode:
+        """70 for an internal error, else 2 for invalid settings, else 3, 1 or 0."""
+        if self.has_internal_error:
+            return ExitCode.INTERNAL
+        if not settings_valid:
+            return ExitCode.SETUP
+        if any(line.result.unreachable for line in self._lines.values()):
+            return ExitCode.STOPPED_EARLY
+        return ExitCode.SOME_FAILED if self.count(CheckStatus.FAIL) else ExitCode.DONE
+
+    async def _result(self, check: Check) -> CheckResult:
         try:
-            return await check.look()
-        except Needs:
+            return await check.run()
+        except SkipCheck:
             raise
-        except (SetupError, RowError, DependencyError) as fault:
-            return verdict_of(fault, check.advice)
+        except (SetupError, RowError, DependencyError) as error:
+            return result_of_error(error, check.default_remedy)
         except OSError as error:
             return fail(
-                f"the system refuses ({error.strerror or type(error).__name__})", check.advice
+                f"system error ({error.strerror or type(error).__name__})", check.default_remedy
             )
-        except Exception as error:  # noqa: BLE001 - the other checks go on
+        except Exception as error:  # noqa: BLE001 - the other checks continue
             log.critical("internal error", check=check.name, **error_facts(error))
-            self.faulty = True
-            return fail("this check has a fault of its own", "See the log, and report it")
-
-    def _add(self, finding: Finding) -> None:
-        self._found[finding.name] = finding
+            self.has_internal_error = True
+            return fail("internal error in this check", "See the log, and report it")
 
 
-def verdict_of(fault: SetupError | RowError | DependencyError, advice: str) -> Verdict:
-    """What an exception tells, with its own remedy if it holds one."""
-    away = isinstance(fault, TransientError | AmbiguousError)
-    if isinstance(fault, SetupError):
-        text = "; ".join(fault.problems)
+def result_of_error(
+    error: SetupError | RowError | DependencyError, default_remedy: str
+) -> CheckResult:
+    """A failed result with the text of an exception, and its remedy if the text has one."""
+    if isinstance(error, SetupError):
+        text = "; ".join(error.problems)
     else:
-        text = fault.reason if isinstance(fault, DependencyError) else fault.message
-    what, remedy = told(text)
-    return Verdict(State.FAIL, what, remedy or advice, away)
+        text = error.reason if isinstance(error, DependencyError) else error.message
+    message, remedy = split_remedy(text)
+    unreachable = isinstance(error, TransientError | AmbiguousError)
+    return CheckResult(CheckStatus.FAIL, message, remedy or default_remedy, unreachable)
 
 
-def told(text: str) -> tuple[str, str]:
-    """What is wrong and what to do, of a text such as ``No such file. Put it there``."""
-    what, *rest = _REMEDY.split(text, maxsplit=1)
-    return what, rest[0] if rest else ""
+def split_remedy(text: str) -> tuple[str, str]:
+    """Split a text such as ``No such file. Copy it here`` into problem and remedy."""
+    message, *rest = _BEFORE_REMEDY.split(text, maxsplit=1)
+    return message, rest[0] if rest else ""

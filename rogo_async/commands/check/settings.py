@@ -1,4 +1,4 @@
-"""The settings, one by one, and as many of them as can be used (specification §4)."""
+"""Checks of the settings; invalid ones are replaced so that the other checks can run."""
 
 import difflib
 import os
@@ -10,17 +10,17 @@ from typing import Any, Final
 
 from pydantic_settings import DotEnvSettingsSource
 
-from rogo_async.commands.check.results import Findings, Verdict, fail, ok, warning
+from rogo_async.commands.check.results import CheckReport, CheckResult, fail, ok, warning
 from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import Settings, load_settings
 
 DOTENV: Final = ".env"
-_OTHERS: Final = frozenset({"ROGO_DEVSTACK_CACHE"})
-"""Variables that parts beside the migration read."""
-_LIKE: Final = 0.8
-_ROUNDS: Final = 4
+_OTHER_VARIABLES: Final = frozenset({"ROGO_DEVSTACK_CACHE"})
+"""Variables of the demo and the tests."""
+_SIMILARITY: Final = 0.8
+_MAX_ROUNDS: Final = 4
 
-_STAND_INS: Final[dict[str, Any]] = {
+_PLACEHOLDERS: Final[dict[str, Any]] = {
     "DATABASE_URL": "postgresql://absent.invalid/absent",
     "DATA_WAREHOUSE_CONNECTION_STRING": "absent",
     "AZURE_STORAGE_ACCOUNT_NAME": "absent",
@@ -31,93 +31,91 @@ _STAND_INS: Final[dict[str, Any]] = {
     "ROGO_CONSUMER_NAME": "absent",
     "ROGO_RETURN_URL_BASE": "absent",
 }
-"""What stands for a required setting that cannot be used. Nothing is ever done with it: the checks
-that would are left out.
-"""
+"""Values for invalid required settings. Never used: the checks that need them are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Configuration:
-    """The settings as far as they can be used; ``problems`` by the names of those that cannot."""
+class PartialSettings:
+    """The settings that are valid; ``problems`` by the names of those that are not."""
 
     settings: Settings
     problems: Mapping[str, str]
-    given: Mapping[str, str]
-    """Where each variable that is set is set: names in upper case."""
+    origins: Mapping[str, str]
+    """Where each variable is set; names in upper case."""
     overridden: frozenset[str]
 
     @classmethod
-    def read(cls, overrides: Mapping[str, Any]) -> "Configuration":
-        """Read environment and ``.env``; what cannot be used is replaced by something harmless."""
+    def read(cls, overrides: Mapping[str, Any]) -> "PartialSettings":
+        """Read the environment and ``.env``; invalid values are replaced by placeholders."""
         values = dict(overrides)
         problems: dict[str, str] = {}
-        for number in range(_ROUNDS):
+        for number in range(_MAX_ROUNDS):
             try:
                 settings = load_settings(**values)
                 break
             except SetupError as error:
                 found = dict(_named(problem) for problem in error.problems)
             if not number or (number == 1 and DOTENV in problems):
-                # Later rounds find what only the stand-ins have brought about.
+                # Problems of later rounds are caused by the placeholders.
                 problems |= found
-            values |= {_field(name): _stand_in(name) for name in found}
+            values |= {_field(name): _placeholder(name) for name in found}
         else:
-            raise AssertionError("the stand-ins for settings are no settings")
+            raise AssertionError("the placeholders are not valid settings")
         overridden = frozenset(name.upper() for name in overrides)
-        return cls(settings, problems, _given(), overridden)
+        return cls(settings, problems, _origins(), overridden)
 
-    def report(self, findings: Findings) -> None:
-        """A line for each setting, and for what looks like one."""
-        findings.add("settings.env_file", self._env_file())
+    def add_to(self, report: CheckReport) -> None:
+        """Add a line for each setting, for ``.env`` and for unknown variables."""
+        report.add("settings.env_file", self._env_file())
         for field in Settings.model_fields:
             name = field.upper()
-            if name in self.problems and name not in self.given and DOTENV in self.problems:
-                findings.skip(f"settings.{name}", "settings.env_file")
+            if name in self.problems and name not in self.origins and DOTENV in self.problems:
+                report.skip(f"settings.{name}", "settings.env_file")
             elif name == "ROGO_SOURCE_SAS_TOKEN" and "ROGO_SOURCE_HOSTS" in self.problems:
-                # A token is held against the hosts: without them nobody can tell.
-                findings.skip(f"settings.{name}", "settings.ROGO_SOURCE_HOSTS")
+                # Tokens are matched to hosts, so they cannot be validated without them.
+                report.skip(f"settings.{name}", "settings.ROGO_SOURCE_HOSTS")
             else:
-                findings.add(f"settings.{name}", self._verdict(field, name))
-        findings.add("settings.unknown", self._unknown())
+                report.add(f"settings.{name}", self._result(field, name))
+        report.add("settings.unknown", self._unknown())
 
-    def _verdict(self, field: str, name: str) -> Verdict:
+    def _result(self, field: str, name: str) -> CheckResult:
         if name in self.problems:
-            return _problem(name, self.problems[name], self.given.get(name))
+            return _invalid(name, self.problems[name], self.origins.get(name))
         if name in self.overridden:
-            return ok(f"{name} is given on the command line")
-        if name in self.given:
-            return ok(f"{name} is valid (from {self.given[name]})")
+            return ok(f"{name} is valid (from the command line)")
+        if name in self.origins:
+            return ok(f"{name} is valid (from {self.origins[name]})")
         default = Settings.model_fields[field].default
         shown = ",".join(default) if isinstance(default, tuple) else default
-        return ok(f"{name} is not set" + ("" if default is None else f": {shown}"))
+        return ok(f"{name} is not set" + ("" if default is None else f": default {shown}"))
 
-    def _env_file(self) -> Verdict:
+    def _env_file(self) -> CheckResult:
         path = Path(DOTENV)
         if DOTENV in self.problems:
             return fail(
                 f"{DOTENV} {self.problems[DOTENV]}",
-                "Save it as UTF-8, owned by the user that runs this: chmod 600 .env",
+                f"Save it as UTF-8, owned by the user that runs this command: chmod 600 {DOTENV}",
             )
         if not path.exists():
-            return ok(f"there is no {DOTENV} here: the environment alone counts")
+            return ok(f"no {DOTENV} in this directory: only the environment is used")
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             return warning(
-                f"{DOTENV} holds secrets and its mode {mode:04o} lets others at it",
-                f"chmod 600 {DOTENV}",
+                f"{DOTENV} contains secrets, and its mode {mode:04o} gives other users access",
+                f"Run chmod 600 {DOTENV}",
             )
-        return ok(f"{DOTENV} is its owner's alone")
+        return ok(f"{DOTENV} is private to its owner")
 
-    def _unknown(self) -> Verdict:
-        known = {field.upper() for field in Settings.model_fields} | _OTHERS
-        strange = dict(_strange(self.given, known))
-        if not strange:
-            return ok("no variable looks like a setting and is none")
+    def _unknown(self) -> CheckResult:
+        known = {field.upper() for field in Settings.model_fields} | _OTHER_VARIABLES
+        unknown = dict(_unknown_variables(self.origins, known))
+        if not unknown:
+            return ok("no misspelt ROGO_ variables")
         return warning(
-            f"no settings of this tool: {', '.join(sorted(strange))}",
+            f"unknown settings: {', '.join(sorted(unknown))}",
             "; ".join(
-                f"Is {meant} meant by {name}?" if meant else f"Remove {name}"
-                for name, meant in sorted(strange.items())
+                f"Rename {name} to {similar}, or remove it" if similar else f"Remove {name}"
+                for name, similar in sorted(unknown.items())
             ),
         )
 
@@ -131,34 +129,37 @@ def _field(name: str) -> str:
     return "_env_file" if name == DOTENV else name.lower()
 
 
-def _stand_in(name: str) -> Any:
+def _placeholder(name: str) -> Any:
     if name == DOTENV:
         return None
-    return _STAND_INS.get(name, Settings.model_fields[name.lower()].default)
+    return _PLACEHOLDERS.get(name, Settings.model_fields[name.lower()].default)
 
 
-def _problem(name: str, text: str, where: str | None) -> Verdict:
-    what, _, remedy = text.partition(": ") if text.startswith("is ") else (text, "", "")
-    if remedy.startswith(("set ", "name ")):
-        return fail(f"{name} {what}", remedy[0].upper() + remedy[1:])
-    return fail(f"{name}: {text}", f"Mend it in {where or 'the environment or in .env'}")
+def _invalid(name: str, text: str, origin: str | None) -> CheckResult:
+    problem, _, remedy = text.partition(": ") if text.startswith("is ") else (text, "", "")
+    if remedy.startswith(("set ", "name ", "use ")):
+        return fail(f"{name} {problem}", remedy[0].upper() + remedy[1:])
+    return fail(f"{name}: {text}", f"Fix it in {origin or f'the environment or in {DOTENV}'}")
 
 
-def _given() -> dict[str, str]:
-    """Where each variable comes from. An empty one counts as none, as the settings have it."""
+def _origins() -> dict[str, str]:
+    """Where each variable is set. An empty one counts as not set, as in the settings."""
     try:
         file = DotEnvSettingsSource(Settings, env_file=DOTENV, env_file_encoding="utf-8").env_vars
     except (OSError, UnicodeDecodeError):
         file = {}
-    given = {name.upper(): DOTENV for name, value in file.items() if value}
-    return given | {name.upper(): "the environment" for name, value in os.environ.items() if value}
+    origins = {name.upper(): DOTENV for name, value in file.items() if value}
+    environment = {name.upper(): "the environment" for name, value in os.environ.items() if value}
+    return origins | environment
 
 
-def _strange(given: Mapping[str, str], known: set[str]) -> Iterator[tuple[str, str | None]]:
-    """Variables that look like settings, with the setting that each may be meant for."""
-    for name, where in given.items():
+def _unknown_variables(
+    origins: Mapping[str, str], known: set[str]
+) -> Iterator[tuple[str, str | None]]:
+    """Variables that look like settings but are not, with the most similar setting."""
+    for name, origin in origins.items():
         if name in known:
             continue
-        alike = difflib.get_close_matches(name, known, 1, _LIKE)
-        if name.startswith("ROGO_") or (alike and where == DOTENV):
-            yield name, alike[0] if alike else None
+        similar = difflib.get_close_matches(name, known, 1, _SIMILARITY)
+        if name.startswith("ROGO_") or (similar and origin == DOTENV):
+            yield name, similar[0] if similar else None

@@ -1,4 +1,4 @@
-"""The hosts of the source files: reach, SAS, and a few of the newest files."""
+"""Checks of the source hosts: reachable, SAS valid, newest files readable (rule 14)."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,17 @@ from urllib.parse import parse_qs
 
 from yarl import URL
 
-from rogo_async.commands.check.data_dir import NEWEST_ROWS, Directory
-from rogo_async.commands.check.probe import Once, answered, soon
-from rogo_async.commands.check.results import Check, Findings, State, Verdict, fail, ok, warning
+from rogo_async.commands.check.data_dir import NEWEST_ROWS, DataDirChecks
+from rogo_async.commands.check.probe import NoRetry, with_brief_retry, with_timeout
+from rogo_async.commands.check.results import (
+    Check,
+    CheckReport,
+    CheckResult,
+    CheckStatus,
+    fail,
+    ok,
+    warning,
+)
 from rogo_async.common import error_classes
 from rogo_async.common.errors import Dependency, RowError
 from rogo_async.common.http_session import HttpSession
@@ -21,178 +29,176 @@ from rogo_async.rules.files import split_urls
 from rogo_async.rules.records import SourceRow
 from rogo_async.sources.http_files import Sources, name_of
 
-_FILES: Final = 3
-_SOON: Final = timedelta(hours=24)
+_FILES_PER_HOST: Final = 3
+_EXPIRES_SOON: Final = timedelta(hours=24)
 _SETTINGS: Final = ("settings.ROGO_SOURCE_HOSTS", "settings.ROGO_SOURCE_SAS_TOKEN")
-_ADVICE: Final = "See that the host runs and that ROGO_SOURCE_HOSTS spells it rightly"
-_RENEW: Final = "Put a new one into ROGO_SOURCE_SAS_TOKEN"
+_CHECK_HOST: Final = "Check that the host is running and its name in ROGO_SOURCE_HOSTS is correct"
+_CHECK_LOG: Final = "Check the log of the host"
+_RENEW: Final = "Set a new SAS in ROGO_SOURCE_SAS_TOKEN"
 
 
 class SourceChecks:
-    """The checks of each host, the hosts side by side."""
+    """The checks of all source hosts, in parallel."""
 
-    def __init__(self, settings: Settings, findings: Findings, directory: Directory) -> None:
+    def __init__(self, settings: Settings, report: CheckReport, data_dir: DataDirChecks) -> None:
         self._settings = settings
-        self._findings = findings
-        self._directory = directory
+        self._report = report
+        self._data_dir = data_dir
         self._sources: Sources
 
     async def execute(self, inputs: Awaitable[object]) -> None:
-        """Make them; the files' once ``inputs`` has read the rows that name them."""
-        findings, places = self._findings, sorted(self._settings.allow_list.origins)
-        if not findings.stands("settings.ROGO_SOURCE_HOSTS"):
-            findings.skip("source.hosts", "settings.ROGO_SOURCE_HOSTS")
+        """Run the checks; those of files once ``inputs`` has read the rows that name them."""
+        report, hosts = self._report, sorted(self._settings.allow_list.origins)
+        if not report.passed("settings.ROGO_SOURCE_HOSTS"):
+            report.skip("source.hosts", "settings.ROGO_SOURCE_HOSTS")
             await inputs
-            findings.skip("source.allowed", "settings.ROGO_SOURCE_HOSTS")
+            report.skip("source.allowed", "settings.ROGO_SOURCE_HOSTS")
             return
         async with contextlib.aclosing(HttpSession()) as http:
             self._sources = Sources(
                 http,
                 self._settings.allow_list,
                 self._settings.source_sas,
-                lambda _probe, _host: Once(Dependency.SOURCE),
+                lambda _probe, _host: NoRetry(Dependency.SOURCE),
             )
-            await asyncio.gather(*[findings.carry_out(self._host(place)) for place in places])
+            await asyncio.gather(*[report.run(self._host_checks(host)) for host in hosts])
             await inputs
-            await findings.carry_out(
-                [Check("source.allowed", self._allowed, ("inputs.submissions",))]
-            )
-            await asyncio.gather(*[findings.carry_out([self._files(place)]) for place in places])
+            await report.run([Check("source.allowed", self._allowed, ("inputs.submissions",))])
+            await asyncio.gather(*[report.run([self._files_check(host)]) for host in hosts])
 
-    def _host(self, place: Origin) -> list[Check]:
-        name = name_of(place)
+    def _host_checks(self, host: Origin) -> list[Check]:
+        name = name_of(host)
 
-        async def reach() -> Verdict:
-            return await self._reach(place)
+        async def sas() -> CheckResult:
+            return check_sas(name, self._settings.source_sas.get(host), datetime.now(UTC))
 
-        async def sas() -> Verdict:
-            return sas_verdict(name, self._settings.source_sas.get(place), datetime.now(UTC))
+        async def reach() -> CheckResult:
+            return await self._reach(host)
 
         return [
             Check(f"source.{name}.sas", sas, _SETTINGS),
-            Check(f"source.{name}.reach", reach, _SETTINGS, f"{name}: {_ADVICE}"),
+            Check(f"source.{name}.reach", reach, _SETTINGS, f"{name}: {_CHECK_HOST}"),
         ]
 
-    def _files(self, place: Origin) -> Check:
-        name = name_of(place)
+    def _files_check(self, host: Origin) -> Check:
+        name = name_of(host)
 
-        async def files() -> Verdict:
-            return await self._asked(place)
+        async def files() -> CheckResult:
+            return await self._newest_files(host)
 
         needs = (f"source.{name}.reach", f"source.{name}.sas", "inputs.submissions")
-        return Check(f"source.{name}.files", files, needs, f"{name}: {_ADVICE}")
+        return Check(f"source.{name}.files", files, needs, f"{name}: {_CHECK_HOST}")
 
-    async def _reach(self, place: Origin) -> Verdict:
-        scheme, host, port = place
-        root = URL.build(scheme=scheme, host=host, port=port, path="/")
-        status = await soon(lambda: self._status(root))
-        name = name_of(place)
-        if error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT:
-            return Verdict(
-                State.FAIL, f"{name} answers {status}", "See what ails it there", away=True
+    async def _reach(self, host: Origin) -> CheckResult:
+        scheme, hostname, port = host
+        root = URL.build(scheme=scheme, host=hostname, port=port, path="/")
+        status = await with_brief_retry(lambda: self._status(root))
+        name = name_of(host)
+        if _is_transient(status):
+            return CheckResult(
+                CheckStatus.FAIL, f"{name} answered {status}", _CHECK_LOG, unreachable=True
             )
-        return ok(f"{name} answers")
+        return ok(f"{name} reachable")
 
-    async def _allowed(self) -> Verdict:
-        strange = [
-            fault.message
-            for _, fault in _addresses(self._directory.newest, self._settings)
-            if fault
+    async def _allowed(self) -> CheckResult:
+        errors = [
+            error.message
+            for _, error in _urls_in(self._data_dir.newest, self._settings)
+            if error is not None
         ]
-        if strange:
-            shown = "; ".join(sorted(set(strange))[:_FILES])
+        if errors:
+            shown = "; ".join(sorted(set(errors))[:_FILES_PER_HOST])
             return warning(
-                f"{len(strange):,} files of the newest {NEWEST_ROWS:,} rows may not be fetched: "
-                f"{shown}",
-                "Add the host to ROGO_SOURCE_HOSTS if it is one of yours",
+                f"{len(errors):,} files of the newest {NEWEST_ROWS:,} rows are not on allowed "
+                f"hosts: {shown}",
+                "Add the host to ROGO_SOURCE_HOSTS if you trust it",
             )
-        return ok(f"the files of the newest {NEWEST_ROWS:,} rows are all on these hosts")
+        return ok(f"all files of the newest {NEWEST_ROWS:,} rows are on allowed hosts")
 
-    async def _asked(self, place: Origin) -> Verdict:
-        """Ask for the newest files of a host, as many as are told apart."""
-        name = name_of(place)
+    async def _newest_files(self, host: Origin) -> CheckResult:
+        """Request the newest files of a host, with HEAD."""
+        name = name_of(host)
         urls = list(
             dict.fromkeys(
                 url
-                for url, _ in _addresses(self._directory.newest, self._settings)
-                if url is not None and origin(url) == place
+                for url, _ in _urls_in(self._data_dir.newest, self._settings)
+                if url is not None and origin(url) == host
             )
-        )[:_FILES]
+        )[:_FILES_PER_HOST]
         if not urls:
-            return ok(f"{name}: no file of the newest {NEWEST_ROWS:,} rows is there")
+            return ok(f"{name}: no files in the newest {NEWEST_ROWS:,} rows")
         statuses = await asyncio.gather(*[self._status(url) for url in urls])
-        return _files_verdict(name, statuses)
+        return _files_result(name, statuses)
 
     async def _status(self, url: URL) -> int:
         host = self._sources.host(url)
-        response = await answered(Dependency.SOURCE, lambda: host.request("HEAD", url, {}))
+        response = await with_timeout(Dependency.SOURCE, lambda: host.request("HEAD", url, {}))
         response.close()
         return response.status
 
 
-def _addresses(
-    rows: list[SourceRow], settings: Settings
-) -> list[tuple[URL | None, RowError | None]]:
-    """Each address in the rows, or why it may not be fetched."""
+def _urls_in(rows: list[SourceRow], settings: Settings) -> list[tuple[URL | None, RowError | None]]:
+    """The URLs in the rows, each with the error if its host is not allowed."""
     found: list[tuple[URL | None, RowError | None]] = []
     for row in rows:
         if row.malformed is None:
             for address in (*split_urls(row.learner_urls), *split_urls(row.marker_urls)):
                 try:
                     found.append((settings.allow_list.permit(address), None))
-                except RowError as fault:
-                    found.append((None, fault))
+                except RowError as error:
+                    found.append((None, error))
     return found
 
 
-def _files_verdict(name: str, statuses: list[int]) -> Verdict:
-    shown = f"{name} answers {', '.join(map(str, statuses))} for the newest files"
+def _files_result(name: str, statuses: list[int]) -> CheckResult:
+    message = f"{name} answered {', '.join(map(str, statuses))} for the newest files"
     if any(status in {401, 403} for status in statuses):
-        return fail(shown, f"{_RENEW}, or grant read access there")
-    if any(
-        error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT for status in statuses
-    ):
-        return Verdict(State.FAIL, shown, "See what ails it there", away=True)
+        return fail(message, f"{_RENEW}, or grant read access on the host")
+    if any(_is_transient(status) for status in statuses):
+        return CheckResult(CheckStatus.FAIL, message, _CHECK_LOG, unreachable=True)
     if any(status >= 400 for status in statuses):
-        return warning(shown, "See whether the files are where the rows say: rows without fail")
-    return ok(f"{name} gives the newest files ({len(statuses)} were asked for)")
+        return warning(message, "Check that the files exist: rows with missing files fail")
+    return ok(f"{name}: newest files readable ({len(statuses)} requested)")
 
 
-def sas_verdict(name: str, token: str | None, now: datetime) -> Verdict:
-    """What can be told of a SAS without asking: its times and its permissions."""
+def _is_transient(status: int) -> bool:
+    return error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT
+
+
+def check_sas(name: str, token: str | None, now: datetime) -> CheckResult:
+    """Check the permissions and times of a SAS, without a request."""
     if token is None:
-        return ok(f"{name}: no SAS is set, its files must be readable without")
+        return ok(f"{name}: no SAS set, so its files must be readable without one")
     parts = {key: values[0] for key, values in parse_qs(token).items()}
     if "sig" not in parts:
         return fail(f"{name}: the SAS has no signature (sig=)", _RENEW)
     if "si" not in parts and "r" not in parts.get("sp", ""):
-        return fail(f"{name}: the SAS does not permit reading (r in sp=)", f"{_RENEW} that does")
+        return fail(f"{name}: the SAS has no read permission (r in sp=)", f"{_RENEW} that has it")
     if "srt" in parts and "o" not in parts["srt"]:
-        return fail(f"{name}: the SAS is not for blobs (o in srt=)", f"{_RENEW} that is")
-    return _times_verdict(name, parts, now)
+        return fail(f"{name}: the SAS is not valid for blobs (o in srt=)", f"{_RENEW} that is")
+    return _check_sas_times(name, parts, now)
 
 
-def _times_verdict(name: str, parts: Mapping[str, str], now: datetime) -> Verdict:
-    begins, ends = _time(parts.get("st")), _time(parts.get("se"))
-    if begins is not None and begins > now:
-        return fail(f"{name}: the SAS begins to count at {begins:%Y-%m-%d %H:%M} UTC", _RENEW)
-    if ends is None:
+def _check_sas_times(name: str, parts: Mapping[str, str], now: datetime) -> CheckResult:
+    start, expiry = _time(parts.get("st")), _time(parts.get("se"))
+    if start is not None and start > now:
+        return fail(f"{name}: the SAS is not valid before {start:%Y-%m-%d %H:%M} UTC", _RENEW)
+    if expiry is None:
         if "si" in parts:
-            return ok(f"{name}: the SAS follows a stored access policy")
-        return fail(f"{name}: the SAS has no time of expiry that can be read (se=)", _RENEW)
-    shown = (
-        f"{name}: the SAS {'expired' if ends <= now else 'expires'} at {ends:%Y-%m-%d %H:%M} UTC"
-    )
-    if ends <= now:
-        return fail(shown, _RENEW)
-    if ends - now < _SOON:
-        return warning(f"{shown}, within a day", _RENEW)
-    return ok(shown)
+            return ok(f"{name}: the SAS uses a stored access policy")
+        return fail(f"{name}: the SAS has no valid expiry time (se=)", _RENEW)
+    verb = "expired" if expiry <= now else "expires"
+    message = f"{name}: the SAS {verb} at {expiry:%Y-%m-%d %H:%M} UTC"
+    if expiry <= now:
+        return fail(message, _RENEW)
+    if expiry - now < _EXPIRES_SOON:
+        return warning(f"{message}, within 24 hours", _RENEW)
+    return ok(message)
 
 
 def _time(text: str | None) -> datetime | None:
     try:
-        when = datetime.fromisoformat(text or "")
+        time = datetime.fromisoformat(text or "")
     except ValueError:
         return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""A whole submission, made up, that is written as a run writes one and rolled back."""
+"""Write a complete test submission as a run does, and roll it back."""
 
 import hashlib
 import uuid
@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from yarl import URL
 
-from rogo_async.commands.check.probe import ANSWER_S, Asking
-from rogo_async.commands.check.results import Check, Needs, Verdict, fail, ok
+from rogo_async.commands.check.probe import QUERY_TIMEOUT_S, QueryRunner
+from rogo_async.commands.check.results import Check, CheckResult, SkipCheck, fail, ok
 from rogo_async.common.errors import DependencyError, RowError, SystemicError
 from rogo_async.common.settings import Settings
 from rogo_async.destination.postgres.connections import Session, TableConflict
@@ -34,52 +34,50 @@ from rogo_async.rules.records import (
 
 _WHEN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ATTEMPT: Final = 0
-_EXERCISE: Final = "A submission made up by rogo_async check"
-_ADVICE: Final = (
-    "Grant the user of DATABASE_URL its rights on whole tables, and compare the platform's "
-    "schema with the one that this version writes"
+_EXERCISE: Final = "Test submission of rogo_async check"
+_REMEDY: Final = (
+    "Grant the user in DATABASE_URL its permissions on whole tables, and compare the platform's "
+    "schema with the one that this version expects"
 )
 
 
-class Trial:
-    """Writes all rows of a submission, and an enforcement row, into transactions that never end
-    in a commit.
-    """
+class TrialInsert:
+    """Writes the rows of a submission and a malpractice rule in transactions that roll back."""
 
-    def __init__(self, asking: Asking, settings: Settings) -> None:
-        self._asking = asking
+    def __init__(self, queries: QueryRunner, settings: Settings) -> None:
+        self._queries = queries
         self._settings = settings
 
     def checks(self) -> list[Check]:
-        """The submission, then one with malpractice."""
-        grounds = (
+        """A submission, then one with malpractice."""
+        needs = (
             *("target.tables", "target.columns", "target.keys", "target.rights"),
             *("target.pooler", "target.primary", "target.reference"),
             *("settings.ROGO_INSTANCE_ID", "settings.ROGO_CONSUMER_KEY"),
             *("settings.ROGO_CONSUMER_NAME", "settings.ROGO_RETURN_URL_BASE"),
             "settings.ROGO_CONTAINER",
         )
-        enforced = (*grounds, "target.user", "target.insert")
+        needs_for_rule = (*needs, "target.user", "target.insert")
         return [
-            Check("target.insert", self._submission, grounds, _ADVICE),
-            Check("target.enforcement", self._enforcement, enforced, _ADVICE),
+            Check("target.insert", self._submission, needs, _REMEDY),
+            Check("target.enforcement", self._malpractice_rule, needs_for_rule, _REMEDY),
         ]
 
-    async def _submission(self) -> Verdict:
-        refusal = await self._tried(None)
-        return refusal or ok("a whole submission can be written (tried, and rolled back)")
+    async def _submission(self) -> CheckResult:
+        failure = await self._try(None)
+        return failure or ok("test submission written and rolled back")
 
-    async def _enforcement(self) -> Verdict:
-        levels = await self._asking.rows("levels")
+    async def _malpractice_rule(self) -> CheckResult:
+        levels = await self._queries.rows("levels")
         if not levels:
-            raise Needs("target.reference")
+            raise SkipCheck("target.reference")
         level = MalpracticeLevel(levels[0]["id"], levels[0]["level_text"] or "")
-        refusal = await self._tried(level)
-        return refusal or ok("a malpractice rule can be written (tried, and rolled back)")
+        failure = await self._try(level)
+        return failure or ok("test malpractice rule written and rolled back")
 
-    async def _tried(self, level: MalpracticeLevel | None) -> Verdict | None:
-        """What the target has against it, None when it takes it all."""
-        prepared = _made_up(await self._asking.row("some_assessment"), level)
+    async def _try(self, level: MalpracticeLevel | None) -> CheckResult | None:
+        """The failed result, or None when the target accepts all statements."""
+        prepared = _test_submission(await self._queries.row("some_assessment"), level)
         submission_id = str(uuid.uuid4())
         identity = Identity(_ATTEMPT, f"rogo_check_{submission_id}", submission_id)
         settings = self._settings
@@ -87,56 +85,58 @@ class Trial:
             prepared, _FILES, identity, settings.lms, settings.rogo_container
         )
         try:
-            async with self._undone() as session:
-                await session.rows("insert_submission", values, ANSWER_S)
+            async with self._rolled_back() as session:
+                await session.rows("insert_submission", values, QUERY_TIMEOUT_S)
                 if level is not None:
                     user = await applied_by(session, settings.rogo_migration_user_id)
                     rule = malpractice_rule_values(prepared, identity, settings.lms, user)
-                    await _enforce(session, rule)
-                await session.rows("check_constraints_now", {}, ANSWER_S)
-        except (RowError, TableConflict, SystemicError) as refusal:
-            return _refused(refusal)
+                    await _write_malpractice_rule(session, rule)
+                await session.rows("check_constraints_now", {}, QUERY_TIMEOUT_S)
+        except (RowError, TableConflict, SystemicError) as error:
+            return _failure(error)
         return None
 
     @asynccontextmanager
-    async def _undone(self) -> AsyncIterator[Session]:
-        """A session whose transaction is rolled back, whatever happens in it."""
-        async with self._asking.connections.session("trial") as session:
-            await session.raw.execute("BEGIN ISOLATION LEVEL READ COMMITTED", timeout=ANSWER_S)
+    async def _rolled_back(self) -> AsyncIterator[Session]:
+        """A session whose transaction is always rolled back."""
+        async with self._queries.connections.session("trial") as session:
+            await session.raw.execute(
+                "BEGIN ISOLATION LEVEL READ COMMITTED", timeout=QUERY_TIMEOUT_S
+            )
             try:
                 yield session
             except TimeoutError:
-                # The session ends its connection, and the transaction with it: no more waiting.
+                # The session closes its connection, which ends the transaction.
                 raise
             except Exception:
-                await session.raw.execute("ROLLBACK", timeout=ANSWER_S)
+                await session.raw.execute("ROLLBACK", timeout=QUERY_TIMEOUT_S)
                 raise
-            await session.raw.execute("ROLLBACK", timeout=ANSWER_S)
+            await session.raw.execute("ROLLBACK", timeout=QUERY_TIMEOUT_S)
 
 
-async def _enforce(session: Session, rule: Mapping[str, object]) -> None:
-    """Every statement that a run has for an enforcement row."""
+async def _write_malpractice_rule(session: Session, rule: Mapping[str, object]) -> None:
+    """Execute every statement that a run uses for a malpractice rule."""
     key = int.from_bytes(hashlib.sha256(str(rule["enforcement_id"]).encode()).digest()[:7])
-    await session.rows("lock_malpractice_key", {"key": key}, ANSWER_S)
-    await session.rows("existing_malpractice_rules", rule, ANSWER_S)
-    await session.rows("insert_malpractice_rule", rule, ANSWER_S)
-    await session.rows("update_malpractice_rule", rule, ANSWER_S)
+    await session.rows("lock_malpractice_key", {"key": key}, QUERY_TIMEOUT_S)
+    await session.rows("existing_malpractice_rules", rule, QUERY_TIMEOUT_S)
+    await session.rows("insert_malpractice_rule", rule, QUERY_TIMEOUT_S)
+    await session.rows("update_malpractice_rule", rule, QUERY_TIMEOUT_S)
 
 
-def _refused(refusal: RowError | TableConflict | DependencyError) -> Verdict:
-    """The server's own text may quote values: these are made up, and yet only its facts count."""
-    cause = refusal.__context__
+def _failure(error: RowError | TableConflict | DependencyError) -> CheckResult:
+    """The failed result, without the server's own text: that may quote values."""
+    cause = error.__context__
     state = getattr(cause, "sqlstate", None) or "?"
     facts = [f"SQLSTATE {state}", type(cause).__name__]
     facts += [
-        f"{what} {name}"
-        for what in ("table", "column", "constraint")
-        if (name := getattr(cause, f"{what}_name", None))
+        f"{kind} {name}"
+        for kind in ("table", "column", "constraint")
+        if (name := getattr(cause, f"{kind}_name", None))
     ]
-    return fail(f"the target refuses a submission ({', '.join(facts)})", _ADVICE)
+    return fail(f"test submission rejected ({', '.join(facts)})", _REMEDY)
 
 
-def _made_up(assessment: Any, level: MalpracticeLevel | None) -> PreparedSubmission:
+def _test_submission(assessment: Any, level: MalpracticeLevel | None) -> PreparedSubmission:
     marks: tuple[SectionMark, ...] = ()
     if assessment["section_id"] is not None:
         score = Score(_ATTEMPT, "Question 1", Decimal(1), "A comment", _WHEN, _WHEN)
@@ -161,9 +161,9 @@ _ROW: Final = SourceRow(
     cells=(),
     malformed=None,
     attempt_id="0",
-    first_name="Made",
-    surname="Up",
-    email="nobody@rogo-check.invalid",
+    first_name="Test",
+    surname="Learner",
+    email="learner@rogo-check.invalid",
     assessment_id="",
     course_title=_EXERCISE,
     rogo_user_id="rogo_check",
@@ -191,7 +191,7 @@ _REPORT: Final = Report(
 def _file(kind: FileKind, order: int) -> StoredFile:
     name = f"LTI_Uploads/rogo_check_{order}"
     url = f"https://rogo-check.invalid/{name}"
-    ref = FileRef(kind, order, "made_up.txt", "txt", "text/plain", URL(url))
+    ref = FileRef(kind, order, "test.txt", "txt", "text/plain", URL(url))
     return StoredFile(ref, name, url, 1, b"\0" * 16)
 
 

@@ -1,18 +1,18 @@
-"""The warehouse: driver, login, tables, and that it can be read (specification §1, §4)."""
+"""Checks of the warehouse: driver, login, tables, and a read of each table."""
 
 import re
 import sys
 from contextlib import AsyncExitStack
 from typing import Final
 
-from rogo_async.commands.check.probe import soon
+from rogo_async.commands.check.probe import with_brief_retry
 from rogo_async.commands.check.results import (
     Check,
-    Findings,
-    Verdict,
+    CheckReport,
+    CheckResult,
     fail,
     ok,
-    verdict_of,
+    result_of_error,
     warning,
 )
 from rogo_async.common.errors import DependencyError, SetupError, SystemicError, TransientError
@@ -24,127 +24,129 @@ from rogo_async.sources.warehouse.inspection import Inspection
 from rogo_async.sources.warehouse.tables import Catalogue
 
 _SETTING: Final = "DATA_WAREHOUSE_CONNECTION_STRING"
-_ADVICE: Final = f"See that the server runs and that {_SETTING} leads to it"
-_GRANT: Final = f"Check the database in {_SETTING} and grant SELECT"
-_OPENING: Final = ("warehouse.driver", "warehouse.reach", "warehouse.login")
-_OLDEST: Final = {DriverKind.MICROSOFT: 17, DriverKind.FREETDS: 1}
-_NAMED_VERSION: Final = re.compile(r"ODBC Driver (\d+) for SQL Server|libmsodbcsql-(\d+)")
+_CHECK_SERVER: Final = f"Check that the server is running and that {_SETTING} points to it"
+_GRANT: Final = f"Check the database name in {_SETTING}, and grant SELECT"
+_CONNECTION: Final = ("warehouse.driver", "warehouse.reach", "warehouse.login")
+_OLDEST_DRIVER: Final = {DriverKind.MICROSOFT: 17, DriverKind.FREETDS: 1}
+_VERSION_IN_NAME: Final = re.compile(r"ODBC Driver (\d+) for SQL Server|libmsodbcsql-(\d+)")
 
 
 class WarehouseChecks:
     """All checks of the warehouse, on one connection."""
 
-    def __init__(self, settings: Settings, findings: Findings) -> None:
+    def __init__(self, settings: Settings, report: CheckReport) -> None:
         self._settings = settings
-        self._findings = findings
+        self._report = report
         self._inspection: Inspection
         self._catalogue: Catalogue
 
     async def execute(self) -> None:
-        """Make them."""
+        """Run the checks."""
         login = ("warehouse.login",)
         async with AsyncExitStack() as stack:
-            await self._open(stack)
-            await self._findings.carry_out(
+            await self._connect(stack)
+            await self._report.run(
                 [
-                    Check("warehouse.tables", self._tables, login, _ADVICE),
-                    Check("warehouse.read", self._read, ("warehouse.tables",), _ADVICE),
-                    Check("warehouse.rights", self._rights, ("warehouse.tables",), _ADVICE),
+                    Check("warehouse.tables", self._tables, login, _CHECK_SERVER),
+                    Check("warehouse.read", self._read, ("warehouse.tables",), _CHECK_SERVER),
+                    Check("warehouse.rights", self._rights, ("warehouse.tables",), _CHECK_SERVER),
                 ]
             )
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        """Find the driver, reach the server, log in: what that failed at is one of three."""
-        findings = self._findings
-        if not findings.stands(f"settings.{_SETTING}"):
-            for name in _OPENING:
-                findings.skip(name, f"settings.{_SETTING}")
+    async def _connect(self, stack: AsyncExitStack) -> None:
+        """Find the driver, reach the server, log in; report each of the three steps."""
+        report = self._report
+        if not report.passed(f"settings.{_SETTING}"):
+            for name in _CONNECTION:
+                report.skip(name, f"settings.{_SETTING}")
             return
         odbc: OdbcSettings | None = None
         try:
             odbc = odbc_settings(self._settings.data_warehouse_connection_string.get_secret_value())
-            self._inspection = await soon(lambda: Inspection.open(odbc))
-        except (SetupError, DependencyError) as fault:
-            self._not_opened(fault, odbc)
+            self._inspection = await with_brief_retry(lambda: Inspection.open(odbc))
+        except (SetupError, DependencyError) as error:
+            self._report_failed_step(error, odbc)
             return
         stack.push_async_callback(self._inspection.aclose)
-        await findings.carry_out(
-            [Check("warehouse.driver", lambda: self._driver(odbc), (), _ADVICE)]
-        )
-        findings.add("warehouse.reach", ok("the server answers"))
-        findings.add("warehouse.login", ok("the login is taken"))
+        await report.run([Check("warehouse.driver", lambda: self._driver(odbc), (), _CHECK_SERVER)])
+        report.add("warehouse.reach", ok("server reachable"))
+        report.add("warehouse.login", ok("login accepted"))
 
-    def _not_opened(self, fault: SetupError | DependencyError, odbc: OdbcSettings | None) -> None:
-        if isinstance(fault, SetupError | DriverMissing):
-            at = 0
+    def _report_failed_step(
+        self, error: SetupError | DependencyError, odbc: OdbcSettings | None
+    ) -> None:
+        if isinstance(error, SetupError | DriverMissing):
+            failed = 0
         else:
-            at = 1 if isinstance(fault, TransientError) else 2
-        if at > 0 and odbc is not None:
-            self._findings.add("warehouse.driver", _aged(odbc.driver, "", odbc.driver.name))
-        if at > 1:
-            self._findings.add("warehouse.reach", ok("the server answers"))
-        self._findings.add(_OPENING[at], verdict_of(fault, _ADVICE))
-        for name in _OPENING[at + 1 :]:
-            self._findings.skip(name, _OPENING[at])
+            failed = 1 if isinstance(error, TransientError) else 2
+        if failed > 0 and odbc is not None:
+            self._report.add("warehouse.driver", _driver_result(odbc.driver, "", odbc.driver.name))
+        if failed > 1:
+            self._report.add("warehouse.reach", ok("server reachable"))
+        self._report.add(_CONNECTION[failed], result_of_error(error, _CHECK_SERVER))
+        for name in _CONNECTION[failed + 1 :]:
+            self._report.skip(name, _CONNECTION[failed])
 
-    async def _driver(self, odbc: OdbcSettings) -> Verdict:
+    async def _driver(self, odbc: OdbcSettings) -> CheckResult:
         server_info = await self._inspection.server_info()
         shown = (
             f"{server_info.driver} {server_info.driver_version} ({odbc.driver.chosen}); "
             f"the server is {server_info.server} {server_info.server_version}"
         )
-        return _aged(odbc.driver, server_info.driver_version, shown)
+        return _driver_result(odbc.driver, server_info.driver_version, shown)
 
-    async def _tables(self) -> Verdict:
+    async def _tables(self) -> CheckResult:
         self._catalogue = catalogue = await self._inspection.catalogue()
         if missing := catalogue.missing_tables():
-            return fail(f"there is no table {', '.join(missing)}, or no right to see it", _GRANT)
+            return fail(
+                f"missing tables, or no permission to see them: {', '.join(missing)}", _GRANT
+            )
         if columns := catalogue.missing_columns():
             text = "; ".join(
                 f"{table} has no column {', '.join(names)}" for table, names in columns.items()
             )
-            return fail(text, "Have the warehouse's owner add it, or correct the database's name")
-        return ok("both tables with their columns")
+            return fail(text, "Have the warehouse's owner add it, or fix the database name")
+        return ok("both tables exist, with all required columns")
 
-    async def _read(self) -> Verdict:
+    async def _read(self) -> CheckResult:
         try:
             empty = await self._inspection.empty_tables(self._catalogue)
         except ValueError:
-            return fail("a row's AttemptId is no whole number", "Have it corrected")
+            return fail(
+                "AttemptId of a row is not a whole number", "Have the warehouse's owner fix it"
+            )
         if empty:
             return warning(
-                f"no row in {' and in '.join(empty)}", "See whether the warehouse has been filled"
+                f"no rows in {' and '.join(empty)}", "Check that the warehouse has been loaded"
             )
-        return ok("both tables can be read (one row of each was)")
+        return ok("both tables readable (read one row of each)")
 
-    async def _rights(self) -> Verdict:
+    async def _rights(self) -> CheckResult:
         try:
             tables = await self._inspection.writable_tables()
         except SystemicError:
-            return ok("the server does not tell what this login may do besides reading")
+            return ok("write permissions unknown: the server does not report them")
         if tables:
             return warning(
-                f"this login may change {' and '.join(tables)}; a run only reads",
-                "Give it SELECT alone",
+                f"login can change {' and '.join(tables)}; a run only reads",
+                "Grant it SELECT only",
             )
-        return ok("this login may only read")
+        return ok("read-only login")
 
 
-def _aged(driver: Driver, version: str, shown: str) -> Verdict:
-    """What is to be said of a driver's age."""
-    if _version(driver, version) < _OLDEST.get(driver.kind, 0):
+def _driver_result(driver: Driver, version: str, shown: str) -> CheckResult:
+    """Ok, or a warning for a driver that is out of support."""
+    if _version(driver, version) < _OLDEST_DRIVER.get(driver.kind, 0):
         return warning(
-            f"an old driver: {shown}",
-            "Install Microsoft's msodbcsql18, or pip install 'rogo-async[mssql]'",
+            f"driver is out of support: {shown}",
+            "Install Microsoft's msodbcsql18, or run pip install 'rogo-async[mssql]'",
         )
     return ok(shown)
 
 
-def _version(driver: Driver, told: str) -> int:
-    """The version that a driver's name tells, else the one that it gives itself; one that nobody
-    tells is taken for the newest.
-    """
-    if named := _NAMED_VERSION.search(driver.name):
+def _version(driver: Driver, reported: str) -> int:
+    """The major version in the driver's name, else the reported one; unknown counts as new."""
+    if named := _VERSION_IN_NAME.search(driver.name):
         return int(named[1] or named[2])
-    found = re.match(r"\d+", told)
+    found = re.match(r"\d+", reported)
     return int(found[0]) if found else sys.maxsize

@@ -62,7 +62,7 @@ async def warehouse_without_a_server(_desk: Scenario, env: Site) -> None:
     env["DATA_WAREHOUSE_CONNECTION_STRING"] = f"User ID=me;Password={SECRET}"
 
 
-@fault(r"ROGO_SOURCE_HOSTS: .*user-info")
+@fault(r"ROGO_SOURCE_HOSTS: .*user name or password")
 async def host_with_user_info(_desk: Scenario, env: Site) -> None:
     del env["ROGO_SOURCE_SAS_TOKEN"]
     env["ROGO_SOURCE_HOSTS"] = f"https://user:{SECRET}@good.example"

@@ -46,8 +46,8 @@ def test_every_entry_counts() -> None:
     [
         ("", "empty"),
         ("  ", "empty"),
-        ("secret@good.example", "user-info"),
-        ("https://u:secret@good.example", "user-info"),
+        ("secret@good.example", "user name or password"),
+        ("https://u:secret@good.example", "user name or password"),
         ("good.example/secret", "path"),
         ("https://good.example/", "path"),
         ("https://good.example?secret", "query"),

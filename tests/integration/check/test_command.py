@@ -1,4 +1,4 @@
-"""``check`` as an operator sees it: a line for each thing, an exit code, nothing left behind."""
+"""The command line of ``check``: lines, JSON, colors, exit codes, interruption, no leftovers."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ import pytest
 from rogo_async.common.settings import Settings
 from rogo_async.demo.servers.stack import ODBC_DRIVER, Stack, Workspace
 from tests.support.builders import Scenario
-from tests.support.check_fixtures import NAMES, Scene, lay_out_soundly
+from tests.support.check_fixtures import NAMES, Setup, load_valid_setup
 from tests.support.cli import CliResult, run_cli, start_cli
 from tests.support.snapshot import take_snapshot
 from tests.support.tcp_proxy import Hook, Wire, forward
@@ -34,14 +34,12 @@ _LINE = re.compile(r"(ok  |warn|FAIL|skip) (\w+): \S.*")
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     made = Scenario(stack, workspace)
-    await lay_out_soundly(made)
+    await load_valid_setup(made)
     return made
 
 
-def told(result: CliResult) -> dict[str, dict[str, str]]:
-    """The findings of ``--json`` by name: nothing else is on the standard output, and what is
-    wrong has a remedy.
-    """
+def results_of(result: CliResult) -> dict[str, dict[str, str]]:
+    """The results of ``--json`` by name. Fails if stdout has other text or a remedy is missing."""
     rows: list[dict[str, str]] = json.loads(result.stdout)
     assert all(row.keys() == {"name", "state", "what", "remedy"} for row in rows)
     assert all(row["remedy"] for row in rows if row["state"] in {"fail", "warning"}), rows
@@ -52,9 +50,7 @@ def names(found: dict[str, dict[str, str]], state: str) -> set[str]:
     return {name for name, row in found.items() if row["state"] == state} - {"machine.memory"}
 
 
-async def test_a_sound_set_up_is_all_green_and_left_as_it_was(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_valid_setup_passes_and_is_unchanged(scenario: Scenario, env: dict[str, str]) -> None:
     before = await take_snapshot(scenario)
     result = await run_cli(env, "check")
     assert result.code == 0, result.output
@@ -63,7 +59,7 @@ async def test_a_sound_set_up_is_all_green_and_left_as_it_was(
     assert all(found), lines
     states = {match[1] for match in found if match and match[2] != "machine"}
     assert states == {"ok  "}, lines
-    assert re.fullmatch(r"rogo_async: \d+ ok, [01] warnings?, 0 red, 0 left out; exit 0", last)
+    assert re.fullmatch(r"rogo_async: \d+ ok, [01] warnings?, 0 failed, 0 skipped; exit 0", last)
     assert "\x1b" not in result.stdout
     assert result.messages == []
     assert await take_snapshot(scenario) == before
@@ -73,24 +69,22 @@ async def test_a_sound_set_up_is_all_green_and_left_as_it_was(
     }
 
 
-async def test_the_names_are_those_that_operators_search_for(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_names_of_checks_are_stable(scenario: Scenario, env: dict[str, str]) -> None:
     result = await run_cli(env, "check", "--json", "--data-dir", str(scenario.data_dir))
     assert result.code == 0, result.output
     hosts = (scenario.source.origin, scenario.stack.azurite.origin)
-    assert told(result).keys() == {
+    assert results_of(result).keys() == {
         *NAMES,
         *(f"settings.{field.upper()}" for field in Settings.model_fields),
         *(f"source.{host}.{what}" for host in hosts for what in ("reach", "sas", "files")),
     }
-    assert "command line" in told(result)["settings.ROGO_DATA_DIR"]["what"]
+    assert "command line" in results_of(result)["settings.ROGO_DATA_DIR"]["what"]
 
 
-async def test_no_setting_at_all_is_a_line_for_each(tmp_path: Path) -> None:
+async def test_each_missing_setting_is_reported(tmp_path: Path) -> None:
     result = await run_cli({"ROGO_DATA_DIR": str(tmp_path)}, "check", "--json")
     assert result.code == 2, result.output
-    found = told(result)
+    found = results_of(result)
     assert names(found, "fail") == {
         "settings.DATABASE_URL",
         "settings.DATA_WAREHOUSE_CONNECTION_STRING",
@@ -110,19 +104,19 @@ async def test_no_setting_at_all_is_a_line_for_each(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_one_wrong_setting_keeps_nobody_from_looking_at_the_rest(
+async def test_invalid_setting_skips_only_its_own_checks(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     env["ROGO_CONCURRENCY"] = "many"
     result = await run_cli(env, "check", "--json")
     assert result.code == 2, result.output
-    found = told(result)
+    found = results_of(result)
     assert names(found, "fail") == {"settings.ROGO_CONCURRENCY"}
     assert names(found, "skipped") == {"machine.files", "target.connections"}
 
 
 async def on_a_terminal(env: dict[str, str], **settings: str) -> tuple[int, str]:
-    """Exit code and what appears on a terminal."""
+    """Run ``check`` on a terminal; return the exit code and the output."""
     ours, theirs = pty.openpty()
     environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **env, **settings}
 
@@ -148,34 +142,34 @@ async def on_a_terminal(env: dict[str, str], **settings: str) -> tuple[int, str]
     return await asyncio.to_thread(work)
 
 
-async def test_colours_on_a_terminal_unless_they_are_not_wanted(
+async def test_colors_on_a_terminal_unless_no_color_is_set(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     env["ROGO_CONTAINER"] = "absent"
-    (code, coloured), (_, plain) = await asyncio.gather(
+    (code, colored), (_, plain) = await asyncio.gather(
         on_a_terminal(env), on_a_terminal(env, NO_COLOR="1")
     )
     assert code == 1
-    assert "\x1b[32mok" in coloured
-    assert "\x1b[31m\x1b[1mFAIL" in coloured
-    assert "\x1b[2mskip" in coloured
+    assert "\x1b[32mok" in colored
+    assert "\x1b[31m\x1b[1mFAIL" in colored
+    assert "\x1b[2mskip" in colored
     assert "\x1b" not in plain
-    assert "FAIL store: there is no such container" not in coloured
+    assert "FAIL store: there is no such container" not in colored
     assert "FAIL store: status 404: there is no such container. Create it" in plain
 
 
-async def test_servers_that_refuse_connections(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_refused_connections(scenario: Scenario, env: dict[str, str]) -> None:
     async with AsyncExitStack() as undo:
-        scene = Scene(scenario, dict(env), undo)
+        setup = Setup(scenario, dict(env), undo)
         for name in (TARGET, WAREHOUSE, STORE):
-            (await scene.proxied(name, _port(scenario, name))).refuse = True
-        plain = await scene.proxied("ROGO_SOURCE_HOSTS", scenario.source.port)
+            (await setup.proxied(name, _port(scenario, name))).refuse = True
+        plain = await setup.proxied("ROGO_SOURCE_HOSTS", scenario.source.port)
         plain.refuse = True
         began = time.monotonic()
-        result = await run_cli(scene.env, "check", "--json")
+        result = await run_cli(setup.env, "check", "--json")
         assert time.monotonic() - began < 20
     assert result.code == 3, result.output
-    found = told(result)
+    found = results_of(result)
     reached = {"target.reach", "warehouse.reach", "store.reach"}
     assert names(found, "fail") == {*reached, f"source.http://127.0.0.1:{plain.port}.reach"}
     assert TARGET in found["target.reach"]["remedy"]
@@ -187,7 +181,7 @@ async def test_servers_that_refuse_connections(scenario: Scenario, env: dict[str
 
 
 def silenced_at(words: bytes) -> Callable[[Wire], tuple[Hook, Hook]]:
-    """A tap that swallows everything from the moment at which the client says some words."""
+    """A tap that drops all traffic once the client sends ``words``."""
 
     def tap(wire: Wire) -> tuple[Hook, Hook]:
         def request(chunk: bytes) -> bytes | None:
@@ -201,27 +195,25 @@ def silenced_at(words: bytes) -> Callable[[Wire], tuple[Hook, Hook]]:
     return tap
 
 
-async def test_servers_that_are_silent_from_the_start_or_fall_silent(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
-    """One that has fallen silent is not asked again, and its transaction is not kept open."""
+async def test_servers_that_stop_answering(scenario: Scenario, env: dict[str, str]) -> None:
+    """A server that does not answer gets no more requests; its transaction does not stay open."""
     before = await take_snapshot(scenario)
     async with AsyncExitStack() as undo:
-        dead, early, late = (Scene(scenario, dict(env), undo) for _ in range(3))
+        dead, early, late = (Setup(scenario, dict(env), undo) for _ in range(3))
         for name in (TARGET, WAREHOUSE, STORE):
             (await dead.proxied(name, _port(scenario, name))).black_hole = True
-        for scene, words in (
+        for setup, words in (
             (early, b"pg_is_in_recovery"),
             (late, b"INSERT INTO lti_launch_sessions"),
         ):
-            (await scene.proxied(TARGET, scenario.stack.postgres.port)).tap = silenced_at(words)
+            (await setup.proxied(TARGET, scenario.stack.postgres.port)).tap = silenced_at(words)
         began = time.monotonic()
         result = await asyncio.gather(
-            *[run_cli(scene.env, "check", "--json") for scene in (dead, early, late)]
+            *[run_cli(setup.env, "check", "--json") for setup in (dead, early, late)]
         )
         assert time.monotonic() - began < 25
     assert [each.code for each in result] == [3, 3, 3], [each.output for each in result]
-    at_start, at_version, at_insert = map(told, result)
+    at_start, at_version, at_insert = map(results_of, result)
     assert names(at_start, "fail") == {"target.reach", "warehouse.reach", "store.reach"}
     assert names(at_version, "fail") == {"target.version"}
     assert names(at_version, "skipped") >= {"target.lock", "target.tables", "target.insert"}
@@ -236,7 +228,7 @@ def _port(scenario: Scenario, name: str) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_interrupted_after_the_write_it_leaves_no_blob(
+async def test_interruption_after_the_write_deletes_the_blob(
     scenario: Scenario, env: dict[str, str], number: signal.Signals
 ) -> None:
     written = asyncio.Event()
@@ -251,9 +243,9 @@ async def test_interrupted_after_the_write_it_leaves_no_blob(
         return request, forward
 
     async with AsyncExitStack() as undo:
-        scene = Scene(scenario, dict(env), undo)
-        (await scene.proxied(STORE, scenario.stack.azurite.port)).tap = tap
-        async with start_cli(scene.env, "check") as command:
+        setup = Setup(scenario, dict(env), undo)
+        (await setup.proxied(STORE, scenario.stack.azurite.port)).tap = tap
+        async with start_cli(setup.env, "check") as command:
             async with asyncio.timeout(60):
                 while not written.is_set():
                     assert command.process.returncode is None, await command.wait()
@@ -263,11 +255,11 @@ async def test_interrupted_after_the_write_it_leaves_no_blob(
             command.process.send_signal(number)
             result = await command.wait(20)
     assert result.code == 128 + number, result.output
-    assert "interrupted before the end" in result.stdout
+    assert "; interrupted" in result.stdout
     assert await scenario.blobs() == [], result.output
 
 
-async def test_unixodbc_that_is_not_installed(
+async def test_unixodbc_not_installed(
     scenario: Scenario, env: dict[str, str], tmp_path: Path
 ) -> None:
     absent = tmp_path / "absent"
@@ -276,16 +268,16 @@ async def test_unixodbc_that_is_not_installed(
     (absent / "pyodbc.py").write_text(f"raise ImportError({error!r})\n", encoding="utf-8")
     result = await run_cli({**env, "PYTHONPATH": str(absent)}, "check", "--json")
     assert result.code == 1, result.output
-    found = told(result)
+    found = results_of(result)
     assert names(found, "fail") == {"warehouse.driver"}
     assert "apt-get install unixodbc" in found["warehouse.driver"]["what"]
     assert found["warehouse.driver"]["remedy"]
 
 
-async def test_an_old_driver_is_warned_of(
+async def test_warning_about_an_old_driver(
     scenario: Scenario, env: dict[str, str], tmp_path: Path
 ) -> None:
-    """Another driver under the name of one of Microsoft's that is long out of support."""
+    """Registers the test driver under the name of an unsupported Microsoft driver."""
     import pyodbc
 
     old = "ODBC Driver 11 for SQL Server"
@@ -302,12 +294,12 @@ async def test_an_old_driver_is_warned_of(
     text = registered.stdout.replace(ODBC_DRIVER, old)
     (directory / "odbcinst.ini").write_text(text, encoding="utf-8")
     async with AsyncExitStack() as undo:
-        scene = Scene(scenario, dict(env), undo)
-        (await scene.proxied(WAREHOUSE, scenario.stack.postgres.port)).refuse = True
-        scene.env[WAREHOUSE] = scene.env[WAREHOUSE].replace(ODBC_DRIVER, old)
-        result = await run_cli(scene.env, "check", "--json", ODBCSYSINI=str(directory))
-    found = told(result)
+        setup = Setup(scenario, dict(env), undo)
+        (await setup.proxied(WAREHOUSE, scenario.stack.postgres.port)).refuse = True
+        setup.env[WAREHOUSE] = setup.env[WAREHOUSE].replace(ODBC_DRIVER, old)
+        result = await run_cli(setup.env, "check", "--json", ODBCSYSINI=str(directory))
+    found = results_of(result)
     assert names(found, "warning") == {"warehouse.driver"}
-    assert f"an old driver: {old}" in found["warehouse.driver"]["what"]
+    assert f"driver is out of support: {old}" in found["warehouse.driver"]["what"]
     assert "msodbcsql18" in found["warehouse.driver"]["remedy"]
     assert names(found, "fail") == {"warehouse.reach"}
