@@ -20,7 +20,7 @@ from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.checks.comparison import CheckResult
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.load import generate_for, load, set_routes
-from rogo_async.demo.servers.process import DevstackError, write_private
+from rogo_async.demo.servers.process import ServerStartError, write_private
 from rogo_async.demo.servers.stack import Stack
 from rogo_async.rules.records import Status
 
@@ -51,7 +51,7 @@ class Demo:
     async def execute(self, *, serve: bool) -> ExitCode:
         """Give DONE when every check held, SOME_FAILED when one did not.
 
-        Raises DevstackError when the stack cannot start.
+        Raises ServerStartError when the stack cannot start.
         """
         with self._place() as directory:
             say, began = self._say, time.monotonic()
@@ -78,7 +78,7 @@ class Demo:
         what = {"rows": self._rows, "seed": self._seed}
         if mark.exists():
             if orjson.loads(mark.read_bytes()) != what:
-                raise DevstackError(
+                raise ServerStartError(
                     f"{directory} holds a demo with other --rows or --seed "
                     f"({mark.read_text()}): use these, or another directory"
                 )

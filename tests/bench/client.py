@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rogo_async.demo.servers.process import tied_to_us
+from rogo_async.demo.servers.process import die_with_parent
 
 COMMAND: Final = (sys.executable, "-m", "rogo_async", "run")
 _POLL_S: Final = 0.05
@@ -64,7 +64,7 @@ async def process(command: Sequence[str], environment: Mapping[str, str], direct
     with (directory / "output.log").open("ab") as log:
         began, started = time.time(), time.monotonic()
         child = subprocess.Popen(  # noqa: ASYNC220 - wait4 below tells what it used
-            tied_to_us(command, signal.SIGKILL),
+            die_with_parent(command, signal.SIGKILL),
             env={"PATH": os.environ["PATH"], **_python_path(), **environment},
             cwd=directory,
             stdin=subprocess.DEVNULL,

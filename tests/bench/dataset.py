@@ -19,7 +19,7 @@ import asyncpg
 
 from rogo_async.demo.dataset.documents import BlobSpec
 from rogo_async.demo.dataset.writers import MAPPING_COLUMNS, SUBMISSION_COLUMNS
-from rogo_async.demo.servers.blob_container import Container, side_by_side
+from rogo_async.demo.servers.blob_container import Container, run_concurrently
 from rogo_async.demo.servers.stack import Stack, Workspace
 
 FIRST_ATTEMPT: Final = 200_001
@@ -114,7 +114,7 @@ async def prepared(
             BlobSpec(_blob_path(number, size_bytes), "txt", number, size_bytes)
             for number in range(_BLOBS)
         ]
-        await side_by_side(container.upload, blobs)
+        await run_concurrently(container.upload, blobs)
     return Ground(stack, stack.workspace, rows)
 
 

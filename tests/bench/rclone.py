@@ -14,7 +14,7 @@ from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_ac
 
 from rogo_async.common.settings import DEFAULT_CONCURRENCY
 from rogo_async.demo.dataset.documents import BlobSpec
-from rogo_async.demo.servers.blob_container import Container, side_by_side
+from rogo_async.demo.servers.blob_container import Container, run_concurrently
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.bench import client, dataset
 from tests.bench.client import BenchError
@@ -93,7 +93,7 @@ class _Bench:
                 BlobSpec(path, "txt", number, self._load.size_bytes)
                 for number, path in enumerate(self._load.paths())
             ]
-            await side_by_side(source.upload, specs)
+            await run_concurrently(source.upload, specs)
 
     async def rclone(self, name: str) -> Copied:
         """Copy with rclone."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rogo_async.common.settings import DEFAULT_CONCURRENCY
-from rogo_async.demo.servers.process import tied_to_us
+from rogo_async.demo.servers.process import die_with_parent
 from tests.bench import dataset
 from tests.bench.client import BenchError
 from tests.bench.cpu_time import metered
@@ -79,7 +79,7 @@ async def _old_design(field: dataset.Ground, directory: Path, wire: Wire, rows: 
 
 async def _ask(command: list[str], order: str) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
-        *tied_to_us(command, signal.SIGKILL),
+        *die_with_parent(command, signal.SIGKILL),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=os.environ,

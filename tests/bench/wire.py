@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rogo_async.demo.servers.azurite import Azurite
 from rogo_async.demo.servers.ports import LOOPBACK
-from rogo_async.demo.servers.process import tied_to_us
+from rogo_async.demo.servers.process import die_with_parent
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.bench.client import BenchError
 from tests.support.tcp_proxy import TcpProxy
@@ -96,7 +96,7 @@ async def wired(stack: Stack, stretch: float) -> AsyncIterator[Wire]:
 async def _proxy_process(upstream: int, delay_s: float) -> AsyncIterator[tuple[int, int]]:
     order = json.dumps({"upstream": upstream, "delay_s": delay_s})
     process = await asyncio.create_subprocess_exec(
-        *tied_to_us([sys.executable, "-m", "tests.bench.wire", order], signal.SIGKILL),
+        *die_with_parent([sys.executable, "-m", "tests.bench.wire", order], signal.SIGKILL),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         env=os.environ,

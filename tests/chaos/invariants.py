@@ -20,7 +20,7 @@ import asyncpg
 
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.writers import SUBMISSION_COLUMNS
-from rogo_async.demo.servers.blob_container import REQUEST_TIMEOUT_S, Container, side_by_side
+from rogo_async.demo.servers.blob_container import REQUEST_TIMEOUT_S, Container, run_concurrently
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
 from tests.support.cli import FAILED, MIGRATED, summary
@@ -80,7 +80,7 @@ class Answer:
             ),
             enforcements={
                 key: Counter(row.attempt for row in rows)
-                for key, rows in dataset.expected_enforcements.items()
+                for key, rows in dataset.expected_malpractice_rules.items()
             },
         )
 
@@ -184,7 +184,7 @@ async def _look_at_blobs(
             elif (await container.digest(quote(name)))[1] != md5:
                 findings.dangling.append(f"attempt {attempt}: other bytes in {name!r}")
 
-        await side_by_side(compare, expected)
+        await run_concurrently(compare, expected)
     findings.orphaned += [name for name in stored if name not in referred]
 
 

@@ -132,7 +132,7 @@ class PerfectRun:
         submission_id: str,
         file: ExpectedFile,
     ) -> dict[str, object]:
-        tail = file.exact_tail or f"made_safe.{file.row['file_type']}"
+        tail = file.exact_name or f"made_safe.{file.row['file_type']}"
         blob = container.get_blob_client(f"{file.folder}/{submission_id}/{file.order}_{tail}")
         body = file.source.body()
         feedback = {"fileType": "marker_feedback"} if file.kind is FileKind.FEEDBACK else {}
@@ -158,7 +158,7 @@ class PerfectRun:
         }
 
     async def _enforcements(self, connection: asyncpg.Connection) -> None:
-        for rows in self._dataset.expected_enforcements.values():
+        for rows in self._dataset.expected_malpractice_rules.values():
             for row in rows:
                 if row.attempt is None:
                     continue

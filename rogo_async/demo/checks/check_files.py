@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from rogo_async.common.errors import FailureCode
-from rogo_async.demo.checks.check_postgres import Landed
+from rogo_async.demo.checks.check_postgres import MigratedSubmission
 from rogo_async.demo.checks.comparison import CheckResult, Comparison
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.writers import SUBMISSION_COLUMNS
@@ -22,7 +22,7 @@ MIGRATED: Final = "migrated.csv"
 FAILED: Final = "submissions_failed_migration.csv"
 SUMMARY: Final = "run_summary.json"
 
-_RECEIPT_COLUMNS: Final = (
+_MIGRATED_COLUMNS: Final = (
     "Attempt ID",
     "Launch ID",
     "Submission ID",
@@ -38,7 +38,7 @@ class Run:
     """A finished run of a data set: what landed in the target, and where its files are."""
 
     dataset: Dataset
-    landed: Sequence[Landed]
+    migrated: Sequence[MigratedSubmission]
     data_dir: Path
 
 
@@ -61,20 +61,20 @@ def _guarded(name: str, run: Run, compare: Callable[[Comparison, Run], str]) -> 
     try:
         counted = compare(check, run)
     except (OSError, ValueError, LookupError, csv.Error) as error:
-        check.wrong(f"{type(error).__name__}: {error}")
+        check.add_difference(f"{type(error).__name__}: {error}")
     return check.result(counted)
 
 
 def _migrated(check: Comparison, run: Run) -> str:
     header, *found = _read_csv(run.data_dir / MIGRATED)
-    check.equal("the header", _RECEIPT_COLUMNS, tuple(header))
-    expected = [*_receipts(run.landed), *_earlier_receipts(run.dataset)]
+    check.equal("the header", _MIGRATED_COLUMNS, tuple(header))
+    expected = [*_expected_lines(run.migrated), *_lines_of_existing_rows(run.dataset)]
     _same_rows(check, expected, map(tuple, found), "attempt")
     return f"{len(found):,} submissions"
 
 
-def _receipts(landed: Sequence[Landed]) -> Iterable[tuple[str, ...]]:
-    for one in landed:
+def _expected_lines(migrated: Sequence[MigratedSubmission]) -> Iterable[tuple[str, ...]]:
+    for one in migrated:
         yield (
             str(one.expected.attempt),
             one.launch_id,
@@ -85,7 +85,7 @@ def _receipts(landed: Sequence[Landed]) -> Iterable[tuple[str, ...]]:
         )
 
 
-def _earlier_receipts(dataset: Dataset) -> Iterable[tuple[str, ...]]:
+def _lines_of_existing_rows(dataset: Dataset) -> Iterable[tuple[str, ...]]:
     """What an earlier tool has moved is listed too: the file is a view of the target."""
     for row in dataset.target.get("assignment_submissions", ()):
         launch_id = str(row["lti_launch_id"])
@@ -102,14 +102,14 @@ def _failed(check: Comparison, run: Run) -> str:
     codes = [(*row[:-1], row[-1].partition(": ")[0]) for row in found]
     _same_rows(check, expected, codes, "row")
     if any(not row[-1].partition(": ")[2] for row in found):
-        check.wrong("an error has no message")
+        check.add_difference("an error has no message")
     messages = [row[-1] for row in found if row[-1].startswith("row_malformed: ")]
     for row in failed:
-        fresh = not row.was_malformed_before
+        fresh = not row.had_malformed_error
         if row.code is FailureCode.ROW_MALFORMED and fresh:
             number = re.compile(rf"\b{row.line}\b")
             if not any(number.search(message) for message in messages):
-                check.wrong(f"no message names line {row.line}, which is malformed")
+                check.add_difference(f"no message names line {row.line}, which is malformed")
     return f"{len(found):,} rows of {len({row.code for row in failed})} codes, cell by cell"
 
 
@@ -123,9 +123,9 @@ def _same_rows(
     missing, extra = Counter(expected), Counter(found)
     missing, extra = missing - extra, extra - missing
     for row in missing.elements():
-        check.wrong(f"a {what} is missing: {_short(row)}")
+        check.add_difference(f"a {what} is missing: {_short(row)}")
     for row in extra.elements():
-        check.wrong(f"a {what} should not be there: {_short(row)}")
+        check.add_difference(f"a {what} should not be there: {_short(row)}")
 
 
 def _short(row: Sequence[str]) -> str:
@@ -160,7 +160,7 @@ def _inputs(check: Comparison, run: Run) -> str:
         with (run.data_dir / name).open(encoding="utf-8", newline="") as file:
             unchanged = all(file.read(len(piece)) == piece for piece in text)
             if not unchanged or file.read(1):
-                check.wrong(f"{name} has changed")
+                check.add_difference(f"{name} has changed")
         size_bytes += (run.data_dir / name).stat().st_size
     return f"{len(inputs)} files, {size_bytes:,} bytes"
 

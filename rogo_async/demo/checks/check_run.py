@@ -33,5 +33,5 @@ async def check(dataset: Dataset, stack: Stack, workspace: Workspace) -> list[Ch
     async with aiohttp.ClientSession(timeout=timeout) as session:
         container = Container(stack.azurite, workspace.container, session)
         blobs = await check_blobs(container, target.files, expected)
-    files = check_files(Run(dataset, target.landed, workspace.data_dir))
+    files = check_files(Run(dataset, target.migrated, workspace.data_dir))
     return [*target.results, *blobs, *files]

@@ -34,7 +34,7 @@ class Comparison:
         self._wrong: list[str] = []
         self._wrong_count = 0
 
-    def wrong(self, text: str) -> None:
+    def add_difference(self, text: str) -> None:
         """Notes a difference."""
         self._wrong_count += 1
         if len(self._wrong) < _SHOWN:
@@ -43,7 +43,7 @@ class Comparison:
     def equal(self, what: str, expected: object, found: object) -> None:
         """Notes a difference unless both values are the same."""
         if not same(expected, found):
-            self.wrong(f"{what} is {found!r}, not {expected!r}")
+            self.add_difference(f"{what} is {found!r}, not {expected!r}")
 
     def row(
         self, what: str, expected: Mapping[str, object], found: Mapping[str, object] | None
@@ -51,7 +51,7 @@ class Comparison:
         """Compares the columns that are expected; others may hold anything."""
         self.rows += 1
         if found is None:
-            self.wrong(f"{what}: no row")
+            self.add_difference(f"{what}: no row")
             return
         self.columns += len(expected)
         for column, value in expected.items():

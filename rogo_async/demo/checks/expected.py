@@ -12,7 +12,7 @@ from rogo_async.common.errors import FailureCode, SkipCode
 from rogo_async.common.settings import Lms
 from rogo_async.demo.dataset.documents import CONTENT_TYPES, BlobSpec
 from rogo_async.demo.dataset.reference_data import ADMIN_ID, Row
-from rogo_async.demo.dataset.submission import Case, ScoreFact
+from rogo_async.demo.dataset.submission import SectionScore, SubmissionCase
 from rogo_async.rules.records import FileKind, Status
 
 NEVER = datetime(2099, 12, 31, tzinfo=UTC)
@@ -38,7 +38,7 @@ class ExpectedFile:
     row: Row
 
     @property
-    def exact_tail(self) -> str | None:
+    def exact_name(self) -> str | None:
         """The safe form of the file name where that is the name itself, else None."""
         name = str(self.row["file_name"])
         plain = re.fullmatch(r"[A-Za-z0-9_-]+\.[a-z0-9]+", name)
@@ -50,7 +50,7 @@ class ExpectedSubmission:
 
     __slots__ = ("_case", "_lms")
 
-    def __init__(self, case: Case, lms: Lms) -> None:
+    def __init__(self, case: SubmissionCase, lms: Lms) -> None:
         self._case = case
         self._lms = lms
 
@@ -128,10 +128,10 @@ class ExpectedSubmission:
         return self._person() | {
             "file_count": len(files),
             "total_file_size": size_text(sum(file.source.size_bytes for file in files)),
-            "submitted_at": in_utc(self._case.decided),
+            "submitted_at": in_utc(self._case.approved_or_inserted),
             "attempt_number": self._case.attempt_number,
             "created_at": in_utc(self._case.inserted),
-            "updated_at": in_utc(self._case.updated),
+            "updated_at": in_utc(self._case.modified_or_inserted),
         }
 
     def _person(self) -> Row:
@@ -160,19 +160,19 @@ class ExpectedSubmission:
             "assigned_marker_id": None,
             "marking_status": "released",
             "assigned_at": TIME_OF_WRITING,
-            "status_updated_at": in_utc(case.decided),
+            "status_updated_at": in_utc(case.approved_or_inserted),
             "status_updated_by": None,
             "notes": None,
             "hold_reason": None,
             "created_at": in_utc(case.inserted),
-            "updated_at": in_utc(case.updated),
+            "updated_at": in_utc(case.modified_or_inserted),
         }
 
     def section_marks(self) -> list[Row]:
         """The rows of submission_section_marks, in no particular order."""
         return [self._section_mark(fact) for fact in self._case.scores]
 
-    def _section_mark(self, fact: ScoreFact) -> Row:
+    def _section_mark(self, fact: SectionScore) -> Row:
         return {
             "section_id": fact.section_id,
             "marker_id": None,
@@ -180,13 +180,13 @@ class ExpectedSubmission:
             "feedback": text_or_null(fact.comment),
             "marks_awarded": fact.marks,
             "created_at": in_utc(fact.inserted or self._case.inserted),
-            "updated_at": in_utc(fact.modified or fact.inserted or self._case.updated),
+            "updated_at": in_utc(fact.modified or fact.inserted or self._case.modified_or_inserted),
         }
 
     def grade(self) -> Row:
         """The row of submission_grades."""
         case = self._case
-        finding = case.finding
+        finding = case.malpractice
         return {
             "assessment_id": case.course.assessment_id,
             "marker_id": None,
@@ -201,9 +201,9 @@ class ExpectedSubmission:
             "malpractice_notes": case.grade.strip() if finding else None,
             "word_count": None,
             "is_complete": True,
-            "completed_at": in_utc(case.decided),
+            "completed_at": in_utc(case.approved_or_inserted),
             "created_at": in_utc(case.inserted),
-            "updated_at": in_utc(case.updated),
+            "updated_at": in_utc(case.modified_or_inserted),
         }
 
     def files(self) -> list[ExpectedFile]:
@@ -244,25 +244,25 @@ class ExpectedSubmission:
             "file_size": size_text(size_bytes),
             "file_type": extension,
             "file_mime_type": CONTENT_TYPES[extension],
-            "uploaded_at": in_utc(self._case.decided),
+            "uploaded_at": in_utc(self._case.approved_or_inserted),
             "submission_file_type": kind.value,
             "uploaded_by": self._case.uploaded_by if by_learner else None,
             "turnitin_status": "complete" if by_learner else "pending",
         }
 
-    def enforcement(self) -> Row | None:
+    def malpractice_rule(self) -> Row | None:
         """What this submission's malpractice row would say, did it stand alone."""
         case = self._case
-        if case.finding is None:
+        if case.malpractice is None:
             return None
         return {
             "lms_user_id": self.user_id,
             "custom_assessment_code": case.course.code,
             "context_id": self.context_id,
             "context_title": self.context_title,
-            "malpractice_level_id": case.finding.level_id,
+            "malpractice_level_id": case.malpractice.level_id,
             "attempt_number": case.attempt_number,
-            "enforced_max_attempts": case.finding.max_attempts,
+            "enforced_max_attempts": case.malpractice.max_attempts,
             "rule_applied_by": ADMIN_ID,
             "rule_applied_at": TIME_OF_WRITING,
             "created_at": TIME_OF_WRITING,
@@ -284,7 +284,7 @@ class Expected:
     status: Status
     code: FailureCode | SkipCode | None
     cells: tuple[str, ...]
-    was_malformed_before: bool
+    had_malformed_error: bool
     submission: ExpectedSubmission | None
 
 

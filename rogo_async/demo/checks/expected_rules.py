@@ -14,7 +14,7 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectedEnforcement:
+class ExpectedMalpracticeRule:
     """A malpractice_enforcements row of the end.
 
     ``row_id`` is set when the row stood there before (it keeps its id), ``attempt`` when a
@@ -26,23 +26,23 @@ class ExpectedEnforcement:
     row_id: str | None
 
 
-def final_enforcements(
+def rank_malpractice_rules(
     standing: Iterable[Row], submissions: Iterable[ExpectedSubmission]
-) -> dict[Key, list[ExpectedEnforcement]]:
+) -> dict[Key, list[ExpectedMalpracticeRule]]:
     """The enforcement rows that must stand in the end, by their key (rule 13)."""
-    final: dict[Key, list[ExpectedEnforcement]] = {}
+    final: dict[Key, list[ExpectedMalpracticeRule]] = {}
     for row in standing:
-        final.setdefault(_key(row), []).append(ExpectedEnforcement(row, None, str(row["id"])))
+        final.setdefault(_key(row), []).append(ExpectedMalpracticeRule(row, None, str(row["id"])))
     for submission in submissions:
-        claim = submission.enforcement()
+        claim = submission.malpractice_rule()
         if claim is None:
             continue
         rows = final.setdefault(_key(claim), [])
         best = min(rows, key=_rank, default=None)
         if best is None:
-            rows.append(ExpectedEnforcement(claim, submission.attempt, None))
+            rows.append(ExpectedMalpracticeRule(claim, submission.attempt, None))
             continue
-        challenger = ExpectedEnforcement(claim, submission.attempt, best.row_id)
+        challenger = ExpectedMalpracticeRule(claim, submission.attempt, best.row_id)
         rows[rows.index(best)] = min(best, challenger, key=_rank)
     return final
 
@@ -51,7 +51,7 @@ def _key(row: Row) -> Key:
     return (str(row["lms_user_id"]), str(row["custom_assessment_code"]), str(row["context_id"]))
 
 
-def _rank(row: ExpectedEnforcement) -> tuple[float, float, float]:
+def _rank(row: ExpectedMalpracticeRule) -> tuple[float, float, float]:
     """The smallest stands: highest attempt number, lowest limit, lowest attempt id."""
     number, limit = row.columns["attempt_number"], row.columns["enforced_max_attempts"]
     return (

@@ -12,7 +12,7 @@ from rogo_async.demo.dataset import prose
 from rogo_async.demo.dataset.documents import BlobSpec
 from rogo_async.demo.dataset.people import Learner, People
 from rogo_async.demo.dataset.reference_data import COURSES, Course, Row, reference_rows
-from rogo_async.demo.dataset.submission import Case, MappingLine, ScoreFact, SourceFile
+from rogo_async.demo.dataset.submission import MappingLine, SectionScore, SourceFile, SubmissionCase
 from rogo_async.rules.records import FileKind
 
 _BIG_FILE_SHARE = 0.005
@@ -41,7 +41,7 @@ GRADES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """Grade in the warehouse and final grade, by the first character of the assessment's code."""
 
-ATTEMPT_WORDINGS = (
+ATTEMPT_TEXTS = (
     "Attempt {n}",
     "Attempt {n}",
     "Attempt {n}",
@@ -54,7 +54,7 @@ ATTEMPT_WORDINGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ScriptedRoute:
     """What the scripted source answers at ``path``; the body is that of ``blob``."""
 
     path: str
@@ -64,7 +64,7 @@ class Route:
     location: str | None = None
 
 
-class World:
+class DatasetBuilder:
     """The people, the hosts and the servers' contents of one data set while it is made."""
 
     def __init__(self, seed: int, azure_base: str, scripted_base: str, lms: Lms) -> None:
@@ -74,15 +74,15 @@ class World:
         self.scripted_base = scripted_base.rstrip("/")
         self.lms = lms
         self.target: dict[str, list[Row]] = reference_rows()
-        self.routes: list[Route] = []
+        self.routes: list[ScriptedRoute] = []
 
-    def sound(
+    def valid_submission(
         self, attempt: int, course: Course | None = None, learner: Learner | None = None
-    ) -> Case:
+    ) -> SubmissionCase:
         """A submission that migrates, of the given course and learner or of any."""
         rng = self.rng
         course = course or rng.choice(COURSES)
-        learner = learner or self.people.someone()
+        learner = learner or self.people.any_learner()
         number = rng.choice((1, 1, 1, 2, 2, 3))
         inserted = _EARLIEST + timedelta(
             minutes=rng.randrange(1_100_000), milliseconds=10 * rng.randrange(6_000)
@@ -90,7 +90,7 @@ class World:
         approved = inserted + timedelta(minutes=rng.randrange(60, 40_000))
         modified = approved + timedelta(minutes=rng.randrange(5_000))
         grade, final_grade = rng.choice(GRADES.get(course.code[:1], GRADES[""]))
-        case = Case(
+        case = SubmissionCase(
             attempt=attempt,
             learner=learner,
             first_name=learner.first_name,
@@ -111,30 +111,30 @@ class World:
             approved=approved if rng.random() < 0.88 else None,
             modified=modified if rng.random() < 0.75 else None,
             scores=self.scores(course, rng.randrange(7), inserted),
-            files=self.usual_files(attempt, learner.surname),
+            files=self.typical_files(attempt, learner.surname),
             mapping=[],
             uploaded_by=learner.rogo_user_id,
         )
-        case.mapping = [self.mapping_line(case, rng.choice(ATTEMPT_WORDINGS).format(n=number))]
+        case.mapping = [self.mapping_line(case, rng.choice(ATTEMPT_TEXTS).format(n=number))]
         if rng.random() < 0.12:
-            case.report |= {"MarksAchieved": None, "MarksAwarded": case.marks}
+            case.report_overrides |= {"MarksAchieved": None, "MarksAwarded": case.marks}
         return case
 
-    def mapping_line(self, case: Case, submission: str) -> MappingLine:
+    def mapping_line(self, case: SubmissionCase, submission: str) -> MappingLine:
         return MappingLine(
             str(case.attempt), case.unit_code, case.course.version, case.assessment_id, submission
         )
 
-    def scores(self, course: Course, count: int, inserted: datetime) -> list[ScoreFact]:
+    def scores(self, course: Course, count: int, inserted: datetime) -> list[SectionScore]:
         """Up to ``count`` score rows, each for a section of its own."""
         labels = self.rng.sample(course.labels, min(count, len(course.labels)))
         return [self._score(label, section, inserted) for label, section in labels]
 
-    def _score(self, label: str, section: str, inserted: datetime) -> ScoreFact:
+    def _score(self, label: str, section: str, inserted: datetime) -> SectionScore:
         rng = self.rng
         dated, changed = rng.random() < 0.9, rng.random() < 0.8
         day = rng.randrange(9)
-        return ScoreFact(
+        return SectionScore(
             label=label,
             section_id=section,
             score=Decimal(rng.randrange(51)) / 2,
@@ -143,7 +143,7 @@ class World:
             modified=inserted + timedelta(days=1 + day) if dated and changed else None,
         )
 
-    def usual_files(self, attempt: int, surname: str) -> list[SourceFile]:
+    def typical_files(self, attempt: int, surname: str) -> list[SourceFile]:
         """One or two learner files and often a marked copy."""
         rng = self.rng
         titles = rng.sample(prose.DOCUMENT_TITLES, 1 if rng.random() < 0.8 else 2)
@@ -153,7 +153,7 @@ class World:
         ]
         files = [self.learner_file(attempt, name) for name in names]
         if rng.random() < 0.4:
-            files.append(self.marker_file(attempt))
+            files.append(self.feedback_file(attempt))
         return files
 
     def learner_file(
@@ -174,7 +174,7 @@ class World:
         path = f"learner/{attempt}/{quote(last, safe=safe)}"
         return self._file(FileKind.SUBMISSION, name, path, size_bytes)
 
-    def marker_file(
+    def feedback_file(
         self, attempt: int, extension: str = "docx", ending: str | None = None
     ) -> SourceFile:
         """A marked copy in the blob store; ``ending`` is that of its URL if not the extension."""
@@ -213,6 +213,6 @@ class World:
         path = f"/files/{attempt}/{self.rng.getrandbits(32):08x}.docx"
         blob = BlobSpec(path, "docx", self.rng.getrandbits(48), self._size_bytes())
         served = blob if status == 200 else None
-        self.routes.append(Route(path, status, served, headers or {}, location))
+        self.routes.append(ScriptedRoute(path, status, served, headers or {}, location))
         url = self.scripted_base + path
         return SourceFile(FileKind.SUBMISSION, name, "docx", url, served)

@@ -13,13 +13,17 @@ from itertools import chain
 from rogo_async.common.errors import FailureCode
 from rogo_async.common.settings import Lms
 from rogo_async.demo.checks.expected import Expected, ExpectedSubmission
-from rogo_async.demo.checks.expected_rules import ExpectedEnforcement, Key, final_enforcements
+from rogo_async.demo.checks.expected_rules import (
+    ExpectedMalpracticeRule,
+    Key,
+    rank_malpractice_rules,
+)
 from rogo_async.demo.dataset import existing_rows, writers
-from rogo_async.demo.dataset.builder import ATTEMPT_WORDINGS, Route, World
+from rogo_async.demo.dataset.builder import ATTEMPT_TEXTS, DatasetBuilder, ScriptedRoute
 from rogo_async.demo.dataset.documents import BlobSpec
-from rogo_async.demo.dataset.layout import is_small, plan
+from rogo_async.demo.dataset.layout import is_small, plan_layout
 from rogo_async.demo.dataset.reference_data import COURSES, Row
-from rogo_async.demo.dataset.submission import Case, MappingLine
+from rogo_async.demo.dataset.submission import MappingLine, SubmissionCase
 from rogo_async.rules.records import Status
 
 DEMO_LMS = Lms(
@@ -30,7 +34,7 @@ DEMO_LMS = Lms(
 )
 """The learning management system's constants that the known answer is made for."""
 
-_IRRELEVANT_PER_ROW = 1.67
+_UNRELATED_LINES_PER_ROW = 1.67
 _NO_ATTEMPT = (
     FailureCode.ROW_MALFORMED,
     FailureCode.ATTEMPT_ID_MISSING,
@@ -50,14 +54,14 @@ class Dataset:
 
     lms: Lms
     azure_base: str
-    cases: list[Case]
-    bystanders: list[Case]
+    cases: list[SubmissionCase]
+    unrelated: list[SubmissionCase]
     blank_lines: frozenset[int]
     mapping: list[tuple[str, ...]]
     target: dict[str, list[Row]]
-    routes: list[Route]
+    routes: list[ScriptedRoute]
     expected: list[Expected]
-    expected_enforcements: dict[Key, list[ExpectedEnforcement]]
+    expected_malpractice_rules: dict[Key, list[ExpectedMalpracticeRule]]
 
     def submission_csv(self) -> Iterator[str]:
         """The text of submission_files.csv, piece by piece."""
@@ -75,12 +79,12 @@ class Dataset:
 
     def reports(self) -> Iterator[Row]:
         """The rows of dbo.Rogo_AssessmentReport; dates are naive and mean UTC."""
-        for case in chain(self.bystanders, self._originals()):
+        for case in chain(self.unrelated, self._originals()):
             yield from writers.report_rows(case)
 
     def scores(self) -> Iterator[Row]:
         """The rows of dbo.Rogo_AssessmentReportScores; dates are naive and mean UTC."""
-        for case in chain(self.bystanders, self._originals()):
+        for case in chain(self.unrelated, self._originals()):
             yield from writers.score_rows(case)
 
     def blobs(self) -> Iterator[BlobSpec]:
@@ -102,8 +106,8 @@ class Dataset:
         """The submissions that must be in the target in the end, in the file's order."""
         return (row.submission for row in self.expected if row.submission is not None)
 
-    def _originals(self) -> Iterator[Case]:
-        return (case for case in self.cases if not case.echo)
+    def _originals(self) -> Iterator[SubmissionCase]:
+        return (case for case in self.cases if not case.csv_only)
 
 
 def generate(
@@ -122,54 +126,56 @@ def generate(
     """
     if rows < 1:
         raise ValueError("a data set has at least one row")
-    world = World(seed, azure_base, scripted_base, lms)
-    cases = _cases(world, rows, seed)
+    builder = DatasetBuilder(seed, azure_base, scripted_base, lms)
+    cases = _cases(builder, rows, seed)
     migrated = [case for case in cases if case.status is Status.MIGRATED]
     if large_file_bytes and migrated:
         last = migrated[-1]
         last.files = [
-            world.learner_file(last.attempt, "Recording.txt", size_bytes=large_file_bytes)
+            builder.learner_file(last.attempt, "Recording.txt", size_bytes=large_file_bytes)
         ]
-    _surroundings(world, rows, migrated)
+    _add_existing_rows(builder, rows, migrated)
     rng = random.Random(f"files {rows} {seed}")
     blank_lines = frozenset(index for index in range(rows) if rng.random() < 0.005)
     expected = _expected(cases, blank_lines, lms)
     return Dataset(
         lms=lms,
-        azure_base=world.azure_base,
+        azure_base=builder.azure_base,
         cases=cases,
-        bystanders=[world.sound(3_000_000 + number) for number in range(3 + rows // 20)],
+        unrelated=[
+            builder.valid_submission(3_000_000 + number) for number in range(3 + rows // 20)
+        ],
         blank_lines=blank_lines,
         mapping=_mapping(cases, rng),
-        target=world.target,
-        routes=world.routes,
+        target=builder.target,
+        routes=builder.routes,
         expected=expected,
-        expected_enforcements=final_enforcements(
-            world.target.get("malpractice_enforcements", ()),
+        expected_malpractice_rules=rank_malpractice_rules(
+            builder.target.get("malpractice_enforcements", ()),
             (row.submission for row in expected if row.submission is not None),
         ),
     )
 
 
-def _cases(world: World, rows: int, seed: int) -> list[Case]:
-    placed: list[tuple[int, Case]] = []
-    for unit in plan(rows, seed):
-        made = unit.unit.make(world, unit.attempts)
-        placed.extend(zip(unit.positions, made, strict=True))
+def _cases(builder: DatasetBuilder, rows: int, seed: int) -> list[SubmissionCase]:
+    placed: list[tuple[int, SubmissionCase]] = []
+    for group in plan_layout(rows, seed):
+        made = group.group.make(builder, group.attempts)
+        placed.extend(zip(group.positions, made, strict=True))
     return [case for _position, case in sorted(placed, key=lambda pair: pair[0])]
 
 
-def _surroundings(world: World, rows: int, migrated: list[Case]) -> None:
+def _add_existing_rows(builder: DatasetBuilder, rows: int, migrated: list[SubmissionCase]) -> None:
     """What stands in the target and must neither be touched nor taken for an attempt."""
-    existing_rows.live_submissions(world, min(3 + rows // 50, 200))
+    existing_rows.add_platform_submissions(builder, min(3 + rows // 50, 200))
     if is_small(rows):
         return
-    existing_rows.misleading_launches(world)
+    existing_rows.add_similar_launch_ids(builder)
     for case in migrated[2:5]:
-        existing_rows.submission(world, f"rogo_{case.attempt}7_b1", case)
+        existing_rows.add_submission(builder, f"rogo_{case.attempt}7_b1", case)
 
 
-def _expected(cases: list[Case], blank_lines: frozenset[int], lms: Lms) -> list[Expected]:
+def _expected(cases: list[SubmissionCase], blank_lines: frozenset[int], lms: Lms) -> list[Expected]:
     expected = []
     line = 2
     for index, case in enumerate(cases):
@@ -185,7 +191,9 @@ def _expected(cases: list[Case], blank_lines: frozenset[int], lms: Lms) -> list[
                 status=case.status,
                 code=case.code,
                 cells=kept,
-                was_malformed_before=case.cells.get("Error", "").startswith("row_malformed"),
+                had_malformed_error=case.cell_overrides.get("Error", "").startswith(
+                    "row_malformed"
+                ),
                 submission=ExpectedSubmission(case, lms) if migrates else None,
             )
         )
@@ -193,31 +201,31 @@ def _expected(cases: list[Case], blank_lines: frozenset[int], lms: Lms) -> list[
     return expected
 
 
-def _mapping(cases: list[Case], rng: random.Random) -> list[tuple[str, ...]]:
+def _mapping(cases: list[SubmissionCase], rng: random.Random) -> list[tuple[str, ...]]:
     """The lines for the cases among many for attempts that no row is about.
 
     The lines of one attempt keep their order; all else is shuffled.
     """
     keyed: list[tuple[float, tuple[str, ...]]] = []
     for case in cases:
-        if not case.echo:
+        if not case.csv_only:
             keys = sorted(rng.random() for _ in case.mapping)
             lines = (writers.mapping_cells(line) for line in case.mapping)
             keyed.extend(zip(keys, lines, strict=True))
     keyed.extend(
-        (rng.random(), writers.mapping_cells(_irrelevant(rng)))
-        for _ in range(round(len(cases) * _IRRELEVANT_PER_ROW))
+        (rng.random(), writers.mapping_cells(_unrelated_line(rng)))
+        for _ in range(round(len(cases) * _UNRELATED_LINES_PER_ROW))
     )
     keyed.sort(key=lambda pair: pair[0])
     return [cells for _key, cells in keyed]
 
 
-def _irrelevant(rng: random.Random) -> MappingLine:
+def _unrelated_line(rng: random.Random) -> MappingLine:
     attempt = rng.randrange(1_000, 100_000)
     course = rng.choice(COURSES)
     unit_code = course.exercise.split()[0]
     version = rng.choice((course.version, course.version, "22_01", "23_02", ""))
-    wording = rng.choice(ATTEMPT_WORDINGS).format(n=rng.randrange(1, 4))
+    wording = rng.choice(ATTEMPT_TEXTS).format(n=rng.randrange(1, 4))
     joined = rng.random() < 1 / 50
     attempt_id = f"{attempt}|{unit_code}|{version}|{wording}" if joined else str(attempt)
     return MappingLine(attempt_id, unit_code, version, f"{unit_code}-{attempt % 900}", wording)

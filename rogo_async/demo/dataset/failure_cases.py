@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from rogo_async.common.errors import FailureCode
 from rogo_async.demo.dataset import existing_rows
-from rogo_async.demo.dataset.builder import World
+from rogo_async.demo.dataset.builder import DatasetBuilder
 from rogo_async.demo.dataset.reference_data import (
     NO_SUCH_PREFIX,
     NO_SUCH_VERSION,
@@ -21,47 +21,47 @@ from rogo_async.demo.dataset.reference_data import (
     TWO_INACTIVE,
     Course,
 )
-from rogo_async.demo.dataset.submission import Case
-from rogo_async.demo.dataset.valid_variants import Alter, find_malpractice
+from rogo_async.demo.dataset.submission import SubmissionCase
+from rogo_async.demo.dataset.valid_variants import Modify, set_malpractice
 
 
-def cell(column: str, text: str) -> Alter:
+def set_cell(column: str, text: str) -> Modify:
     """Writes ``text`` into a CSV cell; ``{attempt}`` in it is the attempt id."""
 
-    def alter(case: Case, _world: World) -> None:
-        case.cells[column] = text.format(attempt=case.attempt)
+    def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
+        case.cell_overrides[column] = text.format(attempt=case.attempt)
 
-    return alter
+    return modify
 
 
-def report(**columns: object) -> Alter:
+def set_report(**columns: object) -> Modify:
     """Writes values into the attempt's report row."""
 
-    def alter(case: Case, _world: World) -> None:
-        case.report |= columns
+    def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
+        case.report_overrides |= columns
 
-    return alter
+    return modify
 
 
-def reports(count: int) -> Alter:
-    def alter(case: Case, _world: World) -> None:
+def set_report_count(count: int) -> Modify:
+    def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
         case.report_count = count
 
-    return alter
+    return modify
 
 
-def both(*alterations: Alter) -> Alter:
-    def alter(case: Case, world: World) -> None:
-        for alteration in alterations:
-            alteration(case, world)
+def combine(*modifications: Modify) -> Modify:
+    def modify(case: SubmissionCase, builder: DatasetBuilder) -> None:
+        for modification in modifications:
+            modification(case, builder)
 
-    return alter
+    return modify
 
 
-def mapped(version: str | None = None, submission: str | None = None) -> Alter:
+def set_mapping(version: str | None = None, submission: str | None = None) -> Modify:
     """Changes the last mapping line of the attempt."""
 
-    def alter(case: Case, _world: World) -> None:
+    def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
         line = case.mapping[-1]
         case.mapping[-1] = replace(
             line,
@@ -69,12 +69,12 @@ def mapped(version: str | None = None, submission: str | None = None) -> Alter:
             submission=line.submission if submission is None else submission,
         )
 
-    return alter
+    return modify
 
 
-def awkward_cells(case: Case, _world: World) -> None:
+def cells_to_keep_verbatim(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     """Cells that a failed row must keep as they are."""
-    case.cells |= {
+    case.cell_overrides |= {
         "Membership Number": f" 00{case.learner.membership_number} ",
         "Unit Code": "=SUM(A1:A9)",
         "Marker File Names": 'first line\r\n\r\nthird, "quoted" line',
@@ -82,98 +82,101 @@ def awkward_cells(case: Case, _world: World) -> None:
     }
 
 
-def cells_missing(count: int) -> Alter:
-    def alter(case: Case, _world: World) -> None:
-        case.cut_cells = count
+def missing_cells(count: int) -> Modify:
+    def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
+        case.missing_cells = count
 
-    return alter
+    return modify
 
 
-def cells_beyond(*texts: str) -> Alter:
-    def alter(case: Case, _world: World) -> None:
+def extra_cells_at_end(*texts: str) -> Modify:
+    def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
         case.extra_cells = texts
 
-    return alter
+    return modify
 
 
-def unmapped(case: Case, _world: World) -> None:
+def no_mapping(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.mapping = []
 
 
-def mapped_in_joined_fields_only(case: Case, _world: World) -> None:
+def attempt_only_in_joined_key(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     line = case.mapping[0]
     joined = f"{case.attempt}|{line.unit_code}|{line.version}|{line.submission}"
     case.mapping = [replace(line, attempt_id=joined)]
 
 
-def version_lost_in_last_line(case: Case, _world: World) -> None:
+def last_line_without_version(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.mapping.append(replace(case.mapping[0], version=" "))
 
 
-def record_left_over(case: Case, world: World) -> None:
-    existing_rows.record(world, f"rogo_{case.attempt}_9f2c", case)
+def leftover_session_record(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    existing_rows.add_session_record(builder, f"rogo_{case.attempt}_9f2c", case)
 
 
-def launch_left_over(case: Case, world: World) -> None:
-    existing_rows.launch(world, f"rogo_{case.attempt}_9f2c", case)
+def leftover_launch_session(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    existing_rows.add_launch_session(builder, f"rogo_{case.attempt}_9f2c", case)
 
 
-def sessions_left_over(case: Case, world: World) -> None:
-    existing_rows.launch(world, f"rogo_{case.attempt}_retry_2", case)
-    existing_rows.record(world, f"rogo_{case.attempt}_retry_2", case)
+def leftover_sessions(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    existing_rows.add_launch_session(builder, f"rogo_{case.attempt}_retry_2", case)
+    existing_rows.add_session_record(builder, f"rogo_{case.attempt}_retry_2", case)
 
 
-def of_course(course: Course) -> Alter:
-    def alter(case: Case, _world: World) -> None:
+def set_course(course: Course) -> Modify:
+    def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
         case.course = course
         case.mapping[-1] = replace(case.mapping[-1], version=course.version)
 
-    return alter
+    return modify
 
 
-def score(**columns: object) -> Alter:
+def invalid_score(**columns: object) -> Modify:
     """Spoils one score row of the attempt, among sound ones."""
 
-    def alter(case: Case, world: World) -> None:
-        case.scores = world.scores(case.course, 3, case.inserted)
+    def modify(case: SubmissionCase, builder: DatasetBuilder) -> None:
+        case.scores = builder.scores(case.course, 3, case.inserted)
         case.scores[1] = replace(case.scores[1], **columns)  # type: ignore[arg-type] # names vary by case
 
-    return alter
+    return modify
 
 
-def label_of_two_sections(case: Case, world: World) -> None:
-    of_course(SPLIT_QUESTION)(case, world)
-    case.scores = world.scores(case.course, 1, case.inserted)
+def label_matches_two_sections(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    set_course(SPLIT_QUESTION)(case, builder)
+    case.scores = builder.scores(case.course, 1, case.inserted)
     case.scores.append(replace(case.scores[0], label="Question 4", section_id=""))
 
 
-def section_scored_twice(case: Case, world: World) -> None:
-    case.scores = world.scores(case.course, 2, case.inserted)
+def section_scored_twice(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.scores = builder.scores(case.course, 2, case.inserted)
     first = case.scores[0]
     case.scores.append(replace(first, label=f"{str(first.label).swapcase()} "))
 
 
-def missing_before_ambiguous(case: Case, world: World) -> None:
-    section_scored_twice(case, world)
+def missing_and_ambiguous_sections(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    section_scored_twice(case, builder)
     case.scores.append(replace(case.scores[0], label="Question 99", section_id=""))
 
 
-def without_files(case: Case, _world: World) -> None:
+def no_files(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.files = []
 
 
-def blank_file_cells(case: Case, _world: World) -> None:
+def blank_url_cells(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.files = []
-    case.cells |= {"Learner Azure Blob URLs": "  ", "Learner File Names": "Assignment.docx"}
+    case.cell_overrides |= {
+        "Learner Azure Blob URLs": "  ",
+        "Learner File Names": "Assignment.docx",
+    }
 
 
-def from_elsewhere(form: str) -> Alter:
+def disallowed_source(form: str) -> Modify:
     """The last file stands on a host that is not on the allow-list.
 
     ``form`` may name the ``{scheme}``, ``{host}``, ``{port}`` and ``{path}`` of the real one.
     """
 
-    def alter(case: Case, _world: World) -> None:
+    def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
         last = case.files[-1]
         parts = urlsplit(last.url)
         url = form.format(
@@ -181,139 +184,154 @@ def from_elsewhere(form: str) -> Alter:
         )
         case.files[-1] = replace(last, url=url, blob=None)
 
-    return alter
+    return modify
 
 
-def file_gone(case: Case, _world: World) -> None:
+def missing_source_file(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.files[-1] = replace(case.files[-1], blob=None)
 
 
-def marked_copy_gone(case: Case, world: World) -> None:
-    gone = replace(world.marker_file(case.attempt), blob=None)
-    case.files = [world.learner_file(case.attempt, "Assignment.docx"), gone]
+def missing_feedback_file(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    gone = replace(builder.feedback_file(case.attempt), blob=None)
+    case.files = [builder.learner_file(case.attempt, "Assignment.docx"), gone]
 
 
-def answered(status: int, location: str | None = None) -> Alter:
+def source_status(status: int, location: str | None = None) -> Modify:
     """The scripted source answers for the only file as told."""
 
-    def alter(case: Case, world: World) -> None:
-        case.files = [world.scripted_file(case.attempt, status, location=location)]
+    def modify(case: SubmissionCase, builder: DatasetBuilder) -> None:
+        case.files = [builder.scripted_file(case.attempt, status, location=location)]
 
-    return alter
+    return modify
 
 
-def stored_md5_wrong(case: Case, world: World) -> None:
-    file = world.learner_file(case.attempt, "Assignment.pdf")
+def wrong_stored_md5(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    file = builder.learner_file(case.attempt, "Assignment.pdf")
     case.files = [replace(file, blob=replace(file.content, md5_is_wrong=True))]
 
 
-def answered_md5_wrong(case: Case, world: World) -> None:
-    case.files = [world.scripted_file(case.attempt, 200)]
-    world.routes[-1].headers["Content-MD5"] = base64.b64encode(b"not this digest!").decode()
+def wrong_md5_header(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.files = [builder.scripted_file(case.attempt, 200)]
+    builder.routes[-1].headers["Content-MD5"] = base64.b64encode(b"not this digest!").decode()
 
 
-def limit_out_of_range(case: Case, _world: World) -> None:
+def max_attempts_out_of_range(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     """The attempt number fits an int, the limit that follows from it does not."""
     case.attempt_number = 2_147_483_647
-    mapped(submission=f"Attempt {case.attempt_number}")(case, _world)
-    find_malpractice(case, "Malpractice - Considerable", "Considerable")
+    set_mapping(submission=f"Attempt {case.attempt_number}")(case, _builder)
+    set_malpractice(case, "Malpractice - Considerable", "Considerable")
 
 
-CAUSES: dict[FailureCode, tuple[Alter, ...]] = {
+FAILURE_CASES: dict[FailureCode, tuple[Modify, ...]] = {
     FailureCode.ROW_MALFORMED: (
-        cells_missing(2),
-        cells_beyond("", "second half of a name.docx"),
-        cell("Error", "row_malformed: line 812 has 25 cells, expected 23"),
-        cells_missing(15),
+        missing_cells(2),
+        extra_cells_at_end("", "second half of a name.docx"),
+        set_cell("Error", "row_malformed: line 812 has 25 cells, expected 23"),
+        missing_cells(15),
     ),
-    FailureCode.ATTEMPT_ID_MISSING: (cell("Attempt ID", ""), cell("Attempt ID", "  ")),
+    FailureCode.ATTEMPT_ID_MISSING: (set_cell("Attempt ID", ""), set_cell("Attempt ID", "  ")),
     FailureCode.ATTEMPT_ID_INVALID: (
-        cell("Attempt ID", "not known"),
-        cell("Attempt ID", "-{attempt}"),
-        cell("Attempt ID", "2147483648"),
-        cell("Attempt ID", "0"),
-        cell("Attempt ID", "{attempt}.0"),
-        cell("Attempt ID", "+{attempt}"),
+        set_cell("Attempt ID", "not known"),
+        set_cell("Attempt ID", "-{attempt}"),
+        set_cell("Attempt ID", "2147483648"),
+        set_cell("Attempt ID", "0"),
+        set_cell("Attempt ID", "{attempt}.0"),
+        set_cell("Attempt ID", "+{attempt}"),
     ),
-    FailureCode.TARGET_INCOMPLETE: (record_left_over, launch_left_over, sessions_left_over),
+    FailureCode.TARGET_INCOMPLETE: (
+        leftover_session_record,
+        leftover_launch_session,
+        leftover_sessions,
+    ),
     FailureCode.MAPPING_MISSING: (
-        unmapped,
-        both(mapped_in_joined_fields_only, cell("Learner Email", "")),
+        no_mapping,
+        combine(attempt_only_in_joined_key, set_cell("Learner Email", "")),
     ),
-    FailureCode.VERSION_MISSING: (mapped(version=""), version_lost_in_last_line),
+    FailureCode.VERSION_MISSING: (set_mapping(version=""), last_line_without_version),
     FailureCode.SUBMISSION_TEXT_MISSING: (
-        mapped(submission=""),
-        mapped(version="22_01", submission=" "),
+        set_mapping(submission=""),
+        set_mapping(version="22_01", submission=" "),
     ),
     FailureCode.ATTEMPT_NUMBER_MISSING: (
-        mapped(submission="First submission"),
-        mapped(submission="2nd Attempt"),
-        mapped(submission="Attempt two"),
-        mapped(submission="Attempt 0"),
-        mapped(submission="Attempt 99999999999"),
+        set_mapping(submission="First submission"),
+        set_mapping(submission="2nd Attempt"),
+        set_mapping(submission="Attempt two"),
+        set_mapping(submission="Attempt 0"),
+        set_mapping(submission="Attempt 99999999999"),
     ),
     FailureCode.EMAIL_MISSING: (
-        both(cell("Learner Email", ""), awkward_cells),
-        both(cell("Learner Email", "\t"), reports(0)),
+        combine(set_cell("Learner Email", ""), cells_to_keep_verbatim),
+        combine(set_cell("Learner Email", "\t"), set_report_count(0)),
     ),
-    FailureCode.REPORT_MISSING: (reports(0), both(reports(0), without_files)),
-    FailureCode.REPORT_AMBIGUOUS: (reports(2), reports(3)),
+    FailureCode.REPORT_MISSING: (set_report_count(0), combine(set_report_count(0), no_files)),
+    FailureCode.REPORT_AMBIGUOUS: (set_report_count(2), set_report_count(3)),
     FailureCode.REPORT_FIELD_MISSING: (
-        report(MarksAchieved=None, MarksAwarded=None),
-        report(Exercise="  "),
-        report(TIUserId=None),
-        report(TISectionId=None),
-        report(MarksAvailable=None),
-        report(GradePercent=None),
-        report(DateInserted=None),
-        report(Grade=""),
+        set_report(MarksAchieved=None, MarksAwarded=None),
+        set_report(Exercise="  "),
+        set_report(TIUserId=None),
+        set_report(TISectionId=None),
+        set_report(MarksAvailable=None),
+        set_report(GradePercent=None),
+        set_report(DateInserted=None),
+        set_report(Grade=""),
     ),
-    FailureCode.SCORE_FIELD_MISSING: (score(score=None), score(label=None), score(label=" ")),
-    FailureCode.EXERCISE_INVALID: (report(Exercise="Induction"),),
+    FailureCode.SCORE_FIELD_MISSING: (
+        invalid_score(score=None),
+        invalid_score(label=None),
+        invalid_score(label=" "),
+    ),
+    FailureCode.EXERCISE_INVALID: (set_report(Exercise="Induction"),),
     FailureCode.ASSESSMENT_MISSING: (
-        of_course(NO_SUCH_PREFIX),
-        of_course(NO_SUCH_VERSION),
-        of_course(OTHER_CASE),
-        of_course(ONLY_A_LONGER_WORD),
+        set_course(NO_SUCH_PREFIX),
+        set_course(NO_SUCH_VERSION),
+        set_course(OTHER_CASE),
+        set_course(ONLY_A_LONGER_WORD),
     ),
-    FailureCode.ASSESSMENT_AMBIGUOUS: (of_course(TWO_ACTIVE), of_course(TWO_INACTIVE)),
+    FailureCode.ASSESSMENT_AMBIGUOUS: (set_course(TWO_ACTIVE), set_course(TWO_INACTIVE)),
     FailureCode.SECTION_MISSING: (
-        score(label="Question 99"),
-        missing_before_ambiguous,
-        score(label="AC 1"),
+        invalid_score(label="Question 99"),
+        missing_and_ambiguous_sections,
+        invalid_score(label="AC 1"),
     ),
-    FailureCode.SECTION_AMBIGUOUS: (label_of_two_sections, section_scored_twice),
-    FailureCode.GRADE_MISSED: (report(Grade="Grade Missed"), report(Grade=" grade missed ")),
+    FailureCode.SECTION_AMBIGUOUS: (label_matches_two_sections, section_scored_twice),
+    FailureCode.GRADE_MISSED: (
+        set_report(Grade="Grade Missed"),
+        set_report(Grade=" grade missed "),
+    ),
     FailureCode.MALPRACTICE_LEVEL_MISSING: (
-        report(Grade="Malpractice"),
-        report(Grade="Malpractice - Gross"),
-        report(Grade="Malpractice: under review"),
+        set_report(Grade="Malpractice"),
+        set_report(Grade="Malpractice - Gross"),
+        set_report(Grade="Malpractice: under review"),
     ),
-    FailureCode.FILES_MISSING: (without_files, blank_file_cells),
+    FailureCode.FILES_MISSING: (no_files, blank_url_cells),
     FailureCode.SOURCE_NOT_ALLOWED: (
-        from_elsewhere("{scheme}://{host}.evil.test:{port}{path}"),
-        from_elsewhere("{scheme}://{host}:{port}@evil.test{path}"),
-        from_elsewhere("{scheme}://rogo@{host}:{port}{path}"),
-        from_elsewhere("https://{host}:{port}{path}"),
-        from_elsewhere("{scheme}://{host}:1{path}"),
-        from_elsewhere("ftp://{host}:{port}{path}"),
+        disallowed_source("{scheme}://{host}.evil.test:{port}{path}"),
+        disallowed_source("{scheme}://{host}:{port}@evil.test{path}"),
+        disallowed_source("{scheme}://rogo@{host}:{port}{path}"),
+        disallowed_source("https://{host}:{port}{path}"),
+        disallowed_source("{scheme}://{host}:1{path}"),
+        disallowed_source("ftp://{host}:{port}{path}"),
     ),
-    FailureCode.SOURCE_FILE_MISSING: (file_gone, marked_copy_gone, answered(404)),
-    FailureCode.SOURCE_FORBIDDEN: (answered(403), answered(401)),
+    FailureCode.SOURCE_FILE_MISSING: (
+        missing_source_file,
+        missing_feedback_file,
+        source_status(404),
+    ),
+    FailureCode.SOURCE_FORBIDDEN: (source_status(403), source_status(401)),
     FailureCode.SOURCE_REFUSED: (
-        answered(410),
-        answered(302, "https://files.evil.test/assignment.docx"),
-        answered(451),
+        source_status(410),
+        source_status(302, "https://files.evil.test/assignment.docx"),
+        source_status(451),
     ),
-    FailureCode.FILE_CORRUPT: (stored_md5_wrong, answered_md5_wrong),
+    FailureCode.FILE_CORRUPT: (wrong_stored_md5, wrong_md5_header),
     FailureCode.TARGET_REFUSED: (
-        cell("Course Title", "Leading\0People"),
-        limit_out_of_range,
-        cell("Surname", "Smith\0"),
+        set_cell("Course Title", "Leading\0People"),
+        max_attempts_out_of_range,
+        set_cell("Surname", "Smith\0"),
     ),
 }
 """For each code but target_conflict (a race, which no data can bring about) its causes."""
 
-MOST_PER_CODE = 6
-MOST_FORBIDDEN = 4
+MAX_PER_CODE = 6
+MAX_FORBIDDEN = 4
 """Ten refusals in a row from one host mean that the host is at fault (rule 14)."""

@@ -4,56 +4,56 @@ import random
 from dataclasses import dataclass
 
 from rogo_async.common.errors import FailureCode
-from rogo_async.demo.dataset.failure_cases import CAUSES, MOST_FORBIDDEN, MOST_PER_CODE
+from rogo_async.demo.dataset.failure_cases import FAILURE_CASES, MAX_FORBIDDEN, MAX_PER_CODE
 from rogo_async.demo.dataset.row_groups import (
-    EVERYDAY_SKIPPED,
-    RIVALS,
-    SKIPPED,
-    Unit,
-    plain,
-    single,
+    COMMON_SKIPPED_GROUPS,
+    MALPRACTICE_GROUPS,
+    SKIPPED_GROUPS,
+    RowGroup,
+    plain_row,
+    single_row,
 )
 from rogo_async.demo.dataset.valid_variants import (
-    FLAVOURS,
-    big_file,
-    leading_zeros,
+    VALID_VARIANTS,
+    large_file,
+    leading_zeros_in_attempt_id,
     malpractice,
     source_with_md5,
     source_without_md5,
 )
-from rogo_async.demo.dataset.valid_variants import redirected_on_the_same_host as redirected
+from rogo_async.demo.dataset.valid_variants import redirect_to_same_host as redirected
 
 FIRST_ATTEMPT = 100_001
 SPECIAL_ATTEMPTS = (1, 7)
 """The attempts of the two oldest rows, whose launch ids a careless match confuses."""
 
-_ONCE = (big_file, redirected, source_with_md5, source_without_md5, malpractice)
-_EVERYDAY = tuple(flavour for flavour in FLAVOURS if flavour not in _ONCE)
-_MOST_FAILURES = 110
-_HARMLESS_RIVALS = RIVALS[:-1]
+_RARE_VARIANTS = (large_file, redirected, source_with_md5, source_without_md5, malpractice)
+_COMMON_VARIANTS = tuple(variant for variant in VALID_VARIANTS if variant not in _RARE_VARIANTS)
+_MAX_FAILURES = 110
+_REPEATABLE_MALPRACTICE_GROUPS = MALPRACTICE_GROUPS[:-1]
 """The last group has a row that fails, of which one is enough."""
-_FEW_ROWS = 20
+_MIN_ROWS_FOR_SPECIAL_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedGroup:
     """A unit with the positions (from 0) of its rows in the file and their attempt ids."""
 
-    unit: Unit
+    group: RowGroup
     positions: tuple[int, ...]
     attempts: tuple[int, ...]
 
 
 def is_small(rows: int) -> bool:
     """Too few rows for the special attempts at the start of the file."""
-    return rows < _FEW_ROWS
+    return rows < _MIN_ROWS_FOR_SPECIAL_ATTEMPTS
 
 
-def plan(rows: int, seed: int) -> list[Placed]:
+def plan_layout(rows: int, seed: int) -> list[PlacedGroup]:
     """Units whose rows add up to ``rows``, placed at random."""
     rng = random.Random(f"plan {rows} {seed}")
-    pinned = [] if is_small(rows) else [plain(), single(leading_zeros)]
-    units = _units(rows - len(pinned), rng)
+    pinned = [] if is_small(rows) else [plain_row(), single_row(leading_zeros_in_attempt_id)]
+    groups = _groups(rows - len(pinned), rng)
     free = list(range(len(pinned), rows))
     rng.shuffle(free)
     attempts = list(SPECIAL_ATTEMPTS[: len(pinned)])
@@ -61,58 +61,63 @@ def plan(rows: int, seed: int) -> list[Placed]:
     for _ in free:
         attempts.append(attempt)
         attempt += rng.randrange(1, 6)
-    placed = [Placed(unit, (n,), (attempts[n],)) for n, unit in enumerate(pinned)]
-    for unit in units:
-        positions = tuple(sorted(free.pop() for _ in range(unit.rows)))
-        placed.append(Placed(unit, positions, tuple(attempts[n] for n in positions)))
+    placed = [PlacedGroup(group, (n,), (attempts[n],)) for n, group in enumerate(pinned)]
+    for group in groups:
+        positions = tuple(sorted(free.pop() for _ in range(group.rows)))
+        placed.append(PlacedGroup(group, positions, tuple(attempts[n] for n in positions)))
     return placed
 
 
-def _units(rows: int, rng: random.Random) -> list[Unit]:
-    units = [
-        *_up_to(_failures(), min(rows // 4, max(40, rows * 6 // 100), _MOST_FAILURES)),
+def _groups(rows: int, rng: random.Random) -> list[RowGroup]:
+    groups = [
+        *_up_to(_failures(), min(rows // 4, max(40, rows * 6 // 100), _MAX_FAILURES)),
         *_up_to(_skips(rows, rng), rows // 10),
-        *_up_to([*RIVALS, *_HARMLESS_RIVALS * (rows // 1_000)], rows // 12),
+        *_up_to(
+            [*MALPRACTICE_GROUPS, *_REPEATABLE_MALPRACTICE_GROUPS * (rows // 1_000)], rows // 12
+        ),
     ]
-    left = rows - sum(unit.rows for unit in units)
+    left = rows - sum(group.rows for group in groups)
     for number in range(left):
-        if number < min(len(FLAVOURS), left * 2 // 3):
-            units.append(single(FLAVOURS[number]))
+        if number < min(len(VALID_VARIANTS), left * 2 // 3):
+            groups.append(single_row(VALID_VARIANTS[number]))
         elif rng.random() < 0.03:
-            units.append(single(malpractice))
+            groups.append(single_row(malpractice))
         elif rng.random() < 0.4:
-            units.append(single(rng.choice(_EVERYDAY)))
+            groups.append(single_row(rng.choice(_COMMON_VARIANTS)))
         else:
-            units.append(plain())
-    return units
+            groups.append(plain_row())
+    return groups
 
 
-def _up_to(units: list[Unit] | tuple[Unit, ...], most_rows: int) -> list[Unit]:
-    """The first units that fit into ``most_rows`` together."""
+def _up_to(groups: list[RowGroup] | tuple[RowGroup, ...], max_rows: int) -> list[RowGroup]:
+    """The first units that fit into ``max_rows`` together."""
     chosen = []
-    for unit in units:
-        if unit.rows <= most_rows:
-            chosen.append(unit)
-            most_rows -= unit.rows
+    for group in groups:
+        if group.rows <= max_rows:
+            chosen.append(group)
+            max_rows -= group.rows
     return chosen
 
 
-def _failures() -> list[Unit]:
+def _failures() -> list[RowGroup]:
     """Every code's first cause, then every other cause, then all of them again up to the most."""
     turns = [
         (turn // len(causes), turn, code)
-        for code, causes in CAUSES.items()
-        for turn in range(_most_of(code))
+        for code, causes in FAILURE_CASES.items()
+        for turn in range(_max_of(code))
     ]
     turns.sort(key=lambda turn: turn[:2])
-    return [single(CAUSES[code][turn % len(CAUSES[code])], code) for _, turn, code in turns]
+    return [
+        single_row(FAILURE_CASES[code][turn % len(FAILURE_CASES[code])], code)
+        for _, turn, code in turns
+    ]
 
 
-def _most_of(code: FailureCode) -> int:
+def _max_of(code: FailureCode) -> int:
     if code is FailureCode.SOURCE_FORBIDDEN:
-        return MOST_FORBIDDEN
-    return max(MOST_PER_CODE, len(CAUSES[code]))
+        return MAX_FORBIDDEN
+    return max(MAX_PER_CODE, len(FAILURE_CASES[code]))
 
 
-def _skips(rows: int, rng: random.Random) -> list[Unit]:
-    return [*SKIPPED, *rng.choices(EVERYDAY_SKIPPED, k=rows // 12)]
+def _skips(rows: int, rng: random.Random) -> list[RowGroup]:
+    return [*SKIPPED_GROUPS, *rng.choices(COMMON_SKIPPED_GROUPS, k=rows // 12)]

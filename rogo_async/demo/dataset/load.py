@@ -10,10 +10,10 @@ import aiohttp
 import asyncpg
 
 from rogo_async.demo.checks.check_files import INPUT, MAPPING
-from rogo_async.demo.dataset.builder import Route
+from rogo_async.demo.dataset.builder import ScriptedRoute
 from rogo_async.demo.dataset.dataset import Dataset, generate
 from rogo_async.demo.dataset.reference_data import Row
-from rogo_async.demo.servers.blob_container import REQUEST_TIMEOUT_S, Container, side_by_side
+from rogo_async.demo.servers.blob_container import REQUEST_TIMEOUT_S, Container, run_concurrently
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
 
@@ -52,7 +52,7 @@ async def load(dataset: Dataset, stack: Stack, workspace: Workspace) -> None:
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         container = Container(stack.azurite, workspace.source_container, session)
-        await side_by_side(container.upload, dataset.blobs())
+        await run_concurrently(container.upload, dataset.blobs())
 
 
 def set_routes(dataset: Dataset, stack: Stack) -> None:
@@ -70,7 +70,7 @@ def write_inputs(dataset: Dataset, data_dir: Path) -> None:
             file.writelines(text)
 
 
-def _answer(route: Route) -> Answer:
+def _answer(route: ScriptedRoute) -> Answer:
     body = route.blob.body() if route.blob else b""
     return Answer(route.status, body, dict(route.headers), route.location)
 

@@ -35,13 +35,13 @@ class People:
         self._first_names, self._surnames = _names(seed)
         self._known: list[Learner] = []
 
-    def someone(self) -> Learner:
+    def any_learner(self) -> Learner:
         """A learner who may have been here before: one in four comes back."""
         if self._known and self._rng.random() < 0.25:
             return self._rng.choice(self._known)
-        return self.newcomer()
+        return self.new_learner()
 
-    def newcomer(self) -> Learner:
+    def new_learner(self) -> Learner:
         """A learner whom nobody has seen before."""
         number = 20_001 + 3 * len(self._known)
         first_name = self._rng.choice(self._first_names)
@@ -49,10 +49,10 @@ class People:
         learner = Learner(
             first_name=first_name,
             surname=surname,
-            email=f"{_plain(first_name)}.{_plain(surname)}{number}@learners.example",
+            email=f"{_ascii_letters(first_name)}.{_ascii_letters(surname)}{number}@learners.example",
             membership_number=f"{self._rng.randrange(10**7, 10**8)}",
             rogo_user_id=str(number),
-            rogo_user_name=f"{_plain(surname)[:6]}{_plain(first_name)[:1]}{number}",
+            rogo_user_name=f"{_ascii_letters(surname)[:6]}{_ascii_letters(first_name)[:1]}{number}",
             ti_user_id=self._ti_user_id(number),
         )
         self._known.append(learner)
@@ -72,16 +72,16 @@ def _names(seed: int) -> tuple[list[str], list[str]]:
     surnames = ["O'Neill", "Smith-Jones", "van der Berg", "Nuñez", "İnönü"]
     for locale in LOCALES:
         for _ in range(_NAMES_EACH):
-            first_names.append(_sound(faker[locale].first_name()))
-            surnames.append(_sound(faker[locale].last_name()))
+            first_names.append(_normalised(faker[locale].first_name()))
+            surnames.append(_normalised(faker[locale].last_name()))
     return first_names, surnames
 
 
-def _sound(name: str) -> str:
+def _normalised(name: str) -> str:
     return unicodedata.normalize("NFC", " ".join(name.split()))
 
 
-def _plain(name: str) -> str:
+def _ascii_letters(name: str) -> str:
     """The ASCII letters of a name in lower case, for addresses and user names."""
     letters = unicodedata.normalize("NFKD", name)
     return "".join(c for c in letters if c.isascii() and c.isalpha()).lower() or "x"

@@ -5,116 +5,125 @@ from dataclasses import dataclass, replace
 
 from rogo_async.common.errors import FailureCode, SkipCode
 from rogo_async.demo.dataset import existing_rows
-from rogo_async.demo.dataset.builder import World
-from rogo_async.demo.dataset.failure_cases import both, cell, cells_missing, mapped, unmapped
+from rogo_async.demo.dataset.builder import DatasetBuilder
+from rogo_async.demo.dataset.failure_cases import (
+    combine,
+    missing_cells,
+    no_mapping,
+    set_cell,
+    set_mapping,
+)
 from rogo_async.demo.dataset.reference_data import COURSES
-from rogo_async.demo.dataset.submission import Case
-from rogo_async.demo.dataset.valid_variants import MALPRACTICE_WORDINGS, Alter, find_malpractice
+from rogo_async.demo.dataset.submission import SubmissionCase
+from rogo_async.demo.dataset.valid_variants import MALPRACTICE_GRADES, Modify, set_malpractice
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class RowGroup:
     """``make`` gets an attempt id for each of ``rows`` rows, in the order of the file."""
 
     rows: int
-    make: Callable[[World, Sequence[int]], list[Case]]
+    make: Callable[[DatasetBuilder, Sequence[int]], list[SubmissionCase]]
 
 
-def plain() -> Unit:
+def plain_row() -> RowGroup:
     """One submission that migrates, with nothing special about it."""
-    return Unit(1, lambda world, attempts: [world.sound(attempts[0])])
+    return RowGroup(1, lambda builder, attempts: [builder.valid_submission(attempts[0])])
 
 
-def single(alter: Alter, code: FailureCode | SkipCode | None = None) -> Unit:
+def single_row(modify: Modify, code: FailureCode | SkipCode | None = None) -> RowGroup:
     """One altered submission; with a code it must end with that, else migrate."""
 
-    def make(world: World, attempts: Sequence[int]) -> list[Case]:
-        case = world.sound(attempts[0])
-        alter(case, world)
-        _settle(case, code)
+    def make(builder: DatasetBuilder, attempts: Sequence[int]) -> list[SubmissionCase]:
+        case = builder.valid_submission(attempts[0])
+        modify(case, builder)
+        _expect(case, code)
         return [case]
 
-    return Unit(1, make)
+    return RowGroup(1, make)
 
 
-def _settle(case: Case, code: FailureCode | SkipCode | None) -> None:
+def _expect(case: SubmissionCase, code: FailureCode | SkipCode | None) -> None:
     match code:
         case FailureCode():
-            case.fail(code)
+            case.expect_failure(code)
         case SkipCode():
-            case.skip(code)
+            case.expect_skip(code)
 
 
-def _moved_before(case: Case, world: World) -> None:
-    suffix = f"{world.rng.getrandbits(40):010x}"
-    existing_rows.submission(world, f"rogo_{case.attempt}_{suffix}", case)
+def _already_migrated(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    suffix = f"{builder.rng.getrandbits(40):010x}"
+    existing_rows.add_submission(builder, f"rogo_{case.attempt}_{suffix}", case)
 
 
-def _moved_before_in_parts(case: Case, world: World) -> None:
+def _already_migrated_with_underscores(case: SubmissionCase, builder: DatasetBuilder) -> None:
     """The earlier tool's launch ids may have further underscores."""
-    existing_rows.submission(world, f"rogo_{case.attempt}_retry_2", case)
+    existing_rows.add_submission(builder, f"rogo_{case.attempt}_retry_2", case)
 
 
-def repeated(
-    *earlier: Alter, last: Alter | None = None, code: FailureCode | SkipCode | None = None
-) -> Unit:
+def duplicate_rows(
+    *earlier: Modify, last: Modify | None = None, code: FailureCode | SkipCode | None = None
+) -> RowGroup:
     """An attempt that stands in the file several times: only the last row counts."""
 
-    def make(world: World, attempts: Sequence[int]) -> list[Case]:
-        case = world.sound(attempts[0])
-        echoes = []
-        for alter in earlier:
-            echo = replace(case, cells={}, echo=True)
-            alter(echo, world)
-            echo.skip(SkipCode.DUPLICATE_ROW)
-            echoes.append(echo)
+    def make(builder: DatasetBuilder, attempts: Sequence[int]) -> list[SubmissionCase]:
+        case = builder.valid_submission(attempts[0])
+        duplicates = []
+        for modify in earlier:
+            duplicate = replace(case, cell_overrides={}, csv_only=True)
+            modify(duplicate, builder)
+            duplicate.expect_skip(SkipCode.DUPLICATE_ROW)
+            duplicates.append(duplicate)
         if last is not None:
-            last(case, world)
-        _settle(case, code)
-        return [*echoes, case]
+            last(case, builder)
+        _expect(case, code)
+        return [*duplicates, case]
 
-    return Unit(len(earlier) + 1, make)
+    return RowGroup(len(earlier) + 1, make)
 
 
-def malformed_repetition() -> Unit:
+def malformed_duplicate() -> RowGroup:
     """A malformed line with the same Attempt ID, nearer the end, takes nothing from a row."""
 
-    def make(world: World, attempts: Sequence[int]) -> list[Case]:
-        case = world.sound(attempts[0])
-        echo = replace(case, echo=True)
-        cells_missing(3)(echo, world)
-        echo.fail(FailureCode.ROW_MALFORMED)
-        return [case, echo]
+    def make(builder: DatasetBuilder, attempts: Sequence[int]) -> list[SubmissionCase]:
+        case = builder.valid_submission(attempts[0])
+        duplicate = replace(case, csv_only=True)
+        missing_cells(3)(duplicate, builder)
+        duplicate.expect_failure(FailureCode.ROW_MALFORMED)
+        return [case, duplicate]
 
-    return Unit(2, make)
+    return RowGroup(2, make)
 
 
-SKIPPED: tuple[Unit, ...] = (
-    single(mapped(version="22_01"), SkipCode.VERSION_EXCLUDED),
-    single(_moved_before, SkipCode.ALREADY_MIGRATED),
-    repeated(cell("Learner File Names", "older.docx")),
-    single(both(mapped(version="23_02"), cell("Learner Email", "")), SkipCode.VERSION_EXCLUDED),
-    single(both(_moved_before, unmapped), SkipCode.ALREADY_MIGRATED),
-    repeated(cell("Attempt ID", "00{attempt}"), cell("Learner Email", "")),
-    malformed_repetition(),
-    single(mapped(version="23_02", submission="Submission"), SkipCode.VERSION_EXCLUDED),
-    single(_moved_before_in_parts, SkipCode.ALREADY_MIGRATED),
-    repeated(
-        cell("Course Title", "Sound"),
-        last=cell("Learner Email", " "),
+SKIPPED_GROUPS: tuple[RowGroup, ...] = (
+    single_row(set_mapping(version="22_01"), SkipCode.VERSION_EXCLUDED),
+    single_row(_already_migrated, SkipCode.ALREADY_MIGRATED),
+    duplicate_rows(set_cell("Learner File Names", "older.docx")),
+    single_row(
+        combine(set_mapping(version="23_02"), set_cell("Learner Email", "")),
+        SkipCode.VERSION_EXCLUDED,
+    ),
+    single_row(combine(_already_migrated, no_mapping), SkipCode.ALREADY_MIGRATED),
+    duplicate_rows(set_cell("Attempt ID", "00{attempt}"), set_cell("Learner Email", "")),
+    malformed_duplicate(),
+    single_row(set_mapping(version="23_02", submission="Submission"), SkipCode.VERSION_EXCLUDED),
+    single_row(_already_migrated_with_underscores, SkipCode.ALREADY_MIGRATED),
+    duplicate_rows(
+        set_cell("Course Title", "Sound"),
+        last=set_cell("Learner Email", " "),
         code=FailureCode.EMAIL_MISSING,
     ),
-    repeated(cell("Surname", ""), last=_moved_before, code=SkipCode.ALREADY_MIGRATED),
+    duplicate_rows(set_cell("Surname", ""), last=_already_migrated, code=SkipCode.ALREADY_MIGRATED),
 )
 """Units with a row to be skipped, the plainest of each code first."""
 
 
-EVERYDAY_SKIPPED = (SKIPPED[0], SKIPPED[0], SKIPPED[1], SKIPPED[2], SKIPPED[3])
+COMMON_SKIPPED_GROUPS = tuple(SKIPPED_GROUPS[number] for number in (0, 0, 1, 2, 3))
 """What a large file has many of."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Penalty:
     """A malpractice submission of a group: attempt number, level, and its fate."""
 
     attempt_number: int
@@ -124,7 +133,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Entered:
+class ExistingRule:
     """An enforcement row of the platform's own: attempt number, level, limit."""
 
     attempt_number: int | None
@@ -132,49 +141,54 @@ class Entered:
     max_attempts: int | None
 
 
-def rivals(*claims: Claim, entered: tuple[Entered, ...] = ()) -> Unit:
+def malpractice_group(*penalties: Penalty, existing: tuple[ExistingRule, ...] = ()) -> RowGroup:
     """Submissions of one learner that claim the same enforcement row, in random order."""
 
-    def make(world: World, attempts: Sequence[int]) -> list[Case]:
-        course = world.rng.choice(COURSES)
-        learner = world.people.newcomer()
-        context = str(8_000 + world.rng.randrange(900))
+    def make(builder: DatasetBuilder, attempts: Sequence[int]) -> list[SubmissionCase]:
+        course = builder.rng.choice(COURSES)
+        learner = builder.people.new_learner()
+        context = str(8_000 + builder.rng.randrange(900))
         cases = []
-        for attempt, claim in zip(attempts, world.rng.sample(claims, len(claims)), strict=True):
-            case = world.sound(attempt, course, learner)
-            case.ti_section_id = f"9{context}" if claim.other_context else context
-            case.attempt_number = claim.attempt_number
-            mapped(submission=f"Attempt {claim.attempt_number}")(case, world)
-            find_malpractice(case, _worded(claim.level), claim.level)
-            if claim.email_missing:
-                cell("Learner Email", "")(case, world)
-                case.fail(FailureCode.EMAIL_MISSING)
+        for attempt, penalty in zip(
+            attempts, builder.rng.sample(penalties, len(penalties)), strict=True
+        ):
+            case = builder.valid_submission(attempt, course, learner)
+            case.ti_section_id = f"9{context}" if penalty.other_context else context
+            case.attempt_number = penalty.attempt_number
+            set_mapping(submission=f"Attempt {penalty.attempt_number}")(case, builder)
+            set_malpractice(case, _grade_text(penalty.level), penalty.level)
+            if penalty.email_missing:
+                set_cell("Learner Email", "")(case, builder)
+                case.expect_failure(FailureCode.EMAIL_MISSING)
             cases.append(case)
         key_of = next(c for c in cases if c.ti_section_id == context)
-        for row in entered:
-            existing_rows.enforcement(
-                world, key_of, row.attempt_number, row.level, row.max_attempts
+        for row in existing:
+            existing_rows.add_malpractice_rule(
+                builder, key_of, row.attempt_number, row.level, row.max_attempts
             )
         return cases
 
-    return Unit(len(claims), make)
+    return RowGroup(len(penalties), make)
 
 
-def _worded(level: str) -> str:
-    return next(wording for wording, named in MALPRACTICE_WORDINGS if named == level)
+def _grade_text(level: str) -> str:
+    return next(wording for wording, named in MALPRACTICE_GRADES if named == level)
 
 
-RIVALS: tuple[Unit, ...] = (
-    rivals(Claim(1, "Moderate"), Claim(2, "Moderate"), Claim(3, "Severe")),
-    rivals(Claim(2, "Severe"), Claim(2, "Moderate")),
-    rivals(Claim(2, "Moderate"), entered=(Entered(3, "Severe", 3),)),
-    rivals(Claim(3, "Considerable"), entered=(Entered(1, "Moderate", 3),)),
-    rivals(Claim(2, "Moderate"), Claim(2, "Considerable")),
-    rivals(Claim(1, "Minor"), Claim(1, "Moderate")),
-    rivals(Claim(1, "Moderate"), entered=(Entered(None, "Severe", None),)),
-    rivals(Claim(2, "Severe"), entered=(Entered(None, "Minor", None), Entered(1, "Moderate", 3))),
-    rivals(Claim(2, "Severe"), entered=(Entered(2, "Moderate", 3),)),
-    rivals(Claim(1, "Moderate"), Claim(2, "Severe", other_context=True)),
-    rivals(Claim(1, "Moderate"), Claim(3, "Severe", email_missing=True)),
+MALPRACTICE_GROUPS: tuple[RowGroup, ...] = (
+    malpractice_group(Penalty(1, "Moderate"), Penalty(2, "Moderate"), Penalty(3, "Severe")),
+    malpractice_group(Penalty(2, "Severe"), Penalty(2, "Moderate")),
+    malpractice_group(Penalty(2, "Moderate"), existing=(ExistingRule(3, "Severe", 3),)),
+    malpractice_group(Penalty(3, "Considerable"), existing=(ExistingRule(1, "Moderate", 3),)),
+    malpractice_group(Penalty(2, "Moderate"), Penalty(2, "Considerable")),
+    malpractice_group(Penalty(1, "Minor"), Penalty(1, "Moderate")),
+    malpractice_group(Penalty(1, "Moderate"), existing=(ExistingRule(None, "Severe", None),)),
+    malpractice_group(
+        Penalty(2, "Severe"),
+        existing=(ExistingRule(None, "Minor", None), ExistingRule(1, "Moderate", 3)),
+    ),
+    malpractice_group(Penalty(2, "Severe"), existing=(ExistingRule(2, "Moderate", 3),)),
+    malpractice_group(Penalty(1, "Moderate"), Penalty(2, "Severe", other_context=True)),
+    malpractice_group(Penalty(1, "Moderate"), Penalty(3, "Severe", email_missing=True)),
 )
 """Groups whose members rank differently (rule 13), the commonest first."""

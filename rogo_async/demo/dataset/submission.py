@@ -38,7 +38,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreFact:
+class SectionScore:
     """A score row. ``section_id`` is the section that its label means, empty for none."""
 
     label: str | None
@@ -57,7 +57,7 @@ class ScoreFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MalpracticeFinding:
     """A malpractice finding: the active level and the limit it sets (None is no limit)."""
 
     level_id: str
@@ -76,7 +76,7 @@ class MappingLine:
 
 
 @dataclass(slots=True)
-class Case:
+class SubmissionCase:
     """A row of submission_files.csv with all that stands elsewhere for its attempt.
 
     Warehouse dates are naive and mean UTC. ``echo`` marks a second row for an attempt:
@@ -102,25 +102,25 @@ class Case:
     inserted: datetime
     approved: datetime | None
     modified: datetime | None
-    scores: list[ScoreFact]
+    scores: list[SectionScore]
     files: list[SourceFile]
     mapping: list[MappingLine]
-    finding: Finding | None = None
+    malpractice: MalpracticeFinding | None = None
     uploaded_by: str = ""
 
     status: Status = Status.MIGRATED
     code: FailureCode | SkipCode | None = None
 
-    cells: dict[str, str] = field(default_factory=dict)
+    cell_overrides: dict[str, str] = field(default_factory=dict)
     """CSV cells that differ from the facts, by column."""
-    cut_cells: int = 0
+    missing_cells: int = 0
     """So many cells are missing at the end of the line."""
     extra_cells: tuple[str, ...] = ()
     """Cells beyond the last column."""
-    report: dict[str, object] = field(default_factory=dict)
+    report_overrides: dict[str, object] = field(default_factory=dict)
     """Warehouse columns that differ from the facts."""
     report_count: int = 1
-    echo: bool = False
+    csv_only: bool = False
 
     @property
     def full_name(self) -> str:
@@ -129,20 +129,20 @@ class Case:
         return names or self.learner.rogo_user_name
 
     @property
-    def decided(self) -> datetime:
+    def approved_or_inserted(self) -> datetime:
         """ResultsApproved, else DateInserted."""
         return self.approved or self.inserted
 
     @property
-    def updated(self) -> datetime:
+    def modified_or_inserted(self) -> datetime:
         """DateModified, else DateInserted."""
         return self.modified or self.inserted
 
     def files_of(self, kind: FileKind) -> list[SourceFile]:
         return [file for file in self.files if file.kind is kind]
 
-    def fail(self, code: FailureCode) -> None:
+    def expect_failure(self, code: FailureCode) -> None:
         self.status, self.code = Status.FAILED, code
 
-    def skip(self, code: SkipCode) -> None:
+    def expect_skip(self, code: SkipCode) -> None:
         self.status, self.code = Status.SKIPPED, code

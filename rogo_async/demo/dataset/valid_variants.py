@@ -8,117 +8,117 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from rogo_async.demo.dataset.builder import World
+from rogo_async.demo.dataset.builder import DatasetBuilder
 from rogo_async.demo.dataset.reference_data import COURSES, LEVELS
-from rogo_async.demo.dataset.submission import Case, Finding, MappingLine
+from rogo_async.demo.dataset.submission import MalpracticeFinding, MappingLine, SubmissionCase
 
-Alter = Callable[[Case, World], None]
+Modify = Callable[[SubmissionCase, DatasetBuilder], None]
 
 
-def names_with_commas(case: Case, world: World) -> None:
+def comma_in_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
     """One file whose name has a comma: two names for one URL, so the URL names it."""
     name = "Report, final version.docx"
-    case.files = [world.learner_file(case.attempt, name, segment=name)]
+    case.files = [builder.learner_file(case.attempt, name, segment=name)]
 
 
-def two_files_one_comma(case: Case, world: World) -> None:
+def comma_in_one_of_two_file_names(case: SubmissionCase, builder: DatasetBuilder) -> None:
     names = ("Part 1, draft.docx", "Part 2.pdf")
-    case.files = [world.learner_file(case.attempt, name, segment=name) for name in names]
+    case.files = [builder.learner_file(case.attempt, name, segment=name) for name in names]
 
 
-def commas_shown_in_urls(case: Case, world: World) -> None:
+def unescaped_commas_in_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
     """Commas that do not separate, in the URLs themselves."""
     names = ("Plan, part 1, revised.docx", "Plan,part 2.docx")
-    case.files = [world.learner_file(case.attempt, n, segment=n, safe=",") for n in names]
+    case.files = [builder.learner_file(case.attempt, n, segment=n, safe=",") for n in names]
 
 
-def two_files_by_position(case: Case, world: World) -> None:
+def files_named_by_position(case: SubmissionCase, builder: DatasetBuilder) -> None:
     """Names and URLs agree in number: the names count, whatever the blobs are called."""
     names = ("Written answers.docx", "Appendix.pdf", "Sources.txt")
-    case.files = [world.learner_file(case.attempt, name) for name in names]
-    case.cells["Learner File Names"] = ", ".join(names)
+    case.files = [builder.learner_file(case.attempt, name) for name in names]
+    case.cell_overrides["Learner File Names"] = ", ".join(names)
 
 
-def more_names_than_urls(case: Case, world: World) -> None:
+def more_names_than_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
     name = "Third try.docx"
-    case.files = [world.learner_file(case.attempt, name, segment=name)]
-    case.cells["Learner File Names"] = "First try.docx,Second try.docx"
+    case.files = [builder.learner_file(case.attempt, name, segment=name)]
+    case.cell_overrides["Learner File Names"] = "First try.docx,Second try.docx"
 
 
-def fewer_names_than_urls(case: Case, world: World) -> None:
+def fewer_names_than_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
     names = ("Answers.docx", "Evidence.pdf")
-    case.files = [world.learner_file(case.attempt, name, segment=name) for name in names]
-    case.cells["Learner File Names"] = "Answers of the learner.docx"
+    case.files = [builder.learner_file(case.attempt, name, segment=name) for name in names]
+    case.cell_overrides["Learner File Names"] = "Answers of the learner.docx"
 
 
-def no_names(case: Case, world: World) -> None:
+def no_file_names(case: SubmissionCase, builder: DatasetBuilder) -> None:
     name = "Assignment_2024.docx"
-    case.files = [world.learner_file(case.attempt, name, segment=name)]
-    case.cells["Learner File Names"] = ""
+    case.files = [builder.learner_file(case.attempt, name, segment=name)]
+    case.cell_overrides["Learner File Names"] = ""
 
 
-def quotes_in_name(case: Case, world: World) -> None:
-    case.files = [world.learner_file(case.attempt, 'The "best practice" question.docx')]
+def quotes_in_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.files = [builder.learner_file(case.attempt, 'The "best practice" question.docx')]
 
 
-def unicode_name(case: Case, world: World) -> None:
+def unicode_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
     name = "Résumé – 課題の答え 📄.docx"
-    case.files = [world.learner_file(case.attempt, name, segment=name)]
-    case.cells["Learner File Names"] = ""
+    case.files = [builder.learner_file(case.attempt, name, segment=name)]
+    case.cell_overrides["Learner File Names"] = ""
 
 
-def signs_in_name(case: Case, world: World) -> None:
+def url_characters_in_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
     """Characters with a meaning in URLs, as parts of a name."""
     name = "100% mine + yours #2 (why?).docx"
-    case.files = [world.learner_file(case.attempt, name, segment=name, safe="+()")]
-    case.cells["Learner File Names"] = ""
+    case.files = [builder.learner_file(case.attempt, name, segment=name, safe="+()")]
+    case.cell_overrides["Learner File Names"] = ""
 
 
-def dots_in_name(case: Case, world: World) -> None:
-    case.files = [world.learner_file(case.attempt, "..my..essay...docx")]
+def dots_in_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.files = [builder.learner_file(case.attempt, "..my..essay...docx")]
 
 
-def upper_case_extension(case: Case, world: World) -> None:
-    case.files = [world.learner_file(case.attempt, "SCAN0042.PDF")]
+def upper_case_extension(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.files = [builder.learner_file(case.attempt, "SCAN0042.PDF")]
 
 
-def several_marked_copies(case: Case, world: World) -> None:
+def several_feedback_files(case: SubmissionCase, builder: DatasetBuilder) -> None:
     case.files = [
-        world.learner_file(case.attempt, "Case study.docx"),
-        world.marker_file(case.attempt, "docx"),
-        world.marker_file(case.attempt, "pdf", ".PDF"),
+        builder.learner_file(case.attempt, "Case study.docx"),
+        builder.feedback_file(case.attempt, "docx"),
+        builder.feedback_file(case.attempt, "pdf", ".PDF"),
     ]
 
 
-def marked_copy_without_extension(case: Case, world: World) -> None:
+def feedback_file_without_extension(case: SubmissionCase, builder: DatasetBuilder) -> None:
     case.files = [
-        world.learner_file(case.attempt, "Essay.pdf"),
-        world.marker_file(case.attempt, "docx", ""),
+        builder.learner_file(case.attempt, "Essay.pdf"),
+        builder.feedback_file(case.attempt, "docx", ""),
     ]
 
 
-def marked_copy_only(case: Case, world: World) -> None:
-    case.files = [world.marker_file(case.attempt)]
+def feedback_file_only(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.files = [builder.feedback_file(case.attempt)]
 
 
-def empty_file(case: Case, world: World) -> None:
+def empty_file(case: SubmissionCase, builder: DatasetBuilder) -> None:
     case.files = [
-        world.learner_file(case.attempt, "notes.txt", size_bytes=0),
-        world.learner_file(case.attempt, "essay.docx"),
+        builder.learner_file(case.attempt, "notes.txt", size_bytes=0),
+        builder.learner_file(case.attempt, "essay.docx"),
     ]
 
 
-def big_file(case: Case, world: World) -> None:
-    size_bytes = world.rng.randrange(900_000, 1_500_000)
-    case.files = [world.learner_file(case.attempt, "Dissertation.pdf", size_bytes=size_bytes)]
+def large_file(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    size_bytes = builder.rng.randrange(900_000, 1_500_000)
+    case.files = [builder.learner_file(case.attempt, "Dissertation.pdf", size_bytes=size_bytes)]
 
 
-def cells_with_spaces(case: Case, world: World) -> None:
+def whitespace_around_cells(case: SubmissionCase, builder: DatasetBuilder) -> None:
     case.files = [
-        world.learner_file(case.attempt, "Answer.docx"),
-        world.marker_file(case.attempt),
+        builder.learner_file(case.attempt, "Answer.docx"),
+        builder.feedback_file(case.attempt),
     ]
-    case.cells |= {
+    case.cell_overrides |= {
         "First Name": f"  {case.first_name} ",
         "Surname": f"{case.surname}  ",
         "Learner Email": f" {case.learner.email}\t",
@@ -132,66 +132,66 @@ def cells_with_spaces(case: Case, world: World) -> None:
     }
 
 
-def line_breaks_in_cells(case: Case, _world: World) -> None:
+def line_breaks_in_cells(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.course_title = "Leading People\nin Times of Change"
-    case.cells["Marker File Names"] = 'first line\r\nsecond, "quoted" line'
+    case.cell_overrides["Marker File Names"] = 'first line\r\nsecond, "quoted" line'
 
 
-def no_first_name(case: Case, world: World) -> None:
+def no_first_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
     case.first_name = ""
-    case.files = [world.learner_file(case.attempt, "Answer.docx")]
+    case.files = [builder.learner_file(case.attempt, "Answer.docx")]
 
 
-def no_name_at_all(case: Case, world: World) -> None:
+def no_learner_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
     case.first_name = case.surname = ""
-    case.files = [world.learner_file(case.attempt, "Answer.docx")]
+    case.files = [builder.learner_file(case.attempt, "Answer.docx")]
 
 
-def no_course_title(case: Case, _world: World) -> None:
+def no_course_title(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.course_title = ""
-    case.report["Exercise"] = f" {case.course.exercise} "
+    case.report_overrides["Exercise"] = f" {case.course.exercise} "
 
 
-def no_assessment_id(case: Case, world: World) -> None:
+def no_assessment_id(case: SubmissionCase, builder: DatasetBuilder) -> None:
     case.assessment_id = ""
     case.files = [
-        world.learner_file(case.attempt, "Portfolio.docx"),
-        world.marker_file(case.attempt),
+        builder.learner_file(case.attempt, "Portfolio.docx"),
+        builder.feedback_file(case.attempt),
     ]
 
 
-def no_rogo_user(case: Case, world: World) -> None:
-    case.cells["Rogo User ID"] = " "
+def no_rogo_user_id(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.cell_overrides["Rogo User ID"] = " "
     case.uploaded_by = case.learner.email
-    case.files = [world.learner_file(case.attempt, "Answer.docx")]
+    case.files = [builder.learner_file(case.attempt, "Answer.docx")]
 
 
-def zero_marks(case: Case, world: World) -> None:
+def zero_marks(case: SubmissionCase, builder: DatasetBuilder) -> None:
     """Nought achieved is a mark: MarksAwarded does not stand in for it."""
-    case.report.clear()
+    case.report_overrides.clear()
     case.marks = case.grade_percent = Decimal(0)
     case.scores = [
-        replace(fact, score=Decimal(0)) for fact in world.scores(case.course, 3, case.inserted)
+        replace(fact, score=Decimal(0)) for fact in builder.scores(case.course, 3, case.inserted)
     ]
 
 
-def marks_awarded_only(case: Case, _world: World) -> None:
-    case.report |= {"MarksAchieved": None, "MarksAwarded": case.marks}
+def marks_awarded_only(case: SubmissionCase, _builder: DatasetBuilder) -> None:
+    case.report_overrides |= {"MarksAchieved": None, "MarksAwarded": case.marks}
 
 
-def never_approved(case: Case, _world: World) -> None:
+def results_not_approved(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.approved = case.modified = None
 
 
-def every_section_scored(case: Case, world: World) -> None:
-    case.scores = world.scores(case.course, len(case.course.labels), case.inserted)
+def every_section_scored(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.scores = builder.scores(case.course, len(case.course.labels), case.inserted)
 
 
-def leading_zeros(case: Case, _world: World) -> None:
-    case.cells["Attempt ID"] = f"00{case.attempt}"
+def leading_zeros_in_attempt_id(case: SubmissionCase, _builder: DatasetBuilder) -> None:
+    case.cell_overrides["Attempt ID"] = f"00{case.attempt}"
 
 
-def mapping_corrected(case: Case, _world: World) -> None:
+def corrected_mapping(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     """Several lines for one attempt, of which the last counts."""
     last = case.mapping[-1]
     case.mapping = [
@@ -201,28 +201,28 @@ def mapping_corrected(case: Case, _world: World) -> None:
     ]
 
 
-def stale_error(case: Case, _world: World) -> None:
+def error_from_earlier_run(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     """The row failed in an earlier run, whose file is the input now."""
-    case.cells["Error"] = "report_missing: the warehouse has no report for this attempt"
+    case.cell_overrides["Error"] = "report_missing: the warehouse has no report for this attempt"
 
 
-def source_without_md5(case: Case, world: World) -> None:
-    case.files = [world.scripted_file(case.attempt, 200)]
+def source_without_md5(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    case.files = [builder.scripted_file(case.attempt, 200)]
 
 
-def source_with_md5(case: Case, world: World) -> None:
-    file = world.scripted_file(case.attempt, 200)
-    world.routes[-1].headers["Content-MD5"] = base64.b64encode(file.content.md5()).decode()
+def source_with_md5(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    file = builder.scripted_file(case.attempt, 200)
+    builder.routes[-1].headers["Content-MD5"] = base64.b64encode(file.content.md5()).decode()
     case.files = [file]
 
 
-def redirected_on_the_same_host(case: Case, world: World) -> None:
-    served = world.scripted_file(case.attempt, 200)
-    moved = world.scripted_file(case.attempt, 302, location=served.url)
+def redirect_to_same_host(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    served = builder.scripted_file(case.attempt, 200)
+    moved = builder.scripted_file(case.attempt, 302, location=served.url)
     case.files = [replace(moved, blob=served.blob)]
 
 
-MALPRACTICE_WORDINGS = (
+MALPRACTICE_GRADES = (
     ("Malpractice - Moderate", "Moderate"),
     ("malpractice considerable", "Considerable"),
     ("MALPRACTICE: SEVERE", "Severe"),
@@ -232,68 +232,70 @@ MALPRACTICE_WORDINGS = (
 """Grades as they are found, with the level that each names."""
 
 
-def malpractice_limit(level: str, attempt_number: int) -> int | None:
+def max_attempts_for(level: str, attempt_number: int) -> int | None:
     """enforced_max_attempts for a level of the reference data."""
     return {"Moderate": 3, "Considerable": attempt_number + 1, "Severe": attempt_number}.get(level)
 
 
-def find_malpractice(case: Case, grade: str, level: str) -> None:
+def set_malpractice(case: SubmissionCase, grade: str, level: str) -> None:
     """Makes the case one of malpractice, with its grade worded like that."""
     case.grade, case.final_grade = grade, "Refer"
-    case.finding = Finding(LEVELS[level], malpractice_limit(level, case.attempt_number))
+    case.malpractice = MalpracticeFinding(
+        LEVELS[level], max_attempts_for(level, case.attempt_number)
+    )
 
 
-def malpractice(case: Case, world: World) -> None:
-    find_malpractice(case, *world.rng.choice(MALPRACTICE_WORDINGS))
+def malpractice(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    set_malpractice(case, *builder.rng.choice(MALPRACTICE_GRADES))
 
 
-def seventh_level_grades(case: Case, world: World) -> None:
+def level_7_grades(case: SubmissionCase, builder: DatasetBuilder) -> None:
     """Another course takes the place of the first, with the grades that are renamed."""
     course = next(c for c in COURSES if c.code.startswith("7SL"))
-    fresh = world.sound(case.attempt, course)
+    fresh = builder.valid_submission(case.attempt, course)
     case.course, case.scores, case.mapping = course, fresh.scores, fresh.mapping
     case.attempt_number, case.unit_code = fresh.attempt_number, fresh.unit_code
-    case.grade, case.final_grade = world.rng.choice(
+    case.grade, case.final_grade = builder.rng.choice(
         (("Merit", "Pass"), ("Pass", "Low Pass"), ("DISTINCTION", "High Pass"))
     )
 
 
-FLAVOURS: tuple[Alter, ...] = (
-    names_with_commas,
-    two_files_by_position,
-    several_marked_copies,
+VALID_VARIANTS: tuple[Modify, ...] = (
+    comma_in_file_name,
+    files_named_by_position,
+    several_feedback_files,
     malpractice,
-    commas_shown_in_urls,
+    unescaped_commas_in_urls,
     zero_marks,
-    unicode_name,
+    unicode_file_name,
     source_without_md5,
-    cells_with_spaces,
-    two_files_one_comma,
-    seventh_level_grades,
-    mapping_corrected,
+    whitespace_around_cells,
+    comma_in_one_of_two_file_names,
+    level_7_grades,
+    corrected_mapping,
     empty_file,
-    marked_copy_only,
-    no_names,
-    never_approved,
-    leading_zeros,
+    feedback_file_only,
+    no_file_names,
+    results_not_approved,
+    leading_zeros_in_attempt_id,
     line_breaks_in_cells,
     every_section_scored,
     marks_awarded_only,
-    redirected_on_the_same_host,
-    quotes_in_name,
-    signs_in_name,
+    redirect_to_same_host,
+    quotes_in_file_name,
+    url_characters_in_file_name,
     upper_case_extension,
-    marked_copy_without_extension,
+    feedback_file_without_extension,
     more_names_than_urls,
     fewer_names_than_urls,
     no_first_name,
-    no_name_at_all,
+    no_learner_name,
     no_course_title,
     no_assessment_id,
-    no_rogo_user,
-    dots_in_name,
-    stale_error,
+    no_rogo_user_id,
+    dots_in_file_name,
+    error_from_earlier_run,
     source_with_md5,
-    big_file,
+    large_file,
 )
 """The first ones come first when there are few rows."""

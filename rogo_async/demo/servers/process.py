@@ -17,7 +17,7 @@ KILL_TIMEOUT_S: Final = 5.0
 POLL_INTERVAL_S: Final = 0.02
 
 
-class DevstackError(SetupError):
+class ServerStartError(SetupError):
     """The embedded stack cannot start or went away. One line: what is wrong, and the remedy."""
 
 
@@ -30,7 +30,7 @@ def nobody() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam("nobody")
     except KeyError:
-        raise DevstackError(
+        raise ServerStartError(
             "there is no user nobody to run PostgreSQL as: run as an ordinary user"
         ) from None
 
@@ -38,12 +38,12 @@ def nobody() -> pwd.struct_passwd:
 def as_nobody(command: Sequence[str]) -> list[str]:
     """The command without root's rights, when we have them; else as it is.
 
-    Outermost, since the kernel forgets ``tied_to_us`` when a process changes its user.
+    Outermost, since the kernel forgets ``die_with_parent`` when a process changes its user.
     """
     if not is_root():
         return list(command)
     if shutil.which("setpriv") is None:
-        raise DevstackError(
+        raise ServerStartError(
             "setpriv is missing, so root cannot give up its rights: apt-get install util-linux, "
             "or run as an ordinary user"
         )
@@ -52,7 +52,7 @@ def as_nobody(command: Sequence[str]) -> list[str]:
     return [*drop, *command]
 
 
-def tied_to_us(command: Sequence[str], stop_signal: signal.Signals) -> list[str]:
+def die_with_parent(command: Sequence[str], stop_signal: signal.Signals) -> list[str]:
     """The command, sent ``stop_signal`` by the kernel when we die, even by SIGKILL.
 
     Where there is no setpriv (it is Linux's own) the command is left as it is.
@@ -62,10 +62,10 @@ def tied_to_us(command: Sequence[str], stop_signal: signal.Signals) -> list[str]
     return ["setpriv", "--pdeathsig", stop_signal.name.removeprefix("SIG"), *command]
 
 
-def require_free(port: int) -> None:
-    """Raises DevstackError when something listens on the port already."""
+def require_free_port(port: int) -> None:
+    """Raises ServerStartError when something listens on the port already."""
     if not is_free(port):
-        raise DevstackError(
+        raise ServerStartError(
             f"port {port} is in use: end what listens there, or use another directory"
         )
 
@@ -86,9 +86,9 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Raises DevstackError when the server is not running."""
+        """Raises ServerStartError when the server is not running."""
         if self._process is None or self._process.returncode is not None:
-            raise DevstackError(f"{self.name} is not running: start it first")
+            raise ServerStartError(f"{self.name} is not running: start it first")
         return self._process.pid
 
     async def start(
@@ -102,7 +102,7 @@ class ServerProcess:
     ) -> None:
         """Starts the server and returns as soon as ``ready`` says so.
 
-        Raises DevstackError when it ends or is not ready in time; then it is not running.
+        Raises ServerStartError when it ends or is not ready in time; then it is not running.
         """
         with _private_log(self._log_path) as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -119,7 +119,7 @@ class ServerProcess:
                 await self._until(ready, self._process)
         except TimeoutError:
             await self.stop()
-            raise DevstackError(
+            raise ServerStartError(
                 f"{self.name} was not ready after {timeout_s:g} s: see {self._log_path}"
             ) from None
         except BaseException:
@@ -131,13 +131,13 @@ class ServerProcess:
     ) -> None:
         while not await ready():
             if process.returncode is not None:
-                raise DevstackError(
+                raise ServerStartError(
                     f"{self.name} ended with {process.returncode} instead of starting: "
-                    f"{self._last_words()}"
+                    f"{self._last_log_line()}"
                 )
             await asyncio.sleep(POLL_INTERVAL_S)
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         lines = self._log_path.read_text(encoding="utf-8", errors="replace").split("\n")
         telling = [line.strip() for line in lines if line.strip()]
         return f"{telling[-1] if telling else 'it said nothing'} (all of it in {self._log_path})"
@@ -155,7 +155,7 @@ class ServerProcess:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), timeout_s)
                 return
-        raise DevstackError(f"{self.name} (process {process.pid}) cannot be stopped: reboot")
+        raise ServerStartError(f"{self.name} (process {process.pid}) cannot be stopped: reboot")
 
 
 @contextlib.asynccontextmanager
@@ -171,12 +171,12 @@ async def _until_done(
             await process.wait()
 
 
-async def run_to_end(
+async def run_command(
     command: Sequence[str], *, timeout_s: float, cwd: Path, env: Mapping[str, str]
 ) -> tuple[int, str]:
     """The exit code of a command and all that it printed.
 
-    Raises DevstackError when it takes longer; it and its children are then killed.
+    Raises ServerStartError when it takes longer; it and its children are then killed.
     """
     started = await asyncio.create_subprocess_exec(
         *command,
@@ -191,7 +191,9 @@ async def run_to_end(
         try:
             output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
         except TimeoutError:
-            raise DevstackError(f"{command[0]} took more than {timeout_s:g} s: try again") from None
+            raise ServerStartError(
+                f"{command[0]} took more than {timeout_s:g} s: try again"
+            ) from None
         return await process.wait(), output.decode("utf-8", errors="replace")
 
 

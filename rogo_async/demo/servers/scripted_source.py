@@ -7,7 +7,7 @@ from typing import Final, Self
 from aiohttp import web
 
 from rogo_async.demo.servers.ports import LOOPBACK
-from rogo_async.demo.servers.process import require_free
+from rogo_async.demo.servers.process import require_free_port
 
 SHUTDOWN_TIMEOUT_S: Final = 0.2
 
@@ -73,14 +73,14 @@ class ScriptedSource:
         return self.origin + path
 
     async def start(self) -> None:
-        """Listens. Raises DevstackError when the port is taken."""
+        """Listens. Raises ServerStartError when the port is taken."""
         if self.port:
-            require_free(self.port)
+            require_free_port(self.port)
         runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         await runner.setup()
         self._runner = runner
-        env = web.TCPSite(runner, LOOPBACK, self.port, reuse_address=True)
-        await env.start()
+        site = web.TCPSite(runner, LOOPBACK, self.port, reuse_address=True)
+        await site.start()
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:

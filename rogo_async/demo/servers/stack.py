@@ -21,7 +21,7 @@ from rogo_async.demo.dataset.dataset import DEMO_LMS
 from rogo_async.demo.servers.azurite import Azurite
 from rogo_async.demo.servers.ports import reserve_port
 from rogo_async.demo.servers.postgres import EmbeddedPostgres
-from rogo_async.demo.servers.process import DevstackError, write_private
+from rogo_async.demo.servers.process import ServerStartError, write_private
 from rogo_async.demo.servers.scripted_source import ScriptedSource
 
 WRITER: Final = "rogo_writer"
@@ -71,11 +71,11 @@ class Stack:
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Raises DevstackError when a server cannot start; the others are then stopped."""
+        """Raises ServerStartError when a server cannot start; the others are then stopped."""
         _require_odbc_driver()
         async with AsyncExitStack() as running:
-            running.enter_context(_sole_use(self.directory))
-            self._kept = kept = _Kept.of(self.directory / "stack.json")
+            running.enter_context(_directory_lock(self.directory))
+            self._state = kept = _StackState.of(self.directory / "stack.json")
             self.postgres = EmbeddedPostgres(self.directory / "postgres", port=kept.postgres_port)
             self.azurite = Azurite(
                 self.directory / "azurite", port=kept.azurite_port, persist=self._keep
@@ -115,7 +115,7 @@ class Stack:
 
         ``postgres.dsn(workspace.target)`` has every right.
         """
-        return self.postgres.dsn_of(WRITER, self._kept.writer_password, workspace.target)
+        return self.postgres.dsn_of(WRITER, self._state.writer_password, workspace.target)
 
     def warehouse_odbc(self, workspace: Workspace) -> str:
         """The warehouse for a migration: a role that may only read.
@@ -124,7 +124,7 @@ class Stack:
         """
         return (
             f"DRIVER={{{ODBC_DRIVER}}};SERVER={self.postgres.host};PORT={self.postgres.port};"
-            f"DATABASE={workspace.warehouse};UID={READER};PWD={self._kept.reader_password}"
+            f"DATABASE={workspace.warehouse};UID={READER};PWD={self._state.reader_password}"
         )
 
     def source_url(self, workspace: Workspace) -> str:
@@ -190,8 +190,8 @@ class Stack:
         await self.postgres.execute_script(
             "postgres",
             f"DROP ROLE IF EXISTS {WRITER}, {READER};"
-            f"CREATE ROLE {WRITER} LOGIN PASSWORD '{self._kept.writer_password}';"
-            f"CREATE ROLE {READER} LOGIN PASSWORD '{self._kept.reader_password}';"
+            f"CREATE ROLE {WRITER} LOGIN PASSWORD '{self._state.writer_password}';"
+            f"CREATE ROLE {READER} LOGIN PASSWORD '{self._state.reader_password}';"
             f"ALTER ROLE {READER} SET default_transaction_read_only = on;",
         )
         for template, schema in ((_TARGET_TEMPLATE, "target"), (_WAREHOUSE_TEMPLATE, "warehouse")):
@@ -215,7 +215,7 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _StackState:
     """What a later stack in the same directory must find unchanged.
 
     The ports are part of the data: URLs of source files name them, and so does the digest of
@@ -229,7 +229,7 @@ class _Kept:
     reader_password: str
 
     @classmethod
-    def of(cls, path: Path) -> "_Kept":
+    def of(cls, path: Path) -> "_StackState":
         if path.exists():
             return cls(**orjson.loads(path.read_bytes()))
         ports = reserve_port(), reserve_port(), reserve_port()
@@ -239,13 +239,13 @@ class _Kept:
 
 
 @contextmanager
-def _sole_use(directory: Path) -> Iterator[None]:
+def _directory_lock(directory: Path) -> Iterator[None]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (directory / "stack.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DevstackError(
+            raise ServerStartError(
                 f"another stack runs in {directory}: end it or use another directory"
             ) from None
         yield
@@ -255,9 +255,9 @@ def _require_odbc_driver() -> None:
     try:
         import pyodbc  # noqa: PLC0415 - it needs a system library, whose absence we explain
     except ImportError as error:
-        raise DevstackError(f"pyodbc cannot be loaded ({error}): {_ODBC_REMEDY}") from None
+        raise ServerStartError(f"pyodbc cannot be loaded ({error}): {_ODBC_REMEDY}") from None
     if ODBC_DRIVER not in pyodbc.drivers():
-        raise DevstackError(f"the ODBC driver {ODBC_DRIVER} is missing: {_ODBC_REMEDY}")
+        raise ServerStartError(f"the ODBC driver {ODBC_DRIVER} is missing: {_ODBC_REMEDY}")
 
 
 def _sql(name: str) -> str:

@@ -13,7 +13,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob.aio import BlobServiceClient
 
 from rogo_async.demo.servers.ports import is_free, reserve_port
-from rogo_async.demo.servers.process import DevstackError
+from rogo_async.demo.servers.process import ServerStartError
 from rogo_async.demo.servers.scripted_source import Answer, ScriptedSource
 from rogo_async.demo.servers.stack import Stack, Workspace
 
@@ -268,7 +268,7 @@ async def test_a_kept_stack_is_found_as_it_was(tmp_path: Path) -> None:
             first.azurite.connection_string
         ) as store:
             await store.get_blob_client("migrated", "kept.txt").upload_blob(b"kept")
-        with pytest.raises(DevstackError, match="another stack runs in"):
+        with pytest.raises(ServerStartError, match="another stack runs in"):
             await Stack(tmp_path, keep=True).__aenter__()
     assert not any(map(is_alive, pids))
     async with Stack(tmp_path, keep=True) as second:
@@ -312,7 +312,7 @@ async def test_a_server_that_cannot_start_says_why_and_leaves_nothing(tmp_path: 
     async with stack:
         port = stack.azurite.port
     async with ScriptedSource(port=port):
-        with pytest.raises(DevstackError, match=f"port {port} is in use"):
+        with pytest.raises(ServerStartError, match=f"port {port} is in use"):
             await stack.__aenter__()
-    with pytest.raises(DevstackError, match="is not running"):
+    with pytest.raises(ServerStartError, match="is not running"):
         assert stack.postgres.pid

@@ -6,12 +6,12 @@ import pytest
 
 from rogo_async.common.errors import SkipCode
 from rogo_async.demo.checks.expected import ExpectedSubmission
-from rogo_async.demo.checks.expected_rules import ExpectedEnforcement, final_enforcements
-from rogo_async.demo.dataset.builder import World
+from rogo_async.demo.checks.expected_rules import ExpectedMalpracticeRule, rank_malpractice_rules
+from rogo_async.demo.dataset.builder import DatasetBuilder
 from rogo_async.demo.dataset.dataset import DEMO_LMS, generate
 from rogo_async.demo.dataset.reference_data import ADMIN_ID, COURSES, LEVELS, reference_rows
-from rogo_async.demo.dataset.row_groups import RIVALS, SKIPPED
-from rogo_async.demo.dataset.valid_variants import find_malpractice
+from rogo_async.demo.dataset.row_groups import MALPRACTICE_GROUPS, SKIPPED_GROUPS
+from rogo_async.demo.dataset.valid_variants import set_malpractice
 from rogo_async.demo.dataset.writers import report_rows, submission_cells
 from rogo_async.rules.records import Status
 
@@ -20,20 +20,20 @@ SCRIPTED = "http://127.0.0.1:5678"
 
 
 @pytest.fixture
-def world() -> World:
-    return World(1, AZURE, SCRIPTED, DEMO_LMS)
+def builder() -> DatasetBuilder:
+    return DatasetBuilder(1, AZURE, SCRIPTED, DEMO_LMS)
 
 
-def test_the_rows_of_a_submission(world: World) -> None:
+def test_the_rows_of_a_submission(builder: DatasetBuilder) -> None:
     in_february, in_march = (datetime(2025, month, 1, 12, tzinfo=UTC) for month in (2, 3))
-    case = world.submission(42, COURSES[0])
+    case = builder.valid_submission(42, COURSES[0])
     case.first_name, case.surname, case.assessment_id = "Zoë Ann", "O'Neill", "3LM01-7"
     case.approved, case.modified = None, in_march.replace(tzinfo=None)
     case.inserted = in_february.replace(tzinfo=None)
     case.files = [
-        world.learner_file(42, "Essay.docx", size_bytes=1_200_000),
-        world.marker_file(42, "pdf"),
-        world.marker_file(42),
+        builder.learner_file(42, "Essay.docx", size_bytes=1_200_000),
+        builder.feedback_file(42, "pdf"),
+        builder.feedback_file(42),
     ]
     submission = ExpectedSubmission(case, DEMO_LMS)
     row = submission.assignment_submission()
@@ -48,86 +48,88 @@ def test_the_rows_of_a_submission(world: World) -> None:
         "3LM01-7_Zo__Ann-O_Neill_feedback_2.docx",
     ]
     assert submission.files()[0].row["file_size"] == "1.1 MB"
-    assert [file.exact_tail is not None for file in submission.files()] == [True] * 3
+    assert [file.exact_name is not None for file in submission.files()] == [True] * 3
 
 
-def test_the_row_that_is_skipped_as_a_duplicate_is_the_earlier_one(world: World) -> None:
-    unit = next(unit for unit in SKIPPED if unit.rows == 2)
-    earlier, later = unit.make(world, [5, 6])
+def test_the_row_that_is_skipped_as_a_duplicate_is_the_earlier_one(builder: DatasetBuilder) -> None:
+    group = next(group for group in SKIPPED_GROUPS if group.rows == 2)
+    earlier, later = group.make(builder, [5, 6])
     assert earlier.code is SkipCode.DUPLICATE_ROW
     assert later.status is Status.MIGRATED
     assert submission_cells(earlier)[4] == submission_cells(later)[4]
 
 
-def stands(world: World, *cases_of: int) -> list[ExpectedEnforcement]:
+def stands(builder: DatasetBuilder, *cases_of: int) -> list[ExpectedMalpracticeRule]:
     """The enforcement rows in the end when a group of RIVALS is all there is."""
     (number,) = cases_of
-    unit = RIVALS[number]
-    cases = unit.make(world, range(1, unit.rows + 1))
-    final = final_enforcements(
-        world.target.get("malpractice_enforcements", ()),
+    group = MALPRACTICE_GROUPS[number]
+    cases = group.make(builder, range(1, group.rows + 1))
+    final = rank_malpractice_rules(
+        builder.target.get("malpractice_enforcements", ()),
         [ExpectedSubmission(c, DEMO_LMS) for c in cases if c.status is Status.MIGRATED],
     )
     return [row for rows in final.values() for row in rows]
 
 
-def said(row: ExpectedEnforcement) -> tuple[object, object]:
+def said(row: ExpectedMalpracticeRule) -> tuple[object, object]:
     return row.columns["attempt_number"], row.columns["enforced_max_attempts"]
 
 
-def test_the_highest_attempt_number_stands(world: World) -> None:
-    (row,) = stands(world, 0)
+def test_the_highest_attempt_number_stands(builder: DatasetBuilder) -> None:
+    (row,) = stands(builder, 0)
     assert said(row) == (3, 3)
     assert row.columns["malpractice_level_id"] == LEVELS["Severe"]
     assert row.row_id is None
 
 
-def test_on_a_tie_the_lowest_limit_stands(world: World) -> None:
-    (row,) = stands(world, 1)
+def test_on_a_tie_the_lowest_limit_stands(builder: DatasetBuilder) -> None:
+    (row,) = stands(builder, 1)
     assert said(row) == (2, 2)
 
 
-def test_a_row_of_the_platform_that_outranks_stays_as_it_is(world: World) -> None:
-    (row,) = stands(world, 2)
+def test_a_row_of_the_platform_that_outranks_stays_as_it_is(builder: DatasetBuilder) -> None:
+    (row,) = stands(builder, 2)
     assert (said(row), row.attempt) == ((3, 3), None)
     assert row.columns["context_title"] == "Entered by hand"
 
 
-def test_a_row_of_the_platform_that_is_outranked_is_updated(world: World) -> None:
-    (row,) = stands(world, 3)
+def test_a_row_of_the_platform_that_is_outranked_is_updated(builder: DatasetBuilder) -> None:
+    (row,) = stands(builder, 3)
     assert said(row) == (3, 4)
     assert row.row_id is not None
     assert row.columns["rule_applied_by"] == ADMIN_ID
 
 
-def test_on_a_full_tie_the_lowest_attempt_stands(world: World) -> None:
-    (row,) = stands(world, 4)
+def test_on_a_full_tie_the_lowest_attempt_stands(builder: DatasetBuilder) -> None:
+    (row,) = stands(builder, 4)
     assert (said(row), row.attempt) == ((2, 3), 1)
 
 
-def test_no_limit_ranks_below_a_limit(world: World) -> None:
-    (row,) = stands(world, 5)
+def test_no_limit_ranks_below_a_limit(builder: DatasetBuilder) -> None:
+    (row,) = stands(builder, 5)
     assert said(row) == (1, 3)
 
 
-def test_no_attempt_number_ranks_lowest(world: World) -> None:
-    (row,) = stands(world, 6)
+def test_no_attempt_number_ranks_lowest(builder: DatasetBuilder) -> None:
+    (row,) = stands(builder, 6)
     assert (said(row), row.attempt) == ((1, 3), 1)
 
 
-def test_of_several_rows_the_highest_is_updated_and_the_others_stay(world: World) -> None:
-    rows = stands(world, 7)
+def test_of_several_rows_the_highest_is_updated_and_the_others_stay(
+    builder: DatasetBuilder,
+) -> None:
+    rows = stands(builder, 7)
     assert sorted(said(row) == (2, 2) for row in rows) == [False, True]
     assert (None, None) in [said(row) for row in rows]
 
 
-def test_a_row_that_fails_claims_nothing(world: World) -> None:
-    (row,) = stands(world, len(RIVALS) - 1)
+def test_a_row_that_fails_claims_nothing(builder: DatasetBuilder) -> None:
+    (row,) = stands(builder, len(MALPRACTICE_GROUPS) - 1)
     assert said(row) == (1, 3)
 
 
-def test_grades_of_the_seventh_level_are_renamed(world: World) -> None:
-    seventh = [world.submission(n, course) for n in range(200) for course in COURSES[7:8]]
+def test_grades_of_the_seventh_level_are_renamed(builder: DatasetBuilder) -> None:
+    seventh = [builder.valid_submission(n, course) for n in range(200) for course in COURSES[7:8]]
     assert {case.course.code[0] for case in seventh} == {"7"}
     renamed = {case.grade.strip().lower(): case.final_grade for case in seventh}
     assert renamed["pass"] == "Low Pass"
@@ -136,10 +138,10 @@ def test_grades_of_the_seventh_level_are_renamed(world: World) -> None:
     assert renamed["fail"] == "Refer"
 
 
-def test_malpractice_keeps_the_grade_as_found(world: World) -> None:
-    case = world.submission(9)
+def test_malpractice_keeps_the_grade_as_found(builder: DatasetBuilder) -> None:
+    case = builder.valid_submission(9)
     case.attempt_number = 2
-    find_malpractice(case, " Malpractice – moderate, first offence ", "Moderate")
+    set_malpractice(case, " Malpractice – moderate, first offence ", "Moderate")
     grade = ExpectedSubmission(case, DEMO_LMS).grade()
     assert grade["final_grade"] == "Refer"
     assert grade["malpractice_notes"] == "Malpractice – moderate, first offence"
@@ -161,7 +163,7 @@ def test_assessment_codes_are_unique_and_of_every_kind() -> None:
 
 
 def test_enforcements_are_expected_for_every_kind_of_standing_row() -> None:
-    final = generate(2_000, 7, AZURE, SCRIPTED).expected_enforcements
+    final = generate(2_000, 7, AZURE, SCRIPTED).expected_malpractice_rules
     rows = [row for rows in final.values() for row in rows]
     assert any(row.attempt is None for row in rows)
     assert any(row.attempt is not None and row.row_id is not None for row in rows)

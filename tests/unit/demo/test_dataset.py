@@ -10,8 +10,8 @@ import pytest
 
 from rogo_async.common.errors import FailureCode, SkipCode
 from rogo_async.demo.dataset.dataset import Dataset, generate
-from rogo_async.demo.dataset.failure_cases import CAUSES, MOST_FORBIDDEN
-from rogo_async.demo.dataset.valid_variants import FLAVOURS
+from rogo_async.demo.dataset.failure_cases import FAILURE_CASES, MAX_FORBIDDEN
+from rogo_async.demo.dataset.valid_variants import VALID_VARIANTS
 from rogo_async.demo.dataset.writers import MAPPING_COLUMNS, SUBMISSION_COLUMNS
 from rogo_async.rules.records import FileKind, Status
 
@@ -36,7 +36,7 @@ def test_the_same_seed_gives_the_same_data_set() -> None:
     assert list(one.scores()) == list(two.scores())
     assert list(one.blobs()) == list(two.blobs())
     assert (one.target, one.routes) == (two.target, two.routes)
-    assert one.expected_enforcements == two.expected_enforcements
+    assert one.expected_malpractice_rules == two.expected_malpractice_rules
 
 
 def test_another_seed_gives_another() -> None:
@@ -54,7 +54,7 @@ def test_every_code_occurs_and_most_rows_migrate(rows: int, seed: int) -> None:
 def test_few_rows_fail_and_few_of_them_by_a_refusal_of_the_source() -> None:
     for rows in (150, 2_000, 20_000):
         dataset = made(rows, 7)
-        assert dataset.by_code()["source_forbidden"] <= MOST_FORBIDDEN
+        assert dataset.by_code()["source_forbidden"] <= MAX_FORBIDDEN
     assert made(2_000, 7).counts()[Status.FAILED] <= 2_000 * 0.08
     assert made(20_000, 7).counts()[Status.FAILED] <= 120
 
@@ -74,8 +74,8 @@ def test_no_rows_are_refused() -> None:
 
 def test_two_thousand_rows_have_every_cause() -> None:
     failed = made(2_000, 7).by_code()
-    assert all(failed[code.value] >= min(len(causes), 4) for code, causes in CAUSES.items())
-    assert made(2_000, 7).counts()[Status.MIGRATED] > len(FLAVOURS)
+    assert all(failed[code.value] >= min(len(causes), 4) for code, causes in FAILURE_CASES.items())
+    assert made(2_000, 7).counts()[Status.MIGRATED] > len(VALID_VARIANTS)
 
 
 def test_the_csv_file_parses_back_to_its_rows() -> None:
