@@ -1,4 +1,4 @@
-"""Submissions that must not migrate: at least one believable cause for each code of specification §3.
+"""Submissions that must not migrate: at least one realistic cause for each failure code.
 
 Each function takes a sound case and spoils it. Several leave a second fault behind that a
 later rule would find: the first rule that applies decides.
