@@ -1,12 +1,10 @@
-# The tool with FreeTDS and Microsoft's ODBC driver, run by an ordinary user.
-#
-# It has not been built where it was written; its steps are those of the README.
+# rogo_async with FreeTDS and Microsoft's ODBC driver, run by an ordinary user. It has not been built yet.
 #
 #   docker build -t rogo-async .
 #   docker run --rm --env-file .env --volume /srv/rogo:/srv/rogo rogo-async check
 #
-# The data directory is /srv/rogo, a volume that user 10001 can write. The mssql extra brings
-# Microsoft's driver, under Microsoft's licence; leave it out where FreeTDS will do.
+# The data directory is /srv/rogo, a volume that user 10001 can write. The extra mssql contains
+# Microsoft's driver under Microsoft's licence; remove it if FreeTDS is enough.
 FROM debian:bookworm-slim
 
 RUN apt-get update \
@@ -25,5 +23,5 @@ RUN python3 -m venv /opt/rogo_async \
 USER rogo
 WORKDIR /srv/rogo
 ENV PYTHONUNBUFFERED=1
-# tini hands SIGTERM on, so that `docker stop --time 90` drains a run.
+# tini forwards SIGTERM, so `docker stop --time 90` lets a run finish its work in progress.
 ENTRYPOINT ["tini", "--", "/opt/rogo_async/bin/python", "-m", "rogo_async"]
