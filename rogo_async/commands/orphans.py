@@ -15,7 +15,7 @@ from rogo_async.common.errors import DependencyError, LockHeld, RunStopped
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.blobs.account import Account
-from rogo_async.destination.blobs.inventory import Inventory, Listed
+from rogo_async.destination.blobs.inventory import Inventory, ListedBlob
 from rogo_async.destination.blobs.store import MIGRATED_FROM, target_digest
 from rogo_async.destination.postgres.blob_references import BlobReferences
 from rogo_async.rules.files import FOLDERS, BlobOwner, owner_of_blob, size_text
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 class Orphan:
     """A blob that no row refers to."""
 
-    blob: Listed
+    blob: ListedBlob
     owner: BlobOwner
 
     @property
@@ -117,20 +117,20 @@ class Orphans:
                 group.create_task(work(), name=f"deleting-{number}")
         return counts[0], counts[1]
 
-    async def _delete(self, blob: Listed) -> bool:
+    async def _delete(self, blob: ListedBlob) -> bool:
         """False when it is there still. A repetition, after a reply that was lost, may be told
         that the blob has changed where it is gone.
         """
         gone = await self._inventory.delete(blob)
         return gone or await self._inventory.read(blob.name, whole=False) is None
 
-    def _ours(self, page: Sequence[Listed]) -> Iterator[Orphan]:
+    def _ours(self, page: Sequence[ListedBlob]) -> Iterator[Orphan]:
         for blob in page:
             owner = owner_of_blob(blob.name)
             if owner is not None and self._is_ours(blob, owner):
                 yield Orphan(blob, owner)
 
-    def _is_ours(self, blob: Listed, owner: BlobOwner) -> bool:
+    def _is_ours(self, blob: ListedBlob, owner: BlobOwner) -> bool:
         return (
             blob.metadata.get("migratedfrom") == MIGRATED_FROM
             and blob.metadata.get("target") == self._digest

@@ -18,7 +18,7 @@ from rogo_async.common.command import Command, CommandResult
 from rogo_async.common.errors import Dependency, DependencyError, RunStopped
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
-from rogo_async.destination.blobs.inventory import Content, Inventory
+from rogo_async.destination.blobs.inventory import BlobContent, Inventory
 from rogo_async.destination.postgres.verification import FileRow, SubmissionRow, VerificationReader
 from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.reporting.progress import log_lines, shown
@@ -259,7 +259,7 @@ def of_rows(row: SubmissionRow) -> Iterator[Finding]:
 
 
 def _of_blob(
-    attempt: int, row: SubmissionRow, file: FileRow, content: Content | None, *, whole: bool
+    attempt: int, row: SubmissionRow, file: FileRow, content: BlobContent | None, *, whole: bool
 ) -> Iterator[Finding]:
     what = f"file {file.order}"
     if content is None:

@@ -119,7 +119,7 @@ class BlobStoreChecks:
 
     async def _read_time(self) -> None:
         before = datetime.now(UTC)
-        server_time = await self._inventory.time_told()
+        server_time = await self._inventory.anonymous_time()
         self._times = None if server_time is None else (server_time, before, datetime.now(UTC))
 
     async def _log_in(self) -> None:

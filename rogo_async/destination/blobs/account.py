@@ -1,4 +1,4 @@
-"""The destination account: how it is reached and how requests to it are signed."""
+"""The destination account: its credentials, and the signatures of requests to it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -74,20 +74,19 @@ class Account:
             await self._credential.close()
 
     async def check(self) -> None:
-        """See that the container is there and the credentials work.
+        """Check that the container exists and the credentials work.
 
-        Raises TransientError while the store is away and SystemicError where it refuses.
+        Raises TransientError when the store is unreachable and SystemicError when it refuses.
         """
         await self.call("container", self.container.get_container_properties)
 
     async def signed(
         self, method: str, blob_name: str, headers: Mapping[str, str], body_bytes: int = 0
     ) -> tuple[URL, Mapping[str, str]]:
-        """The URL and the headers of a request for a blob of the container.
+        """URL and headers of a signed request for a blob of the container.
 
-        With an account key each request has its own signature, which permits nothing else;
-        otherwise the query holds a SAS. Raises a DependencyError where a user delegation key is
-        needed and the store does not give one.
+        With an account key every request has a signature of its own. Otherwise the URL has a SAS.
+        Raises a DependencyError when the SAS needs a user delegation key and gets none.
         """
         name = quote(blob_name)
         url = f"{self.container_url}/{name}"
@@ -100,9 +99,9 @@ class Account:
     async def call(
         self, operation: str, request: Callable[[], Awaitable[T]], size_bytes: int = 0
     ) -> T:
-        """Make one request of the SDK, with ``size_bytes`` to send, within its deadline.
+        """Make one request through the SDK, with a deadline for sending ``size_bytes``.
 
-        Its errors leave as faults.
+        Raises a DependencyError in place of the SDK's own.
         """
         try:
             async with asyncio.timeout(deadline_s(size_bytes)):
@@ -110,10 +109,10 @@ class Account:
         except TimeoutError:
             raise TransientError(Dependency.STORE, operation, "no answer in time") from None
         except AzureError as error:
-            raise fault_of(operation, error) from None
+            raise error_of(operation, error) from None
 
     async def _sas(self) -> str:
-        """The SAS that was given, or one of a user delegation key, renewed at half its life."""
+        """The configured SAS, or one from a user delegation key, renewed after half its life."""
         if self._given_sas is not None:
             return self._given_sas
         if self._signature is None or datetime.now(UTC) >= self._signature.renew_at:
@@ -139,7 +138,7 @@ class Account:
         return _Signature(query, now + SAS_LIFE / 2)
 
     def _shared_key_of_service(self) -> SharedKey | None:
-        """None where there is no key: credentials of Entra, or a SAS alone."""
+        """None without an account key: with an identity, or with a SAS alone."""
         if self._credential is not None or self._given_sas is not None:
             return None
         credential = self._service.credential
@@ -147,7 +146,7 @@ class Account:
             return SharedKey(credential.account_name, credential.account_key)
         except ValueError:
             raise SetupError(
-                "the storage account's key is not base64. Copy it anew into "
+                "the storage account's key is not base64. Copy it again into "
                 f"AZURE_STORAGE_ACCOUNT_KEY or {_CONNECTION_STRING}"
             ) from None
 
@@ -175,7 +174,7 @@ class Account:
 
 
 def deadline_s(size_bytes: int) -> float:
-    """Seconds that a request may take which sends so much."""
+    """The deadline of a request that sends so many bytes, in seconds."""
     return CALL_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
@@ -188,29 +187,29 @@ def _shared_access_signature(text: str) -> str:
 
 
 _MEANING: Final = {
-    400: "the request is refused as malformed. Check ROGO_CONTAINER and the account",
-    401: "the credentials are refused. Check the AZURE_STORAGE_… settings",
-    403: "the credentials are refused, or lack a permission. Check the AZURE_STORAGE_… settings",
-    404: "there is no such container. Create it or correct ROGO_CONTAINER",
+    400: "malformed request. Check ROGO_CONTAINER and the account",
+    401: "credentials refused. Check the AZURE_STORAGE_… settings",
+    403: "credentials refused, or a permission is missing. Check the AZURE_STORAGE_… settings",
+    404: "no such container. Create it or correct ROGO_CONTAINER",
 }
 
 
-def fault_of(operation: str, error: AzureError) -> DependencyError:
-    """The fault that an error of the SDK stands for; the server's text is left out."""
+def error_of(operation: str, error: AzureError) -> DependencyError:
+    """The DependencyError for an error of the SDK, without the server's text."""
     if isinstance(error, HttpResponseError) and error.status_code is not None:
-        return fault_of_status(operation, error.status_code, None)
+        return error_of_status(operation, error.status_code, None)
     if isinstance(error, ClientAuthenticationError):
         return SystemicError(
             Dependency.STORE,
             operation,
-            "no credentials could be had: there is no managed identity here. Set "
+            "no credentials: this machine has no managed identity. Set "
             "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_CONNECTION_STRING",
         )
     return TransientError(Dependency.STORE, operation, "the connection failed")
 
 
-def fault_of_status(operation: str, status: int, retry_after: str | None) -> DependencyError:
-    """The fault that an HTTP status of the destination stands for."""
+def error_of_status(operation: str, status: int, retry_after: str | None) -> DependencyError:
+    """The DependencyError for an HTTP status of the destination."""
     reason = f"status {status}"
     if error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT:
         return TransientError(Dependency.STORE, operation, reason, seconds_of(retry_after))

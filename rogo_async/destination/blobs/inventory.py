@@ -1,4 +1,4 @@
-"""What stands in the destination container: listed, read back, deleted."""
+"""List, read and delete blobs in the destination container."""
 
 import base64
 import binascii
@@ -17,18 +17,18 @@ from yarl import URL
 from rogo_async.common.errors import Dependency, TransientError, reason_of
 from rogo_async.common.http_session import HTTP_ERRORS, HttpSession
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.blobs.account import CALL_S, Account, fault_of_status
+from rogo_async.destination.blobs.account import CALL_S, Account, error_of_status
 from rogo_async.destination.blobs.store import API_VERSION, still_kept
 
 _PAGE: Final = 5_000
 _CHUNK_BYTES: Final = 256 * 1024
 _READ_S: Final = 60.0
-"""How long the head of an answer, or one chunk of a blob, may take."""
+"""The deadline for the headers of a response, and for one chunk of a blob."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A blob as a listing shows it. The names of the metadata are in lower case."""
+class ListedBlob:
+    """A blob in a listing. Names of metadata are in lower case."""
 
     name: str
     size_bytes: int
@@ -38,8 +38,8 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What was read of a blob, and what the store states of it. ``md5`` is of the bytes read."""
+class BlobContent:
+    """The length and MD5 of the bytes that were read, and those that the store states."""
 
     size_bytes: int
     md5: bytes
@@ -49,7 +49,7 @@ class Content:
 
 
 class Inventory:
-    """Lists, reads and deletes blobs of the destination, waiting for a store that is away."""
+    """Lists, reads and deletes blobs. Waits while the store is unreachable."""
 
     def __init__(self, account: Account, http: HttpSession, breaker: CircuitBreaker) -> None:
         self._account = account
@@ -72,9 +72,10 @@ class Inventory:
         except (ValueError, IndexError):
             return datetime.now(UTC)
 
-    async def time_told(self) -> datetime | None:
-        """The time in the store's answer to a request without credentials, which are refused where
-        clocks differ; None where it tells none. Raises TransientError.
+    async def anonymous_time(self) -> datetime | None:
+        """The store's time, asked without credentials, which fail when the clocks differ.
+
+        None when the response has no date. Raises TransientError.
         """
         try:
             response = await self._http.request(
@@ -88,12 +89,12 @@ class Inventory:
         except (KeyError, ValueError):
             return None
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[Listed]]:
-        """All blobs whose names begin so, some thousand at a time. Raises RunStopped."""
+    async def pages(self, prefix: str) -> AsyncIterator[list[ListedBlob]]:
+        """All blobs with this prefix, some thousand at a time. Raises RunStopped."""
         token: str | None = None
         while True:
 
-            async def page(after: str | None = token) -> tuple[list[Listed], str | None]:
+            async def page(after: str | None = token) -> tuple[list[ListedBlob], str | None]:
                 listing: Any = self._account.container.list_blobs(
                     name_starts_with=prefix, include=["metadata"], results_per_page=_PAGE
                 ).by_page(continuation_token=after)
@@ -105,9 +106,10 @@ class Inventory:
             if token is None:
                 return
 
-    async def delete(self, blob: Listed) -> bool:
-        """Delete a blob as it was listed. False when it has changed since then, or when a lease, a
-        snapshot or a policy keeps it; one that is gone counts as deleted. Raises RunStopped.
+    async def delete(self, blob: ListedBlob) -> bool:
+        """Delete a blob if it is unchanged since it was listed. A missing blob counts as deleted.
+
+        False when it has changed, or a lease, a snapshot or a policy keeps it. Raises RunStopped.
         """
         client = self._account.container.get_blob_client(blob.name)
 
@@ -124,8 +126,8 @@ class Inventory:
 
         return bool(await self._call("delete", gone))
 
-    async def read(self, name: str, *, whole: bool) -> Content | None:
-        """Read a blob to its end, or its properties alone; None when there is none of that name.
+    async def read(self, name: str, *, whole: bool) -> BlobContent | None:
+        """Read a blob to its end, or its properties alone. None when it does not exist.
 
         Raises RunStopped, or a DependencyError when it keeps failing for this blob alone.
         """
@@ -134,7 +136,7 @@ class Inventory:
     async def _call(self, operation: str, request: Any) -> Any:
         return await self._breaker.call(operation, lambda: self._account.call(operation, request))
 
-    async def _read(self, name: str, *, whole: bool) -> Content | None:
+    async def _read(self, name: str, *, whole: bool) -> BlobContent | None:
         method = "GET" if whole else "HEAD"
         url, headers = await self._account.signed(method, name, {"x-ms-version": API_VERSION})
         digest, size_bytes = hashlib.md5(usedforsecurity=False), 0
@@ -145,7 +147,7 @@ class Inventory:
                     return None
                 if response.status != 200:
                     retry_after = response.headers.get("Retry-After")
-                    raise fault_of_status("read", response.status, retry_after)
+                    raise error_of_status("read", response.status, retry_after)
                 while not response.at_end:
                     chunk = await response.block(_CHUNK_BYTES, _READ_S)
                     size_bytes += len(chunk)
@@ -153,11 +155,11 @@ class Inventory:
         except HTTP_ERRORS as error:
             raise TransientError(Dependency.STORE, "read", reason_of(error)) from None
         stated = response.headers
-        return Content(
+        return BlobContent(
             size_bytes=size_bytes,
             md5=digest.digest(),
             stated_bytes=response.size_bytes,
-            stated_md5=_md5_of(stated.get("Content-MD5", "")),
+            stated_md5=_md5_of(stated.get("BlobContent-MD5", "")),
             metadata={
                 key.lower().removeprefix("x-ms-meta-"): value
                 for key, value in stated.items()
@@ -166,8 +168,8 @@ class Inventory:
         )
 
 
-def _listed(item: Any) -> Listed:
-    return Listed(
+def _listed(item: Any) -> ListedBlob:
+    return ListedBlob(
         name=item.name,
         size_bytes=item.size or 0,
         modified=item.last_modified,

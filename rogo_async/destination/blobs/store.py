@@ -19,11 +19,11 @@ from rogo_async.common.errors import (
 )
 from rogo_async.common.http_session import HTTP_ERRORS, HttpSession
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.blobs.account import Account, deadline_s, fault_of_status
+from rogo_async.destination.blobs.account import Account, deadline_s, error_of_status
 
 API_VERSION: Final = "2021-12-02"
 MIGRATED_FROM: Final = "rogo_warehouse"
-"""The metadata that marks every blob of this tool (specification §2)."""
+"""The metadata value that marks every blob of this tool (specification §2)."""
 T = TypeVar("T")
 _KEPT: Final = frozenset({409, 412})
 _DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})
@@ -47,11 +47,11 @@ class Store:
         self._breaker = breaker
 
     def url_of(self, blob_name: str) -> str:
-        """The blob's address without any SAS."""
+        """The URL of a blob, without a SAS."""
         return f"{self._account.container_url}/{blob_name}"
 
     async def put(self, blob: Blob, data: bytes, md5: bytes) -> None:
-        """Write a whole blob in one request; the store checks length and MD5 as it takes it.
+        """Write a blob in one request. The store checks its length and MD5.
 
         Raises RunStopped, or a DependencyError when it keeps failing for this blob alone.
         """
@@ -67,7 +67,7 @@ class Store:
         await self._breaker.call("put", lambda: self._put(blob, data, headers, digest))
 
     async def stage(self, blob: Blob, number: int, data: bytes) -> str:
-        """Write a block of a large blob and return its id. Raises as ``put`` does."""
+        """Write a block of a large blob; return its id. Raises RunStopped or a DependencyError."""
         block_id = f"{number:08d}"
         client = self._account.container.get_blob_client(blob.name)
         await self._call(
@@ -78,9 +78,9 @@ class Store:
         return block_id
 
     async def commit(self, blob: Blob, block_ids: list[str], size_bytes: int, md5: bytes) -> None:
-        """Make a blob of the blocks and look that it has the right length and MD5.
+        """Commit the blocks as a blob, then check its length and MD5.
 
-        Raises as ``put`` does, and RowError file_corrupt where the store has something else.
+        Raises RowError file_corrupt when they differ, RunStopped or a DependencyError.
         """
         client = self._account.container.get_blob_client(blob.name)
         blocks = [BlobBlock(block_id) for block_id in block_ids]
@@ -96,9 +96,9 @@ class Store:
             raise RowError(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
 
     async def delete(self, blob_name: str) -> bool:
-        """Delete a blob; one that is not there counts as deleted. False when something keeps it.
+        """Delete a blob. A missing blob counts as deleted; False when the store keeps it.
 
-        Raises as ``put`` does.
+        Raises RunStopped or a DependencyError.
         """
         client = self._account.container.get_blob_client(blob_name)
 
@@ -132,14 +132,15 @@ class Store:
         stored = answer.headers.get("Content-MD5") or digest
         damaged = answer.headers.get("x-ms-error-code") in _DIGEST_REFUSED
         if damaged or (answer.status == 201 and stored != digest):
-            raise TransientError(Dependency.STORE, "put", "the bytes arrived damaged")
+            raise TransientError(Dependency.STORE, "put", "the bytes were damaged on the way")
         if answer.status != 201:
-            raise fault_of_status("put", answer.status, answer.headers.get("Retry-After"))
+            raise error_of_status("put", answer.status, answer.headers.get("Retry-After"))
 
 
 def still_kept(error: HttpResponseError) -> bool:
-    """False, when a deletion was refused for this very blob: a lease, a snapshot or a policy keeps
-    it, or it has changed. Raises the error when it is about anything else.
+    """False for a refused deletion that concerns this blob alone; raises any other error.
+
+    Reasons are a lease, a snapshot, a policy, or a change of the blob.
     """
     if error.status_code not in _KEPT:
         raise error
@@ -147,7 +148,7 @@ def still_kept(error: HttpResponseError) -> bool:
 
 
 def target_digest(dsn: str) -> str:
-    """What tells one target's blobs from another's: a digest of host, port and database."""
+    """A digest of the target's host, port and database, for the metadata of its blobs."""
     parts = urlsplit(dsn)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     host = query.get("host") or parts.hostname or ""

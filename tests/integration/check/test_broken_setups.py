@@ -415,7 +415,7 @@ statement(
 # The destination.
 
 
-@broken(store__credentials=r"credentials are refused.*AZURE_STORAGE")
+@broken(store__credentials=r"credentials refused.*AZURE_STORAGE")
 async def store_wrong_key(setup: Setup) -> None:
     change(setup, "AZURE_STORAGE_CONNECTION_STRING", r"AccountKey=[^;]*", "AccountKey=AAAA")
 

@@ -154,8 +154,8 @@ async def test_colors_on_a_terminal_unless_no_color_is_set(
     assert "\x1b[31m\x1b[1mFAIL" in colored
     assert "\x1b[2mskip" in colored
     assert "\x1b" not in plain
-    assert "FAIL store: there is no such container" not in colored
-    assert "FAIL store: status 404: there is no such container. Create it" in plain
+    assert "FAIL store: no such container" not in colored
+    assert "FAIL store: status 404: no such container. Create it" in plain
 
 
 async def test_refused_connections(scenario: Scenario, env: dict[str, str]) -> None:
