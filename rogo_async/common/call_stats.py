@@ -1,4 +1,4 @@
-"""What a run measures of its dependencies: latencies, retries, outages."""
+"""Statistics of the calls to servers: latencies, retries, outages."""
 
 import random
 import time
@@ -14,7 +14,7 @@ _SAMPLE: Final = 4096
 
 @dataclass(slots=True)
 class Reservoir:
-    """A uniform sample of a stream of seconds in bounded memory (Vitter's algorithm R)."""
+    """A uniform random sample of durations in bounded memory (Vitter's algorithm R)."""
 
     count: int = 0
     total_s: float = 0.0
@@ -22,24 +22,25 @@ class Reservoir:
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
     def add(self, seconds: float) -> None:
-        """Take one more value in."""
+        """Add a duration."""
         self.count += 1
         self.total_s += seconds
         if len(self._sample) < _SAMPLE:
             self._sample.append(seconds)
-        elif (place := self._random.randrange(self.count)) < _SAMPLE:
-            self._sample[place] = seconds
+        elif (index := self._random.randrange(self.count)) < _SAMPLE:
+            self._sample[index] = seconds
 
     def quantile(self, share: float) -> float:
-        """The value below which ``share`` of the sample lies, in seconds."""
+        """The quantile in seconds, such as the median for a ``share`` of 0.5."""
         ordered = sorted(self._sample)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 @dataclass(slots=True)
 class Stage:
-    """The successful calls of one kind within one submission, from the first one's begin to the
-    last one's end on the monotonic clock; some may have run side by side.
+    """The successful calls of one kind for one submission, which may overlap.
+
+    Times are of the monotonic clock: start of the first call, end of the last.
     """
 
     began_s: float
@@ -48,19 +49,19 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """From the begin of the first call to the end of the last."""
+        """The duration from the start of the first call to the end of the last."""
         return self.ended_s - self.began_s
 
 
 Stages = dict[str, Stage]
 STAGES: ContextVar[Stages | None] = ContextVar("stages", default=None)
-"""Where the calls of the submission in hand are noted, by dependency and operation, when somebody
-looks at single submissions; the tasks that it starts share it."""
+"""The calls of the current submission, by dependency and operation; None unless submissions are
+observed one by one. Tasks that the submission starts share the value."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """A time in which a dependency did not answer. ``ended_s`` is None while it lasts."""
+    """A period in which a dependency did not answer. ``ended_s`` is None while it lasts."""
 
     dependency: str
     began_at: str
@@ -71,25 +72,25 @@ class Outage:
 
 @dataclass(slots=True)
 class CallStats:
-    """Collected over one run, read once for the summary."""
+    """Statistics of one run, read for its summary."""
 
     latency: dict[str, Reservoir] = field(default_factory=dict)
     retries: Counter[str] = field(default_factory=Counter)
     outages: list[Outage] = field(default_factory=list)
     in_flight: int = 0
-    """Submissions in work, where somebody looks at single submissions."""
+    """Submissions in progress, counted only if submissions are observed one by one."""
 
     def observe(self, dependency: Dependency, operation: str, seconds: float) -> None:
-        """Record how long one successful call took."""
+        """Record the duration of a successful call."""
         name = f"{dependency.value}.{operation}"
         if (sample := self.latency.get(name)) is None:
             sample = self.latency[name] = Reservoir()
         sample.add(seconds)
         if (stages := STAGES.get()) is not None:
-            _note(stages, name, seconds)
+            _add_to_stage(stages, name, seconds)
 
     def latency_ms(self) -> dict[str, dict[str, float]]:
-        """Milliseconds at p50 and p95 and the number of calls, by dependency and operation."""
+        """Latency in milliseconds (p50, p95) and number of calls, by dependency and operation."""
         return {
             name: {
                 "p50": round(sample.quantile(0.5) * 1000, 2),
@@ -100,7 +101,7 @@ class CallStats:
         }
 
 
-def _note(stages: Stages, name: str, seconds: float) -> None:
+def _add_to_stage(stages: Stages, name: str, seconds: float) -> None:
     now = time.monotonic()
     stage = stages.setdefault(name, Stage(now - seconds, now))
     stage.began_s = min(stage.began_s, now - seconds)

@@ -1,4 +1,4 @@
-"""The data directory: its lock, its files, and the runs that are kept (specification §2, §5)."""
+"""The data directory: its lock, its files, and the files of past runs (specification §2, §5)."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from typing import Final
 import aiofiles
 
 from rogo_async.common.errors import DataDirFull, LockHeld, SetupError
-from rogo_async.common.files import PRIVATE_MODE, put_in_place, sync_directory, write_private
+from rogo_async.common.files import PRIVATE_MODE, replace_durably, sync_directory, write_private
 
 SUBMISSIONS: Final = "submission_files.csv"
 MAPPING: Final = "attempt_number_mapping.csv"
@@ -23,21 +23,21 @@ FAILED: Final = "submissions_failed_migration.csv"
 SUMMARY: Final = "run_summary.json"
 LOCK_FILE: Final = ".rogo_async.lock"
 _LATEST_FULL: Final = "latest_full_run"
-_NO_RUN: Final = (".orphans.csv", ".rollback.csv")
-_AFTER_ALL: Final = "~"
+_NOT_OF_A_RUN: Final = (".orphans.csv", ".rollback.csv")
+_AFTER_ALL_RUNS: Final = "~"
 RUN_ID: Final = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
-"""The pattern of a run's id."""
+"""The pattern of a run id."""
 
 _RUN_FILE: Final = re.compile(rf"({RUN_ID})\.")
 
 
 def new_run_id() -> str:
-    """A run's id: its time of start in UTC, which sorts, and something random."""
+    """A new run id: the start time in UTC, so that ids sort by time, and a random part."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
 class DataDir:
-    """A directory that one run at a time works in. ``lock`` comes before whatever writes."""
+    """The data directory of one run at a time. Call ``lock`` before any method that writes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,36 +45,38 @@ class DataDir:
         self._lock: int | None = None
 
     def lock(self, holder: str) -> None:
-        """Take the directory's lock in the name of ``holder`` (``run x``) or raise LockHeld at
-        once. Raises SetupError when the directory cannot be written.
+        """Lock the directory in the name of ``holder`` (``run x``).
+
+        Raises LockHeld if another process holds the lock, and SetupError if the directory cannot
+        be written.
         """
         try:
             descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, PRIVATE_MODE)
         except OSError as error:
             raise SetupError(
-                f"{self.path}: cannot be written ({error.strerror}). Mend its owner and mode, or "
-                "name another directory (--data-dir, ROGO_DATA_DIR)"
+                f"{self.path}: cannot be written ({error.strerror}). Fix its owner and mode, or "
+                "use another directory (--data-dir, ROGO_DATA_DIR)"
             ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             other = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
             os.close(descriptor)
-            raise LockHeld(f"another run works in {self.path}: {other or 'unknown'}") from None
+            raise LockHeld(f"another run is active in {self.path}: {other or 'unknown'}") from None
         except OSError as error:
             os.close(descriptor)
             raise SetupError(
-                f"{self.path}: cannot be locked ({error.strerror}). It must be on a local disk, or "
-                "on a file system with locks"
+                f"{self.path}: cannot be locked ({error.strerror}). Use a local disk, or a "
+                "file system that supports locks"
             ) from None
         self._lock = descriptor
-        with contextlib.suppress(OSError):  # on a full disk the lock holds without the name
+        with contextlib.suppress(OSError):  # on a full disk the lock works without the name
             os.ftruncate(descriptor, 0)
             text = f"{holder} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
             os.pwrite(descriptor, text.encode(), 0)
 
     def unlock(self) -> None:
-        """Let the lock go."""
+        """Release the lock."""
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._lock, 0)
@@ -82,16 +84,16 @@ class DataDir:
             self._lock = None
 
     def begin_full_run(self, run_id: str) -> None:
-        """Move the failed-rows file of the full run before to ``runs/`` and make this the latest.
+        """Move the failed-rows file of the previous full run to ``runs/``; record this run.
 
         Raises OSError.
         """
         current = self.path / FAILED
         if current.exists():
-            before = self._latest_full() or f"{run_id}.before"
-            kept = self.runs / f"{before}.failed.csv"
+            previous = self._latest_full_run() or f"{run_id}.before"
+            kept = self.runs / f"{previous}.failed.csv"
             if kept.exists():
-                kept = self.runs / f"{before}.failed.{run_id}.csv"
+                kept = self.runs / f"{previous}.failed.{run_id}.csv"
             current.chmod(PRIVATE_MODE)
             current.rename(kept)
             sync_directory(self.runs)
@@ -101,7 +103,7 @@ class DataDir:
     async def rebuild_migrated(
         self, export: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
     ) -> None:
-        """Replace migrated.csv by what ``export`` writes. Raises OSError and what it raises."""
+        """Replace migrated.csv with the output of ``export``. Raises OSError and its errors."""
         draft = self.path / f"{MIGRATED}.new"
         descriptor = await asyncio.to_thread(
             os.open, draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_MODE
@@ -109,7 +111,7 @@ class DataDir:
         async with aiofiles.open(descriptor, "wb") as file:
 
             async def sink(data: bytes) -> None:
-                # Behind the export is a server: what the disk says must not be taken for its word.
+                # Distinguish an error of the disk from an OSError of the server's connection.
                 try:
                     await file.write(data)
                 except OSError as error:
@@ -118,7 +120,7 @@ class DataDir:
             await export(sink)
             await file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
-        await asyncio.to_thread(put_in_place, draft, self.path / MIGRATED)
+        await asyncio.to_thread(replace_durably, draft, self.path / MIGRATED)
 
     def write_summary(self, run_id: str, data: bytes) -> None:
         """Write run_summary.json and its copy in ``runs/``. Raises OSError."""
@@ -127,13 +129,14 @@ class DataDir:
         write_private(self.path / SUMMARY, data)
 
     def make_runs(self) -> None:
-        """Make ``runs/``. Raises OSError."""
+        """Create ``runs/``. Raises OSError."""
         self.runs.mkdir(mode=0o700, exist_ok=True)
 
-    def make_room_for_runs(self, keep: int, spared: Path | None) -> None:
-        """Make ``runs/`` and delete in it the files of all but the newest ``keep - 1`` runs, so
-        that with the run that begins there are ``keep``. ``spared`` is the file that this run
-        reads. What is no run's file is left alone. Raises OSError.
+    def delete_old_runs(self, keep: int, in_use: Path | None) -> None:
+        """Create ``runs/`` and delete the files of all but the newest ``keep - 1`` runs in it.
+
+        With the new run ``keep`` runs are left. Does not delete ``in_use``, which the new run
+        reads, nor any other files. Raises OSError.
         """
         self.make_runs()
         files: dict[str, list[Path]] = {}
@@ -141,21 +144,21 @@ class DataDir:
             found = _RUN_FILE.match(file.name)
             if found and file.is_file():
                 files.setdefault(found[1], []).append(file)
-        # A sweep and a rollback leave files, too: they are no runs, and go with those around them.
+        # Sweep and rollback write files too. They do not count as runs; their age decides.
         runs = sorted(
             run_id
             for run_id, found_files in files.items()
-            if not any(file.name.endswith(_NO_RUN) for file in found_files)
+            if not any(file.name.endswith(_NOT_OF_A_RUN) for file in found_files)
         )
         if len(runs) < keep:
             return
-        oldest_kept = runs[1 - keep] if keep > 1 else _AFTER_ALL
+        oldest_kept = runs[1 - keep] if keep > 1 else _AFTER_ALL_RUNS
         for run_id, found_files in files.items():
             for file in found_files:
-                if run_id < oldest_kept and (spared is None or not file.samefile(spared)):
+                if run_id < oldest_kept and (in_use is None or not file.samefile(in_use)):
                     file.unlink(missing_ok=True)
 
-    def _latest_full(self) -> str | None:
+    def _latest_full_run(self) -> str | None:
         try:
             return (self.runs / _LATEST_FULL).read_text().strip() or None
         except OSError:

@@ -1,8 +1,8 @@
-"""The one table that sorts a server's answer into classes (docs/architecture.md).
+"""Classifies the errors of all servers (docs/architecture.md).
 
-Modules that own a library hand in bare facts (an SQLSTATE, an error number, an HTTP status) and
-raise what the class asks for. Sources: PostgreSQL's appendix of error codes, Microsoft's list of
-transient errors of Azure SQL, Azure Storage's REST status codes.
+Modules that use a client library pass plain values (SQLSTATE, error number, HTTP status) and
+raise the exception for the class. Sources: PostgreSQL's appendix of error codes, Microsoft's list
+of transient errors of Azure SQL, Azure Storage's REST status codes.
 """
 
 from collections.abc import Collection
@@ -11,14 +11,14 @@ from typing import Final
 
 
 class ErrorClass(Enum):
-    """What an answer means for the call that received it."""
+    """The kind of an error, which decides what happens to the call."""
 
     TRANSIENT = auto()
     SYSTEMIC = auto()
     CONTENT = auto()
-    """The row's content is refused, for good."""
+    """The server rejects the content of the row, permanently."""
     CONFLICT = auto()
-    """A unique or foreign key stands in the way."""
+    """The row violates a unique or foreign key."""
 
 
 _PG_TRANSIENT: Final = frozenset(
@@ -32,14 +32,14 @@ _MSSQL_THROTTLED: Final = frozenset({40501, 49918, 49919, 49920, 10928, 10929, 1
 _MSSQL_TRANSIENT: Final = _MSSQL_THROTTLED | frozenset(
     {1204, 1205, 1222, 233, 997, 4060, 4221, 10060, 40143, 40197, 40540, 40613}
     | {42108, 42109, 20, 64, 121, 10053, 10054}
-    # A server that starts, stops, hands over to another, or is short of memory.
+    # The server is starting, stopping, failing over or short of memory.
     | {596, 615, 701, 921, 976, 983, 6005, 8628, 8645, 8651, 40020, 40166, 40648, 40671}
 )
 _FREETDS_TRANSIENT: Final = frozenset({20002, 20003, 20004, 20006, 20009, 20017, 20047})
-"""FreeTDS's own: the connection could not be made, timed out, or broke."""
+"""Error numbers of FreeTDS: the connection failed, timed out or was lost."""
 _ODBC_TRANSIENT: Final = frozenset(
     {"08S01", "08001", "08003", "08004", "08007", "HYT00", "HYT01"}
-    # A driver's own general error: FreeTDS says no more of a connection that was cut.
+    # A general driver error: all that FreeTDS reports for a lost connection.
     | {"HY000"}
 )
 
@@ -47,7 +47,7 @@ _HTTP_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def of_postgres(sqlstate: str | None) -> ErrorClass:
-    """Class of a PostgreSQL error; None means that the connection broke without one."""
+    """Class of a PostgreSQL error; None means that the connection was lost without one."""
     if sqlstate is None or sqlstate in _PG_TRANSIENT or sqlstate.startswith("08"):
         return ErrorClass.TRANSIENT
     if sqlstate in _PG_CONFLICT:
@@ -58,10 +58,10 @@ def of_postgres(sqlstate: str | None) -> ErrorClass:
 
 
 def of_odbc(sqlstate: str, numbers: Collection[int]) -> tuple[ErrorClass, float]:
-    """Class of an ODBC error and the least wait in seconds.
+    """Class of an ODBC error, and the minimum wait in seconds.
 
-    ``numbers`` are SQL Server's own, and FreeTDS's. One that is transient makes the error so: a
-    database that is moving refuses the login too.
+    ``numbers`` are the error numbers of SQL Server and FreeTDS. One transient number makes the
+    whole error transient: during a failover the server also reports a failed login.
     """
     found = frozenset(numbers)
     if found & _MSSQL_TRANSIENT:
@@ -76,12 +76,12 @@ def of_odbc(sqlstate: str, numbers: Collection[int]) -> tuple[ErrorClass, float]
 
 
 def of_http(status: int) -> ErrorClass:
-    """Class of a storage answer that is no success and has no meaning of its own."""
+    """Class of an HTTP error status that the caller does not handle itself."""
     return ErrorClass.TRANSIENT if status in _HTTP_TRANSIENT else ErrorClass.SYSTEMIC
 
 
 def seconds_of(retry_after: str | None) -> float:
-    """A Retry-After header's seconds; 0 for none or a date."""
+    """The seconds of a Retry-After header; 0 if it is missing or a date."""
     return (
         float(retry_after)
         if retry_after and retry_after.isascii() and retry_after.isdigit()

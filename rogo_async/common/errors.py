@@ -1,22 +1,22 @@
-"""Everything that can go wrong, and what each kind of it means for the run.
+"""The exceptions of the package, and what each one means for a run.
 
 ::
 
     RogoError
-    ├── RowError         permanent: this row fails, with a stable code
-    ├── RowSkip          this row is not to be migrated, with a stable code
-    ├── SetupError       found wrong at start, and certain: exit 2
-    ├── LockHeld         another run owns the target or the data directory: exit 4
+    ├── RowError         permanent error: the row fails, with a stable code
+    ├── RowSkip          the row needs no migration and is skipped, with a stable code
+    ├── SetupError       invalid configuration, found at start: exit 2
+    ├── LockHeld         another run holds the lock of the target or data directory: exit 4
     ├── DataDirFull      the data directory cannot be written: exit 3
     ├── InputChanged     an input file changed while it was read: exit 3
-    ├── RunStopped       the run is ending; the row in hand is not reached
-    └── DependencyError  a server's answer, or its silence
-        ├── TransientError   the same call may succeed in a moment: retry with backoff
-        ├── AmbiguousError   nobody knows whether it happened: repeat what may be repeated
-        └── SystemicError    no row's fault (credentials, a missing table): pause everyone
+    ├── RunStopped       the run is stopping; the current row is not processed
+    └── DependencyError  a server returned an error, or did not answer
+        ├── TransientError   the same call may succeed later: retry with backoff
+        ├── AmbiguousError   the reply was lost: repeat the call if it is idempotent
+        └── SystemicError    affects all rows (credentials, a missing table): pause all calls
 
-The table that sorts a server's answer into the last three is ``classify``; the modules that
-own a library turn its exceptions into these and nobody above them sees the library's.
+``error_classes`` decides which of the last three a server's error is. Each module that uses a
+client library converts its exceptions to these; no other module sees the library's own.
 """
 
 import os
@@ -78,14 +78,14 @@ class SkipCode(StrEnum):
 
 
 class RogoError(Exception):
-    """The root of this package's exceptions."""
+    """The base of this package's exceptions."""
 
 
 class RowError(RogoError):
-    """A permanent fault of one row.
+    """A permanent error of one row.
 
-    ``message`` says what was found. It may quote the row, so it belongs into the failed-rows
-    file and never into a log; ``code`` may be logged.
+    ``message`` may quote the row: write it to the failed-rows file, never to a log. ``code`` may
+    be logged.
     """
 
     def __init__(self, code: FailureCode, message: str) -> None:
@@ -95,7 +95,7 @@ class RowError(RogoError):
 
 
 class RowSkip(RogoError):
-    """The row needs no migration; ``message`` is under the same rule as a RowError's."""
+    """The row needs no migration. As in a RowError, ``message`` must not be logged."""
 
     def __init__(self, code: SkipCode, message: str) -> None:
         super().__init__(code.value)
@@ -104,7 +104,7 @@ class RowSkip(RogoError):
 
 
 class SetupError(RogoError):
-    """Settings or set-up found wrong at start. Each problem is one line with its remedy."""
+    """Invalid configuration, found at start. Each problem is one line with its remedy."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -112,26 +112,28 @@ class SetupError(RogoError):
 
 
 class LockHeld(RogoError):
-    """Another run holds the lock. The text says which lock and since when."""
+    """Another run holds the lock. The text names the lock, its holder and the start time."""
 
 
 class DataDirFull(RogoError):
-    """A file of the data directory cannot be written. The text says which and why."""
+    """A file of the data directory cannot be written. The text names the file and the cause."""
 
 
 class InputChanged(RogoError):
-    """An input file is no longer the one that the run began with."""
+    """An input file changed while the run read it."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} changed while it was read. Let its export finish, then run again")
+        super().__init__(
+            f"{path} changed while it was read. Wait until its export has finished, then run again"
+        )
 
 
 class RunStopped(RogoError):
-    """The run is ending: whoever waits gives up, the row in hand counts as not reached."""
+    """The run is stopping: waits end, and the current row counts as not processed."""
 
 
 class DependencyError(RogoError):
-    """A server did not do what was asked. The text is fit for a log: no values, no secrets."""
+    """A request to a server failed. The text may be logged: it has no values and no secrets."""
 
     def __init__(self, dependency: Dependency, operation: str, reason: str) -> None:
         super().__init__(f"{dependency.value} {operation}: {reason}")
@@ -141,25 +143,25 @@ class DependencyError(RogoError):
 
 
 REFUSALS_ARE_SYSTEMIC: Final = 10
-"""So many refusals in a row by one host are not the rows' fault (rule 14)."""
+"""This many refusals in a row by one host mean wrong credentials, not bad rows (rule 14)."""
 
 
 @dataclass(slots=True)
 class RefusalStreak:
-    """Refusals (401, 403) in a row by one host, with no file served between them."""
+    """Consecutive refusals (401, 403) of one host, without a served file between them."""
 
     count: int = 0
     is_over: bool = False
-    """The host has served a file since."""
+    """Whether the host has served a file since."""
 
     @property
     def is_systemic(self) -> bool:
-        """Whether the credentials are at fault, not the rows."""
+        """Whether the cause is the credentials, not the rows."""
         return self.count >= REFUSALS_ARE_SYSTEMIC
 
 
 class SourceForbidden(RowError):
-    """A source refused access (401, 403). ``streak`` tells whether that is the row's own fault."""
+    """A source refused access (401, 403). ``streak`` tells a bad row from bad credentials."""
 
     def __init__(self, origin: str, status: int, streak: RefusalStreak) -> None:
         super().__init__(FailureCode.SOURCE_FORBIDDEN, f"{origin} answered {status}")
@@ -172,7 +174,7 @@ INCONCLUSIVE: Final = (SourceForbidden, RunStopped)
 
 
 class TransientError(DependencyError):
-    """The same call may succeed later, at the earliest in ``retry_after_s`` seconds."""
+    """The same call may succeed later, after at least ``retry_after_s`` seconds."""
 
     def __init__(
         self, dependency: Dependency, operation: str, reason: str, retry_after_s: float = 0.0
@@ -182,19 +184,19 @@ class TransientError(DependencyError):
 
 
 class AmbiguousError(DependencyError):
-    """The reply was lost. Only repeating an idempotent call can tell what happened."""
+    """The reply was lost. Repeat an idempotent call to find out whether it succeeded."""
 
 
 class SystemicError(DependencyError):
-    """Not the row's fault and not gone in a moment: wrong credentials, a missing table."""
+    """An error that affects all rows and lasts: wrong credentials, a missing table."""
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a connection failed, in words fit for a log: neither addresses nor a server's text."""
+    """Why a connection failed, for a log: without addresses and without the server's text."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(getattr(error, "os_error", error), socket.gaierror):
-        return "the host's name cannot be resolved"
+        return "the host name cannot be resolved"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return f"the connection failed ({os.strerror(error.errno)})"
     return f"the connection failed ({type(error).__name__})"

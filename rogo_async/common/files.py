@@ -15,7 +15,7 @@ PRIVATE_MODE: Final = 0o600
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
+    """Make renames and new files in a directory durable. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -24,7 +24,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def csv_of(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV. A line break of any kind is quoted, the lone CR too, which ``csv`` forgets."""
+    """Rows as CSV. Quotes any line break, including a lone CR, which ``csv`` does not quote."""
     text = io.StringIO()
     plain = csv.writer(text, lineterminator="\n")
     quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -34,7 +34,7 @@ def csv_of(rows: Iterable[Sequence[object]]) -> str:
 
 
 class AppendFile:
-    """A CSV file of personal data, its owner's alone, that rows are appended to durably."""
+    """A CSV file to which rows are appended durably. Only its owner can read it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class AppendFile:
         self._size_bytes = 0
 
     async def open(self, header: Sequence[str] | None) -> None:
-        """Begin the file anew with a header, or go on at its end when there is none given."""
+        """Start a new file with ``header``, or append to the existing one if ``header`` is None."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if header is None else os.O_TRUNC)
         descriptor = await asyncio.to_thread(os.open, self.path, flags, PRIVATE_MODE)
         await asyncio.to_thread(sync_directory, self.path.parent)
@@ -54,7 +54,7 @@ class AppendFile:
     async def append(self, rows: Iterable[Sequence[object]]) -> None:
         """Write rows; they are on disk when this returns.
 
-        Raises OSError; of these rows nothing is in the file then, and nothing can be added.
+        Raises OSError; then none of these rows is in the file, and the file is closed.
         """
         data = memoryview(csv_of(rows).encode("utf-8"))
         if self._file is None:
@@ -71,23 +71,24 @@ class AppendFile:
         self._size_bytes = size_bytes
 
     async def close(self) -> None:
-        """Close the file; nothing is left to be written."""
+        """Close the file. All appended rows are on disk already."""
         if self._file is not None:
             await self._file.close()
             self._file = None
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace a file at once and durably; only its owner may read it. Raises OSError."""
+    """Replace a file atomically and durably; only its owner can read it. Raises OSError."""
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_MODE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    put_in_place(draft, path)
+    replace_durably(draft, path)
 
 
-def put_in_place(draft: Path, path: Path) -> None:
+def replace_durably(draft: Path, path: Path) -> None:
+    """Rename ``draft`` to ``path``, durably. Raises OSError."""
     draft.replace(path)
     sync_directory(path.parent)

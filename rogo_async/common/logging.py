@@ -1,7 +1,7 @@
-"""Logs on the standard error: readable on a terminal, elsewhere a JSON object a line.
+"""Logs on the standard error: text on a terminal, otherwise one JSON object per line.
 
-A log file, if there is one, has the same lines as JSON. No log line is worth a row: what cannot be
-written, because the disk is full or the reader of a pipe has gone, is lost and nothing else is.
+An optional log file has the same lines as JSON. A line that cannot be written, because the disk
+is full or a pipe is closed, is dropped and never stops a run.
 """
 
 import contextlib
@@ -20,36 +20,34 @@ from typing import Any, Final, Literal
 import orjson
 import structlog
 
-from rogo_async.common.errors import (
-    SetupError,
-)
+from rogo_async.common.errors import SetupError
 
 KEPT_LOG_FILES: Final = 5
-_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+_TEMPORARY: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 Style = Literal["console", "json"]
 Event = MutableMapping[str, Any]
 
 
 class _Stderr:
-    """The standard error of the moment: a live display may stand in for it."""
+    """The current ``sys.stderr``, which a live display may replace."""
 
     def write(self, text: str) -> int:
-        """Write through, or lose the text."""
+        """Write the text, or drop it."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush through."""
+        """Flush the stream."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
 
 
 class LogFile(RotatingFileHandler):
-    """A file of JSON lines for its owner alone; full, it becomes ``name.1``, and so on.
+    """A file of JSON lines, readable by its owner only, rotated to ``name.1`` and so on.
 
-    Raises SetupError when it certainly cannot be written.
+    Raises SetupError if the file cannot be written, unless the disk is just full.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -60,22 +58,22 @@ class LogFile(RotatingFileHandler):
         try:
             self.stream = self._open()
         except OSError as error:
-            if error.errno not in _PASSING:
+            if error.errno not in _TEMPORARY:
                 raise SetupError(
                     f"ROGO_LOG_FILE: {path} cannot be written ({error.strerror})"
                 ) from None
 
     def write(self, text: str) -> None:
-        """Add a line."""
+        """Append a line."""
         self.handle(logging.makeLogRecord({"msg": text}))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
-        """Say once that lines get lost."""
+        """Log once that lines are dropped."""
         if not self._warned:
             self._warned = True
             error = sys.exc_info()[1]
             structlog.get_logger().warning(
-                "the log file cannot be written; the run goes on without",
+                "cannot write the log file; continuing without it",
                 reason=getattr(error, "strerror", None) or type(error).__name__,
             )
 
@@ -86,7 +84,7 @@ class LogFile(RotatingFileHandler):
 
 
 def format_for(stream: Any, chosen: Style | None) -> Style:
-    """The chosen format, else console on a terminal and JSON elsewhere."""
+    """The chosen format; by default console on a terminal, otherwise JSON."""
     return chosen or ("console" if stream.isatty() else "json")
 
 
@@ -100,7 +98,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if file is not None:
-        shared.append(_Copy(file))
+        shared.append(_CopyToFile(file))
     last: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=colors)]
         if style == "console"
@@ -112,12 +110,12 @@ def configure(
         logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, handlers=[_Library()], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[_LibraryHandler()], force=True)
     logging.captureWarnings(capture=True)
 
 
-class _Copy:
-    """Puts each event into the log file on its way to the standard error."""
+class _CopyToFile:
+    """A processor that also writes each event to the log file."""
 
     def __init__(self, file: LogFile) -> None:
         self._file = file
@@ -127,13 +125,13 @@ class _Copy:
         return event
 
 
-class _Library(logging.Handler):
-    """Warnings of libraries, without the values they are filled with: these may be anyone's."""
+class _LibraryHandler(logging.Handler):
+    """Logs warnings of libraries without their arguments, which may be personal data."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the bare template and where it comes from."""
+        """Log the message template and the name of the logger."""
         structlog.get_logger().warning(
-            "a library warns", source=record.name, text=str(record.msg).partition("\n")[0]
+            "warning from a library", source=record.name, text=str(record.msg).partition("\n")[0]
         )
 
 
@@ -141,18 +139,18 @@ def _json(event: Any, **_: Any) -> str:
     try:
         return orjson.dumps(event, default=str).decode()
     except (TypeError, ValueError):
-        # A path that is no UTF-8, a number beyond 64 bits, a key that is no text.
+        # For example a path that is not UTF-8, an integer over 64 bits or a key that is not text.
         return json.dumps(event, default=str)
 
 
 def error_facts(error: BaseException) -> dict[str, object]:
-    """Type and traceback of an exception for the log, without its text: that may quote a row."""
-    return {"error": type(error).__name__, "traceback": _places(error)}
+    """Type and traceback of an exception for the log, without its text, which may quote a row."""
+    return {"error": type(error).__name__, "traceback": _traceback(error)}
 
 
-def _places(error: BaseException) -> str:
-    places = "".join(traceback.format_tb(error.__traceback__))
+def _traceback(error: BaseException) -> str:
+    frames = "".join(traceback.format_tb(error.__traceback__))
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
-            places += f"{type(each).__name__}:\n{_places(each)}"
-    return places
+            frames += f"{type(each).__name__}:\n{_traceback(each)}"
+    return frames

@@ -1,4 +1,4 @@
-"""The environment (and a ``.env`` file) as one frozen record (specification §4)."""
+"""Settings from the environment and ``.env``, as one frozen record (specification §4)."""
 
 import os
 import ssl
@@ -22,13 +22,13 @@ _LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 _Required = Annotated[str, Field(min_length=1)]
 _Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600, allow_inf_nan=False)]
-_Words = Annotated[tuple[str, ...], NoDecode]
-_P = TypeVar("_P", bound="LocalSettings")
+_List = Annotated[tuple[str, ...], NoDecode]
+_S = TypeVar("_S", bound="LocalSettings")
 
 
 @dataclass(frozen=True, slots=True)
 class Lms:
-    """The learning management system's own constants (specification §4)."""
+    """Constants of the learning management system (specification §4)."""
 
     instance_id: str
     consumer_key: str
@@ -37,7 +37,7 @@ class Lms:
 
 
 class LocalSettings(BaseSettings):
-    """Where the tool stands, and how it speaks: what a command needs that asks no server."""
+    """Data directory and logs: the settings of commands that use no server."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -56,7 +56,7 @@ class LocalSettings(BaseSettings):
 
 
 class Settings(LocalSettings):
-    """Every setting of specification §4, validated. Secrets are masked wherever this is printed."""
+    """All settings of specification §4, validated. Secrets are masked when printed."""
 
     database_url: SecretStr
     data_warehouse_connection_string: SecretStr
@@ -65,14 +65,14 @@ class Settings(LocalSettings):
     azure_storage_account_name: Annotated[
         str | None, Field(validate_default=True, pattern=r"^[a-z0-9]{3,24}$")
     ] = None
-    rogo_source_hosts: Annotated[_Words, Field(min_length=1)]
+    rogo_source_hosts: Annotated[_List, Field(min_length=1)]
     rogo_source_sas_token: SecretStr | None = None
     rogo_container: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$")]
     rogo_instance_id: _Required
     rogo_consumer_key: _Required
     rogo_consumer_name: _Required
     rogo_return_url_base: _Required
-    rogo_version_prefixes: Annotated[_Words, Field(min_length=1)] = ("24", "25")
+    rogo_version_prefixes: Annotated[_List, Field(min_length=1)] = ("24", "25")
     rogo_migration_user_id: str | None = None
     rogo_concurrency: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_CONCURRENCY
     rogo_pg_pool_size: Annotated[int | None, Field(ge=1, le=500)] = None
@@ -97,7 +97,7 @@ class Settings(LocalSettings):
     @classmethod
     def _check_metrics_file(cls, value: Path | None) -> Path | None:
         if value is not None and value.suffix != ".prom":
-            raise ValueError("must end with .prom, or node_exporter does not read it")
+            raise ValueError("must end with .prom, otherwise node_exporter ignores it")
         return value
 
     @field_validator("database_url")
@@ -110,12 +110,18 @@ class Settings(LocalSettings):
             usable = False
         if not usable or parts.scheme.partition("+")[0] not in {"postgres", "postgresql"}:
             raise ValueError(
-                "is not of the form postgresql://user:password@host:5432/database "
-                "(characters such as / @ : # in the password are written as %2F %40 %3A %23)"
+                "must have the form postgresql://user:password@host:5432/database "
+                "(write / @ : # in the password as %2F %40 %3A %23)"
             )
-        named = [parse_qs(parts.query).get(name, ["system"])[0] for name in _FILES_IN_URL]
-        if not all(name == "system" or os.access(name, os.R_OK) for name in named):
-            raise ValueError(f"one of {', '.join(_FILES_IN_URL)} names a file that is not there")
+        query = parse_qs(parts.query)
+        files = {name: query.get(name, ["system"])[0] for name in _FILES_IN_URL}
+        unreadable = [
+            name
+            for name, file in files.items()
+            if file != "system" and not os.access(file, os.R_OK)
+        ]
+        if unreadable:
+            raise ValueError(f"cannot read the file of {' and '.join(unreadable)}")
         return value
 
     @field_validator("azure_storage_connection_string")
@@ -127,7 +133,7 @@ class Settings(LocalSettings):
             }
             if not keys & {"accountkey", "sharedaccesssignature"}:
                 raise ValueError(
-                    "is not a storage account's connection string "
+                    "is not the connection string of a storage account "
                     "(AccountName=…;AccountKey=…;… or …;SharedAccessSignature=…)"
                 )
         return value
@@ -135,7 +141,7 @@ class Settings(LocalSettings):
     @field_validator("azure_storage_account_name")
     @classmethod
     def _check_account(cls, value: str | None, info: ValidationInfo) -> str | None:
-        # A connection string that was refused is not in the data, and has its own line.
+        # An invalid connection string is not in the data and is reported on its own line.
         if value is None and info.data.get("azure_storage_connection_string", "") is None:
             raise ValueError(
                 "is missing, and so is AZURE_STORAGE_CONNECTION_STRING: "
@@ -158,19 +164,19 @@ class Settings(LocalSettings):
 
     @cached_property
     def allow_list(self) -> AllowList:
-        """The hosts that source files may be fetched from."""
+        """The hosts from which source files may be downloaded."""
         return AllowList.from_hosts(self.rogo_source_hosts)
 
     @cached_property
     def source_sas(self) -> dict[Origin, str]:
-        """Query string without its question mark, for each source that has one."""
+        """The SAS of each source that has one, without a question mark."""
         if self.rogo_source_sas_token is None:
             return {}
         return _parse_sas(self.rogo_source_sas_token.get_secret_value(), self.rogo_source_hosts)
 
     @cached_property
     def lms(self) -> Lms:
-        """The LMS's own constants."""
+        """The constants of the learning management system."""
         return Lms(
             instance_id=self.rogo_instance_id,
             consumer_key=self.rogo_consumer_key,
@@ -180,27 +186,27 @@ class Settings(LocalSettings):
 
     @property
     def pg_pool_size(self) -> int:
-        """Connections to the target, the lock's own apart."""
+        """Connections to the target, without the one that holds the lock."""
         return self.rogo_pg_pool_size or min(self.rogo_concurrency, PG_POOL_CAP)
 
     @property
     def warehouse_pool_size(self) -> int:
-        """Connections to the warehouse. The feeder alone uses them."""
+        """Connections to the warehouse, which only the producer uses."""
         return self.rogo_warehouse_pool_size or min(self.rogo_concurrency, WAREHOUSE_POOL_CAP)
 
     @cached_property
     def target_dsn(self) -> str:
-        """DATABASE_URL as asyncpg takes it (a ``+driver`` in its scheme is dropped)."""
+        """DATABASE_URL for asyncpg, without a ``+driver`` in its scheme."""
         scheme, colon, rest = self.database_url.get_secret_value().partition(":")
         return f"{scheme.partition('+')[0]}{colon}{rest}"
 
     @cached_property
     def target_ssl(self) -> ssl.SSLContext | None:
-        """The TLS context for the target, or None where the URL or the driver decides.
+        """The TLS context for the target, or None if asyncpg follows the sslmode of the URL.
 
-        Without an sslmode of its own the server's certificate and name are checked, by
-        sslrootcert if the URL names one, else by the system's authorities, unless the host is
-        this machine. Raises SetupError for a certificate file that cannot be used.
+        Without an sslmode the server's certificate and host name are verified, with the
+        authorities of sslrootcert or else of the system, unless the host is this machine. Raises
+        SetupError for a certificate file that cannot be used.
         """
         parts = urlsplit(self.target_dsn)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -229,21 +235,23 @@ def _parse_sas(text: str, hosts: tuple[str, ...]) -> dict[Origin, str]:
         if host is None:
             if len(hosts) > 1 or len(pieces) > 1:
                 raise ValueError(
-                    "with several hosts every token needs its host in front, "
+                    "with several hosts, put the host in front of each token, "
                     "spelled as in ROGO_SOURCE_HOSTS: host=token host=token"
                 )
             host = hosts[0]
         token = token.lstrip("?")
         if "=" not in token or not token.isascii():
-            raise ValueError("holds a token that is no SAS (expected sv=…&sig=…)")
+            raise ValueError("contains a token that is not a SAS (expected sv=…&sig=…)")
         (origin,) = AllowList.from_hosts((host,)).origins
         tokens[origin] = token
     return tokens
 
 
-_NAMES = "is no valid name: lower case letters and digits (a container's may have single hyphens)"
+_INVALID_NAME = (
+    "is not a valid name: use lower-case letters and digits (and single hyphens in a container)"
+)
 _REMEDIES = {
-    "string_pattern_mismatch": _NAMES,
+    "string_pattern_mismatch": _INVALID_NAME,
     "missing": "is missing: set it in the environment or in .env",
     "string_too_short": "is empty: set it in the environment or in .env",
     "too_short": "is empty: name at least one",
@@ -251,26 +259,26 @@ _REMEDIES = {
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read and validate the settings; ``overrides`` are fields that the command line gives.
+    """Read and validate the settings; ``overrides`` are fields set on the command line.
 
-    Raises SetupError with one line for every fault found. No value is repeated in it.
+    Raises SetupError with one line for each error, without the values.
     """
     return _load(Settings, overrides)
 
 
 def load_local_settings(**overrides: Any) -> LocalSettings:
-    """Read and validate what needs no server, as ``load_settings`` does the whole."""
+    """Read and validate the settings that use no server, as ``load_settings`` does."""
     return _load(LocalSettings, overrides)
 
 
-def _load(kind: type[_P], overrides: dict[str, Any]) -> _P:
+def _load(kind: type[_S], overrides: dict[str, Any]) -> _S:
     try:
         return kind(**overrides)
     except ValidationError as error:
         raise SetupError(*(_explain(item) for item in error.errors(include_url=False))) from None
     except (UnicodeDecodeError, OSError):
         raise SetupError(
-            ".env: cannot be read: it must be a UTF-8 text of NAME=value lines"
+            ".env: cannot be read: it must be UTF-8 text with NAME=value lines"
         ) from None
 
 

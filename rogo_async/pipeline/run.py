@@ -102,7 +102,7 @@ class Run(Command):
     async def _results(self, file: SubmissionsFile, stack: AsyncExitStack) -> ResultWriter:
         data, run_id = self.data, self._record.run_id
         await asyncio.to_thread(
-            data.make_room_for_runs, self.settings.rogo_keep_runs, self._selection.input
+            data.delete_old_runs, self.settings.rogo_keep_runs, self._selection.input
         )
         known = await asyncio.to_thread(KnownFailures.read, data.path / FAILED)
         if self._selection.is_full:

@@ -21,7 +21,7 @@ async def test_a_second_run_on_the_same_directory_ends_at_once(
         assert first.process.returncode is None
         assert second.code == 4
         (line,) = second.messages
-        assert f"another run works in {workspace.data_dir}: run " in line
+        assert f"another run is active in {workspace.data_dir}: run " in line
         assert " since 20" in line
         assert (await first.wait()).code == 0
     assert counts(workspace.data_dir) == (1, 0, 0, 0)

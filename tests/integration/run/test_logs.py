@@ -160,7 +160,7 @@ async def test_a_full_disk_under_the_log_ends_nothing(
 ) -> None:
     result = await run_cli(env, ROGO_LOG_FILE="/dev/full")
     assert result.code == 1, result.output
-    (told,) = result.events("the log file cannot be written; the run goes on without")
+    (told,) = result.events("cannot write the log file; continuing without it")
     assert told["reason"] == "No space left on device"
     again = await run_cli(
         env, prefix=("sh", "-c", 'exec "$0" "$@" 2>/dev/full'), ROGO_PROGRESS_INTERVAL="0.1"

@@ -38,9 +38,9 @@ def test_sweeps_and_rollbacks_use_up_no_run(data: DataDir) -> None:
         kept += leave(data, day, "json", "failed.csv", "journal.jsonl")
         kept += leave(data, day + 1, "orphans.csv")
     kept += leave(data, 21, "rollback.csv", "journal.jsonl")
-    data.make_room_for_runs(11, None)
+    data.delete_old_runs(11, None)
     assert files(data) == set(kept)
-    data.make_room_for_runs(10, None)
+    data.delete_old_runs(10, None)
     assert files(data) == {each for each in kept if not each.startswith((name(1), name(2)))}
 
 
@@ -49,15 +49,15 @@ def test_with_the_run_that_begins_so_many_are_kept(data: DataDir, keep: int, lef
     for day in (1, 2, 3):
         leave(data, day, "json")
     (data.runs / "latest_full_run").touch()
-    data.make_room_for_runs(keep, None)
+    data.delete_old_runs(keep, None)
     newest = {f"{name(day)}.json" for day in (3, 2, 1)[:left]}
     assert files(data) == newest | {"latest_full_run"}
 
 
-def test_the_file_that_is_read_is_spared(data: DataDir) -> None:
+def test_file_in_use_is_not_deleted(data: DataDir) -> None:
     leave(data, 1, "json", "failed.csv")
     leave(data, 2, "json")
-    data.make_room_for_runs(1, data.runs / f"{name(1)}.failed.csv")
+    data.delete_old_runs(1, data.runs / f"{name(1)}.failed.csv")
     assert files(data) == {f"{name(1)}.failed.csv"}
 
 
