@@ -1,4 +1,4 @@
-"""A run of our command under a sampling profile: ``python -m bench.profiled``.
+"""A run of our command under a sampling profile: ``python -m tests.bench.profiled``.
 
 A timer of the process's CPU time interrupts the main thread once a millisecond; what the thread
 has used since the last sample goes to the stage in which it stands, what other threads have used
