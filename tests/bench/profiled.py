@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +23,8 @@ from rogo_async.common.logging import configure, format_for
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shutdown import ExitCode
 from rogo_async.pipeline import consumers
-from rogo_async.pipeline.run import Run, Selection
+from rogo_async.pipeline.run import Run
+from rogo_async.pipeline.selection import Selection
 
 INTERVAL_S = 0.001
 FUNCTIONS = 40
@@ -58,8 +59,8 @@ class Sampler:
     """Collects seconds by stage and by function."""
 
     def __init__(self) -> None:
-        self.stages: Counter[str] = Counter()
-        self.functions: Counter[str] = Counter()
+        self.stages: defaultdict[str, float] = defaultdict(float)
+        self.functions: defaultdict[str, float] = defaultdict(float)
         self._main_s = 0.0
         self._all_s = 0.0
 
@@ -136,7 +137,8 @@ def main() -> None:
     consumers.ConsumerPool.run = sampled  # type: ignore[method-assign]
     with asyncio.Runner(loop_factory=runner._loop_factory()) as loop_runner:
         ending = loop_runner.run(Run(settings, Selection(), None).execute())
-    found = {"stages": sampler.stages, "functions": dict(sampler.functions.most_common(FUNCTIONS))}
+    functions = sorted(sampler.functions.items(), key=lambda item: -item[1])[:FUNCTIONS]
+    found = {"stages": sampler.stages, "functions": dict(functions)}
     Path("profile.json").write_text(json.dumps(found), "utf-8")
     os._exit(0 if ending.exit_code is ExitCode.DONE else 1)
 

@@ -23,7 +23,8 @@ from rogo_async.common.logging import configure
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shutdown import ExitCode
 from rogo_async.demo.servers.stack import Stack
-from rogo_async.pipeline import run
+from rogo_async.pipeline.pipeline import Pipeline
+from rogo_async.pipeline.run import Run
 from rogo_async.pipeline.selection import Selection
 from tests.support.builders import Scenario
 
@@ -110,19 +111,19 @@ async def trace(stack: Stack, rows: int, name: str, data_dir: Path) -> RowTrace:
     await scenario.load([scenario.submission(attempt) for attempt in range(1, rows + 1)])
     env = {key.lower(): value for key, value in stack.environment_of(workspace).items()}
     found = RowTrace()
-    answer_for, pipeline_run = stack.source._due, run.Pipeline.run
+    answer_for, pipeline_run = stack.source._due, Pipeline.run
 
     def answer(path: str) -> Any:
         found.note_depth()
         return answer_for(path)
 
     stack.source._due = answer  # type: ignore[method-assign]
-    run.Pipeline.run = found.profile(pipeline_run)  # type: ignore[assignment,method-assign]
+    Pipeline.run = found.profile(pipeline_run)  # type: ignore[assignment,method-assign]
     try:
-        ended = await run.Run(load_settings(**env), Selection(), None).execute()
+        ended = await Run(load_settings(**env), Selection(), None).execute()
     finally:
         stack.source._due = answer_for  # type: ignore[method-assign]
-        run.Pipeline.run = pipeline_run  # type: ignore[method-assign]
+        Pipeline.run = pipeline_run  # type: ignore[method-assign]
     if ended.exit_code is not ExitCode.DONE:
         raise SetupError(ended.summary_line)
     await stack.remove_workspace(workspace)

@@ -59,7 +59,7 @@ class Weather(RuleBasedStateMachine):
         """Begin a run."""
         self._faults.append("run")
         self._end()
-        begin = start_cli(self._there.env, **SETTINGS)
+        begin = start_cli({**self._there.env, **SETTINGS})
         self._command = self._wait(self._open.enter_async_context(begin))
         self._begun, self._rivalled = True, False
 
@@ -106,7 +106,7 @@ class Weather(RuleBasedStateMachine):
         """Run a second time beside it, once."""
         self._rivalled = True
         self._faults.append("rival")
-        code = self._wait(run_cli(self._there.env, **SETTINGS)).code
+        code = self._wait(run_cli({**self._there.env, **SETTINGS})).code
         assert code in CALM | {self._there.expected_code}
 
     def teardown(self) -> None:
@@ -146,9 +146,10 @@ class Weather(RuleBasedStateMachine):
 async def weather(ground: Ground, rounds: int, steps: int, tell: Tell) -> None:
     """Go through so many rounds of at most so many steps; the first that goes wrong raises."""
     loop = asyncio.get_running_loop()
+    factory: Any = lambda: Weather(ground, loop, tell)  # noqa: E731 - typed as a class there
     await asyncio.to_thread(
         run_state_machine_as_test,
-        lambda: Weather(ground, loop, tell),
+        factory,
         settings=settings(
             max_examples=rounds,
             stateful_step_count=steps,

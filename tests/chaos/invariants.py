@@ -133,9 +133,9 @@ async def _look_at_records(
         for attempt in answer.files:
             if found[attempt] == 0:
                 findings.lost.append(f"attempt {attempt} has no {what}")
-        for attempt, count in found.items():
-            if attempt is not None and count > 1:
-                findings.doubled.append(f"attempt {attempt} has {count} of {what}")
+        for migrated, count in found.items():
+            if migrated is not None and count > 1:
+                findings.doubled.append(f"attempt {migrated} has {count} of {what}")
 
 
 async def _look_at_enforcements(

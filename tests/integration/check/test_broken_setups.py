@@ -5,13 +5,13 @@ import resource
 import shutil
 import struct
 import subprocess
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 import pytest
@@ -48,12 +48,18 @@ BROKEN_SETUPS: dict[str, BrokenSetup] = {}
 
 
 def broken(
-    code: int = 1, warned: dict[str, str] | None = None, **failed: str
+    failed: Mapping[str, str] = MappingProxyType({}),
+    /,
+    *,
+    code: int = 1,
+    warned: dict[str, str] | None = None,
+    **named: str,
 ) -> Callable[[Breaks], None]:
     """Register a function that breaks the set-up. Keywords have ``__`` for the dot in a name."""
 
     def register(breaks: Breaks) -> None:
-        by_name = {name.replace("__", "."): text for name, text in failed.items()}
+        by_name = {name.replace("__", "."): text for name, text in named.items()}
+        by_name |= failed
         BROKEN_SETUPS[breaks.__name__] = BrokenSetup(breaks, by_name, warned or {}, code)
 
     return register
@@ -190,9 +196,9 @@ async def disk_full(setup: Setup) -> None:
 @broken(directory__writable=r"cannot write in.*inodes")
 async def disk_without_inodes(setup: Setup) -> None:
     workspace = mounted(setup, "300m,nr_inodes=8")
-    ballast = (workspace / f"ballast{number}" for number in range(9))
-    with pytest.raises(OSError, match="No space left"):
-        deque(path.touch() for path in ballast)
+    with pytest.raises(OSError, match="No space left"):  # noqa: PT012 - any of them may fail
+        for number in range(9):
+            (workspace / f"ballast{number}").touch()
 
 
 @broken(directory__writable=r"cannot write in.*Fix its owner")
@@ -480,7 +486,7 @@ def source_sas(setup: Setup, ends: timedelta = timedelta(days=7), **may: bool) -
     setup.env["ROGO_SOURCE_SAS_TOKEN"] = f"{azurite.origin}={token}"
 
 
-@broken(**{"source.{store}.sas": r"expired at .*ROGO_SOURCE_SAS_TOKEN"})
+@broken({"source.{store}.sas": r"expired at .*ROGO_SOURCE_SAS_TOKEN"})
 async def sas_expired(setup: Setup) -> None:
     source_sas(setup, timedelta(hours=-1))
 
@@ -490,12 +496,12 @@ async def sas_expires_soon(setup: Setup) -> None:
     source_sas(setup, timedelta(hours=5))
 
 
-@broken(**{"source.{store}.sas": r"has no read permission.*that has it"})
+@broken({"source.{store}.sas": r"has no read permission.*that has it"})
 async def sas_without_read_permission(setup: Setup) -> None:
     source_sas(setup, write=True, list=True)
 
 
-@broken(**{"source.{store}.files": r"answered 403 .*ROGO_SOURCE_SAS_TOKEN"})
+@broken({"source.{store}.files": r"answered 403 .*ROGO_SOURCE_SAS_TOKEN"})
 async def sas_with_wrong_signature(setup: Setup) -> None:
     change(setup, "ROGO_SOURCE_SAS_TOKEN", r"sig=[^&\s]+", "sig=AAAA")
 

@@ -29,7 +29,7 @@ async def scenario(stack: Stack, workspace: Workspace, env: dict[str, str]) -> S
 
 
 async def verified(env: dict[str, str], *options: str, **settings: str) -> CliResult:
-    return await run_cli(env, "verify", *options, **settings)
+    return await run_cli({**env, **settings}, "verify", *options)
 
 
 def found(scenario: Scenario) -> dict[str, set[str]]:

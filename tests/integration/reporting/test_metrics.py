@@ -7,6 +7,7 @@ import stat
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -146,7 +147,8 @@ async def test_the_port_is_scraped_during_a_run(scenario: Scenario, env: dict[st
         env, ROGO_METRICS_PORT=str(port), ROGO_CONCURRENCY="3", ROGO_WRITE_INTERVAL="0.1"
     ) as command:
         await command.wait_for_event("migration begins")
-        in_flight, migrated = set(), set()
+        in_flight: set[float] = set()
+        migrated: set[float] = set()
         text = ""
         while len(migrated) < 4:
             text, kind = await scraped(port)
@@ -160,7 +162,8 @@ async def test_the_port_is_scraped_during_a_run(scenario: Scenario, env: dict[st
         assert CANARY not in text
         modern, kind = await scraped(port, "application/openmetrics-text; version=1.0.0")
         assert kind.startswith("application/openmetrics-text")
-        assert list(openmetrics.text_string_to_metric_families(modern))
+        families: Any = openmetrics.text_string_to_metric_families
+        assert list(families(modern))
         await listens_on_loopback_alone(port)
         result = await command.wait()
     assert result.code == 1, result.output

@@ -121,7 +121,7 @@ async def test_no_secret_is_in_what_a_wrong_setting_is_answered_with(
         "ROGO_SOURCE_SAS_TOKEN",
     ):
         for wrong in (f"{CANARY};{CANARY}", env[name].replace("127.0.0.1", CANARY)):
-            result = await run_cli(env, ROGO_OUTAGE_LIMIT="1", **{name: wrong})
+            result = await run_cli({**env, name: wrong}, ROGO_OUTAGE_LIMIT="1")
             assert result.code in {2, 3}, (name, result.output)
             assert not result.events("internal error"), (name, result.output)
             for secret in (CANARY, *_secrets(env)):

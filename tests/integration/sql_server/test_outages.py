@@ -152,6 +152,7 @@ async def test_process_ends_while_a_driver_hangs(responder: Responder, driver: s
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
+    assert process.stdout is not None
     try:
         async with asyncio.timeout(30):
             said = b""

@@ -107,9 +107,10 @@ async def test_status_headers_and_body(http: HttpSession, arrives_in_s: float) -
         assert response.size_bytes == len(BODY)
         await asyncio.sleep(arrives_in_s)
         assert await response.block(100_000, 5.0) == BODY[:100_000]
-        assert not response.at_end
+        at_end = [response.at_end]
         assert await response.block(100_000, 5.0) == BODY[100_000:]
-        assert response.at_end
+        at_end.append(response.at_end)
+        assert at_end == [False, True]
         assert await response.block(100_000, 5.0) == b""
 
 

@@ -222,7 +222,7 @@ def test_a_time_without_date_inserted_is_a_fault_with_a_code(time: Any) -> None:
 def test_times_of_a_score_are_its_own_else_the_reports() -> None:
     inserted, modified = INSERTED + timedelta(hours=1), INSERTED + timedelta(hours=2)
 
-    def times(**dates: datetime) -> tuple[datetime, datetime]:
+    def times(**dates: Any) -> tuple[datetime, datetime]:
         score, report = a_score(**dates), a_report()
         created = derived_values.score_created_at(score, report)
         return created, derived_values.score_updated_at(score, report)

@@ -47,7 +47,8 @@ def test_a_signature_is_the_one_of_the_vendors_library(
         sent["byte_range"] = sent["Range"]  # what the library calls it where it signs
     theirs = HttpRequest(method, f"https://{ACCOUNT}.blob.core.windows.net{path}", headers=sent)
     context: Any = type("Context", (dict,), {"transport": None})()
-    SharedKeyCredentialPolicy(ACCOUNT, KEY).on_request(PipelineRequest(theirs, context))
+    policy: Any = SharedKeyCredentialPolicy
+    policy(ACCOUNT, KEY).on_request(PipelineRequest(theirs, context))
     assert signed["Authorization"] == theirs.headers["Authorization"]
 
 

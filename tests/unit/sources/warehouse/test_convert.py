@@ -128,7 +128,7 @@ def test_what_is_no_date_is_named(value: object) -> None:
 
 def test_a_score_row_is_trimmed_and_its_zero_kept() -> None:
     found = convert.score(score_cells(ScoreLabelCorrected=" Question 1 "))
-    assert (found.attempt, found.label, found.score) == (7, "Question 1", 0)
+    assert (found.attempt, found.label, found.score) == (7, "Question 1", Decimal(0))
     assert found.marker_comment == "fine"
     assert found.unreadable == ()
 

@@ -1,5 +1,6 @@
 """Which driver is chosen."""
 
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_packaged_driver_that_lacks_a_library(monkeypatch: pytest.MonkeyPatch) -
     def fail(_: str) -> None:
         raise OSError("libgssapi_krb5.so.2: cannot open shared object file: No such file")
 
-    monkeypatch.setattr(drivers.ctypes, "CDLL", fail)
+    monkeypatch.setattr(ctypes, "CDLL", fail)
     with pytest.raises(SetupError, match=r"\(libgssapi_krb5.so.2\): apt-get install libgssapi"):
         drivers.packaged()
 
