@@ -8,7 +8,6 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from rogo_async.common.settings import Lms
-from rogo_async.demo.dataset import prose
 from rogo_async.demo.dataset.documents import BlobSpec
 from rogo_async.demo.dataset.people import Learner, People
 from rogo_async.demo.dataset.reference_data import COURSES, Course, Row, reference_rows
@@ -50,6 +49,40 @@ ATTEMPT_TEXTS = (
     "attempt  {n}",
     "Attempt 0{n}",
     "Attempt {n} of 3",
+)
+
+
+MARKER_NOTES = (
+    "A well structured answer that meets the outcomes of the unit.",
+    "Good use of sources.\r\n\r\nPlease number your pages next time.",
+    "Sound analysis 👍 but the conclusion is rather short.",
+    "See the annotated script.\n- Q1: clear\n- Q2: more depth needed\n- Q3: excellent",
+    "Überzeugende Argumentation – très bien présentée. 良い。",
+    'The phrase "best practice" needs a reference; 50% of the claims have none.',
+    "Resubmission reviewed by the second marker, marks unchanged. ✅",
+)
+
+MARKER_COMMENTS = (
+    "Clear and to the point.",
+    "More examples from your own workplace would help.",
+    "References missing for two of the claims.",
+    "Excellent 🎉",
+    "Answer the question that was asked: compare, do not just describe.",
+    "Good link between theory\nand practice.",
+    "Within the word count, well presented.",
+)
+
+DOCUMENT_TITLES = (
+    "Assignment",
+    "Assignment final",
+    "Case study report",
+    "Reflective account",
+    "Written answers",
+    "Project proposal v2",
+    "Draft_3_corrected",
+    "Portfolio",
+    "Assessment submission",
+    "Essay-final-FINAL",
 )
 
 
@@ -106,7 +139,7 @@ class DatasetBuilder:
             marks=Decimal(rng.randrange(201)) / 2,
             marks_available=Decimal(100),
             grade_percent=Decimal(rng.randrange(10_001)) / 100,
-            notes=rng.choice((None, " \r\n ", *prose.MARKER_NOTES)),
+            notes=rng.choice((None, " \r\n ", *MARKER_NOTES)),
             inserted=inserted,
             approved=approved if rng.random() < 0.88 else None,
             modified=modified if rng.random() < 0.75 else None,
@@ -138,7 +171,7 @@ class DatasetBuilder:
             label=label,
             section_id=section,
             score=Decimal(rng.randrange(51)) / 2,
-            comment=rng.choice((None, "  ", *prose.MARKER_COMMENTS)),
+            comment=rng.choice((None, "  ", *MARKER_COMMENTS)),
             inserted=inserted + timedelta(minutes=rng.randrange(300)) if dated else None,
             modified=inserted + timedelta(days=1 + day) if dated and changed else None,
         )
@@ -146,7 +179,7 @@ class DatasetBuilder:
     def typical_files(self, attempt: int, surname: str) -> list[SourceFile]:
         """One or two learner files and often a marked copy."""
         rng = self.rng
-        titles = rng.sample(prose.DOCUMENT_TITLES, 1 if rng.random() < 0.8 else 2)
+        titles = rng.sample(DOCUMENT_TITLES, 1 if rng.random() < 0.8 else 2)
         names = [
             f"{title}{rng.choice(('', ' ' + surname))}.{rng.choice(('docx', 'docx', 'pdf', 'txt'))}"
             for title in titles
