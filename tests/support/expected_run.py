@@ -19,7 +19,7 @@ from azure.storage.blob.aio import ContainerClient
 from rogo_async.demo.checks.check_files import FAILED, MIGRATED, SUMMARY
 from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.checks.comparison import CheckResult
-from rogo_async.demo.checks.expected import TIME_OF_WRITING, ExpectedFile, ExpectedSubmission
+from rogo_async.demo.checks.expected import TIME_OF_INSERT, ExpectedFile, ExpectedSubmission
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.writers import SUBMISSION_COLUMNS
 from rogo_async.demo.servers.stack import Stack, Workspace
@@ -222,7 +222,7 @@ class PerfectRun:
 async def insert(connection: asyncpg.Connection, table: str, columns: Mapping[str, object]) -> None:
     """Inserts one row."""
     now = datetime.now(UTC)
-    columns = {name: now if value is TIME_OF_WRITING else value for name, value in columns.items()}
+    columns = {name: now if value is TIME_OF_INSERT else value for name, value in columns.items()}
     await connection.copy_records_to_table(
         table, columns=list(columns), records=[tuple(columns.values())]
     )

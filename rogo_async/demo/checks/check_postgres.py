@@ -1,4 +1,4 @@
-"""The target after a run, table by table, against the known answer."""
+"""Compares the target after a run with the expected rows, table by table."""
 
 import re
 from collections import defaultdict
@@ -18,12 +18,12 @@ from rogo_async.demo.dataset.reference_data import Row
 READ_TIMEOUT_S: Final = 120.0
 
 FoundRow = Mapping[str, object]
-"""A row as it was found, by column name."""
+"""A row of the target, by column name."""
 
 
 @dataclass(frozen=True, slots=True)
 class MigratedSubmission:
-    """A submission that was found where one is expected, with its ids."""
+    """An expected submission that is in the target, with its ids."""
 
     expected: ExpectedSubmission
     launch_id: str
@@ -33,7 +33,7 @@ class MigratedSubmission:
 
 @dataclass(frozen=True, slots=True)
 class MigratedFile:
-    """A file that a submission_files row speaks of. ``blob_name`` is what the row says."""
+    """A file with a submission_files row. ``blob_name`` and ``blob_url`` are from that row."""
 
     expected: ExpectedFile
     attempt: int
@@ -43,7 +43,7 @@ class MigratedFile:
 
 @dataclass(frozen=True, slots=True)
 class TargetResults:
-    """The checks of the target, and what they found there for the checks that follow."""
+    """The results for the target, and the migrated submissions and files for later checks."""
 
     results: list[CheckResult]
     migrated: list[MigratedSubmission]
@@ -51,7 +51,7 @@ class TargetResults:
 
 
 class TargetReader:
-    """Reads whole tables; rows that stood there before the run are told apart by their ids."""
+    """Reads whole tables and knows which rows existed before the run."""
 
     def __init__(self, connection: asyncpg.Connection, dataset: Dataset) -> None:
         self._connection = connection
@@ -64,7 +64,7 @@ class TargetReader:
         return [dict(row) for row in rows]
 
     async def new(self, table: str) -> list[FoundRow]:
-        """The rows that were not there before the run."""
+        """The rows that the run inserted."""
         before = self._before.get(table, set())
         return [row for row in await self.all_rows(table) if row["id"] not in before]
 
@@ -72,24 +72,20 @@ class TargetReader:
 async def check_target(
     dataset: Dataset, connection: asyncpg.Connection, container: str
 ) -> TargetResults:
-    """All eight tables, column by column, and that nothing else was touched.
+    """Checks all eight tables column by column, and that existing rows are unchanged.
 
     ``container`` is the name of the destination container.
     """
     reader = TargetReader(connection, dataset)
-    once, migrated = _find_submissions(dataset, await reader.new("assignment_submissions"))
+    complete, migrated = _find_submissions(dataset, await reader.new("assignment_submissions"))
     files, migrated_files = await _check_files(reader, migrated, container)
     results = [
-        once,
-        await _check_submissions(reader, migrated),
-        await _check_launches(reader, migrated),
-        await _check_records(reader, migrated),
+        complete,
+        *[await _check_one_row_table(table, reader, migrated) for table in _ONE_ROW_TABLES],
         files,
-        await _check_marking(reader, migrated),
         await _check_marks(reader, migrated),
-        await _check_grades(reader, migrated),
         await _check_malpractice_rules(reader, dataset, migrated),
-        await _check_untouched(reader, dataset),
+        await _check_existing_rows(reader, dataset),
     ]
     return TargetResults(results, migrated, migrated_files)
 
@@ -97,188 +93,177 @@ async def check_target(
 def _find_submissions(
     dataset: Dataset, found: Sequence[FoundRow]
 ) -> tuple[CheckResult, list[MigratedSubmission]]:
-    check = Comparison("every submission that should migrate is there, once, and no other")
+    check = Comparison("each expected submission was migrated once, and no others")
     by_attempt: dict[int, list[FoundRow]] = defaultdict(list)
     for row in found:
         launch_id = str(row["lti_launch_id"])
         attempt = re.fullmatch(r"rogo_(\d+)_.+", launch_id)
         if attempt is None:
-            check.add_difference(f"a submission has the launch id {launch_id!r}")
+            check.add_difference(f"unexpected launch id {launch_id!r}")
         else:
             by_attempt[int(attempt[1])].append(row)
     migrated = []
     for expected in dataset.submissions():
         rows = by_attempt.pop(expected.attempt, [])
         if len(rows) != 1:
-            check.add_difference(f"attempt {expected.attempt} has {len(rows)} submissions")
+            check.add_difference(
+                f"attempt {expected.attempt}: {len(rows)} submissions instead of 1"
+            )
         for row in rows[:1]:
             record_id = str(row["lti_session_record_id"])
             migrated.append(
                 MigratedSubmission(expected, str(row["lti_launch_id"]), str(row["id"]), record_id)
             )
     for attempt_id in by_attempt:
-        check.add_difference(f"attempt {attempt_id} should not have migrated")
+        check.add_difference(f"attempt {attempt_id} was migrated, which was not expected")
     return check.result(f"{len(migrated):,} submissions"), migrated
 
 
-def _by(rows: Sequence[FoundRow], column: str) -> dict[str, list[FoundRow]]:
+def _group_by(rows: Sequence[FoundRow], column: str) -> dict[str, list[FoundRow]]:
     grouped: dict[str, list[FoundRow]] = defaultdict(list)
     for row in rows:
         grouped[str(row[column])].append(row)
     return grouped
 
 
-def _check_one_each(
-    check: Comparison,
-    rows: dict[str, list[FoundRow]],
-    migrated: Sequence[MigratedSubmission],
-    key: Callable[[MigratedSubmission], str],
-    answer: Callable[[MigratedSubmission], Row],
+@dataclass(frozen=True, slots=True)
+class _OneRowTable:
+    """A table with one row for each submission. ``key_of`` gives its value of ``key_column``."""
+
+    name: str
+    what: str
+    key_column: str
+    key_of: Callable[[MigratedSubmission], str]
+    expected: Callable[[MigratedSubmission], Row]
+
+
+_ONE_ROW_TABLES: Final = (
+    _OneRowTable(
+        "assignment_submissions",
+        "submission",
+        "id",
+        lambda submission: submission.submission_id,
+        lambda submission: submission.expected.assignment_submission(),
+    ),
+    _OneRowTable(
+        "lti_launch_sessions",
+        "launch session",
+        "launch_id",
+        lambda submission: submission.launch_id,
+        lambda submission: submission.expected.launch_session(),
+    ),
+    _OneRowTable(
+        "lti_session_records",
+        "session record",
+        "launch_id",
+        lambda submission: submission.launch_id,
+        lambda submission: (
+            submission.expected.session_record() | {"id": submission.session_record_id}
+        ),
+    ),
+    _OneRowTable(
+        "submission_marking_assignments",
+        "marking assignment",
+        "submission_id",
+        lambda submission: submission.submission_id,
+        lambda submission: submission.expected.marking_assignment(),
+    ),
+    _OneRowTable(
+        "submission_grades",
+        "grade",
+        "submission_id",
+        lambda submission: submission.submission_id,
+        lambda submission: submission.expected.grade(),
+    ),
+)
+
+
+async def _check_one_row_table(
+    table: _OneRowTable, reader: TargetReader, migrated: Sequence[MigratedSubmission]
 ) -> CheckResult:
-    """A table that has exactly one row for each submission, and no others."""
-    for one in migrated:
-        attempt = f"attempt {one.expected.attempt}"
-        mine = rows.pop(key(one), [])
-        check.row(attempt, answer(one), mine[0] if mine else None)
-        if len(mine) > 1:
-            check.add_difference(f"{attempt} has {len(mine)} rows")
+    check = Comparison(f"{table.what} rows have the expected values")
+    rows = _group_by(await reader.new(table.name), table.key_column)
+    for submission in migrated:
+        attempt = f"attempt {submission.expected.attempt}"
+        found = rows.pop(table.key_of(submission), [])
+        check.row(attempt, table.expected(submission), found[0] if found else None)
+        if len(found) > 1:
+            check.add_difference(f"{attempt}: {len(found)} rows")
     return _no_extra_rows(check, rows, migrated)
 
 
 def _no_extra_rows(
     check: Comparison, rows: dict[str, list[FoundRow]], migrated: Sequence[MigratedSubmission]
 ) -> CheckResult:
-    """The end of a check whose rows should all have been claimed by now."""
+    """Ends a check; all rows left in ``rows`` are unexpected."""
     for owner, extra_rows in rows.items():
-        check.add_difference(
-            f"{len(extra_rows)} rows belong to {owner!r}, which should not be there"
-        )
+        check.add_difference(f"{len(extra_rows)} unexpected rows of {owner!r}")
     if not migrated:
-        check.add_difference("there was nothing to compare")
+        check.add_difference("nothing to compare")
     return check.result(f"{check.rows:,} rows, {check.columns:,} values")
 
 
-async def _check_submissions(
-    reader: TargetReader, migrated: Sequence[MigratedSubmission]
-) -> CheckResult:
-    return _check_one_each(
-        Comparison("submissions say what they should"),
-        _by(await reader.new("assignment_submissions"), "id"),
-        migrated,
-        key=lambda one: one.submission_id,
-        answer=lambda one: one.expected.assignment_submission(),
-    )
-
-
-async def _check_launches(
-    reader: TargetReader, migrated: Sequence[MigratedSubmission]
-) -> CheckResult:
-    return _check_one_each(
-        Comparison("launch sessions say what they should"),
-        _by(await reader.new("lti_launch_sessions"), "launch_id"),
-        migrated,
-        key=lambda one: one.launch_id,
-        answer=lambda one: one.expected.launch_session(),
-    )
-
-
-async def _check_records(
-    reader: TargetReader, migrated: Sequence[MigratedSubmission]
-) -> CheckResult:
-    return _check_one_each(
-        Comparison("session records say what they should"),
-        _by(await reader.new("lti_session_records"), "launch_id"),
-        migrated,
-        key=lambda one: one.launch_id,
-        answer=lambda one: one.expected.session_record() | {"id": one.session_record_id},
-    )
-
-
-async def _check_marking(
-    reader: TargetReader, migrated: Sequence[MigratedSubmission]
-) -> CheckResult:
-    return _check_one_each(
-        Comparison("marking assignments say what they should"),
-        _by(await reader.new("submission_marking_assignments"), "submission_id"),
-        migrated,
-        key=lambda one: one.submission_id,
-        answer=lambda one: one.expected.marking_assignment(),
-    )
-
-
-async def _check_grades(
-    reader: TargetReader, migrated: Sequence[MigratedSubmission]
-) -> CheckResult:
-    return _check_one_each(
-        Comparison("grades say what they should"),
-        _by(await reader.new("submission_grades"), "submission_id"),
-        migrated,
-        key=lambda one: one.submission_id,
-        answer=lambda one: one.expected.grade(),
-    )
-
-
 async def _check_marks(reader: TargetReader, migrated: Sequence[MigratedSubmission]) -> CheckResult:
-    check = Comparison("section marks say what they should")
-    rows = _by(await reader.new("submission_section_marks"), "submission_id")
-    for one in migrated:
-        attempt = f"attempt {one.expected.attempt}"
-        mine = _by(rows.pop(one.submission_id, []), "section_id")
-        for expected in one.expected.section_marks():
-            found = mine.pop(str(expected["section_id"]), [])
+    check = Comparison("section mark rows have the expected values")
+    rows = _group_by(await reader.new("submission_section_marks"), "submission_id")
+    for submission in migrated:
+        attempt = f"attempt {submission.expected.attempt}"
+        found_by_key = _group_by(rows.pop(submission.submission_id, []), "section_id")
+        for expected in submission.expected.section_marks():
+            found = found_by_key.pop(str(expected["section_id"]), [])
             check.row(attempt, expected, found[0] if len(found) == 1 else None)
-        if mine:
-            check.add_difference(f"{attempt} has marks for {len(mine)} sections too many")
+        if found_by_key:
+            check.add_difference(f"{attempt}: marks for {len(found_by_key)} unexpected sections")
     return _no_extra_rows(check, rows, migrated)
 
 
 async def _check_files(
     reader: TargetReader, migrated: Sequence[MigratedSubmission], container: str
 ) -> tuple[CheckResult, list[MigratedFile]]:
-    check = Comparison("file rows say what they should")
-    rows = _by(await reader.new("submission_files"), "submission_id")
+    check = Comparison("file rows have the expected values")
+    rows = _group_by(await reader.new("submission_files"), "submission_id")
     migrated_files = []
-    for one in migrated:
-        attempt = one.expected.attempt
-        mine = _by(rows.pop(one.submission_id, []), "upload_order")
-        for file in one.expected.files():
-            found = mine.pop(str(file.order), [])
+    for submission in migrated:
+        attempt = submission.expected.attempt
+        found_by_key = _group_by(rows.pop(submission.submission_id, []), "upload_order")
+        for file in submission.expected.files():
+            found = found_by_key.pop(str(file.order), [])
             what = f"attempt {attempt}, file {file.order}"
-            answer = file.row | {"azure_container_name": container}
-            check.row(what, answer, found[0] if len(found) == 1 else None)
+            expected = file.row | {"azure_container_name": container}
+            check.row(what, expected, found[0] if len(found) == 1 else None)
             for row in found[:1]:
                 migrated_file = MigratedFile(
                     file, attempt, str(row["azure_blob_name"]), str(row["azure_blob_url"])
                 )
-                _check_blob_name(check, what, one, migrated_file)
+                _check_blob_name(check, what, submission, migrated_file)
                 _check_url(check, what, migrated_file, str(row["file_url"]), container)
                 migrated_files.append(migrated_file)
-        if mine:
-            check.add_difference(f"attempt {attempt} has {len(mine)} files too many")
+        if found_by_key:
+            check.add_difference(f"attempt {attempt}: {len(found_by_key)} unexpected files")
     return _no_extra_rows(check, rows, migrated), migrated_files
 
 
 def _check_blob_name(
-    check: Comparison, what: str, one: MigratedSubmission, file: MigratedFile
+    check: Comparison, what: str, submission: MigratedSubmission, file: MigratedFile
 ) -> None:
-    """A blob is named after its submission, order and file."""
+    """Checks that a blob is named after its submission, order and file."""
     expected, name = file.expected, file.blob_name
-    prefix = f"{expected.folder}/{one.submission_id}/{expected.order}_"
-    check.equal(f"{what}: the beginning of the blob's name", prefix, name[: len(prefix)])
+    prefix = f"{expected.folder}/{submission.submission_id}/{expected.order}_"
+    check.equal(f"{what}: start of the blob name", prefix, name[: len(prefix)])
     tail = name[len(prefix) :]
     extension = f".{expected.row['file_type']}"
     if expected.exact_name is not None:
-        check.equal(f"{what}: the end of the blob's name", expected.exact_name, tail)
+        check.equal(f"{what}: end of the blob name", expected.exact_name, tail)
     elif not tail.lower().endswith(extension) or re.search(r"\.\.|[/\\\x00-\x1f\x7f]", tail):
-        check.add_difference(f"{what}: the end of the blob's name is {tail!r}")
+        check.add_difference(f"{what}: the blob name ends with {tail!r}")
     if len(name) > 1_024:
-        check.add_difference(f"{what}: the blob's name has {len(name)} characters")
+        check.add_difference(f"{what}: the blob name has {len(name)} characters")
 
 
 def _check_url(
     check: Comparison, what: str, file: MigratedFile, file_url: str, container: str
 ) -> None:
-    """Both URLs are the blob's, and carry no SAS."""
+    """Checks that both URLs are those of the blob, without a SAS."""
     check.equal(f"{what}: file_url", file.blob_url, file_url)
     url = urlsplit(file.blob_url)
     if url.query or not unquote(url.path).endswith(f"/{container}/{file.blob_name}"):
@@ -288,8 +273,10 @@ def _check_url(
 async def _check_malpractice_rules(
     reader: TargetReader, dataset: Dataset, migrated: Sequence[MigratedSubmission]
 ) -> CheckResult:
-    check = Comparison("the malpractice rules that stand are the ones that rank highest")
-    submission_ids = {one.expected.attempt: one.submission_id for one in migrated}
+    check = Comparison("malpractice rules are those of the highest rank")
+    submission_ids = {
+        submission.expected.attempt: submission.submission_id for submission in migrated
+    }
     rows: dict[Key, list[FoundRow]] = defaultdict(list)
     for row in await reader.all_rows("malpractice_enforcements"):
         key = (row["lms_user_id"], row["custom_assessment_code"], row["context_id"])
@@ -299,9 +286,9 @@ async def _check_malpractice_rules(
         for expected in expected_rows:
             _check_malpractice_rule(check, submission_ids, key, expected, found_rows)
         if len(found_rows) != len(expected_rows):
-            check.add_difference(f"{key} has {len(found_rows)} rows, not {len(expected_rows)}")
+            check.add_difference(f"{key}: {len(found_rows)} rows instead of {len(expected_rows)}")
     for key in rows:
-        check.add_difference(f"{key} should have no row")
+        check.add_difference(f"{key}: unexpected row")
     return check.result(f"{check.rows:,} rows, {check.columns:,} values")
 
 
@@ -322,8 +309,8 @@ def _check_malpractice_rule(
     check.row(f"{key}", columns, found)
 
 
-async def _check_untouched(reader: TargetReader, dataset: Dataset) -> CheckResult:
-    check = Comparison("the platform's own rows are as they were")
+async def _check_existing_rows(reader: TargetReader, dataset: Dataset) -> CheckResult:
+    check = Comparison("existing rows of the platform are unchanged")
     for table, expected_rows in dataset.target.items():
         if table == "malpractice_enforcements":
             continue

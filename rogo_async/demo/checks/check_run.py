@@ -1,13 +1,13 @@
-"""Holds a finished run against the known answer, each check named in an operator's words.
+"""Compares a finished run with the expected results.
 
-Nothing of the migration's code takes part: what is wrong in both would go unseen.
+The checks use none of the migration's code, so they cannot repeat its errors.
 """
 
 import aiohttp
 import asyncpg
 
 from rogo_async.demo.checks.check_blobs import check_blobs
-from rogo_async.demo.checks.check_files import Run, check_files
+from rogo_async.demo.checks.check_files import FinishedRun, check_files
 from rogo_async.demo.checks.check_postgres import check_target
 from rogo_async.demo.checks.comparison import CheckResult
 from rogo_async.demo.dataset.dataset import Dataset
@@ -18,10 +18,9 @@ __all__ = ["CheckResult", "check"]
 
 
 async def check(dataset: Dataset, stack: Stack, workspace: Workspace) -> list[CheckResult]:
-    """Compares target, blobs and files with the answer, after the data set's first full run.
+    """Compares target, blobs and files with the expected results of one complete run.
 
-    A check that fails is no exception: it is in the list, with what it found. Raises the error
-    of a server that does not answer.
+    Raises the client's error when a server does not respond.
     """
     connection = await asyncpg.connect(stack.postgres.dsn(workspace.target))
     try:
@@ -33,5 +32,5 @@ async def check(dataset: Dataset, stack: Stack, workspace: Workspace) -> list[Ch
     async with aiohttp.ClientSession(timeout=timeout) as session:
         container = Container(stack.azurite, workspace.container, session)
         blobs = await check_blobs(container, target.files, expected)
-    files = check_files(Run(dataset, target.migrated, workspace.data_dir))
+    files = check_files(FinishedRun(dataset, target.migrated, workspace.data_dir))
     return [*target.results, *blobs, *files]

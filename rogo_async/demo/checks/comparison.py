@@ -1,4 +1,4 @@
-"""Holds found rows against expected ones and says how they differ."""
+"""Compares found rows with expected rows and describes the differences."""
 
 import json
 import struct
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from rogo_async.demo.checks.expected import TIME_OF_WRITING
+from rogo_async.demo.checks.expected import TIME_OF_INSERT
 
-_SHOWN: Final = 3
+_MAX_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check of a finished run. ``detail`` counts what was compared, or says what is wrong."""
+    """Result of one check. ``detail`` counts the compared items, or describes the differences."""
 
     name: str
     ok: bool
@@ -22,57 +22,54 @@ class CheckResult:
 
 
 class Comparison:
-    """One check in the making: counts what it compares and keeps the first differences.
-
-    A check that has compared nothing, though there was something to compare, is not passed.
-    """
+    """One check in progress: counts the comparisons and keeps the first differences."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.rows = 0
         self.columns = 0
-        self._wrong: list[str] = []
-        self._wrong_count = 0
+        self._differences: list[str] = []
+        self._difference_count = 0
 
     def add_difference(self, text: str) -> None:
-        """Notes a difference."""
-        self._wrong_count += 1
-        if len(self._wrong) < _SHOWN:
-            self._wrong.append(text)
+        """Records a difference."""
+        self._difference_count += 1
+        if len(self._differences) < _MAX_SHOWN:
+            self._differences.append(text)
 
     def equal(self, what: str, expected: object, found: object) -> None:
-        """Notes a difference unless both values are the same."""
+        """Records a difference unless both values are the same."""
         if not same(expected, found):
-            self.add_difference(f"{what} is {found!r}, not {expected!r}")
+            self.add_difference(f"{what}: {found!r} instead of {expected!r}")
 
     def row(
         self, what: str, expected: Mapping[str, object], found: Mapping[str, object] | None
     ) -> None:
-        """Compares the columns that are expected; others may hold anything."""
+        """Compares the columns of ``expected`` and ignores others."""
         self.rows += 1
         if found is None:
-            self.add_difference(f"{what}: no row")
+            self.add_difference(f"{what}: row missing")
             return
         self.columns += len(expected)
         for column, value in expected.items():
             self.equal(f"{what}: {column}", value, found[column])
 
     def result(self, counted: str) -> CheckResult:
-        """The end of the check. ``counted`` says what was compared, such as ``12 rows``."""
-        if not self._wrong_count:
+        """Ends the check. ``counted`` is the detail of a passed check, such as ``12 rows``."""
+        if not self._difference_count:
             return CheckResult(self.name, True, counted)
-        more = self._wrong_count - len(self._wrong)
+        more = self._difference_count - len(self._differences)
         tail = f"; and {more:,} more" if more else ""
-        return CheckResult(self.name, False, "; ".join(self._wrong) + tail)
+        return CheckResult(self.name, False, "; ".join(self._differences) + tail)
 
 
 def same(expected: object, found: object) -> bool:
-    """Equality as the target stores values.
+    """Whether two values are equal as the target stores them.
 
-    A ``real`` has the precision of 32 bits, JSON may come as text, and a name that is empty
-    may be NULL.
+    A ``real`` has a precision of 32 bits, JSON may be read as text, and an empty name may be
+    NULL.
     """
-    if expected is TIME_OF_WRITING:
+    if expected is TIME_OF_INSERT:
         return isinstance(found, datetime)
     match expected, found:
         case "", None:

@@ -1,7 +1,7 @@
-"""The known answer: what the target must hold for a submission, table by table.
+"""The expected rows of the target for each submission, table by table.
 
-Written out from the contract and from what the generator made, on purpose without a line of
-the code under test. Ids made by the migration are left out.
+They are computed from the specification and the generated facts. To keep the check independent,
+this module shares no logic with the migration. Ids that the migration generates are left out.
 """
 
 import re
@@ -16,18 +16,18 @@ from rogo_async.demo.dataset.submission import SectionScore, SubmissionCase
 from rogo_async.rules.records import FileKind, Status
 
 NEVER = datetime(2099, 12, 31, tzinfo=UTC)
-TIME_OF_WRITING = object()
-"""Stands for a time that only the run knows; it must not be NULL."""
+TIME_OF_INSERT = object()
+"""Placeholder for a time that only the run knows: any value but NULL is correct."""
 FOLDERS = {FileKind.SUBMISSION: "LTI_Uploads", FileKind.FEEDBACK: "Marker_files"}
 CONTAINER = "migrated"
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """A file as it must stand in the target and in the destination container.
+    """A file as expected in the target and in the destination container.
 
-    ``row`` is its submission_files row. The blob is named ``{folder}/{submission id}/{order}_``
-    and then a safe form of ``row['file_name']``; ``folder`` ends with the attempt's own part.
+    ``row`` is its submission_files row. The name of the blob is
+    ``{folder}/{submission id}/{order}_`` plus a safe form of ``row['file_name']``.
     """
 
     kind: FileKind
@@ -39,14 +39,14 @@ class ExpectedFile:
 
     @property
     def exact_name(self) -> str | None:
-        """The safe form of the file name where that is the name itself, else None."""
+        """The file name if it is safe as it is, else None."""
         name = str(self.row["file_name"])
         plain = re.fullmatch(r"[A-Za-z0-9_-]+\.[a-z0-9]+", name)
         return name if plain else None
 
 
 class ExpectedSubmission:
-    """All rows of one migrated submission. They are made when asked for, from the case."""
+    """All expected rows of one migrated submission, computed on each call."""
 
     __slots__ = ("_case", "_lms")
 
@@ -135,7 +135,7 @@ class ExpectedSubmission:
         }
 
     def _person(self) -> Row:
-        """The columns that session record and submission have in common."""
+        """The columns that lti_session_records and assignment_submissions share."""
         case = self._case
         return {
             "lms_user_id": self.user_id,
@@ -159,7 +159,7 @@ class ExpectedSubmission:
         return {
             "assigned_marker_id": None,
             "marking_status": "released",
-            "assigned_at": TIME_OF_WRITING,
+            "assigned_at": TIME_OF_INSERT,
             "status_updated_at": in_utc(case.approved_or_inserted),
             "status_updated_by": None,
             "notes": None,
@@ -170,23 +170,25 @@ class ExpectedSubmission:
 
     def section_marks(self) -> list[Row]:
         """The rows of submission_section_marks, in no particular order."""
-        return [self._section_mark(fact) for fact in self._case.scores]
+        return [self._section_mark(score) for score in self._case.scores]
 
-    def _section_mark(self, fact: SectionScore) -> Row:
+    def _section_mark(self, score: SectionScore) -> Row:
         return {
-            "section_id": fact.section_id,
+            "section_id": score.section_id,
             "marker_id": None,
             "selected_option_id": None,
-            "feedback": text_or_null(fact.comment),
-            "marks_awarded": fact.marks,
-            "created_at": in_utc(fact.inserted or self._case.inserted),
-            "updated_at": in_utc(fact.modified or fact.inserted or self._case.modified_or_inserted),
+            "feedback": text_or_null(score.comment),
+            "marks_awarded": score.marks,
+            "created_at": in_utc(score.inserted or self._case.inserted),
+            "updated_at": in_utc(
+                score.modified or score.inserted or self._case.modified_or_inserted
+            ),
         }
 
     def grade(self) -> Row:
         """The row of submission_grades."""
         case = self._case
-        finding = case.malpractice
+        malpractice = case.malpractice
         return {
             "assessment_id": case.course.assessment_id,
             "marker_id": None,
@@ -197,8 +199,8 @@ class ExpectedSubmission:
             "overall_summary": text_or_null(case.notes),
             "skip_reason_id": None,
             "skipped_reason": None,
-            "malpractice_level_id": finding.level_id if finding else None,
-            "malpractice_notes": case.grade.strip() if finding else None,
+            "malpractice_level_id": malpractice.level_id if malpractice else None,
+            "malpractice_notes": case.grade.strip() if malpractice else None,
             "word_count": None,
             "is_complete": True,
             "completed_at": in_utc(case.approved_or_inserted),
@@ -207,7 +209,7 @@ class ExpectedSubmission:
         }
 
     def files(self) -> list[ExpectedFile]:
-        """Learner files, then feedback, in upload order."""
+        """Learner files, then feedback files, in upload order."""
         case = self._case
         feedback = case.files_of(FileKind.FEEDBACK)
         named = [(file, file.name) for file in case.files_of(FileKind.SUBMISSION)]
@@ -251,7 +253,7 @@ class ExpectedSubmission:
         }
 
     def malpractice_rule(self) -> Row | None:
-        """What this submission's malpractice row would say, did it stand alone."""
+        """The malpractice_enforcements row of this submission if there were no others."""
         case = self._case
         if case.malpractice is None:
             return None
@@ -264,18 +266,18 @@ class ExpectedSubmission:
             "attempt_number": case.attempt_number,
             "enforced_max_attempts": case.malpractice.max_attempts,
             "rule_applied_by": ADMIN_ID,
-            "rule_applied_at": TIME_OF_WRITING,
-            "created_at": TIME_OF_WRITING,
-            "updated_at": TIME_OF_WRITING,
+            "rule_applied_at": TIME_OF_INSERT,
+            "created_at": TIME_OF_INSERT,
+            "updated_at": TIME_OF_INSERT,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What must become of one input row. ``cells`` is what the failed-rows file keeps of it.
+    """The expected result of one input row. ``cells`` are its cells in the failed-rows file.
 
     ``index`` counts rows from 0; ``line`` is the line on which the row begins (the header: 1).
-    ``was_malformed_before``: its Error says so, though this time its cells are in number.
+    ``had_malformed_error``: its Error cell is from an earlier run that found it malformed.
     """
 
     index: int

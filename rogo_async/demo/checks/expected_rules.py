@@ -1,6 +1,6 @@
-"""Which enforcement row stands in the end, worked out from the whole set at once (rule 13).
+"""The expected malpractice rules, computed from all submissions at once (rule 13).
 
-The migration has to reach the same end one submission at a time, in any order.
+The migration must reach the same result one submission at a time, in any order.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class ExpectedMalpracticeRule:
-    """A malpractice_enforcements row of the end.
+    """A malpractice_enforcements row after the run.
 
-    ``row_id`` is set when the row stood there before (it keeps its id), ``attempt`` when a
-    migrated submission is the one that it speaks of.
+    ``row_id`` is set for a row that existed before the run (it keeps its id). ``attempt`` is set
+    when the row comes from a migrated submission.
     """
 
     columns: Row
@@ -27,24 +27,26 @@ class ExpectedMalpracticeRule:
 
 
 def rank_malpractice_rules(
-    standing: Iterable[Row], submissions: Iterable[ExpectedSubmission]
+    existing: Iterable[Row], submissions: Iterable[ExpectedSubmission]
 ) -> dict[Key, list[ExpectedMalpracticeRule]]:
-    """The enforcement rows that must stand in the end, by their key (rule 13)."""
-    final: dict[Key, list[ExpectedMalpracticeRule]] = {}
-    for row in standing:
-        final.setdefault(_key(row), []).append(ExpectedMalpracticeRule(row, None, str(row["id"])))
+    """The expected rows after the run, by key. Of several candidates the first in rank is kept."""
+    rules_by_key: dict[Key, list[ExpectedMalpracticeRule]] = {}
+    for row in existing:
+        rules_by_key.setdefault(_key(row), []).append(
+            ExpectedMalpracticeRule(row, None, str(row["id"]))
+        )
     for submission in submissions:
-        claim = submission.malpractice_rule()
-        if claim is None:
+        new = submission.malpractice_rule()
+        if new is None:
             continue
-        rows = final.setdefault(_key(claim), [])
-        best = min(rows, key=_rank, default=None)
-        if best is None:
-            rows.append(ExpectedMalpracticeRule(claim, submission.attempt, None))
+        rows = rules_by_key.setdefault(_key(new), [])
+        current = min(rows, key=_rank, default=None)
+        if current is None:
+            rows.append(ExpectedMalpracticeRule(new, submission.attempt, None))
             continue
-        challenger = ExpectedMalpracticeRule(claim, submission.attempt, best.row_id)
-        rows[rows.index(best)] = min(best, challenger, key=_rank)
-    return final
+        candidate = ExpectedMalpracticeRule(new, submission.attempt, current.row_id)
+        rows[rows.index(current)] = min(current, candidate, key=_rank)
+    return rules_by_key
 
 
 def _key(row: Row) -> Key:
@@ -52,7 +54,7 @@ def _key(row: Row) -> Key:
 
 
 def _rank(row: ExpectedMalpracticeRule) -> tuple[float, float, float]:
-    """The smallest stands: highest attempt number, lowest limit, lowest attempt id."""
+    """Sort key: highest attempt number, then lowest limit, then lowest attempt id."""
     number, limit = row.columns["attempt_number"], row.columns["enforced_max_attempts"]
     return (
         -number if isinstance(number, int) else float("inf"),

@@ -1,4 +1,4 @@
-"""Where invented submissions come from: sound ones, with all that believable data varies in."""
+"""Builds valid submissions with realistic, random values."""
 
 import math
 import random
@@ -38,7 +38,7 @@ GRADES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Distinction", "Distinction"),
     ),
 }
-"""Grade in the warehouse and final grade, by the first character of the assessment's code."""
+"""Warehouse grades with their final grades, by the first character of the assessment code."""
 
 ATTEMPT_TEXTS = (
     "Attempt {n}",
@@ -88,7 +88,7 @@ DOCUMENT_TITLES = (
 
 @dataclass(frozen=True, slots=True)
 class ScriptedRoute:
-    """What the scripted source answers at ``path``; the body is that of ``blob``."""
+    """The response of the scripted source at ``path``, with ``blob`` as its body."""
 
     path: str
     status: int
@@ -98,7 +98,7 @@ class ScriptedRoute:
 
 
 class DatasetBuilder:
-    """The people, the hosts and the servers' contents of one data set while it is made."""
+    """Builds one data set: generates submissions and collects target rows and routes."""
 
     def __init__(self, seed: int, azure_base: str, scripted_base: str, lms: Lms) -> None:
         self.rng = random.Random(f"world {seed}")
@@ -112,7 +112,7 @@ class DatasetBuilder:
     def valid_submission(
         self, attempt: int, course: Course | None = None, learner: Learner | None = None
     ) -> SubmissionCase:
-        """A submission that migrates, of the given course and learner or of any."""
+        """A submission that migrates; course and learner are random unless given."""
         rng = self.rng
         course = course or rng.choice(COURSES)
         learner = learner or self.people.any_learner()
@@ -159,7 +159,7 @@ class DatasetBuilder:
         )
 
     def scores(self, course: Course, count: int, inserted: datetime) -> list[SectionScore]:
-        """Up to ``count`` score rows, each for a section of its own."""
+        """Up to ``count`` score rows for different sections."""
         labels = self.rng.sample(course.labels, min(count, len(course.labels)))
         return [self._score(label, section, inserted) for label, section in labels]
 
@@ -177,7 +177,7 @@ class DatasetBuilder:
         )
 
     def typical_files(self, attempt: int, surname: str) -> list[SourceFile]:
-        """One or two learner files and often a marked copy."""
+        """One or two learner files, and in 40 % of all cases a feedback file."""
         rng = self.rng
         titles = rng.sample(DOCUMENT_TITLES, 1 if rng.random() < 0.8 else 2)
         names = [
@@ -194,25 +194,25 @@ class DatasetBuilder:
         attempt: int,
         name: str,
         *,
-        segment: str = "",
+        url_name: str = "",
         safe: str = "",
         size_bytes: int | None = None,
     ) -> SourceFile:
         """A learner's file in the blob store.
 
-        ``segment`` is the last part of its blob name, where the learner's own name for it
-        does not matter; ``safe`` lists characters that the URL shows as they are.
+        ``url_name`` is the last part of its URL, by default generated from ``name``. Characters
+        in ``safe`` are not percent-encoded.
         """
-        last = segment or f"{self.rng.getrandbits(32):08x}_{name}"
+        last = url_name or f"{self.rng.getrandbits(32):08x}_{name}"
         path = f"learner/{attempt}/{quote(last, safe=safe)}"
         return self._file(FileKind.SUBMISSION, name, path, size_bytes)
 
     def feedback_file(
-        self, attempt: int, extension: str = "docx", ending: str | None = None
+        self, attempt: int, extension: str = "docx", url_suffix: str | None = None
     ) -> SourceFile:
-        """A marked copy in the blob store; ``ending`` is that of its URL if not the extension."""
-        shown = f".{extension}" if ending is None else ending
-        path = f"marker/{attempt}/{self.rng.getrandbits(32):08x}{shown}"
+        """A feedback file in the blob store; its URL ends with ``url_suffix`` or the extension."""
+        suffix = f".{extension}" if url_suffix is None else url_suffix
+        path = f"marker/{attempt}/{self.rng.getrandbits(32):08x}{suffix}"
         return self._file(FileKind.FEEDBACK, f"x.{extension}", path, None)
 
     def _file(self, kind: FileKind, name: str, path: str, size_bytes: int | None) -> SourceFile:
@@ -238,10 +238,7 @@ class DatasetBuilder:
         headers: dict[str, str] | None = None,
         location: str | None = None,
     ) -> SourceFile:
-        """A learner's file at the scripted source, which answers for it as told.
-
-        Only a 200 has a body; a file behind a redirect has none of its own.
-        """
+        """A learner's file at the scripted source; only a response with status 200 has a body."""
         name = f"Assignment {attempt}.docx"
         path = f"/files/{attempt}/{self.rng.getrandbits(32):08x}.docx"
         blob = BlobSpec(path, "docx", self.rng.getrandbits(48), self._size_bytes())

@@ -1,7 +1,7 @@
-"""Invented submissions in which every outcome of specification §3 occurs, with the answer known.
+"""The generated data set: submissions with every possible outcome, and the expected results.
 
-``generate`` makes the same data set for the same number of rows and seed. The bytes of the
-files are made when they are asked for, the expected rows of the target likewise.
+``generate`` returns the same data set for the same number of rows and seed. File contents and
+expected rows are generated when they are needed.
 """
 
 import random
@@ -32,7 +32,7 @@ DEMO_LMS = Lms(
     consumer_name="Demo College",
     return_url_base="https://lms.example/courses/",
 )
-"""The learning management system's constants that the known answer is made for."""
+"""The constants of the learning management system for the expected results."""
 
 _UNRELATED_LINES_PER_ROW = 1.67
 _NO_ATTEMPT = (
@@ -44,12 +44,11 @@ _NO_ATTEMPT = (
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Everything that the servers and the data directory must hold, and the known answer.
+    """The contents of the servers and the data directory, and the expected results.
 
-    ``bystanders`` are in the warehouse only: no row is about them.
-    ``expected`` has one element for each row of submission_files.csv, in the file's order.
-    ``target`` holds the rows that stand in the target before the run, by table; ``routes``
-    what the scripted source answers.
+    ``unrelated`` submissions are in the warehouse but not in the CSV file. ``target`` has the
+    existing rows by table, ``routes`` the responses of the scripted source. ``expected`` has one
+    element for each row of submission_files.csv, in the order of the file.
     """
 
     lms: Lms
@@ -64,7 +63,7 @@ class Dataset:
     expected_malpractice_rules: dict[Key, list[ExpectedMalpracticeRule]]
 
     def submission_csv(self) -> Iterator[str]:
-        """The text of submission_files.csv, piece by piece."""
+        """The text of submission_files.csv, in pieces."""
         yield writers.BOM + writers.csv_text([writers.SUBMISSION_COLUMNS])
         for index, case in enumerate(self.cases):
             yield writers.csv_text([writers.submission_cells(case)])
@@ -72,38 +71,38 @@ class Dataset:
                 yield "\r\n"
 
     def mapping_csv(self) -> Iterator[str]:
-        """The text of attempt_number_mapping.csv, piece by piece."""
+        """The text of attempt_number_mapping.csv, in pieces."""
         yield writers.BOM + writers.csv_text([writers.MAPPING_COLUMNS])
         for cells in self.mapping:
             yield writers.csv_text([cells])
 
     def reports(self) -> Iterator[Row]:
-        """The rows of dbo.Rogo_AssessmentReport; dates are naive and mean UTC."""
+        """The rows of dbo.Rogo_AssessmentReport; dates are naive and in UTC."""
         for case in chain(self.unrelated, self._originals()):
             yield from writers.report_rows(case)
 
     def scores(self) -> Iterator[Row]:
-        """The rows of dbo.Rogo_AssessmentReportScores; dates are naive and mean UTC."""
+        """The rows of dbo.Rogo_AssessmentReportScores; dates are naive and in UTC."""
         for case in chain(self.unrelated, self._originals()):
             yield from writers.score_rows(case)
 
     def blobs(self) -> Iterator[BlobSpec]:
-        """The files that stand in the source container."""
+        """The files of the source container."""
         for case in self._originals():
             for file in case.files:
                 if file.blob is not None and file.url.startswith(self.azure_base):
                     yield file.blob
 
     def by_code(self) -> Counter[str]:
-        """How many rows must end with each code."""
+        """The expected number of rows by code."""
         return Counter(row.code.value for row in self.expected if row.code is not None)
 
     def counts(self) -> Counter[Status]:
-        """How many rows must end in each way."""
+        """The expected number of rows by status."""
         return Counter(row.status for row in self.expected)
 
     def submissions(self) -> Iterator[ExpectedSubmission]:
-        """The submissions that must be in the target in the end, in the file's order."""
+        """The expected submissions in the target, in the order of the file."""
         return (row.submission for row in self.expected if row.submission is not None)
 
     def _originals(self) -> Iterator[SubmissionCase]:
@@ -119,13 +118,13 @@ def generate(
     lms: Lms = DEMO_LMS,
     large_file_bytes: int = 0,
 ) -> Dataset:
-    """A data set of ``rows`` input rows (at least 1).
+    """Generates a data set of ``rows`` input rows. Raises ValueError if ``rows`` is less than 1.
 
-    ``azure_base`` is the URL of the source container, ``scripted_base`` the scripted source's.
-    With ``large_file_bytes`` the newest row that migrates has one file of that length.
+    ``azure_base`` is the URL of the source container, ``scripted_base`` that of the scripted
+    source. With ``large_file_bytes``, the last row that migrates has one file of that size.
     """
     if rows < 1:
-        raise ValueError("a data set has at least one row")
+        raise ValueError("a data set needs at least one row")
     builder = DatasetBuilder(seed, azure_base, scripted_base, lms)
     cases = _cases(builder, rows, seed)
     migrated = [case for case in cases if case.status is Status.MIGRATED]
@@ -159,14 +158,14 @@ def generate(
 
 def _cases(builder: DatasetBuilder, rows: int, seed: int) -> list[SubmissionCase]:
     placed: list[tuple[int, SubmissionCase]] = []
-    for group in plan_layout(rows, seed):
-        made = group.group.make(builder, group.attempts)
-        placed.extend(zip(group.positions, made, strict=True))
+    for placed_group in plan_layout(rows, seed):
+        made = placed_group.group.make(builder, placed_group.attempts)
+        placed.extend(zip(placed_group.positions, made, strict=True))
     return [case for _position, case in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _add_existing_rows(builder: DatasetBuilder, rows: int, migrated: list[SubmissionCase]) -> None:
-    """What stands in the target and must neither be touched nor taken for an attempt."""
+    """Adds rows to the target that the run must not change or take for one of its attempts."""
     existing_rows.add_platform_submissions(builder, min(3 + rows // 50, 200))
     if is_small(rows):
         return
@@ -202,9 +201,9 @@ def _expected(cases: list[SubmissionCase], blank_lines: frozenset[int], lms: Lms
 
 
 def _mapping(cases: list[SubmissionCase], rng: random.Random) -> list[tuple[str, ...]]:
-    """The lines for the cases among many for attempts that no row is about.
+    """The mapping lines in random order, with many for attempts that are not in the CSV file.
 
-    The lines of one attempt keep their order; all else is shuffled.
+    The lines of one attempt keep their order.
     """
     keyed: list[tuple[float, tuple[str, ...]]] = []
     for case in cases:
@@ -225,7 +224,7 @@ def _unrelated_line(rng: random.Random) -> MappingLine:
     course = rng.choice(COURSES)
     unit_code = course.exercise.split()[0]
     version = rng.choice((course.version, course.version, "22_01", "23_02", ""))
-    wording = rng.choice(ATTEMPT_TEXTS).format(n=rng.randrange(1, 4))
+    text = rng.choice(ATTEMPT_TEXTS).format(n=rng.randrange(1, 4))
     joined = rng.random() < 1 / 50
-    attempt_id = f"{attempt}|{unit_code}|{version}|{wording}" if joined else str(attempt)
-    return MappingLine(attempt_id, unit_code, version, f"{unit_code}-{attempt % 900}", wording)
+    attempt_id = f"{attempt}|{unit_code}|{version}|{text}" if joined else str(attempt)
+    return MappingLine(attempt_id, unit_code, version, f"{unit_code}-{attempt % 900}", text)

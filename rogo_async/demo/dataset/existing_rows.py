@@ -1,7 +1,7 @@
-"""Rows that stand in the target before the migration runs.
+"""Rows that exist in the target before the run.
 
-The platform's own live submissions, what an earlier tool has moved under launch ids of its
-own, what that tool left half done, and enforcement rows that staff have entered.
+These are the platform's own submissions, submissions that an earlier tool migrated completely or
+in part, and malpractice rules that staff entered.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -11,11 +11,11 @@ from rogo_async.demo.dataset.builder import DatasetBuilder
 from rogo_async.demo.dataset.reference_data import LEVELS, Row, fixed_id
 from rogo_async.demo.dataset.submission import SubmissionCase
 
-_EARLIER = datetime(2025, 6, 2, 1, 15, tzinfo=UTC)
+_CREATED_AT = datetime(2025, 6, 2, 1, 15, tzinfo=UTC)
 
 
 def add_row(builder: DatasetBuilder, table: str, row: Row) -> Row:
-    """Puts a row into the target as it is before the run."""
+    """Adds a row to a table."""
     builder.target.setdefault(table, []).append(row)
     return row
 
@@ -26,7 +26,7 @@ def new_id(builder: DatasetBuilder) -> str:
 
 
 def add_launch_session(builder: DatasetBuilder, launch_id: str, case: SubmissionCase) -> None:
-    """A launch session that says little more than whose it is."""
+    """Adds a launch session with few columns."""
     add_row(
         builder,
         "lti_launch_sessions",
@@ -39,14 +39,14 @@ def add_launch_session(builder: DatasetBuilder, launch_id: str, case: Submission
             "user_name": case.full_name,
             "course_name": case.course.exercise,
             "context_id": context_id(builder, case),
-            "created_at": _EARLIER,
+            "created_at": _CREATED_AT,
             "expires_at": NEVER,
         },
     )
 
 
 def add_session_record(builder: DatasetBuilder, launch_id: str, case: SubmissionCase) -> Row:
-    """A session record."""
+    """Adds a session record."""
     return add_row(
         builder,
         "lti_session_records",
@@ -60,7 +60,7 @@ def add_session_record(builder: DatasetBuilder, launch_id: str, case: Submission
             "email": case.learner.email,
             "context_id": context_id(builder, case),
             "session_expiry": NEVER,
-            "created_at": _EARLIER,
+            "created_at": _CREATED_AT,
         },
     )
 
@@ -68,7 +68,7 @@ def add_session_record(builder: DatasetBuilder, launch_id: str, case: Submission
 def add_submission(
     builder: DatasetBuilder, launch_id: str, case: SubmissionCase, marking_status: str = "released"
 ) -> None:
-    """A submission with its sessions, a file and a marking assignment."""
+    """Adds a submission with its sessions, a file and a marking assignment."""
     add_launch_session(builder, launch_id, case)
     session = add_session_record(builder, launch_id, case)
     row = add_row(
@@ -80,15 +80,15 @@ def add_submission(
             "lti_launch_id": launch_id,
             "file_count": 1,
             "total_file_size": "0.1 MB",
-            "submitted_at": _EARLIER,
+            "submitted_at": _CREATED_AT,
             "attempt_number": case.attempt_number,
             "lms_user_id": user_id(builder, case),
             "full_name": case.full_name,
             "email": case.learner.email,
             "custom_assessment_code": case.course.code,
             "context_id": context_id(builder, case),
-            "created_at": _EARLIER,
-            "updated_at": _EARLIER,
+            "created_at": _CREATED_AT,
+            "updated_at": _CREATED_AT,
         },
     )
     blob_name = f"LTI_Uploads/{launch_id}/assignment.docx"
@@ -106,7 +106,7 @@ def add_submission(
             "azure_container_name": CONTAINER,
             "azure_blob_name": blob_name,
             "upload_order": 1,
-            "uploaded_at": _EARLIER,
+            "uploaded_at": _CREATED_AT,
             "submission_file_type": "submission",
         },
     )
@@ -117,9 +117,9 @@ def add_submission(
             "id": new_id(builder),
             "submission_id": row["id"],
             "marking_status": marking_status,
-            "assigned_at": _EARLIER,
-            "created_at": _EARLIER,
-            "updated_at": _EARLIER,
+            "assigned_at": _CREATED_AT,
+            "created_at": _CREATED_AT,
+            "updated_at": _CREATED_AT,
         },
     )
 
@@ -131,7 +131,7 @@ def add_malpractice_rule(
     level: str,
     limit: int | None,
 ) -> None:
-    """An enforcement row that staff entered for the case's learner, assessment and context."""
+    """Adds a malpractice rule for the learner, assessment and context of ``case``."""
     add_row(
         builder,
         "malpractice_enforcements",
@@ -146,15 +146,15 @@ def add_malpractice_rule(
             "attempt_number": attempt_number,
             "enforced_max_attempts": limit,
             "rule_applied_by": fixed_id("user admin two"),
-            "rule_applied_at": _EARLIER,
-            "created_at": _EARLIER,
-            "updated_at": _EARLIER + timedelta(days=1),
+            "rule_applied_at": _CREATED_AT,
+            "created_at": _CREATED_AT,
+            "updated_at": _CREATED_AT + timedelta(days=1),
         },
     )
 
 
 def add_platform_submissions(builder: DatasetBuilder, count: int) -> None:
-    """The platform's own work: submissions that learners made there themselves."""
+    """Adds submissions that learners made on the platform itself."""
     for number in range(count):
         case = builder.valid_submission(2_000_000 + number)
         status = ("waiting", "being_marked", "approval_needed", "on_hold")[number % 4]
@@ -162,7 +162,7 @@ def add_platform_submissions(builder: DatasetBuilder, count: int) -> None:
 
 
 def add_similar_launch_ids(builder: DatasetBuilder) -> None:
-    """Launch ids that a careless match takes for attempt 1; attempt 12 did migrate before."""
+    """Adds launch ids that resemble those of attempt 1, such as that of the migrated attempt 12."""
     for number, launch_id in enumerate(("rogo_12_x", "rogo_1x_2", "rogo_demo_1", "rogo-1-x")):
         add_submission(builder, launch_id, builder.valid_submission(2_500_000 + number))
 

@@ -1,7 +1,7 @@
-"""Submissions that must not migrate: at least one realistic cause for each failure code.
+"""Invalid submissions: at least one realistic cause for each failure code.
 
-Each function takes a sound case and spoils it. Several leave a second fault behind that a
-later rule would find: the first rule that applies decides.
+Each function injects one error into a valid submission. Some add a second error that a later
+rule would find: the first rule that applies decides.
 """
 
 import base64
@@ -26,7 +26,7 @@ from rogo_async.demo.dataset.valid_variants import Modify, set_malpractice
 
 
 def set_cell(column: str, text: str) -> Modify:
-    """Writes ``text`` into a CSV cell; ``{attempt}`` in it is the attempt id."""
+    """Sets a CSV cell; ``{attempt}`` in ``text`` becomes the attempt id."""
 
     def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
         case.cell_overrides[column] = text.format(attempt=case.attempt)
@@ -35,7 +35,7 @@ def set_cell(column: str, text: str) -> Modify:
 
 
 def set_report(**columns: object) -> Modify:
-    """Writes values into the attempt's report row."""
+    """Sets columns of the attempt's report row."""
 
     def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
         case.report_overrides |= columns
@@ -73,7 +73,7 @@ def set_mapping(version: str | None = None, submission: str | None = None) -> Mo
 
 
 def cells_to_keep_verbatim(case: SubmissionCase, _builder: DatasetBuilder) -> None:
-    """Cells that a failed row must keep as they are."""
+    """Cells that the failed-rows file must keep unchanged."""
     case.cell_overrides |= {
         "Membership Number": f" 00{case.learner.membership_number} ",
         "Unit Code": "=SUM(A1:A9)",
@@ -132,7 +132,7 @@ def set_course(course: Course) -> Modify:
 
 
 def invalid_score(**columns: object) -> Modify:
-    """Spoils one score row of the attempt, among sound ones."""
+    """Makes one of three score rows invalid."""
 
     def modify(case: SubmissionCase, builder: DatasetBuilder) -> None:
         case.scores = builder.scores(case.course, 3, case.inserted)
@@ -170,16 +170,17 @@ def blank_url_cells(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     }
 
 
-def disallowed_source(form: str) -> Modify:
-    """The last file stands on a host that is not on the allow-list.
+def disallowed_source(template: str) -> Modify:
+    """Moves the last file to a URL that the allow-list does not permit.
 
-    ``form`` may name the ``{scheme}``, ``{host}``, ``{port}`` and ``{path}`` of the real one.
+    ``template`` may contain the ``{scheme}``, ``{host}``, ``{port}`` and ``{path}`` of the
+    valid URL.
     """
 
     def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
         last = case.files[-1]
         parts = urlsplit(last.url)
-        url = form.format(
+        url = template.format(
             scheme=parts.scheme, host=parts.hostname, port=parts.port, path=parts.path
         )
         case.files[-1] = replace(last, url=url, blob=None)
@@ -197,7 +198,7 @@ def missing_feedback_file(case: SubmissionCase, builder: DatasetBuilder) -> None
 
 
 def source_status(status: int, location: str | None = None) -> Modify:
-    """The scripted source answers for the only file as told."""
+    """The scripted source answers the request for the only file with ``status``."""
 
     def modify(case: SubmissionCase, builder: DatasetBuilder) -> None:
         case.files = [builder.scripted_file(case.attempt, status, location=location)]
@@ -216,7 +217,7 @@ def wrong_md5_header(case: SubmissionCase, builder: DatasetBuilder) -> None:
 
 
 def max_attempts_out_of_range(case: SubmissionCase, _builder: DatasetBuilder) -> None:
-    """The attempt number fits an int, the limit that follows from it does not."""
+    """The attempt number fits into an integer column, but the limit computed from it does not."""
     case.attempt_number = 2_147_483_647
     set_mapping(submission=f"Attempt {case.attempt_number}")(case, _builder)
     set_malpractice(case, "Malpractice - Considerable", "Considerable")
@@ -330,8 +331,8 @@ FAILURE_CASES: dict[FailureCode, tuple[Modify, ...]] = {
         set_cell("Surname", "Smith\0"),
     ),
 }
-"""For each code but target_conflict (a race, which no data can bring about) its causes."""
+"""The causes of each code except target_conflict, a race that no data can cause."""
 
 MAX_PER_CODE = 6
 MAX_FORBIDDEN = 4
-"""Ten refusals in a row from one host mean that the host is at fault (rule 14)."""
+"""Fewer than the 403 responses in a row that mean a problem of the host (rule 14)."""

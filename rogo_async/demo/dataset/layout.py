@@ -1,4 +1,4 @@
-"""Decides which units a data set of a given length has, and where in the file their rows go."""
+"""Chooses the row groups of a data set and the positions of their rows in the file."""
 
 import random
 from dataclasses import dataclass
@@ -18,26 +18,32 @@ from rogo_async.demo.dataset.valid_variants import (
     large_file,
     leading_zeros_in_attempt_id,
     malpractice,
+    redirect_to_same_host,
     source_with_md5,
     source_without_md5,
 )
-from rogo_async.demo.dataset.valid_variants import redirect_to_same_host as redirected
 
 FIRST_ATTEMPT = 100_001
 SPECIAL_ATTEMPTS = (1, 7)
-"""The attempts of the two oldest rows, whose launch ids a careless match confuses."""
+"""Attempts of the first two rows: their launch ids resemble existing ones."""
 
-_RARE_VARIANTS = (large_file, redirected, source_with_md5, source_without_md5, malpractice)
+_RARE_VARIANTS = (
+    large_file,
+    redirect_to_same_host,
+    source_with_md5,
+    source_without_md5,
+    malpractice,
+)
 _COMMON_VARIANTS = tuple(variant for variant in VALID_VARIANTS if variant not in _RARE_VARIANTS)
 _MAX_FAILURES = 110
 _REPEATABLE_MALPRACTICE_GROUPS = MALPRACTICE_GROUPS[:-1]
-"""The last group has a row that fails, of which one is enough."""
+"""Without the last group: one of its rows fails, and one such failure is enough."""
 _MIN_ROWS_FOR_SPECIAL_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedGroup:
-    """A unit with the positions (from 0) of its rows in the file and their attempt ids."""
+    """A group with the positions (from 0) of its rows in the file and their attempt ids."""
 
     group: RowGroup
     positions: tuple[int, ...]
@@ -45,12 +51,12 @@ class PlacedGroup:
 
 
 def is_small(rows: int) -> bool:
-    """Too few rows for the special attempts at the start of the file."""
+    """Whether the data set has too few rows for SPECIAL_ATTEMPTS."""
     return rows < _MIN_ROWS_FOR_SPECIAL_ATTEMPTS
 
 
 def plan_layout(rows: int, seed: int) -> list[PlacedGroup]:
-    """Units whose rows add up to ``rows``, placed at random."""
+    """Groups with ``rows`` rows in total, at random positions."""
     rng = random.Random(f"plan {rows} {seed}")
     pinned = [] if is_small(rows) else [plain_row(), single_row(leading_zeros_in_attempt_id)]
     groups = _groups(rows - len(pinned), rng)
@@ -90,7 +96,7 @@ def _groups(rows: int, rng: random.Random) -> list[RowGroup]:
 
 
 def _up_to(groups: list[RowGroup] | tuple[RowGroup, ...], max_rows: int) -> list[RowGroup]:
-    """The first units that fit into ``max_rows`` together."""
+    """The first groups that fit into ``max_rows`` together."""
     chosen = []
     for group in groups:
         if group.rows <= max_rows:
@@ -100,7 +106,7 @@ def _up_to(groups: list[RowGroup] | tuple[RowGroup, ...], max_rows: int) -> list
 
 
 def _failures() -> list[RowGroup]:
-    """Every code's first cause, then every other cause, then all of them again up to the most."""
+    """The first cause of each code, then the other causes, then all again up to the maximum."""
     turns = [
         (turn // len(causes), turn, code)
         for code, causes in FAILURE_CASES.items()

@@ -1,4 +1,4 @@
-"""Puts a data set onto the embedded stack, where a run will find it."""
+"""Loads a generated data set into the embedded servers and the data directory."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -32,18 +32,18 @@ _TARGET_TABLES: Final = (
     "submission_marking_assignments",
     "malpractice_enforcements",
 )
-"""Tables with rows before the run; those that others refer to come first."""
+"""Tables with rows before the run; referenced tables come first."""
 
 
 def generate_for(stack: Stack, workspace: Workspace, rows: int, seed: int) -> Dataset:
-    """A data set whose URLs are those of the place's sources."""
+    """A data set with the URLs of the workspace's sources."""
     return generate(rows, seed, stack.source_url(workspace), stack.source.origin)
 
 
 async def load(dataset: Dataset, stack: Stack, workspace: Workspace) -> None:
-    """Fills the place's databases, source container and data directory, all empty before.
+    """Fills the empty databases, source container and data directory of a workspace.
 
-    Raises the error of the server that refuses.
+    Raises the client's error when a server fails.
     """
     write_inputs(dataset, workspace.data_dir)
     set_routes(dataset, stack)
@@ -56,12 +56,12 @@ async def load(dataset: Dataset, stack: Stack, workspace: Workspace) -> None:
 
 
 def set_routes(dataset: Dataset, stack: Stack) -> None:
-    """Tells the scripted source what to answer, which it forgets when it ends."""
+    """Configures the responses of the scripted source, which are lost when it stops."""
     stack.source.routes.update({route.path: _answer(route) for route in dataset.routes})
 
 
 def write_inputs(dataset: Dataset, data_dir: Path) -> None:
-    """Writes submission_files.csv and attempt_number_mapping.csv, for their owner alone."""
+    """Writes submission_files.csv and attempt_number_mapping.csv, readable by the owner only."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, text in ((INPUT, dataset.submission_csv()), (MAPPING, dataset.mapping_csv())):
         path = data_dir / name
@@ -76,9 +76,9 @@ def _answer(route: ScriptedRoute) -> Answer:
 
 
 async def _fill_target(dataset: Dataset, dsn: str) -> None:
-    strange = dataset.target.keys() - set(_TARGET_TABLES)
-    if strange:
-        raise ValueError(f"no order is known for the tables {sorted(strange)}")
+    unknown = dataset.target.keys() - set(_TARGET_TABLES)
+    if unknown:
+        raise ValueError(f"tables without a load order: {sorted(unknown)}")
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
@@ -100,7 +100,7 @@ async def _fill_warehouse(dataset: Dataset, dsn: str) -> None:
 async def _copy(
     connection: asyncpg.Connection, schema: str, table: str, rows: Iterable[Row]
 ) -> None:
-    """Copies rows into a table, those with the same columns together."""
+    """Copies rows into a table; rows with the same columns are copied together."""
     for chunk in _chunks(iter(rows)):
         by_columns: dict[tuple[str, ...], list[tuple[object, ...]]] = defaultdict(list)
         for row in chunk:

@@ -1,4 +1,4 @@
-"""Invented learners. Every name, address and number is made up, from a seed."""
+"""Generated learners: all names, addresses and numbers are fictitious."""
 
 import random
 import unicodedata
@@ -12,7 +12,7 @@ _NAMES_EACH = 60
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A learner as Rogo and the learning management system know them."""
+    """A learner in Rogo and in the learning management system."""
 
     first_name: str
     surname: str
@@ -28,7 +28,7 @@ class Learner:
 
 
 class People:
-    """The learners of one data set. A given seed yields the same people in the same order."""
+    """The learners of one data set; the same seed gives the same learners."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(f"people {seed}")
@@ -36,13 +36,13 @@ class People:
         self._known: list[Learner] = []
 
     def any_learner(self) -> Learner:
-        """A learner who may have been here before: one in four comes back."""
+        """In one of four cases an earlier learner, else a new one."""
         if self._known and self._rng.random() < 0.25:
             return self._rng.choice(self._known)
         return self.new_learner()
 
     def new_learner(self) -> Learner:
-        """A learner whom nobody has seen before."""
+        """A learner without earlier submissions."""
         number = 20_001 + 3 * len(self._known)
         first_name = self._rng.choice(self._first_names)
         surname = self._rng.choice(self._surnames)
@@ -59,7 +59,7 @@ class People:
         return learner
 
     def _ti_user_id(self, number: int) -> str:
-        """Mostly numbers; some installations hand out texts."""
+        """Mostly a number; some systems use text."""
         if self._rng.random() < 0.1:
             return f"TI-{self._rng.getrandbits(40):010x}-{number}"
         return str(480_000 + number)

@@ -1,8 +1,8 @@
-"""What the target knows before anything migrates: users, assessments, sections, levels.
+"""The reference data of the target: users, assessments, sections and malpractice levels.
 
-Beside the courses that submissions are for stand the look-alikes that a careless match would
-take: a longer name that the exact one must beat, `Database` where `Data` is meant, an inactive
-twin, `Question 10` and `Question 1.1` beside `Question 1`.
+It contains similar names that must not match: a longer name beside the exact one, `Database`
+beside `Data`, an inactive assessment of the same name, and `Question 10` and `Question 1.1` beside
+`Question 1`.
 """
 
 import uuid
@@ -16,16 +16,16 @@ _NAMESPACE = uuid.UUID("5f2d8a36-6f0e-4c5b-9d3a-0b7c1e9a4d21")
 
 
 def fixed_id(name: str) -> str:
-    """A row id that is the same in every data set."""
+    """A row id that is the same in all data sets."""
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """An exercise of the warehouse with the assessment that it belongs to.
+    """An exercise of the warehouse with its assessment.
 
-    ``labels`` pairs a label as the warehouse writes it with the id of its section. A course
-    without an assessment has an empty id and code.
+    ``labels`` has pairs of a warehouse label and its section id. Without an assessment, id and
+    code are empty.
     """
 
     exercise: str
@@ -36,7 +36,7 @@ class Course:
 
 
 _Section = tuple[str | None, str, bool]
-"""The label that means this section (None for a decoy), its question text, is it active."""
+"""The label that matches the section (None for no label), its question text, is it active."""
 
 _NUMBERED: tuple[_Section, ...] = (
     ("Question 1", "Question 1", True),
@@ -132,10 +132,10 @@ LEVELS = {
     name: fixed_id(f"level {name}")
     for name in ("Minor", "Moderate", "Considerable", "Severe", "Gross")
 }
-"""Ids of the malpractice levels by their text. ``Gross`` is not active."""
+"""Ids of the malpractice levels by text. ``Gross`` is inactive."""
 
 ADMIN_ID = fixed_id("user admin one")
-"""The oldest user with the role admin: on whose behalf malpractice rules are applied."""
+"""The oldest user with the role admin, who is entered as ``rule_applied_by``."""
 
 
 def section_id(code: str, question_text: str) -> str:
@@ -154,14 +154,14 @@ def _course(entry: _Entry) -> Course:
 
 
 COURSES = tuple(_course(entry) for entry in _CATALOGUE if entry.exercise)
-"""The courses that submissions are for, each with the assessment that it must be matched to."""
+"""The courses of the submissions, each with the assessment that it must match."""
 
 SPLIT_QUESTION = next(course for course in COURSES if course.code == "7RM06_25")
-"""A course in which `Question 4` could mean either of two sections."""
+"""A course in which `Question 4` matches two sections."""
 
 
 def reference_rows() -> dict[str, list[Row]]:
-    """The rows of the target's read-only tables, by table."""
+    """The rows of the read-only tables, by table."""
     return {
         "users": _users(),
         "assessments": [

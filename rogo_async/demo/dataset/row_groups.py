@@ -1,4 +1,4 @@
-"""A unit: rows of the input that are invented together because they concern each other."""
+"""Groups of input rows that depend on each other, such as duplicates of one attempt."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,19 +20,19 @@ from rogo_async.demo.dataset.valid_variants import MALPRACTICE_GRADES, Modify, s
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """``make`` gets an attempt id for each of ``rows`` rows, in the order of the file."""
+    """``make`` creates the rows from their attempt ids, both in the order of the file."""
 
     rows: int
     make: Callable[[DatasetBuilder, Sequence[int]], list[SubmissionCase]]
 
 
 def plain_row() -> RowGroup:
-    """One submission that migrates, with nothing special about it."""
+    """One plain submission that migrates."""
     return RowGroup(1, lambda builder, attempts: [builder.valid_submission(attempts[0])])
 
 
 def single_row(modify: Modify, code: FailureCode | SkipCode | None = None) -> RowGroup:
-    """One altered submission; with a code it must end with that, else migrate."""
+    """One modified submission, which must end with ``code`` or else migrate."""
 
     def make(builder: DatasetBuilder, attempts: Sequence[int]) -> list[SubmissionCase]:
         case = builder.valid_submission(attempts[0])
@@ -57,14 +57,14 @@ def _already_migrated(case: SubmissionCase, builder: DatasetBuilder) -> None:
 
 
 def _already_migrated_with_underscores(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    """The earlier tool's launch ids may have further underscores."""
+    """Launch ids of the earlier tool may contain more underscores."""
     existing_rows.add_submission(builder, f"rogo_{case.attempt}_retry_2", case)
 
 
 def duplicate_rows(
     *earlier: Modify, last: Modify | None = None, code: FailureCode | SkipCode | None = None
 ) -> RowGroup:
-    """An attempt that stands in the file several times: only the last row counts."""
+    """An attempt with several rows: only the last one is processed."""
 
     def make(builder: DatasetBuilder, attempts: Sequence[int]) -> list[SubmissionCase]:
         case = builder.valid_submission(attempts[0])
@@ -83,7 +83,7 @@ def duplicate_rows(
 
 
 def malformed_duplicate() -> RowGroup:
-    """A malformed line with the same Attempt ID, nearer the end, takes nothing from a row."""
+    """A malformed row does not replace an earlier row with the same Attempt ID."""
 
     def make(builder: DatasetBuilder, attempts: Sequence[int]) -> list[SubmissionCase]:
         case = builder.valid_submission(attempts[0])
@@ -109,22 +109,22 @@ SKIPPED_GROUPS: tuple[RowGroup, ...] = (
     single_row(set_mapping(version="23_02", submission="Submission"), SkipCode.VERSION_EXCLUDED),
     single_row(_already_migrated_with_underscores, SkipCode.ALREADY_MIGRATED),
     duplicate_rows(
-        set_cell("Course Title", "Sound"),
+        set_cell("Course Title", "Another title"),
         last=set_cell("Learner Email", " "),
         code=FailureCode.EMAIL_MISSING,
     ),
     duplicate_rows(set_cell("Surname", ""), last=_already_migrated, code=SkipCode.ALREADY_MIGRATED),
 )
-"""Units with a row to be skipped, the plainest of each code first."""
+"""Groups with a row to skip; the simplest one of each code comes first."""
 
 
 COMMON_SKIPPED_GROUPS = tuple(SKIPPED_GROUPS[number] for number in (0, 0, 1, 2, 3))
-"""What a large file has many of."""
+"""The groups that a large data set repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """A malpractice submission of a group: attempt number, level, and its fate."""
+    """A submission of a group whose grade is a malpractice level."""
 
     attempt_number: int
     level: str
@@ -134,7 +134,7 @@ class Penalty:
 
 @dataclass(frozen=True, slots=True)
 class ExistingRule:
-    """An enforcement row of the platform's own: attempt number, level, limit."""
+    """A malpractice rule that exists before the run."""
 
     attempt_number: int | None
     level: str
@@ -142,7 +142,7 @@ class ExistingRule:
 
 
 def malpractice_group(*penalties: Penalty, existing: tuple[ExistingRule, ...] = ()) -> RowGroup:
-    """Submissions of one learner that claim the same enforcement row, in random order."""
+    """Submissions of one learner for the same malpractice rule, in random order."""
 
     def make(builder: DatasetBuilder, attempts: Sequence[int]) -> list[SubmissionCase]:
         course = builder.rng.choice(COURSES)
@@ -161,10 +161,10 @@ def malpractice_group(*penalties: Penalty, existing: tuple[ExistingRule, ...] = 
                 set_cell("Learner Email", "")(case, builder)
                 case.expect_failure(FailureCode.EMAIL_MISSING)
             cases.append(case)
-        key_of = next(c for c in cases if c.ti_section_id == context)
+        first = next(c for c in cases if c.ti_section_id == context)
         for row in existing:
             existing_rows.add_malpractice_rule(
-                builder, key_of, row.attempt_number, row.level, row.max_attempts
+                builder, first, row.attempt_number, row.level, row.max_attempts
             )
         return cases
 
@@ -172,7 +172,7 @@ def malpractice_group(*penalties: Penalty, existing: tuple[ExistingRule, ...] = 
 
 
 def _grade_text(level: str) -> str:
-    return next(wording for wording, named in MALPRACTICE_GRADES if named == level)
+    return next(grade for grade, named_level in MALPRACTICE_GRADES if named_level == level)
 
 
 MALPRACTICE_GROUPS: tuple[RowGroup, ...] = (
@@ -191,4 +191,4 @@ MALPRACTICE_GROUPS: tuple[RowGroup, ...] = (
     malpractice_group(Penalty(1, "Moderate"), Penalty(2, "Severe", other_context=True)),
     malpractice_group(Penalty(1, "Moderate"), Penalty(3, "Severe", email_missing=True)),
 )
-"""Groups whose members rank differently (rule 13), the commonest first."""
+"""Groups with members of different rank (rule 13), the most common first."""

@@ -1,8 +1,7 @@
-"""One invented submission: the facts, and how each place writes them down.
+"""One generated submission: its facts, and where CSV cells or warehouse columns differ from them.
 
-The facts (names, marks, dates, the section of a score, the attempt number) are what the
-answer is made from. What a CSV cell or a warehouse column says may differ from them on
-purpose; such differences are kept apart, as overrides.
+The expected results are computed from the facts (names, marks, dates, sections, attempt number).
+Intended differences in the input are kept separately, as overrides.
 """
 
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from rogo_async.rules.records import FileKind, Status
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file of the submission. ``name`` is what the target shall call a learner's file.
+    """A file of the submission. ``name`` is the expected name of a learner's file in the target.
 
-    ``blob`` is None where nothing stands at the source or nothing may be fetched.
+    ``blob`` is None if the file does not exist or must not be fetched.
     """
 
     kind: FileKind
@@ -31,15 +30,15 @@ class SourceFile:
 
     @property
     def content(self) -> BlobSpec:
-        """The file at the source. Raises ValueError where there is none."""
+        """The file at the source. Raises ValueError if there is none."""
         if self.blob is None:
-            raise ValueError(f"nothing can be fetched from {self.url}")
+            raise ValueError(f"no file at {self.url}")
         return self.blob
 
 
 @dataclass(frozen=True, slots=True)
 class SectionScore:
-    """A score row. ``section_id`` is the section that its label means, empty for none."""
+    """A score row. ``section_id`` is the section that its label matches, empty for none."""
 
     label: str | None
     section_id: str
@@ -50,7 +49,7 @@ class SectionScore:
 
     @property
     def marks(self) -> float:
-        """The score of a row that has one. Raises ValueError when it has none."""
+        """The score as a number. Raises ValueError if there is none."""
         if self.score is None:
             raise ValueError("this score row has no score")
         return float(self.score)
@@ -58,7 +57,7 @@ class SectionScore:
 
 @dataclass(frozen=True, slots=True)
 class MalpracticeFinding:
-    """A malpractice finding: the active level and the limit it sets (None is no limit)."""
+    """A malpractice finding: its level and the limit of attempts (None for no limit)."""
 
     level_id: str
     max_attempts: int | None
@@ -77,10 +76,10 @@ class MappingLine:
 
 @dataclass(slots=True)
 class SubmissionCase:
-    """A row of submission_files.csv with all that stands elsewhere for its attempt.
+    """A row of submission_files.csv with its files, warehouse rows and mapping lines.
 
-    Warehouse dates are naive and mean UTC. ``echo`` marks a second row for an attempt:
-    it adds a row to the CSV file and nothing anywhere else.
+    Warehouse dates are naive and in UTC. ``csv_only`` marks a second row for an attempt, which
+    adds nothing but a row to the CSV file.
     """
 
     attempt: int
@@ -114,7 +113,7 @@ class SubmissionCase:
     cell_overrides: dict[str, str] = field(default_factory=dict)
     """CSV cells that differ from the facts, by column."""
     missing_cells: int = 0
-    """So many cells are missing at the end of the line."""
+    """Number of cells missing at the end of the line."""
     extra_cells: tuple[str, ...] = ()
     """Cells beyond the last column."""
     report_overrides: dict[str, object] = field(default_factory=dict)
@@ -124,7 +123,7 @@ class SubmissionCase:
 
     @property
     def full_name(self) -> str:
-        """First and last name, either of which may be missing, else the Rogo user name."""
+        """First name and surname as far as known, else the Rogo user name."""
         names = " ".join(part for part in (self.first_name, self.surname) if part)
         return names or self.learner.rogo_user_name
 

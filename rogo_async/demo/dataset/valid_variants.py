@@ -1,6 +1,6 @@
-"""The believable oddities with which a submission still migrates, one function each.
+"""Unusual but valid submissions.
 
-Each takes a sound case and changes what is written down, the facts, or both.
+Each function changes a plain submission, which must still migrate.
 """
 
 import base64
@@ -16,24 +16,24 @@ Modify = Callable[[SubmissionCase, DatasetBuilder], None]
 
 
 def comma_in_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    """One file whose name has a comma: two names for one URL, so the URL names it."""
+    """A comma in the name looks like two names for one URL, so the name in the URL is used."""
     name = "Report, final version.docx"
-    case.files = [builder.learner_file(case.attempt, name, segment=name)]
+    case.files = [builder.learner_file(case.attempt, name, url_name=name)]
 
 
 def comma_in_one_of_two_file_names(case: SubmissionCase, builder: DatasetBuilder) -> None:
     names = ("Part 1, draft.docx", "Part 2.pdf")
-    case.files = [builder.learner_file(case.attempt, name, segment=name) for name in names]
+    case.files = [builder.learner_file(case.attempt, name, url_name=name) for name in names]
 
 
 def unescaped_commas_in_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    """Commas that do not separate, in the URLs themselves."""
+    """Commas in the URLs themselves that do not separate URLs."""
     names = ("Plan, part 1, revised.docx", "Plan,part 2.docx")
-    case.files = [builder.learner_file(case.attempt, n, segment=n, safe=",") for n in names]
+    case.files = [builder.learner_file(case.attempt, n, url_name=n, safe=",") for n in names]
 
 
 def files_named_by_position(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    """Names and URLs agree in number: the names count, whatever the blobs are called."""
+    """As many names as URLs: the names are used, not those in the URLs."""
     names = ("Written answers.docx", "Appendix.pdf", "Sources.txt")
     case.files = [builder.learner_file(case.attempt, name) for name in names]
     case.cell_overrides["Learner File Names"] = ", ".join(names)
@@ -41,19 +41,19 @@ def files_named_by_position(case: SubmissionCase, builder: DatasetBuilder) -> No
 
 def more_names_than_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
     name = "Third try.docx"
-    case.files = [builder.learner_file(case.attempt, name, segment=name)]
+    case.files = [builder.learner_file(case.attempt, name, url_name=name)]
     case.cell_overrides["Learner File Names"] = "First try.docx,Second try.docx"
 
 
 def fewer_names_than_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
     names = ("Answers.docx", "Evidence.pdf")
-    case.files = [builder.learner_file(case.attempt, name, segment=name) for name in names]
+    case.files = [builder.learner_file(case.attempt, name, url_name=name) for name in names]
     case.cell_overrides["Learner File Names"] = "Answers of the learner.docx"
 
 
 def no_file_names(case: SubmissionCase, builder: DatasetBuilder) -> None:
     name = "Assignment_2024.docx"
-    case.files = [builder.learner_file(case.attempt, name, segment=name)]
+    case.files = [builder.learner_file(case.attempt, name, url_name=name)]
     case.cell_overrides["Learner File Names"] = ""
 
 
@@ -63,14 +63,14 @@ def quotes_in_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
 
 def unicode_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
     name = "Résumé – 課題の答え 📄.docx"
-    case.files = [builder.learner_file(case.attempt, name, segment=name)]
+    case.files = [builder.learner_file(case.attempt, name, url_name=name)]
     case.cell_overrides["Learner File Names"] = ""
 
 
 def url_characters_in_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    """Characters with a meaning in URLs, as parts of a name."""
+    """Characters with a special meaning in URLs."""
     name = "100% mine + yours #2 (why?).docx"
-    case.files = [builder.learner_file(case.attempt, name, segment=name, safe="+()")]
+    case.files = [builder.learner_file(case.attempt, name, url_name=name, safe="+()")]
     case.cell_overrides["Learner File Names"] = ""
 
 
@@ -167,11 +167,11 @@ def no_rogo_user_id(case: SubmissionCase, builder: DatasetBuilder) -> None:
 
 
 def zero_marks(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    """Nought achieved is a mark: MarksAwarded does not stand in for it."""
+    """Zero is a valid mark: MarksAwarded must not replace it."""
     case.report_overrides.clear()
     case.marks = case.grade_percent = Decimal(0)
     case.scores = [
-        replace(fact, score=Decimal(0)) for fact in builder.scores(case.course, 3, case.inserted)
+        replace(score, score=Decimal(0)) for score in builder.scores(case.course, 3, case.inserted)
     ]
 
 
@@ -192,7 +192,7 @@ def leading_zeros_in_attempt_id(case: SubmissionCase, _builder: DatasetBuilder) 
 
 
 def corrected_mapping(case: SubmissionCase, _builder: DatasetBuilder) -> None:
-    """Several lines for one attempt, of which the last counts."""
+    """Several mapping lines for one attempt: the last one is used."""
     last = case.mapping[-1]
     case.mapping = [
         replace(last, version="22_01", submission="Attempt 9"),
@@ -202,7 +202,7 @@ def corrected_mapping(case: SubmissionCase, _builder: DatasetBuilder) -> None:
 
 
 def error_from_earlier_run(case: SubmissionCase, _builder: DatasetBuilder) -> None:
-    """The row failed in an earlier run, whose file is the input now."""
+    """The input is the failed-rows file of an earlier run."""
     case.cell_overrides["Error"] = "report_missing: the warehouse has no report for this attempt"
 
 
@@ -217,9 +217,9 @@ def source_with_md5(case: SubmissionCase, builder: DatasetBuilder) -> None:
 
 
 def redirect_to_same_host(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    served = builder.scripted_file(case.attempt, 200)
-    moved = builder.scripted_file(case.attempt, 302, location=served.url)
-    case.files = [replace(moved, blob=served.blob)]
+    target = builder.scripted_file(case.attempt, 200)
+    redirect = builder.scripted_file(case.attempt, 302, location=target.url)
+    case.files = [replace(redirect, blob=target.blob)]
 
 
 MALPRACTICE_GRADES = (
@@ -229,16 +229,16 @@ MALPRACTICE_GRADES = (
     ("Malpractice (Minor)", "Minor"),
     (" Malpractice – moderate, first offence ", "Moderate"),
 )
-"""Grades as they are found, with the level that each names."""
+"""Malpractice grades with the level that each one names."""
 
 
 def max_attempts_for(level: str, attempt_number: int) -> int | None:
-    """enforced_max_attempts for a level of the reference data."""
+    """enforced_max_attempts for a malpractice level."""
     return {"Moderate": 3, "Considerable": attempt_number + 1, "Severe": attempt_number}.get(level)
 
 
 def set_malpractice(case: SubmissionCase, grade: str, level: str) -> None:
-    """Makes the case one of malpractice, with its grade worded like that."""
+    """Gives the submission a malpractice grade."""
     case.grade, case.final_grade = grade, "Refer"
     case.malpractice = MalpracticeFinding(
         LEVELS[level], max_attempts_for(level, case.attempt_number)
@@ -250,11 +250,11 @@ def malpractice(case: SubmissionCase, builder: DatasetBuilder) -> None:
 
 
 def level_7_grades(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    """Another course takes the place of the first, with the grades that are renamed."""
+    """Moves the submission to a level 7 course, whose grades the migration renames."""
     course = next(c for c in COURSES if c.code.startswith("7SL"))
-    fresh = builder.valid_submission(case.attempt, course)
-    case.course, case.scores, case.mapping = course, fresh.scores, fresh.mapping
-    case.attempt_number, case.unit_code = fresh.attempt_number, fresh.unit_code
+    plain = builder.valid_submission(case.attempt, course)
+    case.course, case.scores, case.mapping = course, plain.scores, plain.mapping
+    case.attempt_number, case.unit_code = plain.attempt_number, plain.unit_code
     case.grade, case.final_grade = builder.rng.choice(
         (("Merit", "Pass"), ("Pass", "Low Pass"), ("DISTINCTION", "High Pass"))
     )
@@ -298,4 +298,4 @@ VALID_VARIANTS: tuple[Modify, ...] = (
     source_with_md5,
     large_file,
 )
-"""The first ones come first when there are few rows."""
+"""In this order: a small data set has only the first ones."""

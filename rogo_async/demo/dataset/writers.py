@@ -1,4 +1,4 @@
-"""Writes a case down where the migration will find it: the CSV files and the warehouse."""
+"""Converts submissions to CSV cells and warehouse rows."""
 
 import csv
 import io
@@ -12,6 +12,8 @@ from rogo_async.rules.records import FileKind
 
 BOM = "\ufeff"
 
+# Deliberately a second list, like the one in tests/support/builders.py: data and tests must not
+# copy an error of the code under test.
 SUBMISSION_COLUMNS = (
     "Membership Number",
     "First Name",
@@ -50,14 +52,14 @@ MAPPING_COLUMNS = (
 
 
 def csv_text(rows: Iterable[Sequence[str]]) -> str:
-    """RFC 4180: CRLF, quotes where they are needed."""
+    """CSV text as in RFC 4180: CRLF, quotes only where needed."""
     buffer = io.StringIO(newline="")
     csv.writer(buffer, lineterminator="\r\n").writerows(rows)
     return buffer.getvalue()
 
 
 def submission_cells(case: SubmissionCase) -> tuple[str, ...]:
-    """The cells of the case's line, with those missing or too many that it asks for."""
+    """The cells of a submission's row, with its missing or extra cells."""
     learner_files = case.files_of(FileKind.SUBMISSION)
     marker_files = case.files_of(FileKind.FEEDBACK)
     values = {
@@ -102,7 +104,7 @@ def mapping_cells(line: MappingLine) -> tuple[str, ...]:
 
 
 def report_rows(case: SubmissionCase) -> list[Row]:
-    """The case's rows of dbo.Rogo_AssessmentReport."""
+    """The submission's rows of dbo.Rogo_AssessmentReport."""
     row: Row = {
         "AttemptId": case.attempt,
         "TIUserId": case.learner.ti_user_id,
@@ -122,15 +124,15 @@ def report_rows(case: SubmissionCase) -> list[Row]:
 
 
 def score_rows(case: SubmissionCase) -> list[Row]:
-    """The case's rows of dbo.Rogo_AssessmentReportScores."""
+    """The submission's rows of dbo.Rogo_AssessmentReportScores."""
     return [
         {
             "AttemptId": case.attempt,
-            "ScoreLabelCorrected": fact.label,
-            "Score": fact.score,
-            "MarkerComment": fact.comment,
-            "DateInserted": fact.inserted,
-            "DateModified": fact.modified,
+            "ScoreLabelCorrected": score.label,
+            "Score": score.score,
+            "MarkerComment": score.comment,
+            "DateInserted": score.inserted,
+            "DateModified": score.modified,
         }
-        for fact in case.scores
+        for score in case.scores
     ]

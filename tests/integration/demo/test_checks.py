@@ -1,4 +1,4 @@
-"""The checks of the demo checked: they hold after a perfect run, and each sees its own fault."""
+"""The demo's checks pass after a perfect run, and each one detects its own kind of error."""
 
 import csv
 import json
@@ -18,24 +18,24 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
 from tests.support.expected_run import ROWS, PerfectRun, Site
 
-ONCE = "every submission that should migrate is there, once, and no other"
-SUBMISSIONS = "submissions say what they should"
-LAUNCHES = "launch sessions say what they should"
-RECORDS = "session records say what they should"
-FILES = "file rows say what they should"
-MARKING = "marking assignments say what they should"
-MARKS = "section marks say what they should"
-GRADES = "grades say what they should"
-RULES = "the malpractice rules that stand are the ones that rank highest"
-UNTOUCHED = "the platform's own rows are as they were"
-BYTES = "every file has its blob, byte for byte"
-LABELS = "blobs have their content type, MD5 and metadata"
-NO_ORPHANS = "no blob stands there that no row refers to"
+ONCE = "each expected submission was migrated once, and no others"
+SUBMISSIONS = "submission rows have the expected values"
+LAUNCHES = "launch session rows have the expected values"
+RECORDS = "session record rows have the expected values"
+FILES = "file rows have the expected values"
+MARKING = "marking assignment rows have the expected values"
+MARKS = "section mark rows have the expected values"
+GRADES = "grade rows have the expected values"
+RULES = "malpractice rules are those of the highest rank"
+UNTOUCHED = "existing rows of the platform are unchanged"
+BYTES = "blobs are identical to their source files"
+LABELS = "blobs have the expected content type, MD5 and metadata"
+NO_ORPHANS = "no orphaned blobs"
 LISTED = "migrated.csv lists every migrated submission"
-FAILED_ROWS = "the failed-rows file has exactly the rows that should fail"
-NUMBERS = "the numbers of the summary add up to the known answer"
-INPUTS = "the input files are as they were"
-MODES = "files with personal data are for their owner alone"
+FAILED_ROWS = f"{FAILED} has exactly the failed rows"
+NUMBERS = f"{SUMMARY} has the expected counts"
+INPUTS = "the input files are unchanged"
+MODES = "only the owner can read files with personal data"
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def loaded(stack: Stack, workspace: Workspace) -> Site:
 async def finished_once(
     stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
-    """A finished run that no test may touch; it is copied, which is faster than made anew."""
+    """A finished run that no test changes; tests copy it, which is faster than a new one."""
     workspace = await stack.new_workspace(
         uuid.uuid4().hex[:12], tmp_path_factory.mktemp("finished")
     )
@@ -62,7 +62,7 @@ async def finished_once(
 
 @pytest.fixture
 async def finished(finished_once: Site, tmp_path: Path) -> AsyncIterator[Site]:
-    """A finished run whose target and data directory are this test's own; not so its blobs."""
+    """A finished run with its own target and data directory. Its blobs are shared."""
     stack, workspace = finished_once.stack, finished_once.workspace
     copy = replace(workspace, target=f"{workspace.target}_copy", data_dir=tmp_path / "data")
     await stack.postgres.create_database(copy.target, workspace.target)
@@ -73,19 +73,19 @@ async def finished(finished_once: Site, tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def finished_alone(loaded: Site) -> Site:
-    """A finished run all of which is this test's own."""
+    """A finished run that shares nothing with other tests."""
     await PerfectRun(loaded.dataset, loaded.stack, loaded.workspace).write()
     return loaded
 
 
-async def test_before_a_run_nothing_that_it_does_is_there(loaded: Site) -> None:
+async def test_before_a_run_only_the_checks_of_unchanged_data_pass(loaded: Site) -> None:
     results = await loaded.results()
-    green = {result.name for result in results if result.ok}
-    assert green == {UNTOUCHED, NO_ORPHANS, INPUTS}
+    passed = {result.name for result in results if result.ok}
+    assert passed == {UNTOUCHED, NO_ORPHANS, INPUTS}
     assert len(results) == 18
 
 
-async def test_after_a_perfect_run_every_check_holds(finished: Site) -> None:
+async def test_all_checks_pass_after_a_perfect_run(finished: Site) -> None:
     results = await finished.results()
     assert [result for result in results if not result.ok] == []
     counted = {result.name: result.detail for result in results}
@@ -207,7 +207,7 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize(("statement", "red"), STATEMENTS)
-async def test_what_is_wrong_in_the_target_is_seen(
+async def test_errors_in_the_target_are_detected(
     finished: Site, statement: str, red: set[str]
 ) -> None:
     connection = await finished.target()
@@ -218,7 +218,7 @@ async def test_what_is_wrong_in_the_target_is_seen(
     assert await finished.red() == red
 
 
-async def spoil_bytes(container: ContainerClient, name: str) -> None:
+async def change_bytes(container: ContainerClient, name: str) -> None:
     blob = container.get_blob_client(name)
     properties = await blob.get_blob_properties()
     other_bytes = bytes(properties.size)
@@ -226,7 +226,7 @@ async def spoil_bytes(container: ContainerClient, name: str) -> None:
     await blob.set_http_headers(properties.content_settings)
 
 
-async def forget_metadata(container: ContainerClient, name: str) -> None:
+async def remove_metadata(container: ContainerClient, name: str) -> None:
     await container.get_blob_client(name).set_blob_metadata({"attemptId": "1"})
 
 
@@ -249,14 +249,14 @@ async def add_another(container: ContainerClient, name: str) -> None:
 @pytest.mark.parametrize(
     ("tamper", "red"),
     [
-        (spoil_bytes, {BYTES}),
-        (forget_metadata, {LABELS}),
+        (change_bytes, {BYTES}),
+        (remove_metadata, {LABELS}),
         (change_type, {LABELS}),
         (delete, {BYTES, LABELS}),
         (add_another, {NO_ORPHANS}),
     ],
 )
-async def test_what_is_wrong_in_the_container_is_seen(
+async def test_errors_in_the_container_are_detected(
     finished_alone: Site,
     tamper: Callable[[ContainerClient, str], Awaitable[None]],
     red: set[str],
@@ -299,7 +299,7 @@ def readable_for_all(path: Path) -> None:
     path.chmod(0o644)
 
 
-def gone(path: Path) -> None:
+def delete_file(path: Path) -> None:
     path.unlink()
 
 
@@ -308,7 +308,7 @@ def gone(path: Path) -> None:
     [
         (MIGRATED, without_last_line, {LISTED}),
         (MIGRATED, last_line_twice, {LISTED}),
-        (MIGRATED, gone, {LISTED, MODES}),
+        (MIGRATED, delete_file, {LISTED, MODES}),
         (MIGRATED, readable_for_all, {MODES}),
         (FAILED, without_last_line, {FAILED_ROWS}),
         (FAILED, last_line_twice, {FAILED_ROWS}),
@@ -316,19 +316,19 @@ def gone(path: Path) -> None:
         (FAILED, readable_for_all, {MODES}),
         (SUMMARY, one_less, {NUMBERS}),
         (SUMMARY, not_json, {NUMBERS}),
-        (SUMMARY, gone, {NUMBERS}),
+        (SUMMARY, delete_file, {NUMBERS}),
         (INPUT, without_last_line, {INPUTS}),
         (INPUT, last_line_twice, {INPUTS}),
     ],
 )
-async def test_what_is_wrong_in_the_data_directory_is_seen(
+async def test_errors_in_the_data_directory_are_detected(
     finished: Site, name: str, tamper: Callable[[Path], None], red: set[str]
 ) -> None:
     tamper(finished.workspace.data_dir / name)
     assert await finished.red() == red
 
 
-async def test_another_code_than_the_expected_one_is_seen(finished: Site) -> None:
+async def test_an_unexpected_failure_code_is_detected(finished: Site) -> None:
     path = finished.workspace.data_dir / FAILED
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))

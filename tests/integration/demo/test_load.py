@@ -1,4 +1,4 @@
-"""A data set on the real servers is what the generator says of it."""
+"""Loading a generated data set: the servers contain exactly what was generated."""
 
 from collections import Counter
 
@@ -21,7 +21,7 @@ async def loaded(stack: Stack, workspace: Workspace) -> Site:
     return Site(dataset, stack, workspace)
 
 
-async def test_the_servers_hold_the_data_set(loaded: Site) -> None:
+async def test_the_servers_contain_the_data_set(loaded: Site) -> None:
     stack, workspace, dataset = loaded.stack, loaded.workspace, loaded.dataset
     connection = await asyncpg.connect(stack.postgres.dsn(workspace.warehouse))
     try:
@@ -40,10 +40,10 @@ async def test_the_servers_hold_the_data_set(loaded: Site) -> None:
     assert sum(blob.size_bytes for blob in listing.values()) == sum(b.size_bytes for b in blobs)
 
 
-async def test_every_file_is_where_its_row_says(loaded: Site) -> None:
-    """Names with commas, spaces, signs and Unicode included; nobody comes in without a SAS."""
+async def test_every_file_is_at_the_url_of_its_row(loaded: Site) -> None:
+    """Also names with commas, spaces, signs and Unicode. Without a SAS access is denied."""
     sas = loaded.stack.source_sas(loaded.workspace)
-    seen = Counter[int]()
+    denied = Counter[int]()
     async with aiohttp.ClientSession() as session:
         for case in loaded.dataset.cases:
             if case.status is not Status.MIGRATED:
@@ -55,26 +55,28 @@ async def test_every_file_is_where_its_row_says(loaded: Site) -> None:
                     assert await response.read() == file.content.body()
                 if stored:
                     async with session.get(URL(file.url, encoded=True)) as response:
-                        seen[response.status] += 1
-    assert set(seen) <= {403, 404, 409}
-    assert seen.total() > ROWS // 2
+                        denied[response.status] += 1
+    assert set(denied) <= {403, 404, 409}
+    assert denied.total() > ROWS // 2
 
 
-async def test_refusals_are_the_scripted_ones(stack: Stack, workspace: Workspace) -> None:
+async def test_few_rows_are_forbidden_and_every_status_occurs(
+    stack: Stack, workspace: Workspace
+) -> None:
     dataset = generate_for(stack, workspace, 2_000, seed=7)
     scripted = Counter(route.status for route in dataset.routes)
     assert scripted[401] + scripted[403] <= 4
     assert {200, 302, 401, 403, 404, 410} <= set(scripted)
 
 
-async def test_a_stated_md5_is_wrong_where_a_row_must_fail_for_it(
+async def test_the_reported_md5_is_wrong_only_for_rows_that_must_fail(
     stack: Stack, workspace: Workspace
 ) -> None:
     dataset = generate_for(stack, workspace, 150, seed=7)
     await load(dataset, stack, workspace)
     async with aiohttp.ClientSession() as session:
         listing = await Container(stack.azurite, workspace.source_container, session).listing()
-    stated = {blob.md5 for blob in listing.values()}
+    reported = {blob.md5 for blob in listing.values()}
     wrong = [blob for blob in dataset.blobs() if blob.md5_is_wrong]
     assert len(wrong) == sum(blob.md5 == b"not this digest!" for blob in listing.values()) > 0
-    assert all(blob.md5() in stated for blob in dataset.blobs() if not blob.md5_is_wrong)
+    assert all(blob.md5() in reported for blob in dataset.blobs() if not blob.md5_is_wrong)

@@ -1,4 +1,4 @@
-"""The embedded stack is what the other tests stand on, so it is tested first."""
+"""The embedded servers, on which all other integration tests depend."""
 
 import asyncio
 import signal
@@ -128,7 +128,7 @@ async def test_the_target_has_the_keys_of_the_contract_and_no_others(target_db: 
     assert {row["key"] for row in foreign} == FOREIGN_KEYS
 
 
-async def test_the_target_fills_in_what_the_contract_says(target_db: str) -> None:
+async def test_the_target_has_the_default_values_of_the_contract(target_db: str) -> None:
     made = await fetch(
         target_db, "INSERT INTO assignment_submissions (lti_launch_id) VALUES ('x') RETURNING *"
     )
@@ -142,7 +142,9 @@ async def test_the_target_fills_in_what_the_contract_says(target_db: str) -> Non
     assert file[0]["turnitin_status"] == "pending"
 
 
-async def test_the_writer_may_do_what_a_migration_needs_and_no_more(env: dict[str, str]) -> None:
+async def test_the_writer_has_only_the_permissions_that_a_migration_needs(
+    env: dict[str, str],
+) -> None:
     dsn = env["DATABASE_URL"]
     await fetch(
         dsn, "INSERT INTO lti_launch_sessions (consumer_key, expires_at) VALUES ('k', now())"
@@ -159,7 +161,7 @@ async def test_the_writer_may_do_what_a_migration_needs_and_no_more(env: dict[st
             await fetch(dsn, forbidden)
 
 
-async def test_places_are_isolated(stack: Stack, workspace: Workspace, tmp_path: Path) -> None:
+async def test_workspaces_are_isolated(stack: Stack, workspace: Workspace, tmp_path: Path) -> None:
     other = await stack.new_workspace("other", tmp_path)
     await fetch(stack.postgres.dsn(workspace.target), "INSERT INTO users (role) VALUES ('admin')")
     for target in (other.target, stack.workspace.target):
@@ -196,7 +198,7 @@ async def test_the_warehouse_is_read_through_odbc(env: dict[str, str], warehouse
         await connection.close()
 
 
-async def test_the_source_container_opens_to_its_sas_and_to_nothing_else(
+async def test_the_source_container_can_be_read_only_with_its_sas(
     stack: Stack, workspace: Workspace, tmp_path: Path
 ) -> None:
     async with BlobServiceClient.from_connection_string(stack.azurite.connection_string) as store:
@@ -219,7 +221,7 @@ async def test_the_source_container_opens_to_its_sas_and_to_nothing_else(
             await store.get_account_information()
 
 
-async def test_scripted_answers(source: ScriptedSource) -> None:
+async def test_scripted_responses(source: ScriptedSource) -> None:
     source.routes["/a%20b"] = Answer(503, times=2, then=Answer(200, b"hello", {"X-Note": "n"}))
     source.routes["/short"] = Answer(body=b"0123456789", truncate_at=4)
     source.routes["/moved"] = Answer(302, location=source.url("/a%20b"))
@@ -246,7 +248,7 @@ async def test_scripted_answers(source: ScriptedSource) -> None:
     assert source.queries[3:5] == ["sig=1", ""]
 
 
-def test_a_reserved_port_is_given_to_nobody_else() -> None:
+def test_a_reserved_port_is_not_assigned_again() -> None:
     reserved = {reserve_port() for _ in range(50)}
     assert len(reserved) == 50
     assert all(map(is_free, reserved))
@@ -259,7 +261,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-async def test_a_kept_stack_is_found_as_it_was(tmp_path: Path) -> None:
+async def test_a_kept_stack_restarts_with_the_same_data_and_ports(tmp_path: Path) -> None:
     async with Stack(tmp_path, keep=True) as first:
         environment = first.environment()
         pids = first.postgres.pid, first.azurite.pid
@@ -283,7 +285,7 @@ async def test_a_kept_stack_is_found_as_it_was(tmp_path: Path) -> None:
             assert await blob.readall() == b"kept"
 
 
-async def test_the_servers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+async def test_the_servers_stop_when_their_parent_is_killed(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys; from pathlib import Path\n"
         "from rogo_async.demo.servers.stack import Stack\n"
@@ -307,7 +309,7 @@ async def test_the_servers_end_when_their_parent_is_killed(tmp_path: Path) -> No
             await asyncio.sleep(0.02)
 
 
-async def test_a_server_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_server_that_cannot_start_reports_why_and_stops_the_others(tmp_path: Path) -> None:
     stack = Stack(tmp_path)
     async with stack:
         port = stack.azurite.port
