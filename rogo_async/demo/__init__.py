@@ -1,1 +1,1 @@
-"""The ``demo`` command: a whole migration on servers of its own."""
+"""The ``demo`` command: a complete migration on embedded servers."""

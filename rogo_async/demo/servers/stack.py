@@ -1,4 +1,4 @@
-"""The whole embedded stack: a source, a warehouse, a target and a blob store, all real."""
+"""All embedded servers: the warehouse, the target, the blob store and an HTTP source."""
 
 import asyncio
 import fcntl
@@ -37,7 +37,7 @@ _ODBC_REMEDY: Final = "apt-get install unixodbc odbc-postgresql"
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Somewhere to migrate from and to: two databases, two containers, a data directory."""
+    """Source and destination of a migration: two databases, two containers, a data directory."""
 
     target: str
     warehouse: str
@@ -47,11 +47,11 @@ class Workspace:
 
 
 class Stack:
-    """Starts everything on entry and ends it on exit; all of it lives in ``directory``.
+    """Starts all servers on entry and stops them on exit; all their files are in ``directory``.
 
-    ``workspace`` is ready: empty tables, empty containers. ``new_workspace`` makes more of them.
-    With ``keep`` the blobs are on disk too, and a later stack in the same directory finds
-    everything as it was, at the same ports (the scripted source's routes apart).
+    ``workspace`` has empty tables and containers; ``new_workspace`` creates more. With ``keep``
+    the blobs are on disk too, and a later stack in the same directory has the same data and
+    ports, but not the routes of the scripted source.
     """
 
     postgres: EmbeddedPostgres
@@ -71,16 +71,16 @@ class Stack:
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Raises ServerStartError when a server cannot start; the others are then stopped."""
+        """Raises ServerStartError when a server cannot start; then none is running."""
         _require_odbc_driver()
         async with AsyncExitStack() as running:
             running.enter_context(_directory_lock(self.directory))
-            self._state = kept = _StackState.of(self.directory / "stack.json")
-            self.postgres = EmbeddedPostgres(self.directory / "postgres", port=kept.postgres_port)
+            self._state = state = _StackState.of(self.directory / "stack.json")
+            self.postgres = EmbeddedPostgres(self.directory / "postgres", port=state.postgres_port)
             self.azurite = Azurite(
-                self.directory / "azurite", port=kept.azurite_port, persist=self._keep
+                self.directory / "azurite", port=state.azurite_port, persist=self._keep
             )
-            self.source = ScriptedSource(port=kept.source_port)
+            self.source = ScriptedSource(port=state.source_port)
             for server in (self.postgres, self.azurite, self.source):
                 running.push_async_callback(server.stop)
             await self._start()
@@ -91,11 +91,11 @@ class Stack:
         await self._running.aclose()
 
     def environment(self) -> dict[str, str]:
-        """The variables that ``run`` needs for ``workspace`` (specification §4)."""
+        """The environment variables of a run in ``workspace`` (specification §4)."""
         return self.environment_of(self.workspace)
 
     def environment_of(self, workspace: Workspace) -> dict[str, str]:
-        """The variables that ``run`` needs for a place (specification §4)."""
+        """The environment variables of a run in a workspace (specification §4)."""
         return {
             "DATABASE_URL": self.writer_dsn(workspace),
             "DATA_WAREHOUSE_CONNECTION_STRING": self.warehouse_odbc(workspace),
@@ -111,16 +111,16 @@ class Stack:
         }
 
     def writer_dsn(self, workspace: Workspace) -> str:
-        """The target for a migration: a role with the rights that it needs and no others.
+        """The target, for a role with only the permissions that a migration needs.
 
-        ``postgres.dsn(workspace.target)`` has every right.
+        ``postgres.dsn(workspace.target)`` is that of the superuser.
         """
         return self.postgres.dsn_of(WRITER, self._state.writer_password, workspace.target)
 
     def warehouse_odbc(self, workspace: Workspace) -> str:
-        """The warehouse for a migration: a role that may only read.
+        """The warehouse over ODBC, for a read-only role.
 
-        ``postgres.dsn(workspace.warehouse)`` has every right, over asyncpg.
+        ``postgres.dsn(workspace.warehouse)`` is that of the superuser, for asyncpg.
         """
         return (
             f"DRIVER={{{ODBC_DRIVER}}};SERVER={self.postgres.host};PORT={self.postgres.port};"
@@ -128,11 +128,11 @@ class Stack:
         )
 
     def source_url(self, workspace: Workspace) -> str:
-        """The URL of the source container, to which ``/`` and a blob's name are appended."""
+        """The URL of the source container, without a slash at the end."""
         return f"{self.azurite.endpoint}/{workspace.source_container}"
 
     def source_sas(self, workspace: Workspace) -> str:
-        """A query string that lets its bearer read the blobs of the source container."""
+        """A SAS (query string) with read access to the blobs of the source container."""
         return generate_container_sas(
             self.azurite.account_name,
             workspace.source_container,
@@ -142,7 +142,7 @@ class Stack:
         )
 
     async def new_workspace(self, name: str, data_dir: Path) -> Workspace:
-        """A fresh place. ``name`` is of lower case letters and digits."""
+        """Creates an empty workspace. ``name`` has lower case letters and digits only."""
         workspace = Workspace(
             target=f"target_{name}",
             warehouse=f"warehouse_{name}",
@@ -155,7 +155,7 @@ class Stack:
         return workspace
 
     async def remove_workspace(self, workspace: Workspace) -> None:
-        """Drops a place's databases, ending connections to them, and its containers."""
+        """Deletes the databases of a workspace, with their connections, and its containers."""
         await self.postgres.drop_database(workspace.target)
         await self.postgres.drop_database(workspace.warehouse)
         async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
@@ -184,7 +184,7 @@ class Stack:
         await self._create_containers(self.workspace)
 
     async def _create_templates(self) -> None:
-        """Makes roles and schemas, over what an earlier start may have left half done."""
+        """Creates roles and schemas; replaces incomplete ones of an earlier start."""
         for unfinished in (_TARGET_TEMPLATE, _WAREHOUSE_TEMPLATE, self.workspace.target):
             await self.postgres.drop_database(unfinished)
         await self.postgres.execute_script(
@@ -216,10 +216,10 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class _StackState:
-    """What a later stack in the same directory must find unchanged.
+    """Values that a later stack in the same directory must reuse.
 
-    The ports are part of the data: URLs of source files name them, and so does the digest of
-    the target in the metadata of the blobs.
+    The ports belong to the data: URLs of source files contain them, and so does the digest of the
+    target in blob metadata.
     """
 
     postgres_port: int
@@ -233,9 +233,9 @@ class _StackState:
         if path.exists():
             return cls(**orjson.loads(path.read_bytes()))
         ports = reserve_port(), reserve_port(), reserve_port()
-        kept = cls(*ports, secrets.token_hex(16), secrets.token_hex(16))
-        write_private(path, orjson.dumps(asdict(kept)))
-        return kept
+        state = cls(*ports, secrets.token_hex(16), secrets.token_hex(16))
+        write_private(path, orjson.dumps(asdict(state)))
+        return state
 
 
 @contextmanager
@@ -246,14 +246,14 @@ def _directory_lock(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ServerStartError(
-                f"another stack runs in {directory}: end it or use another directory"
+                f"another stack is running in {directory}: stop it or use another directory"
             ) from None
         yield
 
 
 def _require_odbc_driver() -> None:
     try:
-        import pyodbc  # noqa: PLC0415 - it needs a system library, whose absence we explain
+        import pyodbc  # noqa: PLC0415 - a missing system library needs an explanation
     except ImportError as error:
         raise ServerStartError(f"pyodbc cannot be loaded ({error}): {_ODBC_REMEDY}") from None
     if ODBC_DRIVER not in pyodbc.drivers():

@@ -270,7 +270,7 @@ async def test_a_kept_stack_restarts_with_the_same_data_and_ports(tmp_path: Path
             first.azurite.connection_string
         ) as store:
             await store.get_blob_client("migrated", "kept.txt").upload_blob(b"kept")
-        with pytest.raises(ServerStartError, match="another stack runs in"):
+        with pytest.raises(ServerStartError, match="another stack is running in"):
             await Stack(tmp_path, keep=True).__aenter__()
     assert not any(map(is_alive, pids))
     async with Stack(tmp_path, keep=True) as second:

@@ -1,4 +1,4 @@
-"""The data set: the same every time, every outcome in it, and consistent with its answer."""
+"""The generated data set is reproducible, has every outcome, and matches its expected results."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ SCRIPTED = "http://127.0.0.1:5678"
 
 
 @lru_cache(maxsize=4)
-def made(rows: int, seed: int) -> Dataset:
+def data_set(rows: int, seed: int) -> Dataset:
     return generate(rows, seed, AZURE, SCRIPTED)
 
 
@@ -39,47 +39,47 @@ def test_the_same_seed_gives_the_same_data_set() -> None:
     assert one.expected_malpractice_rules == two.expected_malpractice_rules
 
 
-def test_another_seed_gives_another() -> None:
-    assert "".join(made(300, 5).submission_csv()) != "".join(made(300, 6).submission_csv())
+def test_another_seed_gives_another_data_set() -> None:
+    assert "".join(data_set(300, 5).submission_csv()) != "".join(data_set(300, 6).submission_csv())
 
 
 @pytest.mark.parametrize(("rows", "seed"), [(150, 1), (150, 7), (500, 7), (2_000, 7)])
 def test_every_code_occurs_and_most_rows_migrate(rows: int, seed: int) -> None:
-    dataset = made(rows, seed)
+    dataset = data_set(rows, seed)
     wanted = {*FailureCode, *SkipCode} - {FailureCode.TARGET_CONFLICT}
     assert set(dataset.by_code()) == {code.value for code in wanted}
     assert dataset.counts()[Status.MIGRATED] > rows * 0.6
 
 
-def test_few_rows_fail_and_few_of_them_by_a_refusal_of_the_source() -> None:
+def test_few_rows_fail_and_fewer_are_forbidden() -> None:
     for rows in (150, 2_000, 20_000):
-        dataset = made(rows, 7)
+        dataset = data_set(rows, 7)
         assert dataset.by_code()["source_forbidden"] <= MAX_FORBIDDEN
-    assert made(2_000, 7).counts()[Status.FAILED] <= 2_000 * 0.08
-    assert made(20_000, 7).counts()[Status.FAILED] <= 120
+    assert data_set(2_000, 7).counts()[Status.FAILED] <= 2_000 * 0.08
+    assert data_set(20_000, 7).counts()[Status.FAILED] <= 120
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 19, 20, 21, 50, 149, 1_000])
 def test_any_number_of_rows_is_possible(rows: int) -> None:
-    dataset = made(rows, 7)
+    dataset = data_set(rows, 7)
     assert len(dataset.expected) == rows
     assert sum(dataset.counts().values()) == rows
     assert dataset.counts()[Status.MIGRATED] * 2 > rows
 
 
-def test_no_rows_are_refused() -> None:
+def test_a_data_set_without_rows_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one"):
         generate(0, 1, AZURE, SCRIPTED)
 
 
-def test_two_thousand_rows_have_every_cause() -> None:
-    failed = made(2_000, 7).by_code()
+def test_two_thousand_rows_have_every_failure_case() -> None:
+    failed = data_set(2_000, 7).by_code()
     assert all(failed[code.value] >= min(len(causes), 4) for code, causes in FAILURE_CASES.items())
-    assert made(2_000, 7).counts()[Status.MIGRATED] > len(VALID_VARIANTS)
+    assert data_set(2_000, 7).counts()[Status.MIGRATED] > len(VALID_VARIANTS)
 
 
 def test_the_csv_file_parses_back_to_its_rows() -> None:
-    dataset = made(500, 7)
+    dataset = data_set(500, 7)
     header, *lines = parsed(dataset.submission_csv())
     rows = [row for row in lines if row]
     assert tuple(header) == SUBMISSION_COLUMNS
@@ -92,16 +92,16 @@ def test_the_csv_file_parses_back_to_its_rows() -> None:
         assert malformed == (expected.code is FailureCode.ROW_MALFORMED)
 
 
-def test_the_line_numbers_are_those_at_which_rows_begin() -> None:
-    dataset = made(500, 7)
+def test_line_numbers_are_those_of_the_first_line_of_a_row() -> None:
+    dataset = data_set(500, 7)
     lines = "".join(dataset.submission_csv()).split("\n")
     for expected in dataset.expected:
         first_cell = expected.cells[0].split("\n")[0].rstrip("\r")
         assert lines[expected.line - 1].lstrip('"').startswith(first_cell)
 
 
-def test_the_file_is_rfc_4180_with_the_oddities_of_the_field() -> None:
-    text = "".join(made(2_000, 7).submission_csv())
+def test_the_csv_file_has_every_special_case_of_rfc_4180() -> None:
+    text = "".join(data_set(2_000, 7).submission_csv())
     assert text.startswith("\ufeffMembership Number,")
     assert text.endswith("\r\n")
     assert "\r\n\r\n" in text
@@ -111,8 +111,8 @@ def test_the_file_is_rfc_4180_with_the_oddities_of_the_field() -> None:
     assert "in Times of Change" in text
 
 
-def test_the_mapping_has_its_oddities() -> None:
-    dataset = made(2_000, 7)
+def test_the_mapping_has_every_special_case() -> None:
+    dataset = data_set(2_000, 7)
     header, *lines = parsed(dataset.mapping_csv())
     assert tuple(header) == MAPPING_COLUMNS
     joined = [line for line in lines if "|" in line[0]]
@@ -123,20 +123,20 @@ def test_the_mapping_has_its_oddities() -> None:
     assert any(line[4].startswith("Retake Attempt") for line in lines)
 
 
-def test_each_row_but_those_of_no_attempt_has_one() -> None:
-    for row in made(500, 7).expected:
-        nameless = row.code in {
+def test_only_rows_without_a_valid_attempt_id_have_no_attempt() -> None:
+    for row in data_set(500, 7).expected:
+        without_attempt = row.code in {
             FailureCode.ROW_MALFORMED,
             FailureCode.ATTEMPT_ID_MISSING,
             FailureCode.ATTEMPT_ID_INVALID,
         }
-        assert (row.attempt is None) == nameless
+        assert (row.attempt is None) == without_attempt
         assert (row.submission is not None) == (row.status is Status.MIGRATED)
         assert (row.code is None) == (row.status is Status.MIGRATED)
 
 
-def test_no_attempt_migrates_twice_and_the_last_row_counts() -> None:
-    dataset = made(2_000, 7)
+def test_only_the_last_row_of_an_attempt_migrates() -> None:
+    dataset = data_set(2_000, 7)
     attempts = [row.attempt for row in dataset.expected if row.status is Status.MIGRATED]
     assert len(attempts) == len(set(attempts))
     last = {row.attempt: row.index for row in dataset.expected if row.attempt is not None}
@@ -145,17 +145,17 @@ def test_no_attempt_migrates_twice_and_the_last_row_counts() -> None:
             assert (row.index == last[row.attempt]) == (row.code is not SkipCode.DUPLICATE_ROW)
 
 
-def test_attempt_one_migrates_beside_launch_ids_that_look_like_it() -> None:
-    dataset = made(20, 7)
+def test_attempt_1_migrates_despite_similar_launch_ids() -> None:
+    dataset = data_set(20, 7)
     assert dataset.expected[0].attempt == 1
     assert dataset.expected[0].status is Status.MIGRATED
     launches = {row["launch_id"] for row in dataset.target["lti_launch_sessions"]}
     assert {"rogo_12_x", "rogo_1x_2"} <= launches
 
 
-def test_files_come_in_order_and_in_their_folders() -> None:
+def test_files_have_their_order_and_folder() -> None:
     kinds = set()
-    for submission in made(500, 7).submissions():
+    for submission in data_set(500, 7).submissions():
         files = submission.files()
         assert [file.order for file in files] == list(range(1, len(files) + 1))
         assert [file.row["upload_order"] for file in files] == [file.order for file in files]
@@ -167,22 +167,22 @@ def test_files_come_in_order_and_in_their_folders() -> None:
     assert kinds == set(FileKind)
 
 
-def test_sizes_are_those_of_real_coursework() -> None:
-    sizes = [blob.size_bytes for blob in made(2_000, 7).blobs()]
+def test_file_sizes_are_realistic() -> None:
+    sizes = [blob.size_bytes for blob in data_set(2_000, 7).blobs()]
     assert min(sizes) == 0
     assert 300_000 < max(sizes) < 1_500_000
     ordinary = [size for size in sizes if 2_000 <= size <= 60_000]
     assert len(ordinary) > 0.98 * len(sizes)
 
 
-def test_blobs_are_named_once_and_their_bytes_fit_their_size() -> None:
-    blobs = list(made(150, 7).blobs())
+def test_blob_names_are_unique_and_sizes_correct() -> None:
+    blobs = list(data_set(150, 7).blobs())
     assert len({blob.path for blob in blobs}) == len(blobs)
     assert all(len(blob.body()) == blob.size_bytes for blob in blobs)
 
 
-def test_a_large_file_comes_on_request_only() -> None:
+def test_a_large_file_is_generated_on_request_only() -> None:
     size_bytes = 50_000_000
     dataset = generate(30, 1, AZURE, SCRIPTED, large_file_bytes=size_bytes)
     assert max(blob.size_bytes for blob in dataset.blobs()) == size_bytes
-    assert max(blob.size_bytes for blob in made(30, 1).blobs()) < 2_000_000
+    assert max(blob.size_bytes for blob in data_set(30, 1).blobs()) < 2_000_000

@@ -1,12 +1,12 @@
--- The marking platform's tables as far as a migration meets them. The platform owns
--- them: what it has no key or index for has none here either.
+-- The tables of the marking platform that a migration uses. The platform owns
+-- them, so there are no keys or indexes that it does not have.
 
 CREATE TYPE user_role AS ENUM ('admin', 'marker', 'moderator', 'learner');
 CREATE TYPE submission_file_type AS ENUM ('submission', 'feedback');
 CREATE TYPE marking_status AS ENUM (
     'waiting', 'being_marked', 'approval_needed', 'on_hold', 'marking_skipped', 'released');
 
--- Read only for a migration.
+-- Read-only for a migration.
 
 CREATE TABLE users (
     id varchar PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -1,4 +1,4 @@
--- What a migration may do in the target, and nothing besides.
+-- Only the permissions that a migration needs in the target.
 
 GRANT SELECT ON users, assessments, assessment_sections, malpractice_levels TO rogo_writer;
 

@@ -1,4 +1,4 @@
-"""The known answer, held against examples worked out by hand from the contract."""
+"""The expected results, compared with examples computed by hand from the specification."""
 
 from datetime import UTC, datetime
 
@@ -51,7 +51,7 @@ def test_the_rows_of_a_submission(builder: DatasetBuilder) -> None:
     assert [file.exact_name is not None for file in submission.files()] == [True] * 3
 
 
-def test_the_row_that_is_skipped_as_a_duplicate_is_the_earlier_one(builder: DatasetBuilder) -> None:
+def test_of_two_duplicate_rows_the_earlier_one_is_skipped(builder: DatasetBuilder) -> None:
     group = next(group for group in SKIPPED_GROUPS if group.rows == 2)
     earlier, later = group.make(builder, [5, 6])
     assert earlier.code is SkipCode.DUPLICATE_ROW
@@ -59,9 +59,8 @@ def test_the_row_that_is_skipped_as_a_duplicate_is_the_earlier_one(builder: Data
     assert submission_cells(earlier)[4] == submission_cells(later)[4]
 
 
-def stands(builder: DatasetBuilder, *cases_of: int) -> list[ExpectedMalpracticeRule]:
-    """The enforcement rows in the end when a group of RIVALS is all there is."""
-    (number,) = cases_of
+def rules_of_group(builder: DatasetBuilder, number: int) -> list[ExpectedMalpracticeRule]:
+    """The expected malpractice rules for one group of MALPRACTICE_GROUPS alone."""
     group = MALPRACTICE_GROUPS[number]
     cases = group.make(builder, range(1, group.rows + 1))
     final = rank_malpractice_rules(
@@ -71,74 +70,74 @@ def stands(builder: DatasetBuilder, *cases_of: int) -> list[ExpectedMalpracticeR
     return [row for rows in final.values() for row in rows]
 
 
-def said(row: ExpectedMalpracticeRule) -> tuple[object, object]:
+def number_and_limit(row: ExpectedMalpracticeRule) -> tuple[object, object]:
     return row.columns["attempt_number"], row.columns["enforced_max_attempts"]
 
 
-def test_the_highest_attempt_number_stands(builder: DatasetBuilder) -> None:
-    (row,) = stands(builder, 0)
-    assert said(row) == (3, 3)
+def test_the_highest_attempt_number_is_kept(builder: DatasetBuilder) -> None:
+    (row,) = rules_of_group(builder, 0)
+    assert number_and_limit(row) == (3, 3)
     assert row.columns["malpractice_level_id"] == LEVELS["Severe"]
     assert row.row_id is None
 
 
-def test_on_a_tie_the_lowest_limit_stands(builder: DatasetBuilder) -> None:
-    (row,) = stands(builder, 1)
-    assert said(row) == (2, 2)
+def test_of_equal_attempt_numbers_the_lowest_limit_is_kept(builder: DatasetBuilder) -> None:
+    (row,) = rules_of_group(builder, 1)
+    assert number_and_limit(row) == (2, 2)
 
 
-def test_a_row_of_the_platform_that_outranks_stays_as_it_is(builder: DatasetBuilder) -> None:
-    (row,) = stands(builder, 2)
-    assert (said(row), row.attempt) == ((3, 3), None)
+def test_an_existing_rule_of_higher_rank_is_unchanged(builder: DatasetBuilder) -> None:
+    (row,) = rules_of_group(builder, 2)
+    assert (number_and_limit(row), row.attempt) == ((3, 3), None)
     assert row.columns["context_title"] == "Entered by hand"
 
 
-def test_a_row_of_the_platform_that_is_outranked_is_updated(builder: DatasetBuilder) -> None:
-    (row,) = stands(builder, 3)
-    assert said(row) == (3, 4)
+def test_an_existing_rule_of_lower_rank_is_updated(builder: DatasetBuilder) -> None:
+    (row,) = rules_of_group(builder, 3)
+    assert number_and_limit(row) == (3, 4)
     assert row.row_id is not None
     assert row.columns["rule_applied_by"] == ADMIN_ID
 
 
-def test_on_a_full_tie_the_lowest_attempt_stands(builder: DatasetBuilder) -> None:
-    (row,) = stands(builder, 4)
-    assert (said(row), row.attempt) == ((2, 3), 1)
+def test_of_equal_rules_the_lowest_attempt_is_kept(builder: DatasetBuilder) -> None:
+    (row,) = rules_of_group(builder, 4)
+    assert (number_and_limit(row), row.attempt) == ((2, 3), 1)
 
 
 def test_no_limit_ranks_below_a_limit(builder: DatasetBuilder) -> None:
-    (row,) = stands(builder, 5)
-    assert said(row) == (1, 3)
+    (row,) = rules_of_group(builder, 5)
+    assert number_and_limit(row) == (1, 3)
 
 
 def test_no_attempt_number_ranks_lowest(builder: DatasetBuilder) -> None:
-    (row,) = stands(builder, 6)
-    assert (said(row), row.attempt) == ((1, 3), 1)
+    (row,) = rules_of_group(builder, 6)
+    assert (number_and_limit(row), row.attempt) == ((1, 3), 1)
 
 
-def test_of_several_rows_the_highest_is_updated_and_the_others_stay(
+def test_of_several_existing_rules_only_the_highest_is_updated(
     builder: DatasetBuilder,
 ) -> None:
-    rows = stands(builder, 7)
-    assert sorted(said(row) == (2, 2) for row in rows) == [False, True]
-    assert (None, None) in [said(row) for row in rows]
+    rows = rules_of_group(builder, 7)
+    assert sorted(number_and_limit(row) == (2, 2) for row in rows) == [False, True]
+    assert (None, None) in [number_and_limit(row) for row in rows]
 
 
-def test_a_row_that_fails_claims_nothing(builder: DatasetBuilder) -> None:
-    (row,) = stands(builder, len(MALPRACTICE_GROUPS) - 1)
-    assert said(row) == (1, 3)
+def test_a_failed_row_adds_no_rule(builder: DatasetBuilder) -> None:
+    (row,) = rules_of_group(builder, len(MALPRACTICE_GROUPS) - 1)
+    assert number_and_limit(row) == (1, 3)
 
 
-def test_grades_of_the_seventh_level_are_renamed(builder: DatasetBuilder) -> None:
-    seventh = [builder.valid_submission(n, course) for n in range(200) for course in COURSES[7:8]]
-    assert {case.course.code[0] for case in seventh} == {"7"}
-    renamed = {case.grade.strip().lower(): case.final_grade for case in seventh}
+def test_grades_of_level_7_are_renamed(builder: DatasetBuilder) -> None:
+    level_7 = [builder.valid_submission(n, course) for n in range(200) for course in COURSES[7:8]]
+    assert {case.course.code[0] for case in level_7} == {"7"}
+    renamed = {case.grade.strip().lower(): case.final_grade for case in level_7}
     assert renamed["pass"] == "Low Pass"
     assert renamed["merit"] == "Pass"
     assert renamed["distinction"] == "High Pass"
     assert renamed["fail"] == "Refer"
 
 
-def test_malpractice_keeps_the_grade_as_found(builder: DatasetBuilder) -> None:
+def test_malpractice_notes_contain_the_original_grade(builder: DatasetBuilder) -> None:
     case = builder.valid_submission(9)
     case.attempt_number = 2
     set_malpractice(case, " Malpractice – moderate, first offence ", "Moderate")
@@ -148,7 +147,7 @@ def test_malpractice_keeps_the_grade_as_found(builder: DatasetBuilder) -> None:
     assert report_rows(case)[0]["Grade"] == " Malpractice – moderate, first offence "
 
 
-def test_the_older_admin_is_the_one_that_counts() -> None:
+def test_the_oldest_admin_is_used() -> None:
     admins = [row for row in reference_rows()["users"] if row["role"] == "admin"]
     oldest = min(admins, key=lambda row: str(row["created_at"]))
     assert len(admins) == 2
@@ -162,7 +161,7 @@ def test_assessment_codes_are_unique_and_of_every_kind() -> None:
     assert any(course.code[0].isalpha() for course in COURSES)
 
 
-def test_enforcements_are_expected_for_every_kind_of_standing_row() -> None:
+def test_a_large_data_set_has_every_kind_of_malpractice_rule() -> None:
     final = generate(2_000, 7, AZURE, SCRIPTED).expected_malpractice_rules
     rows = [row for rows in final.values() for row in rows]
     assert any(row.attempt is None for row in rows)
