@@ -159,7 +159,7 @@ class Inventory:
             size_bytes=size_bytes,
             md5=digest.digest(),
             stated_bytes=response.size_bytes,
-            stated_md5=_md5_of(stated.get("BlobContent-MD5", "")),
+            stated_md5=_md5_of(stated.get("Content-MD5", "")),
             metadata={
                 key.lower().removeprefix("x-ms-meta-"): value
                 for key, value in stated.items()
