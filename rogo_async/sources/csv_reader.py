@@ -1,4 +1,4 @@
-"""RFC 4180 files as records with known places: UTF-8, a byte-order mark tolerated."""
+"""Reads CSV files (RFC 4180, UTF-8, optional byte-order mark) as records with file positions."""
 
 import csv
 from collections import deque
@@ -10,14 +10,14 @@ from typing import BinaryIO, Final
 from rogo_async.common.errors import SetupError
 
 MAX_CELL_CHARS: Final = 1024 * 1024
-"""A quoted cell longer than this is taken for a quote that was never closed."""
+"""A longer quoted cell counts as an unclosed quote."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record that is no blank line. ``defect`` says why ``cells`` are only a guess."""
+    """One record that is not blank. ``defect`` says why its ``cells`` are only a guess."""
 
     offset: int
     line: int
@@ -27,19 +27,19 @@ class Record:
 
 @dataclass(slots=True)
 class _Lines:
-    """Lines of a file, decoded one by one, that can be given back."""
+    """Decodes the lines of a file one by one; lines can be pushed back."""
 
     source: Iterator[bytes]
     offset: int
     line: int
     taken: list[tuple[int, str]] = field(default_factory=list)
-    given_back: deque[tuple[int, str]] = field(default_factory=deque)
+    pushed_back: deque[tuple[int, str]] = field(default_factory=deque)
     at_end: bool = False
 
     def __iter__(self) -> Iterator[str]:
         while True:
-            if self.given_back:
-                size_bytes, text = self.given_back.popleft()
+            if self.pushed_back:
+                size_bytes, text = self.pushed_back.popleft()
             else:
                 raw = next(self.source, b"")
                 if not raw:
@@ -51,12 +51,12 @@ class _Lines:
             self.taken.append((size_bytes, text))
             yield text
 
-    def give_back_all_but_first(self) -> None:
-        """Let the lines after the first of this record be read again."""
+    def push_back_all_but_first(self) -> None:
+        """Read the lines after the first one of this record again."""
         for size_bytes, text in reversed(self.taken[1:]):
             self.line -= 1
             self.offset -= size_bytes
-            self.given_back.appendleft((size_bytes, text))
+            self.pushed_back.appendleft((size_bytes, text))
         self.at_end = False
         del self.taken[1:]
 
@@ -64,13 +64,13 @@ class _Lines:
 def records(
     source: Iterable[bytes], offset: int = 0, line: int = 0, width: int | None = None
 ) -> Iterator[Record]:
-    """The records of some lines of bytes (each with its line end), with offsets and line numbers.
+    """Parse lines of bytes, each with its line end, into records with offsets and line numbers.
 
-    Quotes are read as the csv module reads them: special only where a cell begins. A quote that
-    is not closed where its cell ends would swallow the rows that follow, so such a record ends
-    with its first line, and reading goes on with the second; so it is where a line inside of a
-    quoted cell is by itself a row of ``width`` cells. A record that cannot be read comes with
-    its commas split and its defect named. Raises UnicodeDecodeError where the bytes are no UTF-8.
+    A quote is special only at the start of a cell, as in the csv module. An unclosed quote would
+    swallow the rows that follow. Such a record therefore ends with its first line, and reading
+    continues with the second line. The same applies if a line inside a quoted cell is itself a
+    row of ``width`` cells. A malformed record is split at its commas and has a ``defect``. Raises
+    UnicodeDecodeError for bytes that are not UTF-8.
     """
     csv.field_size_limit(MAX_CELL_CHARS)
     lines = _Lines(iter(source), offset, line)
@@ -85,14 +85,14 @@ def records(
         if cells is None:
             return
         if defect is not None:
-            lines.give_back_all_but_first()
+            lines.push_back_all_but_first()
             cells = lines.taken[0][1].rstrip("\r\n").split(",")
         if len(cells) > 1 or (cells and cells[0].strip()):
             yield Record(start, first_line, cells, defect)
 
 
 def _swallowed(texts: list[str], width: int | None, *, at_end: bool) -> str | None:
-    """Why the lines of a record are not one record; None for a sound one."""
+    """Why the lines are not one record; None for a valid record."""
     if len(texts) < 2 and not (at_end and texts and '"' in texts[0]):
         return None
     try:
@@ -101,21 +101,21 @@ def _swallowed(texts: list[str], width: int | None, *, at_end: bool) -> str | No
     except csv.Error:
         return "a quote is not closed where its cell ends"
     if width is not None and any(_is_row(text, width) for text in texts[1:]):
-        return "a quoted cell has a whole row in it: is a quote not closed?"
+        return "a quoted cell contains a complete row; probably a quote is not closed"
     return None
 
 
 def _is_row(text: str, width: int) -> bool:
-    """Whether a line inside of a quoted cell is by itself a row of the file."""
+    """Whether a line inside a quoted cell is itself a row of the file."""
     if text.count(",") < width - 1 or text.count('"') % 2:
         return False
     return len(next(csv.reader([text]), [])) == width
 
 
 def scan(path: Path, handle: BinaryIO) -> Iterator[Record]:
-    """Every record of a whole file, the header first.
+    """All records of a file, the header first.
 
-    Raises SetupError, naming file and line, for a file that is not UTF-8.
+    Raises SetupError with file and line for a file that is not UTF-8.
     """
     offset = len(_BOM) if handle.read(len(_BOM)) == _BOM else 0
     handle.seek(offset)
@@ -126,7 +126,7 @@ def scan(path: Path, handle: BinaryIO) -> Iterator[Record]:
     except UnicodeDecodeError:
         line = _line_of_bad_byte(handle)
         raise SetupError(
-            f"{path}, line {line}: the text is not UTF-8. Export the file as UTF-8 and start again"
+            f"{path}, line {line}: not valid UTF-8. Export the file as UTF-8 and start again"
         ) from None
 
 
@@ -141,35 +141,37 @@ def _line_of_bad_byte(handle: BinaryIO) -> int:
 
 
 def open_input(path: Path) -> BinaryIO:
-    """Open an input file. Raises SetupError when it is missing, unreadable or of no bytes."""
+    """Open an input file. Raises SetupError if it is missing, unreadable or empty."""
     try:
         handle = path.open("rb")
         size_bytes = path.stat().st_size
     except FileNotFoundError:
         raise SetupError(
-            f"{path}: no such file. Put it there or name another directory "
+            f"{path}: file not found. Put it there, or use another directory "
             "(--data-dir, ROGO_DATA_DIR)"
         ) from None
     except OSError as error:
-        raise SetupError(f"{path}: cannot be read: {error.strerror}") from None
+        raise SetupError(f"{path}: cannot read the file: {error.strerror}") from None
     if size_bytes == 0 and path.is_file():
         handle.close()
-        raise SetupError(f"{path}: the file has no bytes, not even a header. Export it again")
+        raise SetupError(f"{path}: the file is empty, without a header. Export it again")
     return handle
 
 
 def column_indexes(path: Path, header: list[str], used: Iterable[str]) -> dict[str, int]:
-    """Where each used column stands. Raises SetupError naming every one missing or doubled."""
+    """Index of each used column. Raises SetupError with all missing and duplicate columns."""
     names = [name.strip() for name in header]
     missing = [name for name in used if name not in names]
-    doubled = [name for name in used if names.count(name) > 1]
+    duplicates = [name for name in used if names.count(name) > 1]
     problems = []
     if missing:
         problems.append(
             f"{path}: missing columns: {', '.join(missing)}. Export it with all columns"
         )
-    if doubled:
-        problems.append(f"{path}: columns that stand there twice: {', '.join(doubled)}")
+    if duplicates:
+        problems.append(
+            f"{path}: duplicate columns: {', '.join(duplicates)}. Export it with each column once"
+        )
     if problems:
         raise SetupError(*problems)
     return {name: names.index(name) for name in used}

@@ -1,4 +1,4 @@
-"""The two CSV files that a run reads (specification §1)."""
+"""Reads the two input files, submission_files.csv and attempt_number_mapping.csv (rule 0)."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ from rogo_async.sources.csv_reader import Record, column_indexes, open_input, re
 
 ERROR_COLUMN: Final = "Error"
 BLOCK_ROWS: Final = 256
-"""Rows that are found, and read, together."""
+"""Rows that are indexed and read together."""
 
 USED_COLUMNS: Final = (
     "Attempt ID",
@@ -38,7 +38,7 @@ _MALFORMED: Final = FailureCode.ROW_MALFORMED.value
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a record of this file becomes a SourceRow."""
+    """Converts a record of this file to a SourceRow."""
 
     width: int
     used: tuple[int, ...]
@@ -49,8 +49,8 @@ class _Layout:
         malformed = self._malformed(record)
         if len(cells) != self.width:
             cells = [*cells[: self.width], *[""] * (self.width - len(cells))]
-        used = (cells[place].strip() for place in self.used)
-        own = (cell for place, cell in enumerate(cells) if place != self.error)
+        used = (cells[index].strip() for index in self.used)
+        own = (cell for index, cell in enumerate(cells) if index != self.error)
         return SourceRow(record.line, tuple(own), malformed, *used)
 
     def _malformed(self, record: Record) -> str | None:
@@ -65,10 +65,10 @@ class _Layout:
 
 
 class SubmissionsFile:
-    """submission_files.csv, read from its end without holding its rows in memory.
+    """submission_files.csv, read from its end without keeping its rows in memory.
 
-    A first pass finds where each block of ``BLOCK_ROWS`` rows begins and refuses what is wrong
-    with the file as a whole; rows are then parsed a block at a time.
+    A first pass records where each block of ``BLOCK_ROWS`` rows begins and rejects a file that
+    is unusable as a whole. Rows are then parsed block by block.
     """
 
     def __init__(self, path: Path, handle: BinaryIO) -> None:
@@ -84,7 +84,7 @@ class SubmissionsFile:
 
     @classmethod
     async def open(cls, path: Path) -> Self:
-        """Index the file. Raises SetupError for whatever makes it unusable as a whole."""
+        """Index the file. Raises SetupError if it is unusable as a whole."""
         handle = open_input(path)
         try:
             file = cls(path, handle)
@@ -95,19 +95,19 @@ class SubmissionsFile:
         return file
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._handle.close()
 
     def __len__(self) -> int:
-        """Number of rows selected (all of the file's unless narrowed)."""
+        """Number of selected rows; by default all rows of the file."""
         return len(self._selected)
 
     def select_newest(self, count: int) -> None:
-        """Keep the ``count`` rows nearest the end."""
+        """Select the last ``count`` rows."""
         self._selected = range(max(0, self._count - count), self._count)
 
     async def select_attempts(self, attempts: Iterable[int]) -> None:
-        """Keep the selected rows of these attempts. Raises SetupError naming those without one."""
+        """Select the rows of these attempts. Raises SetupError for attempts without a row."""
         wanted = set(attempts)
         kept = array("Q")
         found = set()
@@ -126,9 +126,9 @@ class SubmissionsFile:
         self._selected = kept[::-1]
 
     async def chunks_from_end(self) -> AsyncIterator[list[SourceRow]]:
-        """The selected rows, newest first, those of a block at a time.
+        """The selected rows, newest first, one block at a time.
 
-        Raises InputChanged when the file is no longer the one that was indexed.
+        Raises InputChanged if the file changed after it was indexed.
         """
         end = len(self._selected)
         while end > 0:
@@ -141,12 +141,12 @@ class SubmissionsFile:
         reader = scan(self.path, self._handle)
         header = next(reader, None)
         if header is None:
-            raise SetupError(f"{self.path}: there is no header. Export it again")
-        places = column_indexes(self.path, header.cells, USED_COLUMNS)
+            raise SetupError(f"{self.path}: no header. Export it again")
+        indexes = column_indexes(self.path, header.cells, USED_COLUMNS)
         names = [name.strip() for name in header.cells]
         error = names.index(ERROR_COLUMN) if ERROR_COLUMN in names else None
-        self.columns = tuple(n for place, n in enumerate(header.cells) if place != error)
-        self._layout = _Layout(len(names), tuple(places[name] for name in USED_COLUMNS), error)
+        self.columns = tuple(n for index, n in enumerate(header.cells) if index != error)
+        self._layout = _Layout(len(names), tuple(indexes[name] for name in USED_COLUMNS), error)
         for record in reader:
             if self._count % BLOCK_ROWS == 0:
                 self._starts.append(record.offset)
@@ -156,7 +156,7 @@ class SubmissionsFile:
         self._check_unchanged()
 
     def _read(self, block: int, numbers: Sequence[int]) -> list[SourceRow]:
-        """The rows of these ascending numbers, which all lie in this block, the highest first."""
+        """The rows of these ascending numbers, all in this block, the highest first."""
         first = block * BLOCK_ROWS
         found = self._read_block(block)
         rows = [self._layout.row(found[number - first]) for number in reversed(numbers)]
@@ -196,7 +196,7 @@ def _attempt_or_none(row: SourceRow) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """attempt_number_mapping.csv by attempt, and what was odd about it."""
+    """attempt_number_mapping.csv by attempt, and counts of its irregular lines."""
 
     rows: dict[int, MappingRow]
     lines: int
@@ -204,12 +204,12 @@ class Mapping:
     disagreeing: int
 
     def get(self, attempt: int) -> MappingRow | None:
-        """The last line for this attempt, or None."""
+        """The last row of this attempt, or None."""
         return self.rows.get(attempt)
 
 
 async def load_mapping(path: Path) -> Mapping:
-    """Read the mapping file. Odd lines are counted, never a reason to stop (specification §1)."""
+    """Read the mapping file. Irregular lines are counted and never stop the run."""
     return await asyncio.to_thread(_load_mapping, path)
 
 
@@ -219,9 +219,9 @@ def _load_mapping(path: Path) -> Mapping:
         reader = scan(path, handle)
         header = next(reader, None)
         if header is None:
-            raise SetupError(f"{path}: there is no header. Export it again")
-        places = column_indexes(path, header.cells, _MAPPING_COLUMNS)
-        cell = _cell_getter([places[name] for name in _MAPPING_COLUMNS])
+            raise SetupError(f"{path}: no header. Export it again")
+        indexes = column_indexes(path, header.cells, _MAPPING_COLUMNS)
+        cell = _cell_getter([indexes[name] for name in _MAPPING_COLUMNS])
         rows: dict[int, MappingRow] = {}
         shared: dict[MappingRow, MappingRow] = {}
         lines = without_attempt = 0
@@ -244,15 +244,15 @@ def _load_mapping(path: Path) -> Mapping:
     return Mapping(rows, lines, without_attempt, len(disagreeing))
 
 
-def _cell_getter(places: list[int]) -> Callable[[list[str]], tuple[str, ...]]:
+def _cell_getter(indexes: list[int]) -> Callable[[list[str]], tuple[str, ...]]:
     def get(cells: list[str]) -> tuple[str, ...]:
-        return tuple(cells[place].strip() if place < len(cells) else "" for place in places)
+        return tuple(cells[index].strip() if index < len(cells) else "" for index in indexes)
 
     return get
 
 
 async def open_inputs(submissions: Path, mapping: Path) -> tuple[SubmissionsFile, Mapping]:
-    """Both files, read side by side; the first one's owner closes it.
+    """Read both files concurrently; the caller closes the first one.
 
     Raises one SetupError with the problems of both, or InputChanged.
     """
@@ -263,6 +263,6 @@ async def open_inputs(submissions: Path, mapping: Path) -> tuple[SubmissionsFile
         return file, rows
     if isinstance(file, SubmissionsFile):
         file.close()
-    faults = [found for found in (file, rows) if isinstance(found, BaseException)]
-    problems = [p for fault in faults if isinstance(fault, SetupError) for p in fault.problems]
-    raise SetupError(*problems) if problems else faults[0]
+    errors = [found for found in (file, rows) if isinstance(found, BaseException)]
+    problems = [p for error in errors if isinstance(error, SetupError) for p in error.problems]
+    raise SetupError(*problems) if problems else errors[0]

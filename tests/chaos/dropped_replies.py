@@ -17,7 +17,7 @@ from tests.support.tcp_proxy import Hook, TcpProxy, Wire
 
 _REQUEST: Final = re.compile(rb"(PUT|DELETE) (\S+) HTTP/1\.1\r\n")
 _INSERT: Final = b"INSERT INTO lti_launch_sessions"
-_STANDING: Final = b"AS standing"
+_STANDING: Final = b"AS existing"
 _STARTUP: Final = 196_608
 """The protocol version of PostgreSQL's first message; others before it ask for encryption."""
 

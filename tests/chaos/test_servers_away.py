@@ -159,7 +159,7 @@ async def test_a_target_that_drops_the_locks_connection_ends_the_run(
         await fault(proxy)
         result = await command.wait()
         assert result.code == 3, result.output
-        assert "the run's lock was lost" in result.stdout
+        assert "lost the connection that holds the run lock" in result.stdout
         await nothing_lost(scenario, there, result)
 
 

@@ -1,7 +1,7 @@
-"""What a test of rollback needs: the whole place in a picture, and both commands in this process.
+"""Fixtures of the tests of rollback: a picture of all rows and blobs, and both commands.
 
-Tests of the command line run it as a process; where many runs and rollbacks follow each other they
-are called here, which is the same code without an interpreter's start.
+The commands run in the process of the test, which saves the start of an interpreter for each of
+many runs and rollbacks. Tests of the command line run them as processes.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ Blob = tuple[str, bytes, Mapping[str, str], str | None, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Every row of every table of the target, and every blob with all that the store states."""
+    """All rows of the target, and all blobs with their properties."""
 
     tables: dict[str, list[dict[str, Any]]]
     blobs: list[Blob]
 
     def of(self, attempt: int) -> list[Any]:
-        """What belongs to an attempt: rows that name it or its submission, and its blobs."""
+        """The rows and blobs of an attempt: rows that name it or its submission, and its blobs."""
         mark = f"rogo_{attempt}_"
         rows = [(name, row) for name, found in self.tables.items() for row in found]
         ids = {
@@ -47,7 +47,7 @@ class Picture:
 
 
 async def picture(scenario: Scenario) -> Picture:
-    """Everything as it is now."""
+    """The current rows and blobs."""
     tables = {}
     async with scenario.target() as target:
         names = await target.fetch(
@@ -71,7 +71,7 @@ def settings_of(env: Mapping[str, str], **others: object) -> Settings:
 
 
 async def migrate(env: Mapping[str, str], *attempts: int) -> str:
-    """Migrate these attempts, which must all succeed. Returns the run's id."""
+    """Migrate these attempts; all must succeed. Returns the run's id."""
     run = Run(settings_of(env), Selection(attempts=attempts), None)
     try:
         ending = await run.execute()
@@ -83,7 +83,7 @@ async def migrate(env: Mapping[str, str], *attempts: int) -> str:
 
 @dataclass(slots=True)
 class Ended:
-    """A rollback that has ended, with the lines that it printed."""
+    """A finished rollback, with the lines that it printed."""
 
     code: int = -1
     headline: str = ""
@@ -91,7 +91,7 @@ class Ended:
 
 
 async def roll_back(env: Mapping[str, str], what: str | Sequence[int], **others: object) -> Ended:
-    """Roll a run or attempts back without being asked."""
+    """Roll back a run or attempts without a question."""
     ended = Ended()
     selection = OfRun(what) if isinstance(what, str) else OfAttempts(frozenset(what))
 
@@ -108,7 +108,7 @@ async def roll_back(env: Mapping[str, str], what: str | Sequence[int], **others:
 def malpractice(
     scenario: Scenario, attempt: int, number: int, level: str = "Severe", learner: int = 1
 ) -> SourceSubmission:
-    """A submission that claims the enforcement row of a learner in the one assessment."""
+    """A submission with malpractice, for the malpractice rule of one learner and assessment."""
     made = scenario.submission(attempt, Grade=f"Malpractice {level}", TIUserId=str(learner))
     made.submission = f"Attempt {number}"
     return made

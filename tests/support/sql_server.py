@@ -1,4 +1,4 @@
-"""The responder as the product meets it: tables, connection strings, an open warehouse."""
+"""The T-SQL server of the tests in use: tables, connection strings, an open warehouse."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,13 +13,13 @@ from rogo_async.common.shutdown import StopSignal
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.sources.warehouse.pool import Deadlines
 from rogo_async.sources.warehouse.reader import Warehouse
-from tests.support.fake_sql_server import Column, Responder, Table
+from tests.support.fake_sql_server import Column, FakeSqlServer, Table
 from tests.support.fake_sql_server.server import DATABASE, HOST, PASSWORD, USER
 from tests.support.fake_sql_server.values import DateTime2, Int, Numeric, Text
 
 DRIVERS: Final = ("microsoft", "freetds")
 QUICK: Final = Deadlines(connect_s=3, query_s=1, close_s=1, grace_s=0.5)
-PATIENCE: Final = RetryPolicy(
+POLICY: Final = RetryPolicy(
     wait_initial_s=0.01,
     wait_max_s=0.05,
     max_tries=3,
@@ -57,7 +57,7 @@ Row = Mapping[str, Any]
 
 
 def connection_string(driver: str, port: int) -> str:
-    """What an operator would write: ADO.NET's form for Microsoft's driver, ODBC's for FreeTDS."""
+    """As an operator writes it: ADO.NET syntax for Microsoft's driver, ODBC for FreeTDS."""
     if driver == "freetds":
         return (
             f"DRIVER={{FreeTDS}};SERVER={HOST};PORT={port};DATABASE={DATABASE};UID={USER};"
@@ -72,7 +72,7 @@ def connection_string(driver: str, port: int) -> str:
 
 
 def report_row(attempt: int, **cells: Any) -> Row:
-    """A sound row of Rogo_AssessmentReport."""
+    """A valid row of Rogo_AssessmentReport."""
     return {
         "AttemptId": attempt,
         "TIUserId": f"user {attempt}",
@@ -89,7 +89,7 @@ def report_row(attempt: int, **cells: Any) -> Row:
 
 
 def score_row(attempt: int, label: str = "Question 1", **cells: Any) -> Row:
-    """A sound row of Rogo_AssessmentReportScores."""
+    """A valid row of Rogo_AssessmentReportScores."""
     return {
         "AttemptId": attempt,
         "ScoreLabelCorrected": label,
@@ -120,7 +120,7 @@ def tables_of(dataset: Dataset) -> list[Table]:
 
 
 def retyped(columns: Iterable[Column], **types: Any) -> list[Column]:
-    """The columns, some of them of other types."""
+    """The columns with other types for some of them."""
     return [Column(each.name, types.get(each.name, each.type)) for each in columns]
 
 
@@ -142,7 +142,7 @@ async def opened(
                 stop_signal or StopSignal(),
                 CallStats(),
                 limit_s,
-                PATIENCE,
+                POLICY,
             )
             stack.push_async_callback(breaker.aclose)
             return breaker
@@ -152,6 +152,6 @@ async def opened(
         yield warehouse
 
 
-def served(responder: Responder, driver: str) -> str:
-    """The connection string of a running responder."""
-    return connection_string(driver, responder.port)
+def served(sql_server: FakeSqlServer, driver: str) -> str:
+    """The connection string of a running server."""
+    return connection_string(driver, sql_server.port)

@@ -1,1 +1,1 @@
-"""The target database: PostgreSQL through asyncpg; the SQL is in ``sql/``."""
+"""Reads and writes the target database: PostgreSQL through asyncpg, SQL statements in ``sql/``."""

@@ -1,4 +1,4 @@
-"""Which blobs the target refers to, and whether another run could still write (invariant 7)."""
+"""Finds blobs that the target refers to, and runs that may still write (invariant 7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ _SCAN_S: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class RunSessions:
-    """How many there are, and since when the oldest stands; None where we may not see it."""
+    """Number of sessions of runs, and the start of the oldest; None if it is not visible."""
 
     count: int
     since: datetime | None
 
     def __str__(self) -> str:
-        when = f"{self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else "a time not visible here"
+        when = f"{self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else "a time that is not visible"
         return f"{self.count} since {when}"
 
 
 class BlobReferences:
-    """Questions about blobs, asked through a gate."""
+    """Queries about blobs and sessions, behind a circuit breaker."""
 
     def __init__(self, connections: Connections, breaker: CircuitBreaker) -> None:
         self._connections = connections
         self._breaker = breaker
 
     async def referenced(self, names: Sequence[str], urls: Sequence[str]) -> frozenset[str]:
-        """Those of the names that some submission_files row refers to, by name or by URL.
+        """Return the names that a submission_files row refers to, by name or by URL.
 
-        ``urls`` are the blobs' addresses in the order of ``names``. Raises RunStopped.
+        ``urls`` are the blobs' URLs in the order of ``names``. Raises RunStopped.
         """
 
         async def ask() -> frozenset[str]:
@@ -45,7 +45,7 @@ class BlobReferences:
         return await self._breaker.call("references", ask)
 
     async def run_sessions(self) -> "RunSessions | None":
-        """The sessions of runs that are connected at the moment; None when there is none.
+        """Return the sessions of runs that are connected now, or None.
 
         Raises RunStopped.
         """
@@ -53,7 +53,7 @@ class BlobReferences:
         async def ask() -> RunSessions | None:
             async with self._connections.session("sessions") as session:
                 row = await session.row("run_sessions", {"name": RUN})
-            # The time is for a session's own user to see, that there is one for everybody.
+            # Every user sees that a session exists, but only its own user sees its start.
             return RunSessions(row["count"], row["since"]) if row["count"] else None
 
         return await self._breaker.call("sessions", ask)

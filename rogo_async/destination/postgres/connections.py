@@ -1,8 +1,8 @@
-"""Connections to the target, their deadlines, and what their errors mean.
+"""Connections to the target: options, deadlines, pool, and the meaning of their errors.
 
-asyncpg waits for ever for a cancelled statement on a dead socket, and its pool's release waits
-with it: a connection whose last statement did not end in an answer of the server is terminated
-before it is given back.
+When a statement is cancelled on a dead socket, asyncpg waits for ever, and so does the release of
+the connection to its pool. Therefore a connection is terminated before its release unless the
+server answered its last statement.
 """
 
 import asyncio
@@ -32,24 +32,24 @@ CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 20.0
 CLOSE_S: Final = 5.0
 RUN: Final = "rogo_async"
-"""The application_name of a run's sessions."""
+"""The application_name of a run's sessions; ``sweep`` and ``rollback`` look for it."""
 
-_WATCHFUL: Final = {
+_KEEPALIVE: Final = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "idle_in_transaction_session_timeout": "120s",
 }
-"""Has the server notice within a minute that this machine is gone, and let its locks go."""
+"""Lets the server detect within a minute that this machine is gone, and release its locks."""
 
 _MEANING: Final = {
-    "28P01": "the login was refused. Check user and password in DATABASE_URL",
-    "28000": "the login was refused. Check user and sslmode in DATABASE_URL",
-    "3D000": "there is no such database. Check its name in DATABASE_URL",
-    "42501": "a permission is missing. Grant this user its rights on the tables",
-    "42P01": "a table is missing. Check database and search path in DATABASE_URL",
+    "28P01": "login failed. Check user and password in DATABASE_URL",
+    "28000": "login failed. Check user and sslmode in DATABASE_URL",
+    "3D000": "the database does not exist. Check its name in DATABASE_URL",
+    "42501": "permission denied. Grant the user of DATABASE_URL its rights on the tables",
+    "42P01": "a table does not exist. Check the database and the search path in DATABASE_URL",
     "53100": "the server's disk is full",
-    "42704": "the server does not know a parameter of DATABASE_URL, or a type of the schema",
+    "42704": "unknown parameter in DATABASE_URL, or unknown type in the schema",
 }
 
 
@@ -60,20 +60,20 @@ def translate_connect_error(operation: str, error: BaseException) -> Exception:
     Returns a DependencyError.
     """
     if isinstance(error, OSError) and error.filename is not None:
-        reason = "a file that DATABASE_URL names (sslrootcert, sslcert …) cannot be read"
+        reason = "cannot read a file named in DATABASE_URL (sslrootcert, sslcert …)"
         return SystemicError(Dependency.TARGET, operation, reason)
     if isinstance(error, ValueError):
-        reason = "DATABASE_URL has a host or a parameter that cannot be used"
+        reason = "invalid host or parameter in DATABASE_URL"
         return SystemicError(Dependency.TARGET, operation, reason)
-    fault = translate_error(operation, error)
-    if isinstance(fault, DependencyError):
-        return fault
-    reason = "the server refuses a parameter in DATABASE_URL"
+    translated = translate_error(operation, error)
+    if isinstance(translated, DependencyError):
+        return translated
+    reason = "the server rejects a parameter in DATABASE_URL"
     return SystemicError(Dependency.TARGET, operation, reason)
 
 
 class TableConflict(Exception):
-    """A unique or foreign key stands in the way. Only the table's name is kept."""
+    """A unique or foreign key rejects the row. Keeps the names of table and constraint only."""
 
     def __init__(self, table: str, constraint: str) -> None:
         super().__init__(table)
@@ -82,33 +82,31 @@ class TableConflict(Exception):
 
 
 def translate_error(operation: str, error: BaseException, *, writing: bool = False) -> Exception:
-    """What an asyncpg error stands for; the server's own text, which may quote values, is not
-    repeated.
+    """Translate an asyncpg error, without the server's own text, which may quote values.
 
-    RowError target_refused for refused content, TableConflict for a key in the way, else a
-    DependencyError; while ``writing`` a lost reply is an AmbiguousError.
+    Returns RowError target_refused for rejected content, TableConflict for a violated key, else
+    a DependencyError. While ``writing``, a lost reply is an AmbiguousError: the commit may have
+    succeeded.
     """
     if isinstance(error, ssl.SSLError):
         return SystemicError(
             Dependency.TARGET,
             operation,
-            "TLS failed: the server's certificate is not trusted, "
-            "or not for this name. Set sslmode and sslrootcert in DATABASE_URL",
+            "TLS failed: the server's certificate is not trusted or is for another name. "
+            "Set sslmode and sslrootcert in DATABASE_URL",
         )
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-        return SystemicError(
-            Dependency.TARGET, operation, "DATABASE_URL holds a setting that cannot be used"
-        )
+        return SystemicError(Dependency.TARGET, operation, "invalid parameter in DATABASE_URL")
     if isinstance(error, asyncpg.PostgresError):
         return _of_sqlstate(operation, error, writing=writing)
     if type(error) is ConnectionError and "rejected SSL" in str(error):
-        # asyncpg's own word for a server that declines TLS, and for a connection that was lost
-        # while it was asked for; the system's errors are subclasses.
+        # asyncpg raises this when the server declines TLS, and when the connection is lost during
+        # that request. Errors of the operating system are subclasses of ConnectionError.
         return SystemicError(
             Dependency.TARGET,
             operation,
-            "the server offers no TLS. Turn it on there, or set sslmode=disable in DATABASE_URL "
-            "if the way to it is safe",
+            "the server does not offer TLS. Enable TLS on the server, or set sslmode=disable in "
+            "DATABASE_URL if the network is trusted",
         )
     reason = reason_of(error)
     if writing:
@@ -123,7 +121,7 @@ def _of_sqlstate(operation: str, error: asyncpg.PostgresError, *, writing: bool)
         case ErrorClass.CONTENT:
             return RowError(
                 FailureCode.TARGET_REFUSED,
-                f"the target refused the content ({reason}, {type(error).__name__})",
+                f"the target rejected the content ({reason}, {type(error).__name__})",
             )
         case ErrorClass.CONFLICT:
             return TableConflict(error.table_name or "?", error.constraint_name or "?")
@@ -150,8 +148,10 @@ LIBRARY_ERRORS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
-    """Where the target is. ``tls`` None leaves the choice to the URL; ``name`` is what the
-    server's administrator sees of us.
+    """How to connect to the target.
+
+    ``dsn`` decides about TLS when ``tls`` is None. ``name`` is the application_name that the
+    server shows in pg_stat_activity.
     """
 
     dsn: str
@@ -165,26 +165,31 @@ class ConnectOptions:
             "dsn": self.dsn,
             "timeout": CONNECT_S,
             "command_timeout": STATEMENT_S,
-            "server_settings": {"application_name": self.name, "TimeZone": "UTC", **_WATCHFUL},
+            "server_settings": {"application_name": self.name, "TimeZone": "UTC", **_KEEPALIVE},
             **tls,
         }
 
 
 class Session:
-    """One connection for the length of a with block, speaking in named queries."""
+    """One connection, used with the named queries of ``sql/``."""
 
     def __init__(self, connection: Any) -> None:
         self.raw = connection
 
     async def row(self, name: str, values: Mapping[str, object]) -> Any:
-        """The first row of a named query, or None."""
+        """Run a named query and return its first row, or None."""
         statement = query(name)
         return await self.raw.fetchrow(statement.sql, *statement.arguments(values))
+
+    async def execute(self, name: str, values: Mapping[str, object]) -> None:
+        """Run a named statement that returns no rows."""
+        statement = query(name)
+        await self.raw.execute(statement.sql, *statement.arguments(values))
 
     async def rows(
         self, name: str, values: Mapping[str, object], deadline_s: float = STATEMENT_S
     ) -> list[Any]:
-        """All rows of a named query."""
+        """Run a named query and return all its rows."""
         statement = query(name)
         found: list[Any] = await self.raw.fetch(
             statement.sql, *statement.arguments(values), timeout=deadline_s
@@ -193,7 +198,7 @@ class Session:
 
 
 class Connections:
-    """The pool of connections that a run shares. Made by ``open``; its owner calls ``aclose``."""
+    """A pool of connections. Made by ``open``; its owner calls ``aclose``."""
 
     def __init__(self, options: ConnectOptions, pool: Any) -> None:
         self.options = options
@@ -201,9 +206,9 @@ class Connections:
 
     @classmethod
     async def open(cls, options: ConnectOptions, size: int) -> Self:
-        """Connect once to see that it works; the other connections are made when needed.
+        """Open one connection as a test; the pool opens the others when they are needed.
 
-        Raises TransientError while the server is away and SystemicError where it refuses.
+        Raises TransientError while the server is unreachable, SystemicError for a permanent error.
         """
         pool: Any = asyncpg.create_pool(
             min_size=0, max_size=size, init=_prepare, reset=_keep, **options.arguments()
@@ -218,7 +223,7 @@ class Connections:
         return cls(options, pool)
 
     async def aclose(self) -> None:
-        """Close the pool, by force where closing takes too long."""
+        """Close the pool; terminate its connections after CLOSE_S."""
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._pool.close()
@@ -226,23 +231,22 @@ class Connections:
             self._pool.terminate()
 
     def session(self, operation: str, *, writing: bool = False) -> "PooledSession":
-        """A connection for the length of an async with block, as a Session; whatever goes wrong
-        on it leaves as a fault of this package.
+        """Return an async context manager that gives a Session on a connection of the pool.
 
-        Raises what ``translate_error`` gives.
+        Errors of asyncpg leave the block translated: RowError, TableConflict or DependencyError.
         """
         return PooledSession(self._pool, operation, writing=writing)
 
     async def probe(self) -> None:
-        """Ask the server for one value on a connection. Raises a DependencyError."""
+        """Test that the server answers. Raises a DependencyError."""
         async with self.session("probe") as session:
             await session.raw.fetchval("SELECT 1", timeout=CONNECT_S)
 
 
 class PooledSession:
-    """A connection of the pool, from one end of an async with block to the other.
+    """Async context manager: takes a connection from the pool and gives it back.
 
-    No ``asynccontextmanager``: the loop would register a generator for each submission.
+    A class, since ``asynccontextmanager`` costs CPU time for a generator in each submission.
     """
 
     __slots__ = ("_connection", "_operation", "_pool", "_writing")
@@ -268,7 +272,7 @@ class PooledSession:
         else:
             answered = error is None
         if not answered:
-            # A connection that was lost has gone back to the pool by itself.
+            # asyncpg has already returned a lost connection to the pool.
             with contextlib.suppress(asyncpg.InterfaceError):
                 self._connection.terminate()
         await self._pool.release(self._connection, timeout=CLOSE_S)
@@ -281,4 +285,4 @@ async def _prepare(connection: Any) -> None:
 
 
 async def _keep(connection: Any) -> None:
-    """Nothing to reset: statements here leave no state, and a reset is a round trip each."""
+    """Do nothing: no statement leaves session state, and a reset costs a round trip."""

@@ -1,8 +1,9 @@
-"""The run's journal: enforcement rows as they were before this run changed them (specification §5).
+"""The journal of a run: malpractice rules as they were before the run changed them.
 
-What a run inserts can be told from its ids; what it overwrites is gone unless it was kept. A line
-is on disk before the change is committed: it may be there without the change, never the other
-way round. What a rollback makes of such a row is kept in the same way, in a journal of its own.
+Rows that a run inserts are known by their ids, but a row that it overwrites is lost unless it is
+recorded. A line is durable on disk before the change is committed: a line may exist without its
+change, never the reverse. ``rollback`` reads these journals to restore malpractice rules, and
+records what it restores in a journal of its own (specification §5).
 """
 
 import asyncio
@@ -18,27 +19,27 @@ from rogo_async.common.files import sync_directory
 from rogo_async.rules.identity import submission_id
 
 RuleContent = Mapping[str, Any]
-"""A row, as JSON."""
+"""All columns of a malpractice_enforcements row, as JSON values."""
 
 _SUFFIX: Final = ".journal.jsonl"
 _PRIVATE: Final = 0o600
 
 
 class Journal:
-    """Appends to one file, made when the first line comes. JSON, one object a line."""
+    """Appends JSON lines to one file, which the first line creates."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def record_original(self, kind: str, attempt: int, before: Mapping[str, object]) -> None:
-        """Keep a row as it is before ``attempt`` changes it. Raises DataDirFull."""
-        await self.add({"kind": kind, "attempt": attempt, "before": dict(before)})
+        """Record a row as it is before ``attempt`` changes it. Raises DataDirFull."""
+        await self.append({"kind": kind, "attempt": attempt, "before": dict(before)})
 
-    async def add(self, entry: Mapping[str, object]) -> None:
-        """Append a line, on disk when this returns. Raises DataDirFull."""
+    async def append(self, entry: Mapping[str, object]) -> None:
+        """Append a line; it is durable on disk when this returns. Raises DataDirFull."""
         line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
-        async with self._turn:
+        async with self._lock:
             try:
                 await asyncio.to_thread(self._append, line)
             except OSError as error:
@@ -64,21 +65,21 @@ class Journal:
 
 
 def journal_path(runs: Path, run_id: str) -> Path:
-    """Where a run keeps its journal."""
+    """The path of a run's journal."""
     return runs / f"{run_id}{_SUFFIX}"
 
 
 class Journals:
-    """All journals that are kept, read once, and the one of a rollback that goes on.
+    """All journals of the data directory, and the journal of the rollback in progress (``own``).
 
-    Of the lines about one submission the last holds: a try that was repeated left its own.
+    For each submission and row the last line counts, since a retry appends another line.
     """
 
     def __init__(self, own: Journal) -> None:
         self._own = own
         self._before: dict[tuple[str, str], RuleContent | None] = {}
-        self._under_rebuilt: dict[tuple[str, str], RuleContent | None] = {}
-        self._put_back: set[bytes] = set()
+        self._under_replaced: dict[tuple[str, str], RuleContent | None] = {}
+        self._restored: set[bytes] = set()
 
     @classmethod
     def read(cls, runs: Path, own: Journal) -> Self:
@@ -89,47 +90,52 @@ class Journals:
             for line in path.read_bytes().splitlines():
                 try:
                     entry = orjson.loads(line)
-                except orjson.JSONDecodeError:  # power went while it was written
+                except orjson.JSONDecodeError:  # torn by a power failure
                     continue
-                journals._take(run_id, entry)
+                journals._index(run_id, entry)
         return journals
 
-    def knows(self, submission: str, row_id: str) -> bool:
-        """Whether it is known what the row was before this submission claimed it."""
-        place = submission, row_id
-        return place in self._under_rebuilt or place in self._before
+    def has_original(self, submission: str, row_id: str) -> bool:
+        """Whether a journal has the row as it was before this submission changed it."""
+        key = submission, row_id
+        return key in self._under_replaced or key in self._before
 
-    def before(self, submission: str, row_id: str) -> RuleContent | None:
-        """The row as it was before this submission claimed it; None when there was none."""
-        place = submission, row_id
-        known = self._under_rebuilt if place in self._under_rebuilt else self._before
-        return known.get(place)
+    def original(self, submission: str, row_id: str) -> RuleContent | None:
+        """The row as it was before this submission changed it; None if there was no row."""
+        key = submission, row_id
+        known = self._under_replaced if key in self._under_replaced else self._before
+        return known.get(key)
 
-    def is_put_back(self, row: RuleContent) -> bool:
-        """Whether a rollback has made a row just this."""
-        return _canonical(row) in self._put_back
+    def is_restored(self, row: RuleContent) -> bool:
+        """Whether a rollback restored or replaced a row to exactly this content."""
+        return _canonical(row) in self._restored
 
-    async def put_back(self, attempt: int, row: RuleContent) -> None:
-        """Keep that a rollback of ``attempt`` makes a row what it was. Raises DataDirFull."""
+    async def record_restored(self, attempt: int, row: RuleContent) -> None:
+        """Record the content that a rollback of ``attempt`` restored. Raises DataDirFull."""
         await self._add({"kind": "put_back", "attempt": attempt, "row": row})
 
-    async def rebuilt(self, attempt: int, row: RuleContent, before: RuleContent | None) -> None:
-        """The same of a row that is made anew; ``before`` is what is under its claim."""
+    async def record_replaced(
+        self, attempt: int, row: RuleContent, before: RuleContent | None
+    ) -> None:
+        """Record the content that a rollback wrote for another submission, over ``before``.
+
+        Raises DataDirFull.
+        """
         await self._add({"kind": "rebuilt", "attempt": attempt, "row": row, "before": before})
 
     async def _add(self, entry: dict[str, Any]) -> None:
-        await self._own.add(entry)
-        self._take("", entry)
+        await self._own.append(entry)
+        self._index("", entry)
 
-    def _take(self, run_id: str, entry: dict[str, Any]) -> None:
+    def _index(self, run_id: str, entry: dict[str, Any]) -> None:
         match entry:
             case {"kind": "enforcement", "attempt": int(attempt), "before": dict(before)}:
                 self._before[submission_id(run_id, attempt), before["id"]] = before
             case {"kind": "rebuilt", "row": dict(row), "before": before}:
-                self._put_back.add(_canonical(row))
-                self._under_rebuilt[row["submission_id"], row["id"]] = before
+                self._restored.add(_canonical(row))
+                self._under_replaced[row["submission_id"], row["id"]] = before
             case {"kind": "put_back", "row": dict(row)}:
-                self._put_back.add(_canonical(row))
+                self._restored.add(_canonical(row))
 
 
 def _canonical(row: RuleContent) -> bytes:

@@ -1,4 +1,8 @@
-"""Enforcement rows that name a submission which is taken out again (specification §5)."""
+"""Reads and changes the malpractice rules of a submission that ``rollback`` removes.
+
+``rule_restoration`` decides what each rule becomes; this module reads what that decision needs,
+and applies it. A run writes its malpractice rules in ``writer``.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -7,7 +11,6 @@ import orjson
 
 from rogo_async.destination.postgres.connections import Session
 from rogo_async.destination.postgres.journal import Journals, RuleContent
-from rogo_async.destination.postgres.queries import query
 from rogo_async.destination.postgres.rule_restoration import (
     DeleteRule,
     MalpracticeRule,
@@ -26,7 +29,7 @@ _SCAN_S: Final = 600.0
 
 
 class RuleRestorer:
-    """Lets enforcement rows go from submissions that are taken out."""
+    """Deletes, restores or replaces the malpractice rules that name a removed submission."""
 
     def __init__(self, journals: Journals, instance_id: str, applied_by: str) -> None:
         self._journals = journals
@@ -36,18 +39,17 @@ class RuleRestorer:
     async def changes(
         self, session: Session, values: Mapping[str, object], written_by: str
     ) -> list[tuple[MalpracticeRule, RuleChange]]:
-        """What becomes of each row that names a submission when that goes.
+        """Return each rule that names the submission, and what it becomes.
 
         ``written_by`` is the transaction that wrote the submission. Raises RemovalSkipped.
         """
-        rules = [
-            _rule(row) for row in await session.rows("malpractice_rules_of_key", values, _SCAN_S)
-        ]
+        rows = await session.rows("malpractice_rules_of_key", values, _SCAN_S)
+        rules = [_rule(row) for row in rows]
         changes = []
         for rule in rules:
             if rule.submission_id != values["submission_id"]:
                 continue
-            if rule.written_by != written_by and not self._journals.is_put_back(rule.content):
+            if rule.written_by != written_by and not self._journals.is_restored(rule.content):
                 raise RemovalSkipped("malpractice_enforcements: the row was changed")
             others = [each for each in rules if each is not rule]
             changes.append((rule, await self._change(session, values, rule, others)))
@@ -56,29 +58,30 @@ class RuleRestorer:
     async def apply(
         self, session: Session, attempt: int, rule: MalpracticeRule, change: RuleChange
     ) -> None:
-        """Change a row of ``attempt``; what it becomes is kept, so that it is known again later.
+        """Change a rule of ``attempt``, and record its new content in the journal.
 
-        Raises DataDirFull.
+        A later rollback then recognizes that content. Raises DataDirFull.
         """
-        place = {"enforcement_id": rule.id}
+        key = {"enforcement_id": rule.id}
         match change:
             case DeleteRule():
-                await _execute(session, "delete_malpractice_rule", place)
+                await session.execute("delete_malpractice_rule", key)
             case RestoreRule(content):
                 statement = (await session.row("restore_statement", {}))["statement"]
                 await session.raw.execute(statement, rule.id, orjson.dumps(content).decode())
-                await self._journals.put_back(attempt, await _content(session, place))
-            case ReplaceRule(claim, max_attempts, before):
+                await self._journals.record_restored(attempt, await _content(session, key))
+            case ReplaceRule(candidate, max_attempts, before):
                 written = {
-                    "context_title": claim.context_title,
-                    "malpractice_level_id": claim.level.id,
-                    "submission_id": claim.submission_id,
-                    "attempt_number": claim.attempt_number,
+                    "context_title": candidate.context_title,
+                    "malpractice_level_id": candidate.level.id,
+                    "submission_id": candidate.submission_id,
+                    "attempt_number": candidate.attempt_number,
                     "max_attempts": max_attempts,
                     "applied_by": self._applied_by,
                 }
-                await _execute(session, "update_malpractice_rule", {**place, **written})
-                await self._journals.rebuilt(attempt, await _content(session, place), before)
+                await session.execute("update_malpractice_rule", {**key, **written})
+                content = await _content(session, key)
+                await self._journals.record_replaced(attempt, content, before)
 
     async def _change(
         self,
@@ -87,17 +90,17 @@ class RuleRestorer:
         rule: MalpracticeRule,
         others: Sequence[MalpracticeRule],
     ) -> RuleChange:
-        claims = [
-            _claim(row)
+        candidates = [
+            _candidate(row)
             for row in await session.rows("rule_candidates_of_key", values, _SCAN_S)
             if self._is_ours(row["launch_id"])
         ]
-        gone = values["submission_id"]
-        kept = earlier_versions(self._journals, rule.id, str(gone))
-        named = {content["submission_id"] for content in kept} - {gone, None}
-        standing = await session.rows("launch_ids", {"ids": sorted(named)})
-        launch_ids = {row["id"]: row["launch_id"] for row in standing}
-        return decide_change(rule, others, claims, launch_ids, self._journals)
+        removed = values["submission_id"]
+        versions = earlier_versions(self._journals, rule.id, str(removed))
+        named = {content["submission_id"] for content in versions} - {removed, None}
+        remaining = await session.rows("launch_ids", {"ids": sorted(named)})
+        launch_ids = {row["id"]: row["launch_id"] for row in remaining}
+        return decide_change(rule, others, candidates, launch_ids, self._journals)
 
     def _is_ours(self, launched: str) -> bool:
         attempt = attempt_of_launch_id(launched)
@@ -114,7 +117,7 @@ def _rule(row: Any) -> MalpracticeRule:
     )
 
 
-def _claim(row: Any) -> RuleCandidate:
+def _candidate(row: Any) -> RuleCandidate:
     return RuleCandidate(
         submission_id=row["id"],
         launch_id=row["launch_id"],
@@ -125,12 +128,7 @@ def _claim(row: Any) -> RuleCandidate:
     )
 
 
-async def _content(session: Session, place: Mapping[str, object]) -> RuleContent:
-    row = await session.row("malpractice_rule_content", place)
+async def _content(session: Session, key: Mapping[str, object]) -> RuleContent:
+    row = await session.row("malpractice_rule_content", key)
     content: RuleContent = orjson.loads(row["content"])
     return content
-
-
-async def _execute(session: Session, name: str, values: Mapping[str, object]) -> None:
-    statement = query(name)
-    await session.raw.execute(statement.sql, *statement.arguments(values))

@@ -1,4 +1,4 @@
-"""What the target holds already, read once after the lock is held (docs/architecture.md)."""
+"""Reads which attempts the target already has; a run does so once, after it takes the lock."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -28,7 +28,7 @@ async def read_migrated_attempts(connections: Connections) -> MigratedAttempts:
 async def export_migrated(
     connections: Connections, sink: Callable[[bytes], Awaitable[None]]
 ) -> None:
-    """Write migrated.csv, header and all, as it follows from the target.
+    """Write migrated.csv with its header from the target's rows.
 
     Raises a DependencyError.
     """

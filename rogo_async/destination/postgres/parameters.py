@@ -1,4 +1,4 @@
-"""A submission as the parameters of the statement that inserts it."""
+"""Builds the parameters of the INSERT of a submission (specification §3, derived values)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from rogo_async.rules.files import size_text
 from rogo_async.rules.identity import SQL_INT_MAX, child_id
 from rogo_async.rules.records import Identity, PreparedSubmission, SectionMark, StoredFile
 
-_GREATEST_REAL: Final = 3.4028235e38
+_LARGEST_REAL: Final = 3.4028235e38
 
 
 def submission_values(
@@ -22,7 +22,7 @@ def submission_values(
     lms: Lms,
     container: str,
 ) -> Mapping[str, object]:
-    """Every parameter of ``insert_submission`` by its name."""
+    """All parameters of the statement ``insert_submission``, by name."""
     return {
         **_learner(prepared, lms),
         **_constants(lms),
@@ -48,12 +48,14 @@ def session_record_id(identity: Identity) -> str:
 def malpractice_rule_values(
     prepared: PreparedSubmission, identity: Identity, lms: Lms, applied_by: str
 ) -> Mapping[str, object]:
-    """The parameters of the enforcement statements, but for the id of a standing row.
+    """The parameters of the statements that write a malpractice rule.
+
+    ``update_malpractice_rule`` needs the id of the existing row instead of ``enforcement_id``.
 
     Raises ValueError for a submission without malpractice.
     """
     if prepared.malpractice is None:
-        raise ValueError("no malpractice was found for this submission")
+        raise ValueError("the submission has no malpractice")
     return {
         "enforcement_id": child_id(identity.submission_id, "enforcement"),
         "lms_user_id": derived_values.lms_user_id(lms, prepared.report),
@@ -70,22 +72,22 @@ def malpractice_rule_values(
 
 
 def predict_rejection(values: Mapping[str, object]) -> str | None:
-    """Why the target will refuse one of the values for its content; None where nothing is seen.
+    """Why PostgreSQL will reject one of the values, or None.
 
-    What PostgreSQL's types cannot hold: NUL and lone surrogates in a text, a number that is too
-    great for its column. Checks of the platform's own are not known here.
+    Finds values that PostgreSQL's types cannot store: NUL and lone surrogates in text, and
+    numbers out of range. It does not know the check constraints of the platform.
     """
     for value in values.values():
         for each in value if isinstance(value, list | tuple) else (value,):
             if isinstance(each, str) and ("\0" in each or not _is_unicode(each)):
-                return "a text holds a character that PostgreSQL cannot hold"
-            if isinstance(each, int | float) and abs(each) > _greatest(each):
-                return "a number is out of the target's range"
+                return "a text has a character that PostgreSQL cannot store"
+            if isinstance(each, int | float) and abs(each) > _largest(each):
+                return "a number is out of range for its column"
     return None
 
 
-def _greatest(number: float) -> float:
-    return SQL_INT_MAX if isinstance(number, int) else _GREATEST_REAL
+def _largest(number: float) -> float:
+    return SQL_INT_MAX if isinstance(number, int) else _LARGEST_REAL
 
 
 def _is_unicode(text: str) -> bool:
@@ -186,5 +188,5 @@ def _real(number: Decimal | None) -> float | None:
         return None
     value = float(number)
     if math.isinf(value):
-        raise RowError(FailureCode.TARGET_REFUSED, "a number is out of the target's range")
+        raise RowError(FailureCode.TARGET_REFUSED, "a number is out of range for its column")
     return value

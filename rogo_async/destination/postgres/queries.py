@@ -1,7 +1,7 @@
-"""The SQL files of this folder, by the names of their statements.
+"""Loads the named statements of ``sql/*.sql``.
 
-A statement follows a line ``-- name: x``; ``:name`` marks a parameter. Parameters are numbered in
-the order they first stand, as PostgreSQL wants them.
+A statement follows a line ``-- name: x``; ``:name`` marks a parameter. Parameters become ``$1``,
+``$2`` and so on, in the order of their first use.
 """
 
 import re
@@ -17,19 +17,19 @@ _COMMENT = re.compile(r"--[^\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A statement with numbered parameters and the names that they stand for."""
+    """A statement with numbered parameters, and their names in that order."""
 
     sql: str
     parameters: tuple[str, ...]
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
-        """The values in the order of the parameters. Raises KeyError for one that is missing."""
+        """The values in the order of the parameters. Raises KeyError for a missing one."""
         return [values[name] for name in self.parameters]
 
 
 @cache
 def query(name: str) -> Query:
-    """The statement of this name. Raises KeyError when no file has it."""
+    """The statement of this name. Raises KeyError for an unknown one."""
     return _all()[name]
 
 

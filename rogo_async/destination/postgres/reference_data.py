@@ -1,4 +1,4 @@
-"""The target's schema as this tool needs it, and its reference data (specification §1)."""
+"""Checks the target's schema and rights, and loads its reference data (specification §1)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from rogo_async.rules.records import Assessment, MalpracticeLevel, Section
 
 @dataclass(frozen=True, slots=True)
 class ReferenceData:
-    """What is loaded once: the matching data, and on whose behalf malpractice rules apply."""
+    """Loaded once per run: data to match against, and the user who applies malpractice rules."""
 
     matching: Reference
     applied_by: str
@@ -32,7 +32,7 @@ class SchemaDifferences:
 async def read_reference_data(connections: Connections, user_id: str | None) -> ReferenceData:
     """Check tables, columns and rights, then load the reference data.
 
-    Raises SetupError with every problem found, or a DependencyError.
+    Raises one SetupError with all problems, or a DependencyError.
     """
     async with connections.session("reference") as session:
         problems = [*await _missing_columns(session)]
@@ -65,20 +65,20 @@ async def read_reference_data(connections: Connections, user_id: str | None) -> 
 
 
 async def compare_schema(session: Session) -> SchemaDifferences:
-    """Hold the tables against those that this version reads and writes."""
-    wanted = {**READ_TABLES, **WRITTEN_TABLES}
+    """Compare the target's tables with those that this version reads and writes."""
+    required = {**READ_TABLES, **WRITTEN_TABLES}
     rows = {
-        row["table_name"]: row for row in await session.rows("columns", {"tables": list(wanted)})
+        row["table_name"]: row for row in await session.rows("columns", {"tables": list(required)})
     }
     missing_tables: list[str] = []
     missing_columns: dict[str, Sequence[str]] = {}
     unfilled_columns: dict[str, Sequence[str]] = {}
-    for table, columns in wanted.items():
+    for table, columns in required.items():
         found = rows[table]["column_names"] or ()
         missing = [column for column in columns if column not in found]
-        demanded = set(rows[table]["unfilled_columns"] or ()) - set(columns)
-        if table in WRITTEN_TABLES and demanded:
-            unfilled_columns[table] = sorted(demanded)
+        unfilled = set(rows[table]["unfilled_columns"] or ()) - set(columns)
+        if table in WRITTEN_TABLES and unfilled:
+            unfilled_columns[table] = sorted(unfilled)
         if not found:
             missing_tables.append(table)
         elif missing:
@@ -87,7 +87,10 @@ async def compare_schema(session: Session) -> SchemaDifferences:
 
 
 async def missing_rights(session: Session) -> list[tuple[str, str]]:
-    """Table and privilege of each right that a run needs and has not even on one column."""
+    """Table and privilege of each right that a run needs and that the user does not have.
+
+    A right on some columns of the table is enough here.
+    """
     pairs = [(table, "SELECT") for table in READ_TABLES]
     pairs += [(table, right) for table in WRITTEN_TABLES for right in ("SELECT", "INSERT")]
     pairs.append(("malpractice_enforcements", "UPDATE"))
@@ -122,22 +125,22 @@ async def _missing_columns(session: Session) -> list[str]:
 
 async def _missing_rights(session: Session) -> list[str]:
     return [
-        f"target: no right to {privilege} on {table}. Grant it to the user of DATABASE_URL"
+        f"target: no {privilege} right on {table}. Grant it to the user of DATABASE_URL"
         for table, privilege in await missing_rights(session)
     ]
 
 
 async def applied_by(session: Session, user_id: str | None) -> str:
-    """The id of the user on whose behalf malpractice rules are applied. Raises SetupError."""
+    """The id of the user who applies malpractice rules. Raises SetupError."""
     if user_id is not None:
         found = await session.row("user_by_id", {"id": user_id})
         if found is None:
-            raise SetupError("ROGO_MIGRATION_USER_ID: there is no such user in the target")
+            raise SetupError("ROGO_MIGRATION_USER_ID: the target has no user with this id")
     else:
         found = await session.row("oldest_admin", {})
         if found is None:
             raise SetupError(
-                "target: there is no user with role admin, on whose behalf malpractice rules are "
-                "applied. Name one in ROGO_MIGRATION_USER_ID"
+                "target: no user has the role admin, and malpractice rules need a user who applies "
+                "them. Name one in ROGO_MIGRATION_USER_ID"
             )
     return str(found["id"])

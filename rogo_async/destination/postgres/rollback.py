@@ -1,8 +1,9 @@
-"""Takes submissions out of the target again, each in one transaction (specification §5).
+"""Removes migrated submissions from the target, each in one transaction (specification §5).
 
-REPEATABLE READ: what was looked at is what is deleted. A row that somebody changes or adds
-meanwhile, in whatever table, ends the transaction with a serialization failure, and it is
-repeated; no right is needed but to select and delete.
+The transaction is REPEATABLE READ, so it deletes exactly the rows that it checked. If another
+session changes or adds a row meanwhile, the transaction fails with a serialization failure and is
+retried. It needs the rights SELECT and DELETE only. A submission stays if one of its rows differs
+from what a run wrote: ``RemovalSkipped`` gives the reason.
 """
 
 from collections import Counter
@@ -21,14 +22,14 @@ from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
 from rogo_async.destination.postgres.queries import query
 from rogo_async.destination.postgres.rule_restoration import DeleteRule, RemovalSkipped
 from rogo_async.destination.postgres.schema import WRITTEN_TABLES
-from rogo_async.destination.postgres.writer import _lock_key as lock_key
+from rogo_async.destination.postgres.writer import lock_key
 from rogo_async.rules.identity import attempt_of_launch_id, child_id, is_uuid
 
 _SCAN_S: Final = 600.0
 _PREFETCH_ROWS: Final = 5_000
 _SUBMISSIONS: Final = "assignment_submissions"
-_MOST_MARKS_GONE: Final = 20
-_BELONGING: Final = tuple(table for table in WRITTEN_TABLES if table != "malpractice_enforcements")
+_MAX_DELETED_MARKS: Final = 20
+_TABLES: Final = tuple(table for table in WRITTEN_TABLES if table != "malpractice_enforcements")
 _OWN_KEYS: Final = (
     (_SUBMISSIONS, "lti_session_record_id"),
     ("submission_files", "submission_id"),
@@ -37,12 +38,12 @@ _OWN_KEYS: Final = (
     ("submission_grades", "submission_id"),
     ("malpractice_enforcements", "submission_id"),
 )
-"""The foreign keys that this tool fills: what refers through them is looked at row by row."""
+"""The foreign keys that this tool fills; rows that refer through them are checked one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class MigratedSubmission:
-    """What stands under a launch id that marks an attempt as migrated."""
+    """A launch id that marks an attempt as migrated, and the submission of it, if there is one."""
 
     launch_id: str
     attempt: int
@@ -52,7 +53,7 @@ class MigratedSubmission:
     assessment_code: str | None
     context_id: str | None
     shares_transaction: bool
-    """Its submission shares its transaction with another, which no run writes."""
+    """One transaction wrote this submission and another one; a run never does that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,39 +66,39 @@ class OwnedRow:
 
 
 class RemovalResult(Enum):
-    """What became of a submission that is not left alone."""
+    """Result of a removal that is not skipped."""
 
     REMOVED = auto()
     ALREADY_GONE = auto()
-    """It was not there any more: taken out before."""
+    """An earlier call removed it."""
 
 
 class SubmissionRemover:
-    """Looks for submissions and takes them out. Its methods raise RunStopped."""
+    """Finds migrated submissions and removes them. Its methods raise RunStopped."""
 
     def __init__(
         self,
         connections: Connections,
         breaker: CircuitBreaker,
-        enforcements: RuleRestorer,
+        restorer: RuleRestorer,
     ) -> None:
         self._connections = connections
         self._breaker = breaker
-        self._enforcements = enforcements
+        self._restorer = restorer
         self._references = ""
 
     async def prepare(self) -> None:
-        """See what else refers to a submission's tables. Raises SetupError for a missing right."""
+        """Find foreign keys to a submission's tables. Raises SetupError for missing rights."""
         tables = list(WRITTEN_TABLES)
         rows = await self._rows("missing_delete_rights", {"tables": tables})
-        problems = [f"target: no right to DELETE on {row['name']}" for row in rows]
+        problems = [f"target: no DELETE right on {row['name']}" for row in rows]
         own_tables, own_columns = zip(*_OWN_KEYS, strict=True)
         keys = await self._rows(
             "foreign_keys",
             {"tables": tables, "own_tables": own_tables, "own_columns": own_columns},
         )
         problems += [
-            f"target: no right to SELECT on {row['table_name']}, which refers to what a rollback "
+            f"target: no SELECT right on {row['table_name']}, which refers to rows that a rollback "
             "deletes"
             for row in keys
             if not row["readable"]
@@ -109,7 +110,7 @@ class SubmissionRemover:
         self._references = " UNION ALL ".join(row["question"] for row in keys)
 
     async def migrated_submissions(self) -> AsyncIterator[MigratedSubmission]:
-        """Everything that marks an attempt as migrated, whoever wrote it."""
+        """All launch ids that mark an attempt as migrated, by this tool or another one."""
         async with (
             self._connections.session("migrated_launch_ids") as session,
             session.raw.transaction(),
@@ -123,34 +124,34 @@ class SubmissionRemover:
                     yield MigratedSubmission(attempt=attempt, **dict(row))
 
     async def count_files_and_rules(self, ids: Sequence[str]) -> tuple[int, int]:
-        """How many files these submissions have, and how many enforcement rows name them."""
+        """Number of files of these submissions, and of malpractice rules that name them."""
         (row,) = await self._rows("count_files_and_rules", {"ids": list(ids)})
         return row["files"], row["rules"]
 
     async def remove(self, trace: MigratedSubmission) -> RemovalResult:
-        """Delete a submission and all that belongs to it, or nothing at all.
+        """Delete a submission with all its rows, or nothing.
 
-        A try whose reply was lost is repeated: it finds the submission gone, or still there.
-        Raises RemovalSkipped, DataDirFull, or a DependencyError when the outcome stays unknown.
+        After a lost reply the retry finds the submission deleted or still there. Raises
+        RemovalSkipped, DataDirFull, or a DependencyError if the outcome stays unknown.
         """
         if trace.submission_id is None:
             raise RemovalSkipped(f"{_SUBMISSIONS}: the row was deleted")
         if trace.shares_transaction:
             raise RemovalSkipped(
-                f"{_SUBMISSIONS}: the row was written anew together with others, so that what else "
-                "has changed cannot be told"
+                f"{_SUBMISSIONS}: one transaction rewrote the row together with others, so other "
+                "changes cannot be detected"
             )
         try:
-            taken = await self._breaker.call("rollback", lambda: self._take_out(trace))
-        except RowError as refusal:
-            raise RemovalSkipped(refusal.message) from None
+            result = await self._breaker.call("rollback", lambda: self._remove(trace))
+        except RowError as error:
+            raise RemovalSkipped(error.message) from None
         except TableConflict as conflict:
-            raise RemovalSkipped(f"{conflict.table}: a key stands in the way") from None
-        if isinstance(taken, RemovalSkipped):
-            raise taken
-        return taken
+            raise RemovalSkipped(f"{conflict.table}: a foreign key refers to a row") from None
+        if isinstance(result, RemovalSkipped):
+            raise result
+        return result
 
-    async def _take_out(self, trace: MigratedSubmission) -> RemovalResult | RemovalSkipped:
+    async def _remove(self, trace: MigratedSubmission) -> RemovalResult | RemovalSkipped:
         values = {
             "submission_id": trace.submission_id,
             "launch_id": trace.launch_id,
@@ -166,7 +167,7 @@ class SubmissionRemover:
             try:
                 return await self._delete(session, trace, values)
             except RemovalSkipped as reason:
-                transaction.undo()
+                transaction.roll_back()
                 return reason
 
     async def _delete(
@@ -179,21 +180,21 @@ class SubmissionRemover:
         rows = [OwnedRow(row["table_name"], row["id"], row["written_by"]) for row in found]
         written_by = writing_transaction(trace.submission_id or "", file_count, rows)
         ids = [row.id for row in rows]
-        changes = await self._enforcements.changes(session, values, written_by)
+        changes = await self._restorer.changes(session, values, written_by)
         deleted = [rule.id for rule, change in changes if isinstance(change, DeleteRule)]
-        await self._no_references(session, [*ids, *deleted])
+        await self._check_references(session, [*ids, *deleted])
         for rule, change in changes:
-            await self._enforcements.apply(session, trace.attempt, rule, change)
+            await self._restorer.apply(session, trace.attempt, rule, change)
         gone = await session.row("delete_submission", {"ids": ids})
         if gone["deleted"] != len(ids):
             raise RemovalSkipped("the target did not delete every row")
         return RemovalResult.REMOVED
 
-    async def _no_references(self, session: Session, ids: Sequence[str]) -> None:
+    async def _check_references(self, session: Session, ids: Sequence[str]) -> None:
         if self._references:
             found = await session.raw.fetchrow(self._references, list(ids), timeout=_SCAN_S)
             if found is not None:
-                raise RemovalSkipped(f"{found['table_name']}: a row refers to it")
+                raise RemovalSkipped(f"{found['table_name']}: a row refers to the submission")
 
     async def _rows(self, name: str, values: Mapping[str, object]) -> list[Any]:
         async def ask() -> list[Any]:
@@ -204,16 +205,16 @@ class SubmissionRemover:
 
 
 def writing_transaction(submission_id: str, file_count: int, rows: Sequence[OwnedRow]) -> str:
-    """The one transaction that wrote all rows of a submission, which are those that a run wrote.
+    """Return the transaction that wrote all rows of a submission.
 
-    Raises RemovalSkipped with what is different.
+    Raises RemovalSkipped if the rows are not exactly those that a run writes in one transaction.
     """
     if not is_uuid(submission_id):
-        raise RemovalSkipped("assignment_submissions: its id is not one that a run gives")
-    by_table: dict[str, list[OwnedRow]] = {table: [] for table in _BELONGING}
+        raise RemovalSkipped(f"{_SUBMISSIONS}: the id does not have the form of a run's id")
+    by_table: dict[str, list[OwnedRow]] = {table: [] for table in _TABLES}
     for row in rows:
         by_table[row.table].append(row)
-    wanted = {
+    expected_ids = {
         _SUBMISSIONS: {submission_id},
         "lti_session_records": {child_id(submission_id, "session")},
         "submission_files": {child_id(submission_id, "file", n + 1) for n in range(file_count)},
@@ -222,43 +223,44 @@ def writing_transaction(submission_id: str, file_count: int, rows: Sequence[Owne
     }
     for table, found in by_table.items():
         ids = {row.id for row in found}
-        expected = wanted.get(table, ids)
+        expected = expected_ids.get(table, ids)
         if table == "submission_section_marks":
             expected = _marks(submission_id, ids)
         if expected - ids or (table == "lti_launch_sessions" and not ids):
             raise RemovalSkipped(f"{table}: a row was deleted")
         if ids - expected:
             raise RemovalSkipped(f"{table}: a row was added")
-    ((author, _),) = Counter(row.written_by for row in rows).most_common(1)
+    ((written_by, _),) = Counter(row.written_by for row in rows).most_common(1)
     for row in rows:
-        if row.written_by != author:
+        if row.written_by != written_by:
             raise RemovalSkipped(f"{row.table}: a row was changed")
-    return author
+    return written_by
 
 
 def _marks(submission_id: str, ids: Collection[str]) -> set[str]:
-    """The ids that a run gave to the marks among ``ids`` and to those before the last of them:
-    how many there were is written nowhere.
+    """The ids that a run gives to marks, up to the last one that is in ``ids``.
+
+    No row has the number of marks that the run wrote.
     """
-    made = [child_id(submission_id, "mark", n) for n in range(len(ids) + _MOST_MARKS_GONE)]
-    return set(made[: max((n for n, each in enumerate(made, 1) if each in ids), default=0)])
+    possible = [child_id(submission_id, "mark", n) for n in range(len(ids) + _MAX_DELETED_MARKS)]
+    return set(possible[: max((n for n, each in enumerate(possible, 1) if each in ids), default=0)])
 
 
 class _Transaction:
-    """One that ends in COMMIT unless it was undone."""
+    """Ends in COMMIT unless ``roll_back`` was called."""
 
     def __init__(self) -> None:
-        self.last_word = "COMMIT"
+        self.end = "COMMIT"
 
-    def undo(self) -> None:
-        self.last_word = "ROLLBACK"
+    def roll_back(self) -> None:
+        self.end = "ROLLBACK"
 
 
 @asynccontextmanager
 async def _transaction(session: Session, key: int) -> AsyncIterator[_Transaction]:
-    """A REPEATABLE READ transaction under the lock of an enforcement's key.
+    """A REPEATABLE READ transaction under the advisory lock of a malpractice rule's key.
 
-    The session takes the lock, before the snapshot: what a run wrote under the same lock is seen.
+    The session takes the lock before the snapshot, so it sees the rows of a run that held it.
     """
     raw = session.raw
     await session.row("lock_key", {"key": key})
@@ -266,7 +268,7 @@ async def _transaction(session: Session, key: int) -> AsyncIterator[_Transaction
     transaction = _Transaction()
     try:
         yield transaction
-        await raw.execute(transaction.last_word)
+        await raw.execute(transaction.end)
     except asyncpg.PostgresError as error:
         if not isinstance(error, asyncpg.PostgresConnectionError):
             await raw.execute("ROLLBACK")

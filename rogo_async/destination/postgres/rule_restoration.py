@@ -1,7 +1,8 @@
-"""What an enforcement row becomes when a submission that it names is taken out (specification §5).
+"""Decides what happens to a malpractice rule when the submission that it names is removed.
 
-It becomes what it would be if that submission had never been migrated: the highest rank among
-the platform's own version, kept in a run's journal, and the claims of the submissions that stay.
+The rule becomes what it would be if that submission had never been migrated. The result is the
+highest rank among the platform's own version, which a run's journal keeps, and the migrated
+submissions with malpractice that remain (specification §5, rollback). No input or output here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +17,12 @@ from rogo_async.rules.records import EnforcementRank, MalpracticeLevel
 
 
 class RemovalSkipped(Exception):
-    """The submission stays as it is. The text says which table and why, without values."""
+    """The submission is not removed. The text gives the table and the reason, without values."""
 
 
 @dataclass(frozen=True, slots=True)
 class MalpracticeRule:
-    """An enforcement row. ``launch_id`` is that of the submission it names."""
+    """A malpractice_enforcements row. ``launch_id`` belongs to the submission that it names."""
 
     id: str
     submission_id: str | None
@@ -31,13 +32,13 @@ class MalpracticeRule:
 
     @property
     def rank(self) -> EnforcementRank:
-        """What it weighs against others."""
+        """Its rank among the rules of the same key."""
         return rank_of(self.content, self.launch_id)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleCandidate:
-    """A malpractice submission that stays and may claim the row."""
+    """A remaining submission with malpractice, for which a run would have written the rule."""
 
     submission_id: str
     launch_id: str
@@ -48,11 +49,11 @@ class RuleCandidate:
 
     @property
     def attempt(self) -> int:
-        """The attempt, as its launch id names it."""
+        """The attempt in its launch id."""
         return attempt_of_launch_id(self.launch_id) or 0
 
     def max_attempts(self) -> int | None:
-        """The limit that a run wrote for it (rule 13). Raises RemovalSkipped."""
+        """The limit that a run writes for it (rule 13). Raises RemovalSkipped."""
         try:
             found = malpractice(
                 self.notes or "", self.attempt_number or 0, Reference([], [], [self.level])
@@ -61,30 +62,32 @@ class RuleCandidate:
             found = None
         if found is None or self.attempt_number is None:
             raise RemovalSkipped(
-                f"submission_grades: what attempt {self.attempt} claims cannot be told any more"
+                f"submission_grades: the malpractice of attempt {self.attempt} was changed, so its "
+                "limit is unknown"
             )
         return found.max_attempts
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteRule:
-    """Nothing else claims the row."""
+    """No other submission and no earlier version needs the rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreRule:
-    """The row becomes what it was, in every column."""
+    """All columns of the rule return to ``content``."""
 
     content: RuleContent
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaceRule:
-    """The row becomes what a run would have written for ``claim``. ``before`` is what is under
-    it; None when there was no row.
+    """The rule becomes what a run would have written for ``candidate``.
+
+    ``before`` is the version that it overwrites; None if there was no row.
     """
 
-    claim: RuleCandidate
+    candidate: RuleCandidate
     max_attempts: int | None
     before: RuleContent | None
 
@@ -93,20 +96,20 @@ RuleChange = DeleteRule | RestoreRule | ReplaceRule
 
 
 @dataclass(frozen=True, slots=True)
-class _Floor:
-    """What is under the claims: the newest version that nobody of those gone has written."""
+class _Baseline:
+    """The newest earlier version that no removed submission wrote; None if there was no row."""
 
     content: RuleContent | None
     launch_id: str | None = None
 
 
 def earlier_versions(journals: Journals, row_id: str, submission_id: str) -> Iterator[RuleContent]:
-    """The row before this submission claimed it, before that one, and so on back."""
+    """The rule before this submission changed it, then the version before that one, and so on."""
     seen: set[str] = set()
     named: str | None = submission_id
     while named is not None and named not in seen:
         seen.add(named)
-        content = journals.before(named, row_id)
+        content = journals.original(named, row_id)
         if content is None:
             return
         yield content
@@ -116,60 +119,61 @@ def earlier_versions(journals: Journals, row_id: str, submission_id: str) -> Ite
 def decide_change(
     rule: MalpracticeRule,
     others: Sequence[MalpracticeRule],
-    claims: Sequence[RuleCandidate],
+    candidates: Sequence[RuleCandidate],
     launch_ids: Mapping[str, str],
     journals: Journals,
 ) -> RuleChange:
-    """What becomes of ``rule`` when the submission that it names goes.
+    """Decide what happens to ``rule`` when the submission that it names is removed.
 
-    ``others`` are the other rows of its key, ``claims`` those of the submissions that stay;
-    ``launch_ids`` has every submission that stays of those that the versions name. Raises
-    RemovalSkipped when it cannot be known.
+    ``others`` are the other rules of its key, ``candidates`` the remaining submissions of its
+    key. ``launch_ids`` has the remaining submissions among those that earlier versions name.
+    Raises RemovalSkipped if the journals do not tell.
     """
-    kept = [*earlier_versions(journals, rule.id, rule.submission_id or "")]
-    floor = _floor(rule, kept, launch_ids, journals)
-    best: RuleChange = DeleteRule() if floor.content is None else RestoreRule(floor.content)
-    rank = None if floor.content is None else rank_of(floor.content, floor.launch_id)
+    versions = [*earlier_versions(journals, rule.id, rule.submission_id or "")]
+    baseline = _baseline(rule, versions, launch_ids, journals)
+    before = baseline.content
+    best: RuleChange = DeleteRule() if before is None else RestoreRule(before)
+    best_rank = None if before is None else rank_of(before, baseline.launch_id)
     named = {each.submission_id for each in others}
-    for claim in claims:
-        limit = claim.max_attempts()
-        claimed = EnforcementRank(claim.attempt_number, limit, claim.attempt)
-        if claim.submission_id in named or not all(outranks(claimed, o.rank) for o in others):
+    for candidate in candidates:
+        limit = candidate.max_attempts()
+        rank = EnforcementRank(candidate.attempt_number, limit, candidate.attempt)
+        if candidate.submission_id in named or not all(outranks(rank, o.rank) for o in others):
             continue
-        if rank is None or outranks(claimed, rank):
-            rank = claimed
-            best = ReplaceRule(claim, limit, floor.content)
+        if best_rank is None or outranks(rank, best_rank):
+            best_rank = rank
+            best = ReplaceRule(candidate, limit, before)
     return best
 
 
-def _floor(
+def _baseline(
     rule: MalpracticeRule,
-    kept: Sequence[RuleContent],
+    versions: Sequence[RuleContent],
     launch_ids: Mapping[str, str],
     journals: Journals,
-) -> _Floor:
-    """What stood under the submission that goes. Raises RemovalSkipped when it cannot be known."""
-    for content in kept:
+) -> _Baseline:
+    for content in versions:
         named = content["submission_id"]
         if named is None or named in launch_ids:
-            return _Floor(content, launch_ids.get(named) if named else None)
-    gone = [rule.submission_id or "", *(content["submission_id"] for content in kept)]
-    # Whoever claimed the row first of those that are known must have made it. One that found it
-    # there, and left no line, may have found anything: an appeal that was granted, say.
-    if _inserted(gone[-1], rule.id) or journals.knows(gone[-1], rule.id):
-        return _Floor(None)
+            return _Baseline(content, launch_ids.get(named) if named else None)
+    removed = [rule.submission_id or "", *(content["submission_id"] for content in versions)]
+    # The first submission that is known to have changed the row must also have inserted it. If
+    # it found the row and no journal has a line, the row may have held anything, such as the
+    # result of an appeal.
+    if _inserted(removed[-1], rule.id) or journals.has_original(removed[-1], rule.id):
+        return _Baseline(None)
     raise RemovalSkipped(
         "malpractice_enforcements: no journal has the row as it was before it was overwritten"
     )
 
 
 def _inserted(submission_id: str, row_id: str) -> bool:
-    """Whether the submission made the row; the platform's ids may be of any form."""
+    """Whether the submission inserted the row. The platform's own ids may have any form."""
     return is_uuid(submission_id) and row_id == child_id(submission_id, "enforcement")
 
 
 def rank_of(content: RuleContent, launch_id: str | None) -> EnforcementRank:
-    """What a version of a row weighs; ``launch_id`` is that of the submission it names."""
+    """The rank of a version of a rule; ``launch_id`` belongs to the submission that it names."""
     return EnforcementRank(
         content["attempt_number"],
         content["enforced_max_attempts"],

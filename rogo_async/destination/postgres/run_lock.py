@@ -1,4 +1,10 @@
-"""One run at a time for a target: an advisory lock on a connection of its own."""
+"""Allows one run at a time per target: a PostgreSQL advisory lock on its own connection.
+
+A heartbeat verifies the lock every few seconds, and a lost lock stops the run, since another run
+may start then. ``verify_held`` protects each write: after a stall of this machine it asks the
+server first. If two writers overlap all the same, the unique launch id lets one insert only (see
+``writer``).
+"""
 
 import asyncio
 import time
@@ -21,34 +27,34 @@ _CLASS: Final = 0x526F676F
 _OBJECT: Final = 1
 LOCK_KEY: Final = {"class": _CLASS, "object": _OBJECT}
 HEARTBEAT_S: Final = 5.0
-_ANSWER_S: Final = 60.0
-"""A server that is slow still keeps the lock for us; by then it would have noticed our absence."""
+_HEARTBEAT_TIMEOUT_S: Final = 60.0
+"""A slow server still holds the lock; after this time its keepalives have found a lost client."""
 
 _FRESH_S: Final = 3 * HEARTBEAT_S
 
 
 def _now_s() -> float:
-    """A clock that goes on while the machine sleeps."""
+    """CLOCK_BOOTTIME: includes the time that the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class RunLock:
-    """Held from ``acquire`` to ``release``; losing it ends the run, for another may begin."""
+    """Held from ``acquire`` to ``release``. Losing it stops the run."""
 
     def __init__(self, connection: Any, stop_signal: StopSignal) -> None:
         self._connection = connection
         self._stop_signal = stop_signal
-        self._turn = asyncio.Lock()
-        self._proved_s = _now_s()
+        self._check_lock = asyncio.Lock()
+        self._verified_s = _now_s()
         self._releasing = False
-        self._heart: asyncio.Task[None] | None = None
+        self._heartbeat_task: asyncio.Task[None] | None = None
 
     @classmethod
     async def acquire(cls, options: ConnectOptions, stop_signal: StopSignal) -> Self:
-        """Take the lock or raise LockHeld at once, telling since when another run has held it.
+        """Take the lock. Raises LockHeld at once, with the start of the run that holds it.
 
-        Raises SetupError behind a pooler that does not keep sessions, and a DependencyError when
-        the target cannot be reached.
+        Raises SetupError for a pooler that does not keep sessions, and a DependencyError if the
+        target is unreachable.
         """
         try:
             connection = await asyncpg.connect(**options.arguments())
@@ -56,7 +62,7 @@ class RunLock:
             raise translate_connect_error("lock", error) from None
         lock = cls(connection, stop_signal)
         try:
-            await lock._take()
+            await lock._take_lock()
         except LIBRARY_ERRORS as error:
             connection.terminate()
             raise translate_error("lock", error) from None
@@ -64,62 +70,63 @@ class RunLock:
             connection.terminate()
             raise
         connection.add_termination_listener(lock._on_termination)
-        lock._heart = asyncio.create_task(lock._beat(), name="run-lock")
+        lock._heartbeat_task = asyncio.create_task(lock._heartbeat(), name="run-lock")
         return lock
 
     async def verify_held(self) -> None:
-        """Return when it is certain that the lock was held a moment ago; raise RunStopped if not.
+        """Return if the lock was held a moment ago; raise RunStopped otherwise.
 
-        Between two heartbeats that costs nothing. After this machine stood still, what wakes first
-        may be a write: it must not go out before the server has been asked.
+        Normally the last heartbeat is recent, and this costs nothing. After a stall of this
+        machine a write may wake before the heartbeat, so it asks the server first.
         """
-        if _now_s() - self._proved_s > _FRESH_S:
-            await self._prove()
+        if _now_s() - self._verified_s > _FRESH_S:
+            await self._check_server()
         if StopReason.LOCK_LOST in self._stop_signal.reasons:
             raise RunStopped
 
     async def release(self) -> None:
-        """Let the lock go by ending its session."""
+        """Release the lock by closing its session."""
         self._releasing = True
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
+        if self._heartbeat_task is not None:
+            self._heartbeat_task.cancel()
+            await asyncio.gather(self._heartbeat_task, return_exceptions=True)
         try:
             await self._connection.close(timeout=CLOSE_S)
         except LIBRARY_ERRORS:
             self._connection.terminate()
 
-    async def _take(self) -> None:
+    async def _take_lock(self) -> None:
         session = Session(self._connection)
-        # Before the lock is asked for: a pooler would keep it for its next client.
+        # Before taking the lock: a pooler would keep it for its next client.
         if (await session.row("backend", {}))["pid"] != self._connection.get_server_pid():
             raise SetupError(
-                "DATABASE_URL leads through a connection pooler, which does not keep the lock "
-                "that stops two runs at once: name the PostgreSQL server itself"
+                "DATABASE_URL names a connection pooler, which does not keep the lock against a "
+                "second run. Name the PostgreSQL server itself"
             )
         if not (await session.row("try_lock", LOCK_KEY))["locked"]:
             holder = await session.row("lock_holder", LOCK_KEY)
             since = holder["since"] if holder is not None else None
-            when = f"since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "(start not visible here)"
+            when = f"since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "(start not visible)"
             raise LockHeld(f"another run has held this target's lock {when}")
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         while StopReason.LOCK_LOST not in self._stop_signal.reasons:
             await asyncio.sleep(HEARTBEAT_S)
-            await self._prove()
+            await self._check_server()
 
-    async def _prove(self) -> None:
-        async with self._turn:
+    async def _check_server(self) -> None:
+        async with self._check_lock:
             asked_s = _now_s()
-            if asked_s - self._proved_s < HEARTBEAT_S / 2:
+            if asked_s - self._verified_s < HEARTBEAT_S / 2:
                 return
             try:
-                (found,) = await Session(self._connection).rows("own_lock", LOCK_KEY, _ANSWER_S)
+                session = Session(self._connection)
+                (found,) = await session.rows("own_lock", LOCK_KEY, _HEARTBEAT_TIMEOUT_S)
                 held = found["held"]
             except LIBRARY_ERRORS:
                 held = 0
             if held:
-                self._proved_s = asked_s
+                self._verified_s = asked_s
             else:
                 self._lost()
                 self._connection.terminate()
@@ -130,5 +137,5 @@ class RunLock:
     def _lost(self) -> None:
         if not self._releasing:
             self._stop_signal.stop(
-                StopReason.LOCK_LOST, "the connection that held the run's lock was lost"
+                StopReason.LOCK_LOST, "lost the connection that holds the run lock"
             )

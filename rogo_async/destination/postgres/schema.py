@@ -1,4 +1,4 @@
-"""The columns that this tool reads and writes: what is asked of the target at start."""
+"""The target's tables and columns that this tool reads and writes; checked at start."""
 
 import re
 from typing import Final
@@ -9,7 +9,7 @@ _INSERT = re.compile(r"INSERT INTO (\w+) \(([^)]*)\)")
 
 
 def _inserted(*names: str) -> dict[str, tuple[str, ...]]:
-    """Tables and columns that the named statements insert: the statements are the source."""
+    """Tables and columns of the INSERTs in the named statements, read from their SQL."""
     return {
         table: tuple(column.strip() for column in columns.split(","))
         for name in names

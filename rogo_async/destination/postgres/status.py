@@ -1,4 +1,4 @@
-"""What stands in the target, in figures, as status reads it (specification §5)."""
+"""Counts what the target holds, for the command ``status``."""
 
 import heapq
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SCAN_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class RecentSubmission:
-    """A submission of this tool and when it was written, as far as the target tells."""
+    """A submission of this tool; ``written_at`` is None if the target does not have the time."""
 
     attempt: int
     submission_id: str
@@ -25,7 +25,7 @@ class RecentSubmission:
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """Who holds the target's lock, and since when it has been connected; None is not visible."""
+    """The session that holds the run lock, and its start; None where they are not visible."""
 
     name: str | None
     since: datetime | None
@@ -33,7 +33,7 @@ class LockHolder:
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """What the target holds of migrations, and who works on it. ``latest`` comes first."""
+    """Counts of migrated rows, the latest submissions (newest first), and the lock holder."""
 
     submissions: int
     of_another_tool: int
@@ -46,7 +46,7 @@ class TargetStatus:
 async def read_target_status(
     connections: Connections, instance_id: str, latest: int
 ) -> TargetStatus:
-    """Count in one scan; files and rules are those of this tool's submissions.
+    """Count in one scan. Files and rules belong to submissions of this tool.
 
     Raises a DependencyError.
     """

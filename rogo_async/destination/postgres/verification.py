@@ -1,4 +1,4 @@
-"""The target's submissions as verify reads them (specification §5)."""
+"""Reads the target's submissions for the command ``verify``."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _SCAN_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A submission_files row, as far as it is verified."""
+    """The verified columns of a submission_files row."""
 
     order: int | None
     container: str | None
@@ -25,7 +25,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRow:
-    """A submission with what belongs to it. The counts are of rows that refer to it."""
+    """A submission and its rows in other tables. Counts are numbers of rows that refer to it."""
 
     id: str
     launch_id: str
@@ -40,29 +40,29 @@ class SubmissionRow:
     grades: int
     markings: int
     mismatched_marks: int
-    """Section marks whose section is not of the grade's assessment."""
+    """Section marks whose section belongs to another assessment than the grade."""
     rule_missing: bool
-    """Malpractice without an enforcement row for its key."""
+    """The grade has malpractice, but no malpractice rule exists for its key."""
 
 
 class VerificationReader:
-    """Reads the target page by page, waiting for a server that is away. Raises RunStopped."""
+    """Reads the target page by page, and retries during outages. Raises RunStopped."""
 
     def __init__(self, connections: Connections, breaker: CircuitBreaker) -> None:
         self._connections = connections
         self._breaker = breaker
 
     async def total(self) -> int:
-        """How many submissions have a launch id of the form ``rogo_{integer}_…``."""
+        """Number of submissions with a launch id of the form ``rogo_{integer}_…``."""
         (row,) = await self._rows("submissions_total", {})
         return int(row["total"])
 
     async def sample(self, count: int) -> list[str]:
-        """The ids of so many submissions, picked at random."""
+        """The ids of ``count`` random submissions."""
         return [row["id"] for row in await self._rows("submissions_sample", {"count": count})]
 
     async def pages(self, ids: Sequence[str] | None) -> AsyncIterator[list[SubmissionRow]]:
-        """All submissions of that form, or those of ``ids`` alone, in the order of their ids."""
+        """All submissions of that form, or only those of ``ids``, ordered by id."""
         after = ""
         while True:
             values = {"after": after, "count": _PAGE, "ids": None if ids is None else list(ids)}
@@ -78,7 +78,7 @@ class VerificationReader:
         return [(row["attempt"], row["launch_ids"], row["ids"]) for row in rows]
 
     async def launches_without_submission(self) -> list[str]:
-        """Launch ids that mark an attempt and have no submission."""
+        """Launch ids of attempts in launch or session records that have no submission."""
         return [row["launch_id"] for row in await self._rows("launches_without_submission", {})]
 
     async def _rows(self, name: str, values: dict[str, object]) -> list[Any]:

@@ -1,4 +1,10 @@
-"""The one atomic write of a submission (rules 13 and 15, docs/architecture.md)."""
+"""Writes one submission: all its rows in one statement, or nothing (rules 13 and 15).
+
+The statement is ``insert_submission`` in ``sql/submission.sql``. A launch id that exists already
+makes it write nothing, and a retry after a lost reply uses the same ids, so no attempt is written
+twice. The run lock is verified before each write; submissions with malpractice also update the
+malpractice rule of their key, under an advisory lock, in the same transaction.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,25 +21,24 @@ from rogo_async.common.settings import Lms
 from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
 from rogo_async.destination.postgres.journal import Journal
 from rogo_async.destination.postgres.parameters import malpractice_rule_values, submission_values
-from rogo_async.destination.postgres.queries import query
 from rogo_async.destination.postgres.run_lock import RunLock
 from rogo_async.rules.grading import outranks
 from rogo_async.rules.records import EnforcementRank, Identity, PreparedSubmission, StoredFile
 
 
 class WriteResult(Enum):
-    """Whose submission stands for the attempt after a write."""
+    """Which submission exists for the attempt after a write."""
 
     INSERTED = auto()
     ALREADY_EXISTS = auto()
-    """Somebody else wrote this attempt first; nothing of ours was written."""
+    """Another writer was first; this call wrote nothing."""
     INCOMPLETE = auto()
-    """A launch or session record of this attempt stands without a submission."""
+    """A launch or session record exists for the attempt, without a submission."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunConstants:
-    """What is the same for every submission of a run."""
+    """Values that are the same for all submissions of a run."""
 
     lms: Lms
     container: str
@@ -41,7 +46,7 @@ class RunConstants:
 
 
 class Writer:
-    """Writes submissions through the pool."""
+    """Writes submissions on connections of the pool."""
 
     def __init__(
         self,
@@ -60,87 +65,87 @@ class Writer:
     async def write(
         self, prepared: PreparedSubmission, files: Sequence[StoredFile], identity: Identity
     ) -> WriteResult:
-        """Insert all rows of a submission or none, and tell whose submission stands.
+        """Insert all rows of a submission or none; return which submission exists afterwards.
 
-        The ids are the same at each try, so a try whose reply was lost is simply repeated: the
-        repetition waits for the first one and then finds its launch id taken. Raises RowError
-        target_refused or target_conflict, RunStopped, or a DependencyError when the outcome
-        stays unknown.
+        The ids are the same in each retry. If a reply was lost, the retry waits for the first
+        transaction and then finds its launch id. Raises RowError target_refused or
+        target_conflict, RunStopped, or a DependencyError if the outcome stays unknown.
         """
         constants = self._constants
         values = submission_values(prepared, files, identity, constants.lms, constants.container)
-        enforcement = (
+        rule = (
             malpractice_rule_values(prepared, identity, constants.lms, constants.applied_by)
             if prepared.malpractice
             else None
         )
-        doubtful = False
+        ambiguous = False
 
         async def insert() -> bool:
-            nonlocal doubtful
+            nonlocal ambiguous
             try:
-                return await self._insert(values, enforcement)
+                return await self._insert(values, rule)
             except AmbiguousError:
-                doubtful = True
+                ambiguous = True
                 raise
 
         try:
             if await self._breaker.call("insert", insert):
                 return WriteResult.INSERTED
-            return await self._ask(values)
-        except (RowError, TableConflict) as refusal:
-            # An earlier try whose reply was lost may have been written all the same.
-            if doubtful and await self._ask(values) is WriteResult.INSERTED:
+            return await self._find_existing(values)
+        except (RowError, TableConflict) as error:
+            # An earlier try whose reply was lost may have been committed.
+            if ambiguous and await self._find_existing(values) is WriteResult.INSERTED:
                 return WriteResult.INSERTED
-            if isinstance(refusal, RowError):
+            if isinstance(error, RowError):
                 raise
-            if refusal.table == "lti_session_records":
+            if error.table == "lti_session_records":
                 return WriteResult.INCOMPLETE
             raise RowError(
                 FailureCode.TARGET_CONFLICT,
-                f"a key of {refusal.table} stands in the way ({refusal.constraint})",
+                f"{error.table}: a unique or foreign key rejects the row ({error.constraint})",
             ) from None
 
-    async def _ask(self, values: Mapping[str, object]) -> WriteResult:
-        return await self._breaker.call("standing", lambda: self._standing(values))
+    async def _find_existing(self, values: Mapping[str, object]) -> WriteResult:
+        # "standing" is the name of this operation in the metrics.
+        return await self._breaker.call("standing", lambda: self._read_existing(values))
 
     async def _insert(
-        self, values: Mapping[str, object], enforcement: Mapping[str, object] | None
+        self, values: Mapping[str, object], rule: Mapping[str, object] | None
     ) -> bool:
         async with self._connections.session("insert", writing=True) as session:
             await self._lock.verify_held()
-            if enforcement is None:
+            if rule is None:
                 return await session.row("insert_submission", values) is not None
-            return await _insert_with_enforcement(session, values, enforcement, self._journal)
+            return await _insert_with_rule(session, values, rule, self._journal)
 
-    async def _standing(self, values: Mapping[str, object]) -> WriteResult:
+    async def _read_existing(self, values: Mapping[str, object]) -> WriteResult:
         async with self._connections.session("standing") as session:
             found = await session.row("existing_submission", values)
         if found["ours"] is not None:
             return WriteResult.INSERTED
         return (
-            WriteResult.ALREADY_EXISTS if found["standing"] is not None else WriteResult.INCOMPLETE
+            WriteResult.ALREADY_EXISTS if found["existing"] is not None else WriteResult.INCOMPLETE
         )
 
 
-async def _insert_with_enforcement(
+async def _insert_with_rule(
     session: Session,
     values: Mapping[str, object],
-    enforcement: Mapping[str, object],
+    rule: Mapping[str, object],
     journal: Journal,
 ) -> bool:
-    """Submission and enforcement row in one transaction; False when the launch id was taken.
+    """Write submission and malpractice rule in one transaction; False if the launch id exists.
 
-    READ COMMITTED and the lock in a statement of its own: in one statement with the read, or
-    with a snapshot taken before the lock, two runs would not see each other's row.
+    READ COMMITTED, with the lock in a separate statement: otherwise the snapshot is older than
+    the lock, and two runs do not see each other's rule.
     """
     raw = session.raw
     await raw.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
     try:
-        await session.row("lock_malpractice_key", {"key": _lock_key(enforcement)})
+        await session.row("lock_malpractice_key", {"key": lock_key(rule)})
         written = await session.row("insert_submission", values) is not None
         if written:
-            await _enforce(session, enforcement, journal)
+            await _write_rule(session, rule, journal)
     except asyncpg.PostgresError as error:
         if not isinstance(error, asyncpg.PostgresConnectionError):
             await raw.execute("ROLLBACK")
@@ -149,32 +154,25 @@ async def _insert_with_enforcement(
     return written
 
 
-async def _enforce(session: Session, enforcement: Mapping[str, object], journal: Journal) -> None:
-    """Let the row of the highest rank stand for its key (rule 13)."""
-    standing = await session.rows("existing_malpractice_rules", enforcement)
+async def _write_rule(session: Session, rule: Mapping[str, object], journal: Journal) -> None:
+    """Keep the highest-ranking rule of the key; record a rule before changing it (rule 13)."""
+    existing = await session.rows("existing_malpractice_rules", rule)
     ours = EnforcementRank(
-        attempt_number=_int(enforcement["attempt_number"]),
-        max_attempts=_int(enforcement["max_attempts"]),
-        attempt=_int(enforcement["attempt"]),
+        attempt_number=_int(rule["attempt_number"]),
+        max_attempts=_int(rule["max_attempts"]),
+        attempt=_int(rule["attempt"]),
     )
     highest: Any = None
-    for row in standing:
+    for row in existing:
         if highest is None or outranks(_rank(row), _rank(highest)):
             highest = row
     if highest is None:
-        await _execute(session, "insert_malpractice_rule", enforcement)
+        await session.execute("insert_malpractice_rule", rule)
     elif outranks(ours, _rank(highest)):
         await journal.record_original(
             "enforcement", ours.attempt or 0, orjson.loads(highest["before"])
         )
-        await _execute(
-            session, "update_malpractice_rule", {**enforcement, "enforcement_id": highest["id"]}
-        )
-
-
-async def _execute(session: Session, name: str, values: Mapping[str, object]) -> None:
-    statement = query(name)
-    await session.raw.execute(statement.sql, *statement.arguments(values))
+        await session.execute("update_malpractice_rule", {**rule, "enforcement_id": highest["id"]})
 
 
 def _rank(row: Any) -> EnforcementRank:
@@ -185,8 +183,8 @@ def _int(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _lock_key(enforcement: Mapping[str, object]) -> int:
-    """A signed 64-bit digest of the enforcement's key, for pg_advisory_xact_lock."""
-    parts = (enforcement[name] for name in ("lms_user_id", "assessment_code", "context_id"))
+def lock_key(rule: Mapping[str, object]) -> int:
+    """Return the lock number of a malpractice rule's key: a signed 64-bit digest of its values."""
+    parts = (rule[name] for name in ("lms_user_id", "assessment_code", "context_id"))
     encoded = "\0".join(str(part) for part in parts).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(encoded).digest()[:8], "big", signed=True)

@@ -1,1 +1,1 @@
-"""The warehouse: SQL Server through ODBC, read only."""
+"""Reads the data warehouse: SQL Server through ODBC, read only."""

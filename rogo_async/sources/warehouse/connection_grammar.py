@@ -1,7 +1,7 @@
-"""The two grammars of connection strings, ODBC's and ADO.NET's, and how to write values down.
+"""Parses connection strings in the syntax of ODBC or ADO.NET, and quotes values for ODBC.
 
-Sources: Microsoft's page on the arguments of SQLDriverConnect and its rules for
-DbConnectionStringBuilder; FreeTDS's own reading of ODBC strings differs in the closing brace.
+Sources: Microsoft's pages on SQLDriverConnect and on DbConnectionStringBuilder. FreeTDS treats
+the closing brace of an ODBC value differently.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 Pairs = list[tuple[str, str]]
-"""Keywords, as written, and values, freed of their quotes, in the order in which they stand."""
+"""Keywords as written, and values without their quotes, in order."""
 
 _ODBC_PAIR: Final = re.compile(
     r"\s*(?P<key>[^\s=;{}][^=;{}]*?)\s*=\s*(?P<value>\{(?:[^}]|\}\})*\}|(?!\{)[^;]*?)\s*(?:;|\Z)",
@@ -25,32 +25,32 @@ _ADO_PAIR: Final = re.compile(
     re.DOTALL,
 )
 _NEEDS_NO_BRACES: Final = re.compile(r"[A-Za-z0-9_.,:\-\\/+]*")
-_ADO_ALONE: Final = frozenset(
+_ADO_ONLY: Final = frozenset(
     {"datasource", "initialcatalog", "userid", "user", "password", "integratedsecurity"}
 )
-"""Keywords that ADO.NET has and ODBC has not."""
+"""Keywords of ADO.NET that ODBC does not have."""
 _NAMES_DRIVER: Final = frozenset({"driver", "dsn", "filedsn"})
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedString:
-    """A connection string that was read. ``names_driver`` is only true of the ODBC form."""
+    """A parsed connection string. ``names_driver`` is true only for the ODBC syntax."""
 
     pairs: Pairs
     names_driver: bool
 
 
 def parse(text: str) -> ParsedString | None:
-    """Read either form; None for a text of neither.
+    """Parse a string in either syntax; None if it has neither.
 
-    A string with a driver is ODBC's; one with a keyword that only ADO.NET knows is ADO.NET's;
-    what could be either is read as ODBC's.
+    A string with a driver is ODBC, one with a keyword that only ADO.NET has is ADO.NET, and an
+    ambiguous one is ODBC.
     """
     odbc, ado = _pairs(_ODBC_PAIR, text), _pairs(_ADO_PAIR, text)
     if odbc is None and _keys(freetds := _pairs(_FREETDS_PAIR, text)) & _NAMES_DRIVER:
         odbc = freetds
-    is_ado = bool(_keys(ado) & _ADO_ALONE) and not _keys(ado) & _NAMES_DRIVER
-    is_odbc = bool(_keys(odbc) & _NAMES_DRIVER) or not _keys(odbc) & _ADO_ALONE
+    is_ado = bool(_keys(ado) & _ADO_ONLY) and not _keys(ado) & _NAMES_DRIVER
+    is_odbc = bool(_keys(odbc) & _NAMES_DRIVER) or not _keys(odbc) & _ADO_ONLY
     if odbc is not None and is_odbc and not is_ado:
         pairs = [(key, _unbraced(value)) for key, value in odbc]
         return ParsedString(pairs, bool(_keys(odbc) & _NAMES_DRIVER))
@@ -61,22 +61,22 @@ def parse(text: str) -> ParsedString | None:
 
 
 def normalized(key: str) -> str:
-    """A keyword as it is compared: any case, white space or none."""
+    """A keyword in the form to compare: lower case, without white space."""
     return "".join(key.lower().split())
 
 
 def odbc_value(value: str) -> str:
-    """A value as ODBC reads it back: in braces, a closing brace doubled, where it needs them."""
+    """Quote a value for ODBC: in braces, with a closing brace doubled, if it needs them."""
     if _NEEDS_NO_BRACES.fullmatch(value):
         return value
     return "{" + value.replace("}", "}}") + "}"
 
 
 def freetds_value(value: str) -> str | None:
-    """A value as FreeTDS reads it back, None where it cannot be written.
+    """Quote a value for FreeTDS; None if that is impossible.
 
-    FreeTDS ends a value in braces at the first ``};`` and knows no doubled brace. The pair must
-    be followed by a semicolon.
+    FreeTDS ends a value in braces at the first ``};`` and does not know doubled braces. The pair
+    must be followed by a semicolon.
     """
     if ";" not in value and not value.startswith("{"):
         return value
@@ -85,14 +85,14 @@ def freetds_value(value: str) -> str | None:
 
 def _pairs(pair: re.Pattern[str], text: str) -> Pairs | None:
     pairs = []
-    place = 0
-    while text[place:].strip(" ;\t\r\n"):
-        place += len(text[place:]) - len(text[place:].lstrip(" ;\t\r\n"))
-        found = pair.match(text, place)
+    position = 0
+    while text[position:].strip(" ;\t\r\n"):
+        position += len(text[position:]) - len(text[position:].lstrip(" ;\t\r\n"))
+        found = pair.match(text, position)
         if found is None:
             return None
         pairs.append((found["key"], found["value"]))
-        place = found.end()
+        position = found.end()
     return pairs
 
 

@@ -1,7 +1,7 @@
-"""From DATA_WAREHOUSE_CONNECTION_STRING to what the chosen driver takes (specification §4).
+"""Translates DATA_WAREHOUSE_CONNECTION_STRING for the chosen ODBC driver (specification §4).
 
-Source of the keywords: Microsoft's pages on SqlConnection.ConnectionString and on the ODBC
-driver's connection string keywords; FreeTDS's user guide on its ODBC connection strings.
+The pages on which keywords exist: Microsoft's SqlConnection.ConnectionString, Microsoft's ODBC
+connection string keywords, and the FreeTDS user guide on ODBC connection strings.
 """
 
 import re
@@ -20,8 +20,8 @@ _FREETDS_ENCRYPTION: Final = {"yes": "require", "no": "request"}
 _FREETDS_KEYS: Final = frozenset(
     {"DATABASE", "UID", "PWD", "APP", "WSID", "Language", "ApplicationIntent", "Trusted_Connection"}
 )
-_ALWAYS: Final = {"APP": APPLICATION, "ApplicationIntent": "ReadOnly"}
-_SAME: Final = {
+_DEFAULTS: Final = {"APP": APPLICATION, "ApplicationIntent": "ReadOnly"}
+_SYNONYMS: Final = {
     "APP": {"app", "applicationname"},
     "ApplicationIntent": {"applicationintent"},
     "Encrypt": {"encrypt"},
@@ -32,16 +32,16 @@ _SAME: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """An access token is to be sent; ``client_id`` names a user-assigned managed identity."""
+    """The driver needs an access token; ``client_id`` names a user-assigned managed identity."""
 
     client_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class OdbcSettings:
-    """How to reach the warehouse. ``connection_string`` is for the driver and holds secrets.
+    """How to connect to the warehouse. ``connection_string`` is for the driver and holds secrets.
 
-    ``connect_s`` is the login's time limit where the string sets one.
+    ``connect_s`` is the login timeout, if the operator's string sets one.
     """
 
     connection_string: str = field(repr=False)
@@ -51,47 +51,47 @@ class OdbcSettings:
 
 
 def odbc_settings(text: str) -> OdbcSettings:
-    """The way that a connection string describes.
+    """Translate the operator's connection string.
 
-    Raises SetupError for a string of neither form, an unknown keyword (named, its value never),
-    and for what the chosen driver cannot do.
+    Raises SetupError for invalid syntax, an unknown keyword (the text never has a value), or an
+    option that the chosen driver does not support.
     """
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise SetupError(f"{VARIABLE}: holds bytes that are no UTF-8 text") from None
-    form = grammar.parse(text)
-    if form is None or not form.pairs:
+        raise SetupError(f"{VARIABLE}: is not valid UTF-8") from None
+    parsed = grammar.parse(text)
+    if parsed is None or not parsed.pairs:
         raise SetupError(
-            f"{VARIABLE}: is not made of keyword=value pairs joined by semicolons. "
-            "A value that holds one must be in quotes (ADO.NET) or braces (ODBC)"
+            f"{VARIABLE}: is not a list of keyword=value pairs separated by semicolons. "
+            "A value with a semicolon must be in quotes (ADO.NET) or braces (ODBC)"
         )
-    if form.names_driver:
-        return _as_it_is(text, form)
-    wanted = translate_keywords(form.pairs)
+    if parsed.names_driver:
+        return _with_named_driver(text, parsed)
+    options = translate_keywords(parsed.pairs)
     driver = drivers.choose_driver()
     if driver.kind is DriverKind.FREETDS:
-        return OdbcSettings(_for_freetds(wanted, driver), driver, wanted.connect_s)
-    pairs = {"Encrypt": "yes", **_ALWAYS, **wanted.pairs}
+        return OdbcSettings(_for_freetds(options, driver), driver, options.connect_s)
+    pairs = {"Encrypt": "yes", **_DEFAULTS, **options.pairs}
     if (port := pairs.pop("PORT", None)) is not None:
         pairs["SERVER"] += f",{port}"
-    return _for_microsoft(list(pairs.items()), driver, wanted.connect_s)
+    return _for_microsoft(list(pairs.items()), driver, options.connect_s)
 
 
-def _as_it_is(text: str, form: grammar.ParsedString) -> OdbcSettings:
-    """A string that names its driver, with what a SQL Server driver is to be told besides."""
-    keys = {grammar.normalized(key): value for key, value in reversed(form.pairs)}
+def _with_named_driver(text: str, parsed: grammar.ParsedString) -> OdbcSettings:
+    """Keep a string that names its driver; add the defaults of a SQL Server driver."""
+    keys = {grammar.normalized(key): value for key, value in reversed(parsed.pairs)}
     driver = Driver.named(keys.get("driver", f"DSN {keys.get('dsn', keys.get('filedsn'))}"))
-    extra = dict(_ALWAYS)
+    extra = dict(_DEFAULTS)
     if "driver" not in keys or driver.kind is DriverKind.OTHER:
         return OdbcSettings(text, driver)
     if driver.kind is DriverKind.FREETDS:
         extra |= {"Encryption": "require", "TDS_Version": "7.4"}
     else:
         extra |= {"Encrypt": "yes"}
-    added = [(key, value) for key, value in extra.items() if not keys.keys() & _SAME[key]]
-    if driver.kind is DriverKind.MICROSOFT and _wants_token(keys):
-        return _for_microsoft([*form.pairs, *added], driver, None)
+    added = [(key, value) for key, value in extra.items() if not keys.keys() & _SYNONYMS[key]]
+    if driver.kind is DriverKind.MICROSOFT and _needs_token(keys):
+        return _for_microsoft([*parsed.pairs, *added], driver, None)
     if (
         driver.kind is DriverKind.FREETDS
         and keys.get("trustservercertificate", "").lower() != "yes"
@@ -101,57 +101,60 @@ def _as_it_is(text: str, form: grammar.ParsedString) -> OdbcSettings:
     return OdbcSettings(f"{text.removesuffix(';')};{end}", driver)
 
 
-def _wants_token(keys: dict[str, str]) -> bool:
+def _needs_token(keys: dict[str, str]) -> bool:
     return keys.get("authentication", "").replace(" ", "").lower() == _DEFAULT_IDENTITY
 
 
 def _for_microsoft(pairs: grammar.Pairs, driver: Driver, connect_s: float | None) -> OdbcSettings:
     keys = {grammar.normalized(key): value for key, value in pairs}
     token = None
-    if _wants_token(keys):
-        # The driver takes a token only where nothing else says who is logging in.
+    if _needs_token(keys):
+        # The driver accepts a token only without any other credentials.
         if keys.get("encrypt", "yes").lower() in {"no", "optional", "false"}:
-            raise SetupError(f"{VARIABLE}: an access token must not travel without Encrypt=yes")
+            raise SetupError(f"{VARIABLE}: an access token requires Encrypt=yes")
         token = TokenRequest(keys.get("uid") or None)
-        who = {"authentication", "uid", "pwd", "trusted_connection"}
-        pairs = [(key, value) for key, value in pairs if grammar.normalized(key) not in who]
+        credentials = {"authentication", "uid", "pwd", "trusted_connection"}
+        pairs = [(key, value) for key, value in pairs if grammar.normalized(key) not in credentials]
     named = [("DRIVER", driver.name)] if "driver" not in keys else []
     odbc = ";".join(f"{key}={grammar.odbc_value(value)}" for key, value in [*named, *pairs])
     return OdbcSettings(odbc, driver, connect_s, token)
 
 
-def _for_freetds(wanted: ConnectionOptions, driver: Driver) -> str:
-    pairs = {**_ALWAYS, **wanted.pairs}
+def _for_freetds(options: ConnectionOptions, driver: Driver) -> str:
+    pairs = {**_DEFAULTS, **options.pairs}
     encryption = _FREETDS_ENCRYPTION.get(pairs.pop("Encrypt", "yes"))
     if encryption is None or "Authentication" in pairs:
-        what = "Encrypt=Strict" if encryption is None else "Authentication"
-        raise SetupError(f"{VARIABLE}: {what} needs Microsoft's ODBC driver, here is only FreeTDS")
+        option = "Encrypt=Strict" if encryption is None else "Authentication"
+        raise SetupError(
+            f"{VARIABLE}: {option} requires Microsoft's ODBC driver, but only FreeTDS is installed"
+        )
     trusting = pairs.pop("TrustServerCertificate", "no") == "yes"
     if encryption == "require" and not trusting:
         raise SetupError(
-            f"{VARIABLE}: FreeTDS, the only driver here, does not check the server's certificate. "
-            "pip install 'rogo-async[mssql]' or install msodbcsql18; "
-            "TrustServerCertificate=yes does without the check"
+            f"{VARIABLE}: FreeTDS, the only installed driver, does not validate the server's "
+            "certificate. Run pip install 'rogo-async[mssql]' or install msodbcsql18; "
+            "TrustServerCertificate=yes skips certificate validation"
         )
     host, port = _host_and_port(pairs.pop("SERVER"), pairs.pop("PORT", None))
-    own = {"DRIVER": driver.name, "SERVER": host, "TDS_Version": "7.4", "Encryption": encryption}
+    result = {"DRIVER": driver.name, "SERVER": host, "TDS_Version": "7.4", "Encryption": encryption}
     if port is not None:
-        own["PORT"] = port
-    own |= {key: value for key, value in pairs.items() if key in _FREETDS_KEYS}
-    return "".join(f"{key}={_freetds_value(key, value)};" for key, value in own.items())
+        result["PORT"] = port
+    result |= {key: value for key, value in pairs.items() if key in _FREETDS_KEYS}
+    return "".join(f"{key}={_freetds_value(key, value)};" for key, value in result.items())
 
 
 def _freetds_value(key: str, value: str) -> str:
     written = grammar.freetds_value(value)
     if written is None:
         raise SetupError(
-            f"{VARIABLE}: FreeTDS cannot take a {key} that holds '}};'. Use Microsoft's driver"
+            f"{VARIABLE}: FreeTDS does not support a {key} that contains '}};'. "
+            "Use Microsoft's driver"
         )
     return written
 
 
 def _host_and_port(server: str, port: str | None) -> tuple[str, str | None]:
-    """FreeTDS wants them apart; an instance is found by its name, any other server at 1433."""
+    """Split Server for FreeTDS. The port is 1433 by default, and none for a named instance."""
     found = re.fullmatch(
         r"(?:tcp:)?(?P<host>[^,]+?)(?:\s*,\s*(?P<port>\d+))?", server, re.IGNORECASE
     )

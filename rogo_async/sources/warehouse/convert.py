@@ -1,7 +1,7 @@
-"""Values as drivers give them, into the types that the rules need (specification §1).
+"""Converts the values of ODBC drivers to the types that the rules need (specification §1).
 
-A value that cannot be converted is not dropped: its column is named in the record's
-``unreadable`` and the rules fail the row for it.
+If a value cannot be converted, its column is listed in the record's ``unreadable``, and the
+rules fail the row.
 """
 
 import re
@@ -14,20 +14,21 @@ from typing import Any, Final
 from rogo_async.rules.records import Report, Score
 
 _DATETIMEOFFSET: Final = -155
-"""SQL_SS_TIMESTAMPOFFSET; pyodbc does not know it."""
+"""SQL_SS_TIMESTAMPOFFSET, which pyodbc does not support."""
 _OFFSET_STRUCT: Final = struct.Struct("<6hI2h")
 
 
 def register_converters(pyodbc: Any, connection: Any) -> None:
-    """Let a raw connection read what pyodbc cannot read, or misreads, by itself."""
+    """Register converters for the types that pyodbc does not read, or reads incorrectly."""
     connection.add_output_converter(_DATETIMEOFFSET, datetimeoffset)
     for kind in (pyodbc.SQL_WCHAR, pyodbc.SQL_WVARCHAR, pyodbc.SQL_WLONGVARCHAR):
         connection.add_output_converter(kind, wide_text)
 
 
 def datetimeoffset(raw: bytes | None) -> datetime | str | None:
-    """SQL_SS_TIMESTAMPOFFSET_STRUCT as an aware time in UTC; as a text that is no time where
-    this lies outside of the years 1 to 9999.
+    """Convert a SQL_SS_TIMESTAMPOFFSET_STRUCT to a time in UTC.
+
+    Returns a text that is not a time for one outside the years 1 to 9999.
     """
     if raw is None:
         return None
@@ -40,7 +41,7 @@ def datetimeoffset(raw: bytes | None) -> datetime | str | None:
 
 
 def wide_text(raw: bytes | None) -> str | None:
-    """NVARCHAR. SQL Server takes halves of surrogate pairs, which pyodbc refuses to decode."""
+    """Decode NVARCHAR. SQL Server stores lone surrogates, which pyodbc does not decode."""
     return None if raw is None else raw.decode("utf-16-le", "surrogatepass")
 
 
@@ -48,7 +49,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class _Row:
-    """A row of the catalogue's names, read one column at a time."""
+    """Reads the columns of one row; collects the names of unreadable ones."""
 
     def __init__(self, cells: Mapping[str, Any]) -> None:
         self._cells = cells
@@ -64,7 +65,7 @@ class _Row:
             self.unreadable.append(column)
             return None
         if not text.isascii() and _SURROGATE.search(text):
-            # Half of a surrogate pair, which SQL Server takes and no other system does.
+            # A lone surrogate, which PostgreSQL does not store.
             self.unreadable.append(column)
             return None
         return text.strip() or None
@@ -94,7 +95,7 @@ class _Row:
 
 
 def _utc(value: object) -> datetime:
-    """A moment in UTC. Raises ValueError, TypeError or OverflowError for what is none."""
+    """Convert to UTC. Raises ValueError, TypeError or OverflowError if it is not a time."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value.strip())
     if isinstance(value, datetime):
@@ -105,7 +106,7 @@ def _utc(value: object) -> datetime:
 
 
 def _plain(value: object) -> str:
-    """Text of a text or a number; a whole number has no decimal point.
+    """Convert text or a number to text; a whole number has no decimal point.
 
     Raises TypeError for bytes and ValueError for a number of several thousand digits.
     """
@@ -122,9 +123,9 @@ def _plain(value: object) -> str:
 
 
 def attempt(cells: Mapping[str, Any]) -> int:
-    """The attempt that a row is about, whatever the type of its column.
+    """The attempt of a row; its column may have any type.
 
-    Raises ValueError where it is no whole number.
+    Raises ValueError if it is not a whole number.
     """
     value = cells["AttemptId"]
     try:
@@ -137,9 +138,9 @@ def attempt(cells: Mapping[str, Any]) -> int:
 
 
 def report(cells: Mapping[str, Any]) -> Report:
-    """A row of Rogo_AssessmentReport. MarksAchieved counts unless it is NULL (rule 8).
+    """Convert a row of Rogo_AssessmentReport; MarksAchieved counts unless it is NULL (rule 8).
 
-    Raises ValueError as ``attempt`` does.
+    Raises ValueError if AttemptId is not a whole number.
     """
     row = _Row(cells)
     marks = row.number("MarksAchieved")
@@ -163,7 +164,10 @@ def report(cells: Mapping[str, Any]) -> Report:
 
 
 def score(cells: Mapping[str, Any]) -> Score:
-    """A row of Rogo_AssessmentReportScores. Raises ValueError as ``attempt`` does."""
+    """Convert a row of Rogo_AssessmentReportScores.
+
+    Raises ValueError if AttemptId is not a whole number.
+    """
     row = _Row(cells)
     return Score(
         attempt=attempt(cells),

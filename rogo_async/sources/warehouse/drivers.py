@@ -1,4 +1,4 @@
-"""Which ODBC driver reads the warehouse."""
+"""Chooses the ODBC driver that reads the warehouse."""
 
 import ctypes
 import functools
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 class DriverKind(Enum):
-    """What is known of a driver's ways."""
+    """Family of an ODBC driver."""
 
     MICROSOFT = auto()
     FREETDS = auto()
@@ -35,7 +35,7 @@ class DriverKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """A driver: what stands after ``DRIVER=``, and how it came to be chosen."""
+    """An ODBC driver: the value of ``DRIVER=``, its family, and why it was chosen (for the log)."""
 
     name: str
     kind: DriverKind
@@ -43,7 +43,7 @@ class Driver:
 
     @classmethod
     def named(cls, name: str) -> "Driver":
-        """The one that the connection string names."""
+        """The driver that the connection string names."""
         kind = DriverKind.OTHER
         if _IS_FREETDS.search(name):
             kind = DriverKind.FREETDS
@@ -53,30 +53,30 @@ class Driver:
 
 
 def choose_driver() -> Driver:
-    """The newest of Microsoft's that is registered, else the packaged one, else FreeTDS.
+    """Choose Microsoft's newest registered driver, else its packaged one, else FreeTDS.
 
-    Raises SetupError where there is none.
+    Raises SetupError if there is none.
     """
     registered: list[str] = import_pyodbc().drivers()
     versions = [int(found[1]) for name in registered if (found := _MICROSOFT.fullmatch(name))]
     if versions:
         name = f"ODBC Driver {max(versions)} for SQL Server"
-        return Driver(name, DriverKind.MICROSOFT, "the newest of Microsoft's in odbcinst.ini")
+        return Driver(name, DriverKind.MICROSOFT, "Microsoft's newest in odbcinst.ini")
     if (path := packaged()) is not None:
         return Driver(str(path), DriverKind.MICROSOFT, "Microsoft's, from mssql-python-odbc")
     for name in registered:
         if _IS_FREETDS.search(name):
-            return Driver(name, DriverKind.FREETDS, "FreeTDS, for want of Microsoft's")
+            return Driver(name, DriverKind.FREETDS, "FreeTDS, as no Microsoft driver was found")
     raise SetupError(
-        "no ODBC driver for SQL Server is installed. Install Microsoft's msodbcsql18, or "
-        "pip install 'rogo-async[mssql]', or apt-get install tdsodbc"
+        "no ODBC driver for SQL Server is installed. Install Microsoft's msodbcsql18, or run "
+        "pip install 'rogo-async[mssql]' or apt-get install tdsodbc"
     )
 
 
 def packaged() -> Path | None:
-    """Microsoft's driver as the package mssql-python-odbc carries it, None where it is absent.
+    """Microsoft's driver from the package mssql-python-odbc, or None.
 
-    Raises SetupError where it is there and a library that it needs is not.
+    Raises SetupError if a library that the driver needs is missing.
     """
     found = importlib.util.find_spec(_PACKAGE)
     machine = _MACHINES.get(platform.machine().lower())
@@ -98,9 +98,9 @@ def packaged() -> Path | None:
 
 
 def import_pyodbc() -> Any:
-    """The pyodbc module. Raises SetupError where the system's unixODBC is absent."""
+    """Import pyodbc. Raises SetupError if unixODBC or a Python package is missing."""
     try:
-        # Here and not above: they need the system's unixODBC, whose absence we explain.
+        # Not at the top of the module: the import fails without the system's unixODBC.
         import aioodbc  # noqa: F401, PLC0415
         import pyodbc  # noqa: PLC0415
     except ImportError as error:
@@ -114,16 +114,16 @@ def import_pyodbc() -> Any:
 
 @functools.cache
 def log_driver(driver: Driver) -> None:
-    """Log, once, what was chosen."""
+    """Log the chosen driver, once."""
     log.info("warehouse driver", driver=driver.name, chosen=driver.chosen)
 
 
 @functools.cache
 def warn_of_unchecked_certificate() -> None:
-    """Log, once, what FreeTDS leaves undone."""
+    """Log once that FreeTDS does not validate certificates."""
     log.warning(
-        "FreeTDS encrypts without checking the server's certificate: use Microsoft's driver, or "
-        "say TrustServerCertificate=yes if that is meant"
+        "FreeTDS encrypts without validating the server's certificate: use Microsoft's driver, or "
+        "set TrustServerCertificate=yes to accept that"
     )
 
 

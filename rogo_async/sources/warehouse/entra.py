@@ -1,4 +1,4 @@
-"""Access tokens for Azure SQL from Microsoft Entra ID, for whoever the machine says we are."""
+"""Access tokens for Azure SQL from Microsoft Entra ID, for the identity of this machine."""
 
 import asyncio
 from typing import Final
@@ -11,32 +11,32 @@ _SCOPE: Final = "https://database.windows.net/.default"
 
 
 class SqlTokens:
-    """Gives tokens; the credential behind it keeps them while they last.
+    """Gives access tokens, which the Azure credential caches until they expire.
 
     ``client_id`` names a user-assigned managed identity. Its owner calls ``aclose``.
     """
 
     def __init__(self, dependency: Dependency, client_id: str | None) -> None:
-        # It takes a third of a second to load and few installations need it.
+        # This import takes a third of a second, and few installations need it.
         from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
 
         self._dependency = dependency
         self._credential = DefaultAzureCredential(managed_identity_client_id=client_id)
 
     async def token(self) -> str:
-        """A token that is valid now. Raises TransientError and SystemicError."""
+        """Return a valid token. Raises TransientError or SystemicError."""
         from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415
 
         try:
             async with asyncio.timeout(TOKEN_S):
                 return (await self._credential.get_token(_SCOPE)).token
         except TimeoutError:
-            reason = f"no answer within {TOKEN_S:g} s"
+            reason = f"no response within {TOKEN_S:g} s"
         except ClientAuthenticationError:
             raise SystemicError(
                 self._dependency,
                 "token",
-                "no access token is to be had here. Assign the machine a managed identity, or set "
+                "no identity for an access token. Assign the machine a managed identity, or set "
                 "AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET",
             ) from None
         except AzureError as error:

@@ -56,7 +56,7 @@ class Inspection:
         await self._opened.aclose()
 
     async def server_info(self) -> ServerInfo:
-        """What driver and server say of themselves."""
+        """Names and versions of driver and server."""
         return await self._pool.server_info()
 
     async def catalogue(self) -> Catalogue:

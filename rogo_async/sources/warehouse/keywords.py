@@ -1,4 +1,4 @@
-"""The keywords of ADO.NET and of ODBC, and what becomes of each (specification §4)."""
+"""Translates the keywords of ADO.NET and ODBC to those of Microsoft's ODBC driver."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rogo_async.sources.warehouse import connection_grammar as grammar
 from rogo_async.sources.warehouse.drivers import VARIABLE
 
 APPLICATION: Final = "rogo_async"
-LONGEST_CONNECT_S: Final = 60.0
+MAX_CONNECT_S: Final = 60.0
 
 _SPELLINGS: Final = {
     "SERVER": ("server", "datasource", "addr", "address", "networkaddress"),
@@ -37,12 +37,12 @@ _SPELLINGS: Final = {
     "KeepAliveInterval": ("keepaliveinterval",),
     "connect_s": ("connectiontimeout", "connecttimeout", "timeout", "logintimeout"),
 }
-"""Keywords without their white space, by the name that Microsoft's ODBC driver has for each."""
+"""Spellings without white space, by the keyword of Microsoft's ODBC driver."""
 
 _KEYWORD_OF: Final = {
     spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings
 }
-_OF_NO_CONCERN: Final = frozenset(
+_IGNORED: Final = frozenset(
     {
         "async",
         "asynchronousprocessing",
@@ -76,7 +76,7 @@ _OF_NO_CONCERN: Final = frozenset(
         "userinstance",
     }
 )
-"""Keywords about pools, transactions and the like: what this tool settles in its own way."""
+"""Keywords about pools, transactions and the like, which this tool decides itself."""
 
 _YES_OR_NO: Final = {"true": "yes", "yes": "yes", "false": "no", "no": "no"}
 _CHOICES: Final = {
@@ -96,53 +96,53 @@ _CHOICES: Final = {
         "activedirectoryworkloadidentity": "ActiveDirectoryDefault",
     },
 }
-_AT_A_SCREEN: Final = {"activedirectoryinteractive", "activedirectorydevicecodeflow"}
-_HERE: Final = re.compile(r"(?:tcp:)?(?:\.|\(local\)|localhost)(?=$|[,\\])", re.IGNORECASE)
+_INTERACTIVE: Final = {"activedirectoryinteractive", "activedirectorydevicecodeflow"}
+_LOCAL: Final = re.compile(r"(?:tcp:)?(?:\.|\(local\)|localhost)(?=$|[,\\])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """What a string without a driver asks for, by the names of Microsoft's ODBC driver."""
+    """Options of a string without a driver, by the keywords of Microsoft's ODBC driver."""
 
     pairs: dict[str, str]
     connect_s: float | None
 
 
 def translate_keywords(pairs: grammar.Pairs) -> ConnectionOptions:
-    """What the keywords mean; of several for one thing the last counts.
+    """Translate keywords and values; of several with the same meaning the last counts.
 
-    Raises SetupError for what is unknown, impossible or missing.
+    Raises SetupError for an unknown keyword, an invalid value or a missing server.
     """
-    wanted: dict[str, str] = {}
-    before = ""
+    options: dict[str, str] = {}
+    previous = ""
     for key, value in pairs:
         spelling = grammar.normalized(key)
         name = _KEYWORD_OF.get(spelling)
         if name is not None and value:
-            wanted[name] = _translated(name, key, value)
-        elif name is None and spelling not in _OF_NO_CONCERN:
-            raise SetupError(_unknown(key, before))
-        before = name or key
-    if "SERVER" not in wanted:
+            options[name] = _translate(name, key, value)
+        elif name is None and spelling not in _IGNORED:
+            raise SetupError(_unknown(key, previous))
+        previous = name or key
+    if "SERVER" not in options:
         raise SetupError(
-            f"{VARIABLE}: names no server. Expected DRIVER={{…}};SERVER=…;DATABASE=…;UID=…;PWD=… "
+            f"{VARIABLE}: has no server. Expected DRIVER={{…}};SERVER=…;DATABASE=…;UID=…;PWD=… "
             "or Server=tcp:host,1433;Initial Catalog=…;User ID=…;Password=…"
         )
-    connect_s = min(float(wanted.pop("connect_s", "0")), LONGEST_CONNECT_S)
-    return ConnectionOptions(wanted, connect_s or None)
+    connect_s = min(float(options.pop("connect_s", "0")), MAX_CONNECT_S)
+    return ConnectionOptions(options, connect_s or None)
 
 
-def _unknown(key: str, before: str) -> str:
-    if before == "PWD":
-        # It may be the rest of the password.
+def _unknown(key: str, previous: str) -> str:
+    if previous == "PWD":
+        # It may be the rest of the password, so it must not appear in the text.
         return (
-            f"{VARIABLE}: what follows the password is no known keyword. A password that holds a "
-            "semicolon must be in quotes (ADO.NET) or braces (ODBC)"
+            f"{VARIABLE}: unknown keyword after the password. A password with a semicolon must be "
+            "in quotes (ADO.NET) or braces (ODBC)"
         )
-    return f"{VARIABLE}: the keyword {key!r} is unknown"
+    return f"{VARIABLE}: unknown keyword {key!r}"
 
 
-def _translated(name: str, key: str, value: str) -> str:
+def _translate(name: str, key: str, value: str) -> str:
     if name == "SERVER":
         return _server(value)
     if name in {"connect_s", "PORT"}:
@@ -152,14 +152,14 @@ def _translated(name: str, key: str, value: str) -> str:
     if name not in _CHOICES:
         return value
     choice = value.replace(" ", "").lower()
-    if choice in _AT_A_SCREEN:
-        raise SetupError(f"{VARIABLE}: this {key} needs somebody at a screen")
+    if choice in _INTERACTIVE:
+        raise SetupError(f"{VARIABLE}: this {key} needs an interactive login")
     if choice not in _CHOICES[name]:
-        raise SetupError(f"{VARIABLE}: {key} has a value that is not known")
+        raise SetupError(f"{VARIABLE}: {key} has an unknown value")
     return _CHOICES[name][choice]
 
 
 def _server(value: str) -> str:
     if re.match(r"(?i)(np|lpc|via):|\\\\|\(localdb\)", value):
-        raise SetupError(f"{VARIABLE}: the server is reached by TCP only: Server=tcp:host,1433")
-    return _HERE.sub("localhost", value)
+        raise SetupError(f"{VARIABLE}: only TCP is supported: Server=tcp:host,1433")
+    return _LOCAL.sub("localhost", value)

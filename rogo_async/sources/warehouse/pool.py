@@ -1,8 +1,8 @@
-"""Connections to the warehouse, each with a thread of its own.
+"""Pool of connections to the warehouse, each with its own thread.
 
-aioodbc's own pool deadlocks when a connection dies while others wait for one, and connects while
-holding its lock; this pool hands out slots instead of connections. A call that overran its
-deadline goes on in its thread, so that connection is thrown away with the thread.
+aioodbc's own pool deadlocks if a connection dies while others wait for one, and it connects while
+it holds its lock. This pool limits slots, not connections. A call that exceeds its deadline goes
+on in its thread, so the pool discards that connection together with the thread.
 """
 
 import asyncio
@@ -29,8 +29,9 @@ T = TypeVar("T")
 
 
 class DaemonThread(Executor):
-    """An executor of one thread. A call that hangs in it keeps no process from ending, as one in
-    a ThreadPoolExecutor does.
+    """An executor with one daemon thread.
+
+    Unlike in a ThreadPoolExecutor, a call that hangs does not keep the process from exiting.
     """
 
     def __init__(self, name: str) -> None:
@@ -38,30 +39,30 @@ class DaemonThread(Executor):
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Let the thread call ``fn`` when it comes to it."""
+        """Queue a call for the thread."""
         future: Future[T] = Future()
         self._work.put((future, partial(fn, *args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - the interface's
-        """End the thread after the calls that it has been given."""
+        """End the thread after the queued calls."""
         self._work.put(None)
 
     def _run(self) -> None:
         while (item := self._work.get()) is not None:
-            _perform(*item)
-            # What the call returned must not live on in this frame.
+            _call(*item)
+            # Without this, the frame keeps the result of the call alive.
             del item
 
 
-def _perform(future: Future[Any], call: Callable[[], Any]) -> None:
+def _call(future: Future[Any], call: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
         result = call()
-    except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the future
+    except BaseException as error:  # noqa: BLE001 - the future passes it on
         future.set_exception(error)
-        # The error's traceback knows this frame: without these two it keeps nothing alive.
+        # The traceback refers to this frame; this way it keeps neither of them alive.
         del future, call
     else:
         future.set_result(result)
@@ -76,7 +77,7 @@ Tokens = Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """Names and versions as the driver and the server give them."""
+    """Names and versions of driver and server, as they report them."""
 
     driver: str
     driver_version: str
@@ -86,10 +87,10 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds that a login, a query and closing may take.
+    """Time limits in seconds for a login, a query and closing.
 
-    The driver is told of the first two; when it does not keep them it is left alone, ``grace_s``
-    later.
+    The driver gets the first two as timeouts. If it exceeds one by ``grace_s``, the call is
+    abandoned.
     """
 
     connect_s: float = 10.0
@@ -102,9 +103,9 @@ DEFAULT_DEADLINES: Final = Deadlines()
 
 
 class Pool:
-    """At most ``size`` connections; a broken one is thrown away and made anew when needed.
+    """At most ``size`` connections; a broken one is discarded, and replaced when needed.
 
-    ``tokens`` gives an access token for a new connection, if ``odbc`` asks for one.
+    ``tokens`` gives an access token for a new connection, if ``odbc`` needs one.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Pool:
     async def rows(
         self, operation: str, sql: str, args: Sequence[object] = (), table: str = "the two tables"
     ) -> list[Any]:
-        """All rows of one query; ``table`` is what it reads, for the fault's text.
+        """Run a query and return all rows; ``table`` is its table, for error texts.
 
         Raises TransientError or SystemicError.
         """
@@ -134,12 +135,12 @@ class Pool:
             return await connection.rows(operation, sql, args, table)
 
     async def server_info(self) -> "ServerInfo":
-        """What driver and server say of themselves. Raises as ``rows`` does."""
+        """Names and versions of driver and server. Raises TransientError or SystemicError."""
         async with self._connection("server_info") as connection:
             return await connection.server_info("server_info")
 
     async def aclose(self) -> None:
-        """Close what is idle; wait for it no longer than the deadline."""
+        """Close idle connections; wait until the deadline at most."""
         self._discard_idle()
         if self._closing:
             await asyncio.wait(self._closing, timeout=self._deadlines.close_s)
@@ -156,7 +157,7 @@ class Pool:
             except BaseException:
                 if connection is not None:
                     self._discard(connection)
-                # What stood idle is older than this fault and may have died of the same cause.
+                # Idle connections are older than this error and may have died of its cause.
                 self._discard_idle()
                 raise
             self._idle.append(connection)
@@ -178,7 +179,7 @@ class Pool:
 
 
 class _Connection:
-    """One aioodbc connection and the thread that it runs on."""
+    """One aioodbc connection and its thread."""
 
     def __init__(self, pyodbc: Any, deadlines: Deadlines) -> None:
         self._pyodbc = pyodbc
@@ -208,7 +209,7 @@ class _Connection:
             raise translate_error(operation, error) from None
 
     async def rows(self, operation: str, sql: str, args: Sequence[object], table: str) -> list[Any]:
-        """All rows of one query. Raises TransientError or SystemicError."""
+        """Run a query and return all rows. Raises TransientError or SystemicError."""
         limit_s = self._deadlines.query_s
         try:
             async with asyncio.timeout(limit_s + self._deadlines.grace_s):
@@ -220,13 +221,13 @@ class _Connection:
         except self._pyodbc.Error as error:
             raise translate_error(operation, error, table) from None
         except (ArithmeticError, ValueError, struct.error, SystemError) as error:
-            # Where the server is cut off within a value, Microsoft's driver gives half of it.
+            # Microsoft's driver returns half a value if the connection breaks within it.
             raise unreadable(operation, error) from None
         self._cursor = None
         return found
 
     async def server_info(self, operation: str) -> ServerInfo:
-        """What driver and server say of themselves. Raises as ``rows`` does."""
+        """Names and versions of driver and server. Raises TransientError or SystemicError."""
         names = ("DRIVER_NAME", "DRIVER_VER", "DBMS_NAME", "DBMS_VER")
         limit_s = self._deadlines.query_s
         try:
@@ -243,14 +244,14 @@ class _Connection:
             raise translate_error(operation, error) from None
 
     async def close(self) -> None:
-        """Let the thread close the connection and end, after what it is busy with.
+        """Close the connection in its thread, after the current call, and end the thread.
 
-        Nothing of the connection stays behind on this side: the driver would be called, and might
-        hang, wherever the last reference goes.
+        This side keeps no reference to the connection: releasing the last reference calls the
+        driver, which may hang.
         """
         leftovers = [self._cursor, None]
         if self._connection is not None:
-            # Left in its place it would be reported, and closed, when collected.
+            # Otherwise aioodbc reports and closes it when it is garbage collected.
             leftovers[1] = self._connection._conn  # noqa: SLF001
             self._connection._conn = None  # noqa: SLF001
         self._connection = self._cursor = None
@@ -259,25 +260,25 @@ class _Connection:
         self._thread.shutdown()
         await asyncio.wait({closed}, timeout=self._deadlines.close_s)
         if not closed.done():
-            log.debug("a warehouse connection is closed later", seconds=self._deadlines.close_s)
+            log.debug("a warehouse connection is still closing", seconds=self._deadlines.close_s)
             closed.cancel()
 
     async def _prepare(self, raw: Any, kind: DriverKind) -> None:
         with contextlib.suppress(self._pyodbc.Error):
-            # Not every driver can; the deadline of the call holds for all.
+            # Not every driver supports it; the deadline of the call applies anyway.
             raw.timeout = max(1, round(self._deadlines.query_s))
         if kind is not DriverKind.OTHER:
             convert.register_converters(self._pyodbc, raw)
 
 
-def _close(leftovers: list[Any], refused: type[Exception]) -> None:
+def _close(leftovers: list[Any], driver_error: type[Exception]) -> None:
     """Free the cursor, then close the connection and free it."""
     leftovers[0] = None
     if leftovers[1] is not None:
-        with contextlib.suppress(refused):
+        with contextlib.suppress(driver_error):
             leftovers[1].close()
     leftovers.clear()
 
 
 def _nothing() -> None:
-    """What the thread does last: whoever waits for it need not wait for the rest."""
+    """The last call of the thread; its end means that the connection is closed."""

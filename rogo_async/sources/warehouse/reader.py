@@ -1,4 +1,4 @@
-"""The two tables of the warehouse, read in chunks of attempts (docs/architecture.md)."""
+"""Reads the two tables of the warehouse, in chunks of attempts (specification §1)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -16,11 +16,11 @@ from rogo_async.sources.warehouse.pool import DEFAULT_DEADLINES, Deadlines, Pool
 from rogo_async.sources.warehouse.tables import Table, full_name, read_catalogue
 
 CHUNK_ATTEMPTS: Final = 250
-"""Attempts in one query. SQL Server takes at most 2,100 parameters. Rows that wait with what was
-found of them take memory: some 6 KB each when that was measured.
+"""Attempts in one query. SQL Server accepts at most 2,100 parameters; a row that waits with its
+warehouse rows takes about 6 KB of memory (measured).
 """
 NOT_OPENED_WAITS_S: Final = (0.5, 1.0, 2.0)
-"""How long to wait at start, each time that the database cannot be opened."""
+"""Waits between retries at start while the database cannot be opened."""
 
 R = TypeVar("R", Report, Score)
 T = TypeVar("T")
@@ -50,10 +50,10 @@ class Warehouse:
         breaker_for: Callable[[Probe], CircuitBreaker],
         deadlines: Deadlines = DEFAULT_DEADLINES,
     ) -> Self:
-        """Connect, read the catalogue and try the tables.
+        """Connect, check tables and columns, and test that both tables can be read.
 
-        Raises SetupError naming missing tables and columns, TransientError while the server is
-        away, SystemicError where it refuses for good.
+        Raises SetupError for missing tables and columns, TransientError while the server is
+        unreachable, SystemicError for a permanent error.
         """
         odbc = odbc_settings(dsn)
         drivers.log_driver(odbc.driver)
@@ -70,15 +70,15 @@ class Warehouse:
         await self._opened.aclose()
 
     async def look_up(self, attempts: Sequence[int]) -> dict[int, WarehouseRows]:
-        """Reports and scores of up to CHUNK_ATTEMPTS attempts, in two queries side by side.
+        """Read the rows of up to CHUNK_ATTEMPTS attempts, in two concurrent queries.
 
         Attempts without any row are not in the result. Raises RunStopped, or a DependencyError
-        when the warehouse keeps failing for this query alone.
+        if only this query keeps failing.
         """
-        asked = [*attempts, *[attempts[-1]] * (CHUNK_ATTEMPTS - len(attempts))]
+        padded = [*attempts, *[attempts[-1]] * (CHUNK_ATTEMPTS - len(attempts))]
         report_rows, score_rows = await _both(
-            self._breaker.call("reports", lambda: self._select("reports", asked)),
-            self._breaker.call("scores", lambda: self._select("scores", asked)),
+            self._breaker.call("reports", lambda: self._select("reports", padded)),
+            self._breaker.call("scores", lambda: self._select("scores", padded)),
         )
         reports = _by_attempt(self._reports, report_rows, convert.report)
         scores = _by_attempt(self._scores, score_rows, convert.score)
@@ -93,7 +93,7 @@ class Warehouse:
         return await self._pool.rows(which, sql, attempts, full_name(table.name))
 
     async def _probe(self) -> None:
-        """Whether both tables, with every column that is read, can be read."""
+        """Test that all columns of both tables can be read."""
         for table in (self._reports, self._scores):
             sql = table.select("1 = 0")
             await self._pool.rows("probe", sql, table=full_name(table.name))
@@ -111,17 +111,17 @@ def open_pool(odbc: OdbcSettings, size: int, deadlines: Deadlines, stack: AsyncE
     return pool
 
 
-async def retry_failover(what: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """A database that cannot be opened may be on its way to another server: ask a few times."""
+async def retry_failover(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Retry error 4060 a few times, since the database may be failing over."""
     for wait_s in NOT_OPENED_WAITS_S:
         try:
-            return await what()
+            return await call()
         except DatabaseNotOpened:
             await asyncio.sleep(wait_s)
     try:
-        return await what()
-    except DatabaseNotOpened as fault:
-        raise SystemicError(fault.dependency, fault.operation, fault.reason) from None
+        return await call()
+    except DatabaseNotOpened as error:
+        raise SystemicError(error.dependency, error.operation, error.reason) from None
 
 
 async def _read_tables(pool: Pool) -> tuple[Table, Table]:
@@ -151,14 +151,14 @@ def _by_attempt(
             raise SystemicError(
                 Dependency.WAREHOUSE,
                 "look_up",
-                f"{full_name(table.name)} holds an AttemptId that is no whole number",
+                f"{full_name(table.name)} has an AttemptId that is not a whole number",
             ) from None
         found.setdefault(each.attempt, []).append(each)
     return found
 
 
 async def _both(*reads: Coroutine[Any, Any, list[Any]]) -> list[list[Any]]:
-    """Both results. The one that fails first ends the other and is raised by itself."""
+    """Return both results. If one read fails, cancel the other and raise the first error."""
     tasks = [asyncio.create_task(read, name="warehouse-read") for read in reads]
     try:
         return await asyncio.gather(*tasks)

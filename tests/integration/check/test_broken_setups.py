@@ -223,7 +223,7 @@ async def submissions_column_missing(setup: Setup) -> None:
     path.write_text(path.read_text().replace("Learner Email", "Mail"), encoding="utf-8")
 
 
-@broken(inputs__mapping=r"no such file.*Put it there")
+@broken(inputs__mapping=r"file not found.*Put it there")
 async def mapping_file_missing(setup: Setup) -> None:
     (setup.scenario.data_dir / "attempt_number_mapping.csv").unlink()
 
@@ -231,17 +231,17 @@ async def mapping_file_missing(setup: Setup) -> None:
 # The target.
 
 
-@broken(target__login=r"login was refused.*Check user and password in DATABASE_URL")
+@broken(target__login=r"login failed.*Check user and password in DATABASE_URL")
 async def target_wrong_password(setup: Setup) -> None:
     change(setup, "DATABASE_URL", r":[^:@]+@", f":{SECRET}@")
 
 
-@broken(target__login=r"no such database.*Check its name")
+@broken(target__login=r"database does not exist.*Check its name")
 async def target_database_missing(setup: Setup) -> None:
     change(setup, "DATABASE_URL", r"/[^/]+$", "/nowhere")
 
 
-@broken(target__tls=r"offers no TLS.*Turn it on")
+@broken(target__tls=r"does not offer TLS.*Enable TLS")
 async def target_without_tls(setup: Setup) -> None:
     setup.env["DATABASE_URL"] += "?sslmode=require"
 
@@ -305,7 +305,7 @@ statement(
 statement(
     "target_admin_missing",
     target("UPDATE users SET role = 'marker'"),
-    target__user=r"no user with role admin.*ROGO_MIGRATION_USER_ID",
+    target__user=r"no user has the role admin.*ROGO_MIGRATION_USER_ID",
 )
 statement(
     "target_assessments_missing",
@@ -343,7 +343,7 @@ statement(
 )
 
 
-@broken(target__user=r"ROGO_MIGRATION_USER_ID: there is no such user.*Set it to the id")
+@broken(target__user=r"ROGO_MIGRATION_USER_ID: the target has no user.*Set it to the id")
 async def migration_user_missing(setup: Setup) -> None:
     setup.env["ROGO_MIGRATION_USER_ID"] = "nobody"
 
@@ -374,7 +374,7 @@ async def target_locked_by_a_run(setup: Setup) -> None:
 # The warehouse.
 
 
-@broken(warehouse__login=r"login was refused.*DATA_WAREHOUSE_CONNECTION_STRING")
+@broken(warehouse__login=r"login failed.*DATA_WAREHOUSE_CONNECTION_STRING")
 async def warehouse_wrong_password(setup: Setup) -> None:
     change(setup, "DATA_WAREHOUSE_CONNECTION_STRING", r"PWD=[^;]*", f"PWD={SECRET}")
 
@@ -384,7 +384,7 @@ async def warehouse_driver_missing(setup: Setup) -> None:
     change(setup, "DATA_WAREHOUSE_CONNECTION_STRING", r"DRIVER=\{[^}]*\}", "DRIVER={Absent}")
 
 
-@broken(warehouse__driver=r"DATA_WAREHOUSE_CONNECTION_STRING: is not made of.*must be in quotes")
+@broken(warehouse__driver=r"DATA_WAREHOUSE_CONNECTION_STRING: is not a list of.*must be in quotes")
 async def warehouse_connection_string_invalid(setup: Setup) -> None:
     setup.env["DATA_WAREHOUSE_CONNECTION_STRING"] = SECRET
 
@@ -408,7 +408,7 @@ statement(
         'REVOKE SELECT ON dbo."Rogo_AssessmentReport" FROM rogo_reader; '
         'GRANT SELECT ("AttemptId"), UPDATE ON dbo."Rogo_AssessmentReport" TO rogo_reader'
     ),
-    warehouse__read=r"permission is missing.*Grant SELECT on dbo.Rogo_AssessmentReport",
+    warehouse__read=r"permission denied.*Grant SELECT on dbo.Rogo_AssessmentReport",
     warned__warehouse__rights=r"can change dbo.Rogo_AssessmentReport;.*SELECT only",
 )
 statement(

@@ -118,7 +118,7 @@ async def test_without_a_target_it_tells_the_runs(scenario: Scenario, env: dict[
     refused = {**env, "DATABASE_URL": url.replace("rogo_writer:", "rogo_writer:wrong")}
     result = await run_cli(refused, "status")
     assert result.code == 2, result.output
-    assert "the login was refused" in result.stdout
+    assert "login failed" in result.stdout
     assert f"{run}  started" in result.stdout
 
 

@@ -167,7 +167,7 @@ async def test_a_lost_lock_ends_it(ground: Ground) -> None:
     ground.target.cut()
     result = await rolling
     assert result.code == 3
-    assert "the run's lock was lost" in result.headline
+    assert "lost the connection that holds the run lock" in result.headline
     assert len(await scenario.blobs()) == ROWS
     assert (await roll_back(env, run)).code == 0
     assert await picture(scenario) == empty

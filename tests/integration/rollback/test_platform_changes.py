@@ -65,7 +65,7 @@ def add(table: str, columns: str = "", values: str = "") -> Change:
 
 
 def refer(table: str, sql: str) -> Change:
-    return Change(sql, f"{table}: a row refers to it")
+    return Change(sql, f"{table}: a row refers to the submission")
 
 
 LAUNCH = "(SELECT lti_launch_id FROM assignment_submissions WHERE id = $1)"
@@ -206,7 +206,8 @@ async def test_rows_that_were_all_written_anew_tell_nothing(
     result = await roll_back(env, run)
     assert result.code == 1
     assert (
-        len([line for line in result.messages if "written anew together with others" in line]) == 2
+        len([line for line in result.messages if "rewrote the row together with others" in line])
+        == 2
     )
     assert await picture(scenario) == before
 
@@ -258,7 +259,7 @@ async def test_without_the_journal_an_overwritten_rule_stays(
 
 
 MEANWHILE = {
-    1: ("INSERT INTO notes (submission) VALUES ($1)", "notes: a row refers to it"),
+    1: ("INSERT INTO notes (submission) VALUES ($1)", "notes: a row refers to the submission"),
     2: (
         "UPDATE submission_grades SET final_grade = 'Pass' WHERE submission_id = $1",
         "submission_grades: a row was changed",
@@ -306,6 +307,6 @@ async def test_a_missing_right_is_found_before_anything_is_deleted(
     for right in ("DELETE on submission_grades", "SELECT on notes"):
         async with scenario.target() as target:
             await target.execute(f"REVOKE {right} FROM {WRITER}")
-        with pytest.raises(SetupError, match=right):
+        with pytest.raises(SetupError, match=right.replace(" on ", " right on ")):
             await roll_back(env, run)
     assert await picture(scenario) == before

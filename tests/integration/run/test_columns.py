@@ -1,6 +1,6 @@
-"""Four submissions written out by hand, and every column of every row that comes of them.
+"""Every column of every row of four submissions, which are written by hand.
 
-What is expected is written out as well, from specification §2 and §3 and from nothing else.
+The expected values are written by hand too, from specification §2 and §3 only.
 """
 
 import hashlib
@@ -210,7 +210,7 @@ PERSON: dict[int, dict[str, Any]] = {
         "context_id": "inst-9::82",
     },
 }
-"""What session record and submission have in common."""
+"""Columns that session record and submission share."""
 
 EVERY_PERSON = {
     "consumer_name": "The College",
@@ -491,7 +491,7 @@ ENFORCEMENT = {
 
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
-    """The four submissions, laid out; their files are at the store and at the scripted source."""
+    """The four submissions in the input files, and their files in the two sources."""
     scenario = Scenario(stack, workspace)
     await scenario.load(submissions(stack.source_url(workspace), stack.source.origin))
     async with ContainerClient.from_connection_string(
@@ -564,7 +564,7 @@ def _hashable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matching(wanted: dict[str, Any], rows: list[dict[str, Any]], began: datetime) -> bool:
-    """Whether exactly one row is as wanted, column by column."""
+    """Assert that exactly one row has the expected value in each column."""
     return sum(_same(wanted, row, began) for row in rows) == 1
 
 
@@ -639,7 +639,7 @@ async def test_migrated_csv_names_the_rows_of_the_target(
     ]
     assert len(wanted) == len(PERSON)
     assert sorted(table(path), key=str) == sorted(wanted, key=str)
-    # It is a view of the target: lost, it comes back with the next run.
+    # It is derived from the target: the next run rebuilds a lost file.
     path.unlink()
     assert (await run_cli({**env, **LMS})).code == 0
     assert summary(scenario.data_dir)["by_code"] == {"already_migrated": len(PERSON)}

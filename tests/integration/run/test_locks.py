@@ -1,4 +1,4 @@
-"""One run at a time: for a data directory and for a target (specification §5)."""
+"""One run at a time per data directory and per target (specification §5)."""
 
 import shutil
 
@@ -50,7 +50,7 @@ async def test_a_second_run_on_the_same_target_ends_at_once(
     await assert_consistent(scenario)
 
 
-async def test_the_lock_is_gone_with_the_run_that_held_it(
+async def test_a_killed_run_releases_the_lock(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     scenario = Scenario(stack, workspace)
@@ -83,7 +83,7 @@ async def test_a_run_that_loses_its_lock_stops_early_and_fails_nothing(
         assert ended == 1
         result = await first.wait()
     assert result.code == 3
-    assert "lock was lost" in result.stdout
+    assert "lost the connection that holds the run lock" in result.stdout
     _, failed, skipped, not_reached = counts(workspace.data_dir)
     assert (failed, skipped) == (0, 0)
     assert not_reached >= 1

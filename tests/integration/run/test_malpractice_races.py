@@ -1,4 +1,4 @@
-"""One rule stands for each learner, assessment and course, whatever raced (rule 13)."""
+"""One malpractice rule per learner, assessment and course, whatever races (rule 13)."""
 
 import asyncio
 import math
@@ -89,7 +89,7 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 
 @pytest.fixture
 async def writers(stack: Stack, scenario: Scenario, tmp_path: Path) -> AsyncIterator[list[Writer]]:
-    """Two writers with connections of their own, as two runs would have them."""
+    """Two writers with their own connections, like two runs."""
     async with AsyncExitStack() as opened:
         made = []
         for name in ("one", "two"):
@@ -109,7 +109,7 @@ async def writers(stack: Stack, scenario: Scenario, tmp_path: Path) -> AsyncIter
 
 
 class HeldLock(RunLock):
-    """No other run takes the target from these writers."""
+    """A run lock that is never lost."""
 
     def __init__(self) -> None:
         """It has no connection."""
@@ -119,30 +119,30 @@ class HeldLock(RunLock):
 
 
 def findings(rng: random.Random, first_attempt: int) -> list[Finding]:
-    """As many as race, many of them equal but for their attempt, in a random order."""
+    """RACERS findings in random order; many differ in their attempt only."""
     made = [
-        Finding(first_attempt + workspace, rng.randint(1, 3), rng.choice(LEVELS))
-        for workspace in range(RACERS)
+        Finding(first_attempt + number, rng.randint(1, 3), rng.choice(LEVELS))
+        for number in range(RACERS)
     ]
     rng.shuffle(made)
     return made
 
 
 async def race(writers: list[Writer], racing: list[Finding], learner: str) -> dict[int, str]:
-    """Write all of them at once, the writers in turn. Gives submission ids by attempt."""
+    """Write all of them at once, with alternating writers; return submission ids by attempt."""
     identities = [identify(each.attempt, "run", LMS.instance_id) for each in racing]
     async with asyncio.timeout(30):
         written = await asyncio.gather(
             *(
-                writers[workspace % len(writers)].write(prepared(each, learner), [], identity)
-                for workspace, (each, identity) in enumerate(zip(racing, identities, strict=True))
+                writers[number % len(writers)].write(prepared(each, learner), [], identity)
+                for number, (each, identity) in enumerate(zip(racing, identities, strict=True))
             )
         )
     assert set(written) == {WriteResult.INSERTED}
     return {identity.attempt: identity.submission_id for identity in identities}
 
 
-async def standing(scenario: Scenario, learner: str) -> list[dict[str, object]]:
+async def existing_rules(scenario: Scenario, learner: str) -> list[dict[str, object]]:
     rows = await scenario.rows("malpractice_enforcements")
     return [row for row in rows if row["lms_user_id"] == f"inst::{learner}"]
 
@@ -159,24 +159,24 @@ def is_of(row: dict[str, object], winner: Finding, submissions: dict[int, str]) 
     )
 
 
-@pytest.mark.parametrize("side_by_side", [1, 2])
-async def test_the_row_of_the_highest_rank_stands_alone(
-    scenario: Scenario, writers: list[Writer], side_by_side: int
+@pytest.mark.parametrize("writer_count", [1, 2])
+async def test_only_the_rule_of_the_highest_rank_remains(
+    scenario: Scenario, writers: list[Writer], writer_count: int
 ) -> None:
-    rng = random.Random(side_by_side)
+    rng = random.Random(writer_count)
     for turn in range(ROUNDS):
         racing = findings(rng, 1 + turn * RACERS)
-        submissions = await race(writers[:side_by_side], racing, f"learner{turn}")
-        (row,) = await standing(scenario, f"learner{turn}")
+        submissions = await race(writers[:writer_count], racing, f"learner{turn}")
+        (row,) = await existing_rules(scenario, f"learner{turn}")
         assert is_of(row, max(racing, key=Finding.strength), submissions), (turn, racing)
     assert len(await scenario.rows("malpractice_enforcements")) == ROUNDS
 
 
 @pytest.mark.parametrize("deletes", [False, True])
-async def test_the_platform_changes_its_row_in_the_same_moment(
+async def test_the_platform_changes_its_row_at_the_same_time(
     scenario: Scenario, writers: list[Writer], tmp_path: Path, *, deletes: bool
 ) -> None:
-    """What is compared, kept and overwritten is the row as it stands, not as it stood."""
+    """The run compares, records and overwrites the current version of the row."""
     await _platform_row(scenario, "theirs", 1, None)
     finding = Finding(1, 2, "severe")
     identity = identify(1, "run", LMS.instance_id)
@@ -193,23 +193,23 @@ async def test_the_platform_changes_its_row_in_the_same_moment(
         assert not writing.done()
         await transaction.commit()
         assert await writing is WriteResult.INSERTED
-    (row,) = await standing(scenario, "one")
+    (row,) = await existing_rules(scenario, "one")
     assert row["attempt_number"] == (2 if deletes else 5)
     assert (row["id"] == "theirs") is not deletes
     assert not (tmp_path / "one").exists()
 
 
-async def test_equals_yield_to_the_lowest_attempt(
+async def test_the_lowest_attempt_wins_between_equals(
     scenario: Scenario, writers: list[Writer]
 ) -> None:
     racing = [Finding(attempt, 2, "severe") for attempt in range(RACERS, 0, -1)]
     submissions = await race(writers, racing, "one")
-    (row,) = await standing(scenario, "one")
+    (row,) = await existing_rules(scenario, "one")
     assert is_of(row, Finding(1, 2, "severe"), submissions)
 
 
 @pytest.mark.parametrize(
-    ("number", "enforced", "ours_stands"),
+    ("number", "enforced", "ours_wins"),
     [
         (None, None, True),
         (1, 1, True),
@@ -220,22 +220,22 @@ async def test_equals_yield_to_the_lowest_attempt(
         (3, None, False),
     ],
 )
-async def test_a_row_of_the_platforms_own_counts_like_any_other(
+async def test_a_row_of_the_platform_counts_like_any_other(
     scenario: Scenario,
     writers: list[Writer],
     number: int | None,
     enforced: int | None,
-    ours_stands: bool,
+    ours_wins: bool,
 ) -> None:
     await _platform_row(scenario, "highest", number, enforced)
     await _platform_row(scenario, "lower", None, None)
-    before = {row["id"]: row for row in await standing(scenario, "one")}
+    before = {row["id"]: row for row in await existing_rules(scenario, "one")}
     racing = [Finding(attempt, 2, "severe") for attempt in range(1, RACERS + 1)]
     submissions = await race(writers, racing, "one")
-    after = {row["id"]: row for row in await standing(scenario, "one")}
+    after = {row["id"]: row for row in await existing_rules(scenario, "one")}
     assert set(after) == set(before), "a row beside the platform's own"
     changed = [name for name in after if after[name] != before[name]]
-    if ours_stands:
+    if ours_wins:
         (name,) = changed
         assert name == "highest" or number is None
         assert is_of(after[name], Finding(1, 2, "severe"), submissions)

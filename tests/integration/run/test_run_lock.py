@@ -1,4 +1,4 @@
-"""A run that has lost its lock writes nothing, even before it has noticed."""
+"""A run that has lost its lock writes nothing, even before its heartbeat notices."""
 
 import time
 
@@ -17,7 +17,7 @@ def options(stack: Stack, workspace: Workspace) -> ConnectOptions:
     return ConnectOptions(stack.writer_dsn(workspace), None)
 
 
-async def test_after_a_standstill_the_server_is_asked_first(
+async def test_after_a_stall_the_lock_is_verified_with_the_server(
     options: ConnectOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_signal = StopSignal()
@@ -25,7 +25,7 @@ async def test_after_a_standstill_the_server_is_asked_first(
     try:
         await lock.verify_held()
         await lock._connection.execute("SELECT pg_advisory_unlock_all()")
-        await lock.verify_held()  # as fresh as the last heartbeat
+        await lock.verify_held()  # the last heartbeat is recent
         later = time.clock_gettime(time.CLOCK_BOOTTIME) + 3600
         monkeypatch.setattr(module, "_now_s", lambda: later)
         with pytest.raises(RunStopped):
@@ -37,7 +37,7 @@ async def test_after_a_standstill_the_server_is_asked_first(
         await lock.release()
 
 
-async def test_after_a_standstill_a_lock_that_is_held_goes_on(
+async def test_after_a_stall_a_held_lock_stays_valid(
     options: ConnectOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_signal = StopSignal()
@@ -51,7 +51,7 @@ async def test_after_a_standstill_a_lock_that_is_held_goes_on(
         await lock.release()
 
 
-async def test_the_server_is_asked_to_notice_when_this_machine_is_gone(
+async def test_keepalives_are_requested_from_the_server(
     options: ConnectOptions,
 ) -> None:
     lock = await RunLock.acquire(options, StopSignal())

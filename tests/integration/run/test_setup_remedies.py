@@ -114,8 +114,8 @@ async def no_right_in_the_warehouse(scenario: Scenario, _site: Site) -> None:
 
 
 @fault(
-    r"submission_files\.csv: no such file.*ROGO_DATA_DIR",
-    r"attempt_number_mapping\.csv: no such file.*ROGO_DATA_DIR",
+    r"submission_files\.csv: file not found.*ROGO_DATA_DIR",
+    r"attempt_number_mapping\.csv: file not found.*ROGO_DATA_DIR",
 )
 async def no_files(scenario: Scenario, _site: Site) -> None:
     (scenario.data_dir / "submission_files.csv").unlink()

@@ -1,4 +1,4 @@
-"""What changes in the target between the start of a run and a write (rules 3 and 15)."""
+"""Changes in the target between the start of a run and a write (rules 3 and 15)."""
 
 import pytest
 
@@ -17,24 +17,24 @@ def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 
 
 def slow(scenario: Scenario, attempt: int, **report: object) -> SourceSubmission:
-    """A submission whose file takes long enough for the target to change meanwhile."""
+    """A submission whose file is slow enough for the target to change before the write."""
     made = scenario.submission(attempt, **report)
     scenario.serve_file(f"{attempt}.txt", b"text %d" % attempt, delay_s=SLOW_S)
     return made
 
 
 async def run_while(scenario: Scenario, env: dict[str, str], sql: str) -> CliResult:
-    """A run during whose first downloads the target changes."""
+    """Run, and execute ``sql`` in the target during the first downloads."""
     async with start_cli(env) as command:
         await command.wait_for_event("migration begins")
         async with scenario.target() as target, target.transaction():
             await target.execute(sql)
             wrote = await target.fetchval("SELECT count(*) FROM submission_files")
-        assert wrote == 0, "the files came too fast for this test"
+        assert wrote == 0, "the files were too fast for this test"
         return await command.wait()
 
 
-async def test_a_key_in_the_way_is_a_conflict_and_the_files_are_kept(
+async def test_a_rejected_key_is_a_conflict_and_the_files_are_kept(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     of_assessment = slow(scenario, 1, Exercise="7CD02 Leading People")
@@ -60,7 +60,7 @@ async def test_a_key_in_the_way_is_a_conflict_and_the_files_are_kept(
     assert "submission_section_marks" in messages["2"]
     assert "submission_grades" in messages["3"]
     assert "malpractice_enforcements" in messages["4"]
-    # All of a submission or nothing of it; its files stay, for nobody knows who refers to them.
+    # All rows of a submission or none. Its files stay, since other rows may refer to them.
     assert await scenario.attempts() == [5]
     for name in ("lti_launch_sessions", "lti_session_records", "submission_files"):
         assert len(await scenario.rows(name)) == 1
@@ -69,7 +69,7 @@ async def test_a_key_in_the_way_is_a_conflict_and_the_files_are_kept(
     }
 
 
-async def test_what_another_tool_writes_meanwhile_is_left_as_it_is(
+async def test_rows_of_another_tool_are_not_changed(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await scenario.load([slow(scenario, attempt) for attempt in (1, 2, 3, 4)])
@@ -97,7 +97,7 @@ async def test_what_another_tool_writes_meanwhile_is_left_as_it_is(
     assert len(await scenario.rows("submission_files")) == 1
 
 
-async def test_what_the_target_refuses_for_its_content_leaves_no_file_behind(
+async def test_rejected_content_leaves_no_file_behind(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     nul = scenario.submission(1)

@@ -1,6 +1,6 @@
-"""A process that gives a query up while its driver still waits for the answer, and then ends.
+"""A process that cancels a query while its driver still waits for the answer, then exits.
 
-It ends as any Python program does: what would keep it from ending, keeps it.
+It exits like any Python program, so a thread that blocks the exit blocks it here too.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from tests.support.sql_server import opened
 
 
 async def main(text: str) -> None:
-    """Open the warehouse, give up a query, close the warehouse."""
+    """Open the warehouse, cancel a query, close the warehouse."""
     deadlines = Deadlines(connect_s=3, query_s=60, close_s=0.5)
     async with opened(text, deadlines=deadlines) as warehouse:
         looking = asyncio.create_task(warehouse.look_up([1]))

@@ -1,4 +1,4 @@
-"""What SQL Server's errors do to a run, through both drivers (docs/architecture.md)."""
+"""Errors of SQL Server: which are retried and which stop the run, with both drivers."""
 
 import asyncio
 import time
@@ -21,10 +21,10 @@ from rogo_async.common.retry import CircuitBreaker, Probe, with_retry
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.sources.warehouse import reader
 from rogo_async.sources.warehouse.reader import Warehouse
-from tests.support.fake_sql_server import Cut, Delay, Refuse, Responder
+from tests.support.fake_sql_server import Cut, Delay, FakeSqlServer, Refuse
 from tests.support.fake_sql_server.values import DateTime2, DateTimeOffset, Numeric, Text
 from tests.support.sql_server import (
-    PATIENCE,
+    POLICY,
     QUICK,
     SCORE_COLUMNS,
     opened,
@@ -42,19 +42,19 @@ TRANSIENT: Final = (
 )
 THROTTLED: Final = (40501, 49918, 49919, 49920, 10928, 10929)
 SYSTEMIC: Final = {
-    208: "there is no table dbo.Rogo_AssessmentReport, or no right to see it",
-    229: "a permission is missing. Grant SELECT on dbo.Rogo_AssessmentReport",
-    230: "a permission is missing. Grant SELECT on dbo.Rogo_AssessmentReport",
-    245: "dbo.Rogo_AssessmentReport holds an AttemptId that is no number",
+    208: "table dbo.Rogo_AssessmentReport does not exist or is not visible",
+    229: "permission denied. Grant SELECT on dbo.Rogo_AssessmentReport",
+    230: "permission denied. Grant SELECT on dbo.Rogo_AssessmentReport",
+    245: "dbo.Rogo_AssessmentReport has an AttemptId that is not a number",
     8152: "error 8152",
 }
 LOGIN: Final = {
-    18456: "the login was refused. Check user and password",
+    18456: "login failed. Check user and password",
     18470: "the login is disabled",
-    40615: "the server's firewall refuses this machine",
+    40615: "the server's firewall blocks this machine",
 }
 CUTS: Final = 20
-FOR_EVER: Final = 1_000_000
+ALWAYS: Final = 1_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +63,8 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "NOT_OPENED_WAITS_S", (0.01, 0.01, 0.01))
 
 
-async def all_is_found(warehouse: Warehouse) -> None:
-    """Every attempt is found once, with its two scores, by two queries that succeed."""
+async def all_rows_found(warehouse: Warehouse) -> None:
+    """Each attempt is found once, with its two scores, by two successful queries."""
     found = await warehouse.look_up(ATTEMPTS)
     assert {
         attempt: (len(each.reports), [score.label for score in each.scores])
@@ -72,44 +72,46 @@ async def all_is_found(warehouse: Warehouse) -> None:
     } == dict.fromkeys(ATTEMPTS, (1, ["Question 1", "Question 2"]))
 
 
-async def opened_in_the_end(text: str, stop_signal: StopSignal) -> Warehouse:
-    """As a run opens it: with retries of transient errors."""
+async def open_with_retry(text: str, stop_signal: StopSignal) -> Warehouse:
+    """Open the warehouse as a run does: retry transient errors."""
 
     def breaker_for(probe: Probe) -> CircuitBreaker:
-        return CircuitBreaker(Dependency.WAREHOUSE, probe, stop_signal, CallStats(), 30, PATIENCE)
+        return CircuitBreaker(Dependency.WAREHOUSE, probe, stop_signal, CallStats(), 30, POLICY)
 
     return await with_retry(
-        lambda: Warehouse.open(text, 4, breaker_for, QUICK), stop_signal, 10, PATIENCE
+        lambda: Warehouse.open(text, 4, breaker_for, QUICK), stop_signal, 10, POLICY
     )
 
 
 @pytest.mark.parametrize("number", TRANSIENT)
-async def test_transient_error_passes(responder: Responder, text: str, number: int) -> None:
-    refusal = Refuse(number, severity=17)
-    responder.on("login", refusal)
-    warehouse = await opened_in_the_end(text, StopSignal())
+async def test_transient_error_is_retried(
+    sql_server: FakeSqlServer, text: str, number: int
+) -> None:
+    error = Refuse(number, severity=17)
+    sql_server.on("login", error)
+    warehouse = await open_with_retry(text, StopSignal())
     try:
-        responder.on("login", refusal)
-        await all_is_found(warehouse)
-        responder.on("reports", refusal)
-        responder.on("scores", refusal)
-        await all_is_found(warehouse)
-        responder.on("scores", Refuse(number, severity=20))
-        await all_is_found(warehouse)
-        responder.on("reports", Refuse(number, after_rows=True))
-        await all_is_found(warehouse)
+        sql_server.on("login", error)
+        await all_rows_found(warehouse)
+        sql_server.on("reports", error)
+        sql_server.on("scores", error)
+        await all_rows_found(warehouse)
+        sql_server.on("scores", Refuse(number, severity=20))
+        await all_rows_found(warehouse)
+        sql_server.on("reports", Refuse(number, after_rows=True))
+        await all_rows_found(warehouse)
     finally:
         await warehouse.aclose()
-    assert not responder.waiting
-    assert responder.queries["reports"] + responder.queries["scores"] == 4 * 2 + 4
+    assert not sql_server.waiting
+    assert sql_server.queries["reports"] + sql_server.queries["scores"] == 4 * 2 + 4
 
 
 @pytest.mark.parametrize("number", THROTTLED)
-async def test_throttling_is_given_ten_seconds(
-    responder: Responder, text: str, monkeypatch: pytest.MonkeyPatch, number: int
+async def test_throttling_waits_ten_seconds(
+    sql_server: FakeSqlServer, text: str, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.undo()
-    responder.on("catalogue", Refuse(number, severity=17))
+    sql_server.on("catalogue", Refuse(number, severity=17))
     with pytest.raises(TransientError) as raised:
         async with opened(text):
             pass
@@ -117,10 +119,10 @@ async def test_throttling_is_given_ten_seconds(
 
 
 @pytest.mark.parametrize(("number", "words"), SYSTEMIC.items())
-async def test_refusal_at_start_is_certain(
-    responder: Responder, text: str, number: int, words: str
+async def test_permanent_error_at_start_is_reported(
+    sql_server: FakeSqlServer, text: str, number: int, words: str
 ) -> None:
-    responder.on("probe", Refuse(number))
+    sql_server.on("probe", Refuse(number))
     with pytest.raises(SystemicError) as raised:
         async with opened(text):
             pass
@@ -130,32 +132,32 @@ async def test_refusal_at_start_is_certain(
 
 
 @pytest.mark.parametrize(("number", "words"), LOGIN.items())
-async def test_refused_login_at_start_is_certain(
-    responder: Responder, text: str, number: int, words: str
+async def test_refused_login_at_start_is_reported(
+    sql_server: FakeSqlServer, text: str, number: int, words: str
 ) -> None:
-    responder.on("login", Refuse(number, severity=14), FOR_EVER)
+    sql_server.on("login", Refuse(number, severity=14), ALWAYS)
     with pytest.raises(SystemicError) as raised:
         async with opened(text):
             pass
     assert words in raised.value.reason
-    assert responder.connections == 1
+    assert sql_server.connections == 1
 
 
 async def test_missing_table_at_start_is_named(driver: str) -> None:
-    async with Responder(tables([], [])[:1]) as running:
-        with pytest.raises(SetupError, match=r"no table dbo\.Rogo_AssessmentReportScores"):
+    async with FakeSqlServer(tables([], [])[:1]) as running:
+        with pytest.raises(SetupError, match=r"ReportScores does not exist"):
             async with opened(served(running, driver)):
                 pass
 
 
 @pytest.mark.parametrize(("number", "words"), SYSTEMIC.items())
-async def test_refusal_later_stops_everyone_and_then_the_run(
-    responder: Responder, text: str, number: int, words: str
+async def test_permanent_error_later_stops_the_run(
+    sql_server: FakeSqlServer, text: str, number: int, words: str
 ) -> None:
     stop_signal = StopSignal()
     async with opened(text, limit_s=0.5, stop_signal=stop_signal) as warehouse:
         for moment in ("reports", "probe"):
-            responder.on(moment, Refuse(number), FOR_EVER)
+            sql_server.on(moment, Refuse(number), ALWAYS)
         with pytest.raises(RunStopped):
             await warehouse.look_up(ATTEMPTS)
     (reason,) = stop_signal.reasons.values()
@@ -163,38 +165,36 @@ async def test_refusal_later_stops_everyone_and_then_the_run(
     assert "\n" not in reason
 
 
-async def test_refused_login_later_stops_everyone_and_then_the_run(
-    responder: Responder, text: str
-) -> None:
+async def test_refused_login_later_stops_the_run(sql_server: FakeSqlServer, text: str) -> None:
     stop_signal = StopSignal()
     async with opened(text, limit_s=0.5, stop_signal=stop_signal) as warehouse:
-        responder.on("login", Refuse(18456, severity=14), FOR_EVER)
-        responder.cut()
+        sql_server.on("login", Refuse(18456, severity=14), ALWAYS)
+        sql_server.cut()
         with pytest.raises(RunStopped):
             await warehouse.look_up(ATTEMPTS)
-    assert "the login was refused" in stop_signal.reasons[StopReason.OUTAGE]
+    assert "login failed" in stop_signal.reasons[StopReason.OUTAGE]
 
 
-async def test_refusal_that_is_lifted_costs_nothing(responder: Responder, text: str) -> None:
+async def test_temporary_error_fails_no_query(sql_server: FakeSqlServer, text: str) -> None:
     async with opened(text) as warehouse:
         for moment in ("reports", "probe"):
-            responder.on(moment, Refuse(229), 3)
-        await all_is_found(warehouse)
+            sql_server.on(moment, Refuse(229), 3)
+        await all_rows_found(warehouse)
 
 
-async def test_slow_query_is_given_up_and_repeated(responder: Responder, text: str) -> None:
+async def test_slow_query_times_out_and_is_retried(sql_server: FakeSqlServer, text: str) -> None:
     async with opened(text) as warehouse:
-        responder.on("reports", Delay(30))
+        sql_server.on("reports", Delay(30))
         began = time.monotonic()
-        await all_is_found(warehouse)
+        await all_rows_found(warehouse)
         assert 0.9 <= time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("operation", ["reports", "scores"])
-async def test_answer_cut_anywhere_is_asked_for_again(driver: str, operation: str) -> None:
+async def test_truncated_answer_is_requested_again(driver: str, operation: str) -> None:
     attempts = range(1, 201)
     held = tables(map(report_row, attempts), map(score_row, attempts))
-    async with Responder(held) as running, opened(served(running, driver)) as warehouse:
+    async with FakeSqlServer(held) as running, opened(served(running, driver)) as warehouse:
         sound = await warehouse.look_up(attempts)
         for cut in range(CUTS):
             running.on(operation, Cut(cut / CUTS))
@@ -211,12 +211,12 @@ async def test_answer_cut_anywhere_is_asked_for_again(driver: str, operation: st
         (DateTimeOffset(), datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)),
     ],
 )
-async def test_answer_cut_within_a_value_is_asked_for_again(
+async def test_answer_truncated_within_a_value_is_requested_again(
     driver: str, kind: Any, value: Any
 ) -> None:
     columns = retyped(SCORE_COLUMNS, MarkerComment=kind)
     held = tables([], [score_row(1, MarkerComment=value)], score_columns=columns)
-    async with Responder(held) as running, opened(served(running, driver)) as warehouse:
+    async with FakeSqlServer(held) as running, opened(served(running, driver)) as warehouse:
         sound = await warehouse.look_up([1])
         sent = kind.value(value)
         for short in range(1, len(sent)):
@@ -225,13 +225,13 @@ async def test_answer_cut_within_a_value_is_asked_for_again(
         assert not running.waiting
 
 
-async def test_cancelled_call_leaves_no_busy_connection(responder: Responder, text: str) -> None:
+async def test_cancelled_call_frees_its_connection(sql_server: FakeSqlServer, text: str) -> None:
     async with opened(text, size=2) as warehouse:
-        responder.on("reports", Delay(1), 2)
+        sql_server.on("reports", Delay(1), 2)
         for _ in range(2):
             looking = asyncio.create_task(warehouse.look_up(ATTEMPTS))
             await asyncio.sleep(0.2)
             looking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await looking
-        await all_is_found(warehouse)
+        await all_rows_found(warehouse)

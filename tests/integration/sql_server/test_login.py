@@ -1,4 +1,4 @@
-"""What arrives at the server when the product logs in, through both drivers."""
+"""What the server receives when the product logs in, with both drivers."""
 
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from aiohttp import web
 from rogo_async.common.errors import DependencyError, SetupError, SystemicError
 from rogo_async.sources.warehouse import drivers, reader
 from rogo_async.sources.warehouse.connection_grammar import freetds_value, odbc_value
-from tests.support.fake_sql_server import Certificate, Responder
+from tests.support.fake_sql_server import Certificate, FakeSqlServer
 from tests.support.fake_sql_server.login import Login
 from tests.support.fake_sql_server.server import DATABASE, HOST, PASSWORD, USER
 from tests.support.sql_server import opened, report_row, tables
@@ -43,23 +43,23 @@ def certificate(tmp_path: Path) -> Certificate:
 
 
 @asynccontextmanager
-async def serving(certificate: Certificate | None = None) -> AsyncIterator[Responder]:
-    async with Responder(tables([report_row(1)], []), certificate) as running:
+async def serving(certificate: Certificate | None = None) -> AsyncIterator[FakeSqlServer]:
+    async with FakeSqlServer(tables([report_row(1)], []), certificate) as running:
         yield running
 
 
-async def login_of(running: Responder, text: str) -> Login:
-    """The first login that a connection string leads to, accepted or not."""
+async def login_of(running: FakeSqlServer, text: str) -> Login:
+    """The first login with a connection string, accepted or not."""
     try:
         async with opened(text):
             pass
-    except SystemicError as fault:
-        assert "18456" in fault.reason
+    except SystemicError as error:
+        assert "18456" in error.reason
     return running.logins[0]
 
 
 @pytest.mark.parametrize("password", AWKWARD)
-async def test_password_in_ado_net_form(password: str) -> None:
+async def test_password_in_ado_net_syntax(password: str) -> None:
     quoted = password.replace('"', '""')
     async with serving() as running:
         login = await login_of(
@@ -71,7 +71,7 @@ async def test_password_in_ado_net_form(password: str) -> None:
 
 
 @pytest.mark.parametrize("password", AWKWARD)
-async def test_password_in_odbc_form(password: str) -> None:
+async def test_password_in_odbc_syntax(password: str) -> None:
     async with serving() as running:
         login = await login_of(
             running,
@@ -93,13 +93,13 @@ async def test_password_for_freetds(password: str) -> None:
 
 
 @pytest.fixture
-def freetds_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def freetds_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drivers, "packaged", lambda: None)
     monkeypatch.setattr(drivers.import_pyodbc(), "drivers", lambda: ["FreeTDS"])
 
 
 @pytest.mark.parametrize("password", [each for each in AWKWARD if freetds_value(each) is not None])
-async def test_ado_net_form_where_there_is_only_freetds(password: str, freetds_alone: None) -> None:
+async def test_ado_net_syntax_with_freetds_only(password: str, freetds_only: None) -> None:
     quoted = password.replace("'", "''")
     async with serving() as running:
         login = await login_of(
@@ -111,20 +111,20 @@ async def test_ado_net_form_where_there_is_only_freetds(password: str, freetds_a
     assert (login.is_read_only, login.application) == (True, "rogo_async")
 
 
-async def test_read_only_intent_and_name_are_sent(responder: Responder, text: str) -> None:
+async def test_read_only_intent_and_name_are_sent(sql_server: FakeSqlServer, text: str) -> None:
     async with opened(text):
         pass
-    assert {(each.is_read_only, each.application) for each in responder.logins} == {
+    assert {(each.is_read_only, each.application) for each in sql_server.logins} == {
         (True, "rogo_async")
     }
-    # Double-quoted names are names only where the client asks for ANSI's ways, as ODBC's do.
-    assert all(each.is_odbc for each in responder.logins)
+    # Names in double quotes require ANSI settings, which ODBC clients request.
+    assert all(each.is_odbc for each in sql_server.logins)
 
 
-async def test_intent_and_name_of_the_string_prevail(responder: Responder, text: str) -> None:
+async def test_intent_and_name_in_the_string_win(sql_server: FakeSqlServer, text: str) -> None:
     async with opened(f"{text};ApplicationIntent=ReadWrite;APP=nightly"):
         pass
-    assert {(each.is_read_only, each.application) for each in responder.logins} == {
+    assert {(each.is_read_only, each.application) for each in sql_server.logins} == {
         (False, "nightly")
     }
 
@@ -145,16 +145,14 @@ async def test_certificate_of_a_known_authority(
     async with serving(certificate) as running:
         login = await login_of(
             running,
-            # By address: how a machine looks up localhost is its own affair.
+            # By address, since machines resolve localhost differently.
             f"Server={HOST},{running.port};Database={DATABASE};User Id=u;Password=x;"
             "HostNameInCertificate=localhost",
         )
     assert login.is_encrypted
 
 
-async def test_certificate_is_not_checked_where_the_string_says_so(
-    driver: str, certificate: Certificate
-) -> None:
+async def test_certificate_check_can_be_turned_off(driver: str, certificate: Certificate) -> None:
     async with serving(certificate) as running:
         where = f"{HOST},{running.port}" if driver == "microsoft" else f"{HOST};PORT={running.port}"
         named = "DRIVER=FreeTDS;" if driver == "freetds" else ""
@@ -166,13 +164,13 @@ async def test_certificate_is_not_checked_where_the_string_says_so(
 
 @asynccontextmanager
 async def identity(monkeypatch: pytest.MonkeyPatch, token: str) -> AsyncIterator[list[str]]:
-    """The endpoint that gives an App Service its tokens. Gives the client ids that were asked."""
+    """The token endpoint of an App Service. Yields the requested client ids."""
     asked = []
 
     async def give(request: web.Request) -> web.Response:
         asked.append(request.query.get("client_id", ""))
         expires = str(int(time.time()) + 3600)
-        # Without white space: the driver looks for a text, not for JSON.
+        # Without white space: the driver searches the text and does not parse JSON.
         answer = orjson.dumps(
             {
                 "access_token": token,
@@ -203,7 +201,7 @@ async def identity(monkeypatch: pytest.MonkeyPatch, token: str) -> AsyncIterator
     ["Active Directory Default", "ActiveDirectoryDefault", "Active Directory Managed Identity"],
 )
 @pytest.mark.parametrize("client", ["", "11111111-2222-3333-4444-555555555555"])
-async def test_token_arrives(
+async def test_access_token_is_sent(
     certificate: Certificate, monkeypatch: pytest.MonkeyPatch, authentication: str, client: str
 ) -> None:
     token = "ey." + "token" * 300
@@ -218,7 +216,7 @@ async def test_token_arrives(
     assert set(asked) == {client}
 
 
-async def test_no_token_is_no_reason_to_wait(
+async def test_missing_identity_is_not_retried(
     certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
@@ -227,30 +225,30 @@ async def test_no_token_is_no_reason_to_wait(
             f"Server={HOST},{running.port};Initial Catalog={DATABASE};{TRUSTING};"
             "Authentication=Active Directory Default"
         )
-        with pytest.raises(SystemicError, match="no access token is to be had here"):
+        with pytest.raises(SystemicError, match="no identity for an access token"):
             async with opened(text):
                 pass
 
 
-async def test_wrong_database_is_asked_for_a_few_times(
-    responder: Responder, text: str, monkeypatch: pytest.MonkeyPatch
+async def test_wrong_database_is_retried_a_few_times(
+    sql_server: FakeSqlServer, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "NOT_OPENED_WAITS_S", (0.01, 0.02, 0.03))
-    with pytest.raises(SystemicError, match="4060: the database cannot be opened"):
+    with pytest.raises(SystemicError, match="4060: cannot open the database"):
         async with opened(text.replace(f"={DATABASE};", "=elsewhere;")):
             pass
-    assert responder.connections == 4
+    assert sql_server.connections == 4
 
 
-async def test_plain_server_when_encryption_is_wanted(responder: Responder) -> None:
-    text = f"Server={HOST},{responder.port};Database={DATABASE};User Id={USER};Password=x"
+async def test_server_without_encryption_is_rejected(sql_server: FakeSqlServer) -> None:
+    text = f"Server={HOST},{sql_server.port};Database={DATABASE};User Id={USER};Password=x"
     with pytest.raises(DependencyError, match="SQLSTATE 08001"):
         async with opened(text):
             pass
-    assert responder.logins == []
+    assert sql_server.logins == []
 
 
-async def test_freetds_cannot_take_every_password(freetds_alone: None) -> None:
-    with pytest.raises(SetupError, match="FreeTDS cannot take a PWD that holds '};'"):
+async def test_freetds_does_not_support_every_password(freetds_only: None) -> None:
+    with pytest.raises(SetupError, match="FreeTDS does not support a PWD that contains '};'"):
         async with opened("Server=h;Password='};x';User ID=u;Encrypt=no"):
             pass

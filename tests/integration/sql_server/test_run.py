@@ -1,4 +1,4 @@
-"""The whole run with the responder as its warehouse, through both drivers."""
+"""Complete runs with the T-SQL server as warehouse, with both drivers."""
 
 import asyncio
 import os
@@ -14,13 +14,13 @@ from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.support.fake_sql_server import Cut, Refuse, Responder
+from tests.support.fake_sql_server import Cut, FakeSqlServer, Refuse
 from tests.support.sql_server import served, tables_of
 
 ROWS: Final = 200
 FEW_ROWS: Final = 40
 RUN_S: Final = 120.0
-FOR_EVER: Final = 1_000_000
+ALWAYS: Final = 1_000_000
 PROBES_AT_START: Final = 2
 OF_THE_WAREHOUSE: Final = {
     "report_missing",
@@ -32,7 +32,7 @@ OF_THE_WAREHOUSE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a run left: its exit code, what it wrote, and its summary where it made one."""
+    """Result of a run: exit code, output, and its summary, if there is one."""
 
     code: int
     output: str
@@ -41,7 +41,7 @@ class Ended:
 
 
 async def run(env: dict[str, str], workspace: Workspace, text: str, **settings: str) -> Ended:
-    """``python -m rogo_async run`` as cron starts it: hardly an environment, no locale."""
+    """``python -m rogo_async run`` as cron starts it: small environment, no locale."""
     environment = {
         "PATH": os.environ["PATH"],
         "LC_ALL": "C",
@@ -69,17 +69,17 @@ async def run(env: dict[str, str], workspace: Workspace, text: str, **settings: 
 
 
 async def loaded(stack: Stack, workspace: Workspace, rows: int) -> Dataset:
-    """A data set on the stack; what is in the PostgreSQL warehouse is not looked at."""
+    """Load a data set; the run does not read the PostgreSQL warehouse of the stack."""
     dataset = generate_for(stack, workspace, rows, seed=7)
     await load(dataset, stack, workspace)
     return dataset
 
 
-async def test_every_row_ends_as_it_must(
+async def test_every_row_has_the_expected_result(
     stack: Stack, workspace: Workspace, env: dict[str, str], driver: str
 ) -> None:
     dataset = await loaded(stack, workspace, ROWS)
-    async with Responder(tables_of(dataset)) as running:
+    async with FakeSqlServer(tables_of(dataset)) as running:
         ended = await run(env, workspace, served(running, driver))
         assert running.unknown == []
         assert running.open == 0
@@ -90,11 +90,11 @@ async def test_every_row_ends_as_it_must(
     assert "odd}pass" not in ended.errors
 
 
-async def test_passing_troubles_cost_no_row(
+async def test_transient_errors_fail_no_row(
     stack: Stack, workspace: Workspace, env: dict[str, str], driver: str
 ) -> None:
     dataset = await loaded(stack, workspace, ROWS)
-    async with Responder(tables_of(dataset)) as running:
+    async with FakeSqlServer(tables_of(dataset)) as running:
         running.on("login", Refuse(40613, severity=17), 2)
         running.on("catalogue", Refuse(4060, severity=11))
         running.on("reports", Refuse(1205, severity=13, after_rows=True))
@@ -112,14 +112,14 @@ async def test_passing_troubles_cost_no_row(
 @pytest.mark.parametrize(
     ("driver", "moment", "number", "words"),
     [
-        ("microsoft", "login", 18456, "the login was refused"),
-        ("freetds", "login", 18456, "the login was refused"),
-        ("microsoft", "login", 4060, "the database cannot be opened"),
-        ("microsoft", "probe", 208, "there is no table dbo.Rogo_AssessmentReport"),
+        ("microsoft", "login", 18456, "login failed"),
+        ("freetds", "login", 18456, "login failed"),
+        ("microsoft", "login", 4060, "cannot open the database"),
+        ("microsoft", "probe", 208, "table dbo.Rogo_AssessmentReport does not exist"),
         ("freetds", "probe", 229, "Grant SELECT on dbo.Rogo_AssessmentReport"),
     ],
 )
-async def test_certain_trouble_at_start(
+async def test_permanent_error_at_start(
     stack: Stack,
     workspace: Workspace,
     env: dict[str, str],
@@ -129,8 +129,8 @@ async def test_certain_trouble_at_start(
     words: str,
 ) -> None:
     dataset = await loaded(stack, workspace, FEW_ROWS)
-    async with Responder(tables_of(dataset)) as running:
-        running.on(moment, Refuse(number, severity=14), FOR_EVER)
+    async with FakeSqlServer(tables_of(dataset)) as running:
+        running.on(moment, Refuse(number, severity=14), ALWAYS)
         ended = await run(env, workspace, served(running, driver))
     assert ended.code == ExitCode.SETUP, ended.errors
     last = ended.errors.splitlines()[-1]
@@ -143,12 +143,12 @@ async def test_certain_trouble_at_start(
     ("driver", "moment", "fault", "words"),
     [
         ("microsoft", "probe", Refuse(229), "Grant SELECT on dbo.Rogo_AssessmentReport"),
-        ("freetds", "login", Refuse(18456, severity=14), "the login was refused"),
+        ("freetds", "login", Refuse(18456, severity=14), "login failed"),
         ("microsoft", "login", Refuse(40613, severity=17), "error 40613"),
-        ("freetds", "login", Refuse(4060, severity=11), "the database cannot be opened"),
+        ("freetds", "login", Refuse(4060, severity=11), "cannot open the database"),
     ],
 )
-async def test_lasting_trouble_later(
+async def test_permanent_error_later(
     stack: Stack,
     workspace: Workspace,
     env: dict[str, str],
@@ -158,10 +158,10 @@ async def test_lasting_trouble_later(
     words: str,
 ) -> None:
     dataset = await loaded(stack, workspace, FEW_ROWS)
-    async with Responder(tables_of(dataset)) as running:
-        running.on(moment, fault, FOR_EVER, after=PROBES_AT_START if moment == "probe" else 1)
+    async with FakeSqlServer(tables_of(dataset)) as running:
+        running.on(moment, fault, ALWAYS, after=PROBES_AT_START if moment == "probe" else 1)
         for operation in ("reports", "scores"):
-            running.on(operation, fault if moment == "probe" else Cut(0.5), FOR_EVER)
+            running.on(operation, fault if moment == "probe" else Cut(0.5), ALWAYS)
         ended = await run(env, workspace, served(running, driver), ROGO_OUTAGE_LIMIT="2")
     assert ended.code == ExitCode.STOPPED_EARLY, ended.errors
     assert words in ended.output
@@ -172,11 +172,11 @@ async def test_lasting_trouble_later(
     assert [each["dependency"] for each in ended.summary["outages"]] == ["warehouse"]
 
 
-async def test_server_that_never_comes(
+async def test_server_that_never_starts(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     dataset = await loaded(stack, workspace, FEW_ROWS)
-    async with Responder(tables_of(dataset)) as running:
+    async with FakeSqlServer(tables_of(dataset)) as running:
         text = served(running, "freetds")
     ended = await run(env, workspace, text, ROGO_OUTAGE_LIMIT="1")
     assert ended.code == ExitCode.STOPPED_EARLY, ended.errors

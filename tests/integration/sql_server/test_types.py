@@ -1,6 +1,6 @@
-"""Every type that the warehouse may hold, through both drivers."""
+"""All column types that the warehouse may have, with both drivers."""
 
-# ruff: noqa: DTZ001 - the warehouse's times are naive
+# ruff: noqa: DTZ001 - times in the warehouse have no zone
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rogo_async.rules.records import Report, Score
-from tests.support.fake_sql_server import Responder
+from tests.support.fake_sql_server import FakeSqlServer
 from tests.support.fake_sql_server.values import (
     Bit,
     Date,
@@ -43,14 +43,14 @@ EVERYTHING = "caf\u00e9 \u20ac \N{OWL} \N{HEBREW LETTER ALEF}\u0301 \x01 \r\n"
 async def report(driver: str, types: dict[str, Any], **cells: Any) -> Report:
     columns = retyped(REPORT_COLUMNS, **types)
     held = tables([report_row(1, **cells)], [], report_columns=columns)
-    async with Responder(held) as responder, opened(served(responder, driver)) as warehouse:
+    async with FakeSqlServer(held) as sql_server, opened(served(sql_server, driver)) as warehouse:
         return (await warehouse.look_up([1]))[1].reports[0]
 
 
 async def score(driver: str, types: dict[str, Any], **cells: Any) -> Score:
     columns = retyped(SCORE_COLUMNS, **types)
     held = tables([], [score_row(1, **cells)], score_columns=columns)
-    async with Responder(held) as responder, opened(served(responder, driver)) as warehouse:
+    async with FakeSqlServer(held) as sql_server, opened(served(sql_server, driver)) as warehouse:
         return (await warehouse.look_up([1]))[1].scores[0]
 
 
@@ -144,7 +144,7 @@ async def test_attempt_of_another_type(driver: str, kind: Any, value: Any) -> No
     columns = retyped(REPORT_COLUMNS, AttemptId=kind)
     held = tables([report_row(1)], [score_row(1)], report_columns=columns)
     held[0].rows_of(1)[0]["AttemptId"] = value
-    async with Responder(held) as responder, opened(served(responder, driver)) as warehouse:
+    async with FakeSqlServer(held) as sql_server, opened(served(sql_server, driver)) as warehouse:
         found = (await warehouse.look_up([1]))[1]
     assert found.reports[0].attempt == 1
     assert len(found.scores) == 1

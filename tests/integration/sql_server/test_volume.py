@@ -1,4 +1,4 @@
-"""Thirty thousand attempts, through both drivers, in few queries (docs/architecture.md)."""
+"""30,000 attempts in few queries, with both drivers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from typing import Final
 import pytest
 
 from rogo_async.sources.warehouse.reader import CHUNK_ATTEMPTS
-from tests.support.fake_sql_server import Responder, Table
+from tests.support.fake_sql_server import FakeSqlServer, Table
 from tests.support.sql_server import opened, report_row, score_row, served, tables
 
 ATTEMPTS: Final = 30_000
 LOOK_UPS_AHEAD: Final = 3
-A_HANDFUL: Final = 8
+EXTRA_QUERIES: Final = 8
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def held() -> list[Table]:
 
 async def test_thirty_thousand_attempts(driver: str, held: list[Table]) -> None:
     found: set[int] = set()
-    async with Responder(held) as running, opened(served(running, driver)) as warehouse:
+    async with FakeSqlServer(held) as running, opened(served(running, driver)) as warehouse:
         chunks = _chunks(iter(range(1, ATTEMPTS + 1)))
 
         async def look_up() -> None:
@@ -38,7 +38,7 @@ async def test_thirty_thousand_attempts(driver: str, held: list[Table]) -> None:
         queries = sum(running.queries.values()) - running.queries["types"]
         connections = running.connections
     assert found == set(range(1, ATTEMPTS + 1))
-    assert queries <= 2 * ATTEMPTS / CHUNK_ATTEMPTS + A_HANDFUL
+    assert queries <= 2 * ATTEMPTS / CHUNK_ATTEMPTS + EXTRA_QUERIES
     assert connections <= 4
 
 

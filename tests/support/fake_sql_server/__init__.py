@@ -1,13 +1,13 @@
-"""A small server that speaks TDS 7.4, for tests only.
+"""A T-SQL server written for the tests: it speaks TDS 7.4, the protocol of SQL Server.
 
-Written from the published [MS-TDS] specification; section numbers in the modules are its own.
-It knows the handful of statements that the warehouse sends and answers them from tables in
-memory; told so, it refuses, delays, cuts or falls silent instead.
+It follows the published [MS-TDS] specification; section numbers in the modules refer to it. It
+answers the few statements that the product sends to the warehouse, from tables in memory. A test
+can make it refuse, delay, cut off or never send an answer.
 """
 
 from tests.support.fake_sql_server.faults import Cut, Delay, Fault, Refuse, Silence
 from tests.support.fake_sql_server.login import Login
-from tests.support.fake_sql_server.server import Responder
+from tests.support.fake_sql_server.server import FakeSqlServer
 from tests.support.fake_sql_server.tables import Column, Table
 from tests.support.fake_sql_server.tls import Certificate
 
@@ -16,10 +16,10 @@ __all__ = [
     "Column",
     "Cut",
     "Delay",
+    "FakeSqlServer",
     "Fault",
     "Login",
     "Refuse",
-    "Responder",
     "Silence",
     "Table",
 ]

@@ -1,4 +1,4 @@
-"""Statements and procedure calls of one connection, and what the server answers to each."""
+"""Answers to the statements and procedure calls of one connection."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ _TYPE_INFO: Final = re.compile(r"sp_datatype_info\w* (?P<type>-?\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The bytes of an answer, and which of the product's operations asked for it."""
+    """The bytes of an answer, and the operation of the product that it belongs to."""
 
     operation: str
     body: bytes
 
 
 class Answers:
-    """Answers from ``database``; ``asked`` is told of every statement and its operation."""
+    """Answers from ``database``; calls ``asked`` with each operation and statement."""
 
     def __init__(self, database: Database, asked: Callable[[str, str], None]) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class Answers:
         self._prepared: dict[int, str] = {}
 
     def to(self, message: Message) -> Answer:
-        """The answer to a request. Raises ValueError for a message that is none."""
+        """The answer to a request. Raises ValueError for another message."""
         match message.kind:
             case Kind.SQL_BATCH:
                 return self._batch(read_batch(message.body))
@@ -83,7 +83,7 @@ class Answers:
         return answer
 
     def _handle(self, call: Call) -> bytes:
-        """Prepares the statement of a call and gives its handle as the first parameter's value."""
+        """Prepare the statement of a call; return its handle as the first parameter."""
         self._prepared.pop(call.values[0], None)
         handle = max(self._prepared, default=0) + 1
         self._prepared[handle] = call.values[2]
@@ -112,12 +112,12 @@ class Answers:
 
 
 def refusal(number: int, text: str, severity: int) -> bytes:
-    """The whole of an answer that is an error."""
+    """A complete answer that is an error."""
     return tokens.error(number, text, severity) + tokens.done(tokens.FAILED)
 
 
 def rows_alone(answer: bytes) -> bytes:
-    """An answer up to the end of its rows."""
+    """The part of an answer up to the end of its rows."""
     return answer[: answer.rindex(tokens.done_in_proc(0)[:5])]
 
 

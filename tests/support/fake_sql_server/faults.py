@@ -1,13 +1,13 @@
-"""What the server does instead of answering, when a test tells it to."""
+"""What the server does instead of answering, for tests of errors and outages."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answers with this error, or with ``after_rows`` sends all rows and then the error.
+    """Answers with this error; with ``after_rows`` it sends all rows before the error.
 
-    A login that is refused ends the connection, as do errors of severity 20 and more.
+    A refused login closes the connection, and so does an error of severity 20 or more.
     """
 
     number: int
@@ -20,7 +20,7 @@ class Refuse:
 class Cut:
     """Sends this share of the answer and closes the connection.
 
-    With ``value`` it sends what comes before that value's last ``short`` bytes.
+    With ``value`` it sends the answer up to that value, without its last ``short`` bytes.
     """
 
     share: float = 0.5
@@ -35,14 +35,14 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Answers after this many seconds, unless the client cancels before."""
+    """Answers after this many seconds, unless the client cancels."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Never answers, not even a cancellation, and leaves the connection open."""
+    """Keeps the connection open and never answers, not even to a cancellation."""
 
 
 Fault = Refuse | Cut | Delay | Silence
@@ -58,16 +58,16 @@ class _Waiting:
 
 @dataclass(slots=True)
 class Faults:
-    """Faults that wait for their moment, the first one first."""
+    """Faults that wait for their moment, in order."""
 
     _waiting: list[_Waiting] = field(default_factory=list)
 
     def add(self, moment: str, fault: Fault, times: int, after: int) -> None:
-        """Let ``after`` such moments pass, and the fault happen at the next ``times``."""
+        """Skip ``after`` such moments, then apply the fault ``times`` times."""
         self._waiting.append(_Waiting(moment, fault, times, after))
 
     def take(self, moment: str) -> Fault | None:
-        """The fault of this moment, which is then used up once."""
+        """The fault for this moment, if any; counts as one use."""
         due = next((each for each in self._waiting if each.moment == moment), None)
         if due is None:
             return None

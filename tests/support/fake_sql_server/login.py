@@ -24,7 +24,7 @@ _HAS_FEATURES: Final = 0x10
 
 
 class Encryption(IntEnum):
-    """What either side says of encryption before the login."""
+    """The encryption option of client and server in PRELOGIN."""
 
     LOGIN_ONLY = 0
     ON = 1
@@ -34,7 +34,7 @@ class Encryption(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a client said of itself. ``token`` is the access token, where it sent one."""
+    """The login data of a client. ``token`` is the access token, if it sent one."""
 
     user: str
     password: str
@@ -47,7 +47,7 @@ class Login:
     is_encrypted: bool
     token: str | None = None
     asks_for_authority: bool = False
-    """Whether the client gets a token itself, once it is told from whom."""
+    """Whether the client obtains a token itself, after the server names the authority."""
 
     def with_token(self, token: str) -> "Login":
         return replace(self, token=token)
@@ -56,16 +56,16 @@ class Login:
 def read_prelogin(body: bytes) -> dict[int, bytes]:
     """The options of a PRELOGIN message."""
     options = {}
-    workspace = 0
-    while body[workspace] != _END:
-        kind, offset, size = struct.unpack_from(">BHH", body, workspace)
+    position = 0
+    while body[position] != _END:
+        kind, offset, size = struct.unpack_from(">BHH", body, position)
         options[kind] = body[offset : offset + size]
-        workspace += 5
+        position += 5
     return options
 
 
 def prelogin_answer(encryption: Encryption, *, federated: bool) -> bytes:
-    """The server's PRELOGIN message."""
+    """The PRELOGIN answer of the server."""
     options = {
         VERSION: b"\x10\0\x03\xe8\0\0",
         ENCRYPTION: bytes([encryption]),
@@ -86,8 +86,8 @@ def prelogin_answer(encryption: Encryption, *, federated: bool) -> bytes:
 def read_login(body: bytes, *, encrypted: bool) -> Login:
     """A LOGIN7 message."""
 
-    def text(workspace: int) -> str:
-        offset, characters = struct.unpack_from("<HH", body, workspace)
+    def text(position: int) -> str:
+        offset, characters = struct.unpack_from("<HH", body, position)
         return body[offset : offset + 2 * characters].decode("utf-16-le")
 
     federated = _features(body).get(FEATURE_FEDERATED, b"\0")
@@ -110,7 +110,7 @@ def read_login(body: bytes, *, encrypted: bool) -> Login:
 
 
 def read_token(data: bytes) -> str:
-    """An access token with its length in four bytes before it, and perhaps a NUL at its end."""
+    """An access token after its length in four bytes, possibly with a NUL at the end."""
     return data[4 : 4 + int.from_bytes(data[:4], "little")].decode("utf-16-le").rstrip("\0")
 
 
@@ -123,7 +123,7 @@ def _features(body: bytes) -> dict[int, bytes]:
         return {}
     (offset,) = struct.unpack_from("<H", body, 56)
     data = Reader(body)
-    data.workspace = struct.unpack_from("<I", body, offset)[0]
+    data.position = struct.unpack_from("<I", body, offset)[0]
     features = {}
     while (kind := data.number(1)) != _END:
         features[kind] = data.take(data.number(4))

@@ -1,4 +1,4 @@
-"""What clients ask: SQL batches and remote procedure calls ([MS-TDS] 2.2.6.6 and 2.2.6.7)."""
+"""Requests of clients: SQL batches and remote procedure calls ([MS-TDS] 2.2.6.6, 2.2.6.7)."""
 
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The server: listens on a free port of 127.0.0.1, counts, and does what a test tells it."""
+"""The server: listens on a free port of 127.0.0.1, counts requests, and applies faults."""
 
 import asyncio
 import ssl
@@ -18,12 +18,12 @@ PASSWORD: Final = "an;odd}pass\"word'{ =é€"
 DATABASE: Final = "rogo"
 
 
-class Responder:
-    """Answers from ``tables``; the user is ``USER`` with ``PASSWORD``, or whoever has a token.
+class FakeSqlServer:
+    """Answers from ``tables``. Accepts ``USER`` with ``PASSWORD``, or any access token.
 
-    ``connections`` counts all so far, ``open`` those that stand, ``queries`` the statements by
-    the product's operation; ``unknown`` lists the statements that it did not understand.
-    With a ``certificate`` it insists on encryption.
+    ``connections`` counts all connections so far, ``open`` the open ones, ``queries`` the
+    statements by operation of the product. ``unknown`` lists statements without an answer. With
+    a ``certificate`` it requires encryption.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Responder:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Raises what went wrong in the responder itself, if nothing else did."""
+        """Raise an error of this server itself, unless another one is being raised."""
         self._server.close()
         self.cut()
         if self._sessions:
@@ -56,7 +56,7 @@ class Responder:
             raise self._broken[0]
 
     def on(self, moment: str, fault: Fault, times: int = 1, after: int = 0) -> None:
-        """Let a fault happen at the next moments, or those that come ``after`` so many.
+        """Apply a fault at the next ``times`` moments, after skipping ``after`` of them.
 
         A moment is ``prelogin``, ``login``, or an operation: ``catalogue``, ``reports``,
         ``scores``, ``probe``.
@@ -64,12 +64,12 @@ class Responder:
         self._faults.add(moment, fault, times, after)
 
     def heal(self) -> None:
-        """Forget the faults that have not happened yet."""
+        """Remove all pending faults."""
         self._faults.clear()
 
     @property
     def waiting(self) -> bool:
-        """Whether there are faults that have not happened yet."""
+        """Whether faults are pending."""
         return bool(self._faults)
 
     def cut(self) -> None:
@@ -104,7 +104,7 @@ class Responder:
             await Session(self, reader, writer).serve()
         except (Gone, EOFError, ConnectionError, asyncio.CancelledError, ssl.SSLError):
             pass
-        except Exception as error:  # noqa: BLE001 - it is for the test to see
+        except Exception as error:  # noqa: BLE001 - __aexit__ raises it
             self._broken.append(error)
         finally:
             self.open -= 1

@@ -1,4 +1,4 @@
-"""One connection: pre-login, login, and then one request after another."""
+"""The server's side of one connection: pre-login, login, then one request at a time."""
 
 import asyncio
 from typing import Any, Final, Protocol
@@ -34,23 +34,23 @@ _FIRST_PACKET_BYTES: Final = 4_096
 
 
 class House(Protocol):
-    """What all connections of a server share."""
+    """The part of the server that its connections use."""
 
     database: Database
     certificate: Certificate | None
 
     def fault(self, moment: str) -> Fault | None:
-        """What is to go wrong now."""
+        """The fault to apply at this moment, if any."""
 
     def asked(self, operation: str, sql: str) -> None:
-        """A statement has come."""
+        """Count a statement."""
 
     def accept(self, login: Login) -> Refuse | None:
-        """A client wants in."""
+        """Accept a login, or refuse it."""
 
 
 class Gone(Exception):
-    """The connection is to be closed now."""
+    """The server closes the connection."""
 
 
 class Session:
@@ -66,7 +66,7 @@ class Session:
         self._is_silent = False
 
     async def serve(self) -> None:
-        """Until the client goes. Raises Gone, IncompleteReadError, ConnectionError."""
+        """Serve until the client leaves. Raises Gone, IncompleteReadError, ConnectionError."""
         await self._greet()
         await self._log_in()
         reading = asyncio.create_task(read_message(self._channel))
@@ -76,7 +76,7 @@ class Session:
                 message = await reading
                 reading = asyncio.create_task(read_message(self._channel))
                 answering = asyncio.create_task(self._answer(message))
-                # What comes before an answer can only be a cancellation, or the end.
+                # A message before the answer is a cancellation, or the client has left.
                 await asyncio.wait({reading, answering}, return_when=asyncio.FIRST_COMPLETED)
                 if answering.done():
                     answering.result()

@@ -1,4 +1,4 @@
-"""Tables in memory, and the few statements that read them."""
+"""Tables in memory, and the statements that the product sends to read them."""
 
 import re
 from collections import defaultdict
@@ -22,7 +22,7 @@ _OPERATIONS: Final = {
 
 
 class NotAnswered(Exception):
-    """A statement that ends in an error of the server: its number and text."""
+    """The server answers a statement with this error number and text."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(f"{number}: {text}")
@@ -47,7 +47,7 @@ class Result:
 
 
 class Table:
-    """A table of the schema dbo, its rows found by their attempt."""
+    """A table of the schema dbo, indexed by attempt."""
 
     def __init__(
         self, name: str, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]] = ()
@@ -62,7 +62,7 @@ class Table:
         return self._rows[attempt]
 
     def select(self, columns: Sequence[str], attempts: Iterable[int]) -> Result:
-        """Raises NotAnswered for a column that is not there."""
+        """Raises NotAnswered for an unknown column."""
         for column in columns:
             if column not in self.types:
                 raise NotAnswered(207, f"Invalid column name '{column}'.")
@@ -81,7 +81,7 @@ class Database:
         self.tables = {table.name: table for table in tables}
 
     def operation_of(self, sql: str) -> str:
-        """Which of the product's operations a statement belongs to, ``other`` for none."""
+        """The operation of the product that sends this statement; ``other`` for none."""
         if found := _SELECT.fullmatch(sql):
             if _ATTEMPTS.fullmatch(found["condition"]):
                 return _OPERATIONS.get(found["table"], "other")
@@ -89,7 +89,7 @@ class Database:
         return "catalogue" if _CATALOGUE.fullmatch(sql) else "other"
 
     def answer(self, sql: str, parameters: Sequence[Any]) -> Result | None:
-        """The result set, None for a statement without one. Raises NotAnswered."""
+        """The result set, or None for a statement without one. Raises NotAnswered."""
         if found := _SELECT.fullmatch(sql):
             columns = re.findall(r'"(\w+)"', found["columns"])
             return self._table(found["table"]).select(columns, parameters)

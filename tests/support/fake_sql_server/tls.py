@@ -1,4 +1,4 @@
-"""TLS as TDS 7.x does it: the handshake travels in PRELOGIN packets ([MS-TDS] 2.2.6.5)."""
+"""TLS in TDS 7.x: PRELOGIN packets carry the handshake ([MS-TDS] 2.2.6.5)."""
 
 import datetime as dt
 import ipaddress
@@ -20,7 +20,7 @@ _HEADER_BYTES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate that signs itself, for ``localhost`` and 127.0.0.1, in two PEM files."""
+    """A self-signed certificate for ``localhost`` and 127.0.0.1, in two PEM files."""
 
     path: Path
     key_path: Path
@@ -57,14 +57,14 @@ class Certificate:
 
     def context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # What TDS 7.4 carries in PRELOGIN packets ends with TLS 1.2.
+        # TDS 7.4 supports TLS 1.2 at most.
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.path, self.key_path)
         return context
 
 
 class Encrypted:
-    """A channel through TLS, over another one."""
+    """A TLS channel over another channel."""
 
     def __init__(self, below: Channel, context: ssl.SSLContext) -> None:
         self._below = below
@@ -74,7 +74,7 @@ class Encrypted:
         self._clear = b""
 
     async def shake_hands(self) -> None:
-        """Raises ssl.SSLError when the client refuses."""
+        """Raises ssl.SSLError if the client rejects the certificate."""
         while True:
             try:
                 self._tls.do_handshake()

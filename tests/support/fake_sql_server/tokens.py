@@ -12,7 +12,7 @@ FAILED: Final = 0x02
 COUNTED: Final = 0x10
 ATTENDED: Final = 0x20
 
-SERVER_NAME: Final = "responder"
+SERVER_NAME: Final = "sql_server"
 _TDS_7_4: Final = 0x74000004
 WARNING: Final = 16
 
@@ -86,7 +86,7 @@ def row(columns: Sequence[tuple[str, Type]], values: Sequence[Any]) -> bytes:
 
 
 def logged_in(database: str, packet_bytes: int, features: Sequence[int]) -> bytes:
-    """What follows a login that is accepted; ``features`` are acknowledged without data."""
+    """The tokens after an accepted login; ``features`` are acknowledged without data."""
     ack = struct.pack(">BI", 1, _TDS_7_4) + b_varchar("Microsoft SQL Server") + b"\x10\0\x03\xe8"
     return b"".join(
         (
@@ -104,7 +104,7 @@ def logged_in(database: str, packet_bytes: int, features: Sequence[int]) -> byte
 
 
 def federated_authority() -> bytes:
-    """FEDAUTHINFO: who gives tokens, and for what (2.2.7.12)."""
+    """FEDAUTHINFO: the authority and the resource of access tokens (2.2.7.12)."""
     parts = {1: "https://login.example/tenant", 2: "https://database.example/"}
     head, tail = struct.pack("<I", len(parts)), b""
     for kind, text in parts.items():

@@ -1,4 +1,4 @@
-"""What sp_datatype_info_100 says of the types that pyodbc asks about on connecting."""
+"""Result of sp_datatype_info_100 for the types that pyodbc requests when it connects."""
 
 from typing import Final
 

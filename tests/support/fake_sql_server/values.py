@@ -1,4 +1,4 @@
-"""Types and values ([MS-TDS] 2.2.5.4 and 2.2.5.5): what columns and parameters are made of."""
+"""Types and values of columns and parameters ([MS-TDS] 2.2.5.4 and 2.2.5.5)."""
 
 import struct
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _PLP_CHUNK_BYTES: Final = 3_001
 
 
 class Type(Protocol):
-    """A type of SQL Server's: how it is announced and how its values are sent."""
+    """A type of SQL Server: its TYPE_INFO and the encoding of its values."""
 
     def info(self) -> bytes:
         """TYPE_INFO."""
@@ -104,7 +104,7 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """nvarchar of so many characters, or with None nvarchar(max)."""
+    """nvarchar(n), or nvarchar(max) for None."""
 
     characters: int | None = None
 
@@ -119,8 +119,8 @@ class Text:
         if self.characters:
             return struct.pack("<H", len(data)) + data
         chunks = (
-            data[workspace : workspace + _PLP_CHUNK_BYTES]
-            for workspace in range(0, len(data), _PLP_CHUNK_BYTES)
+            data[start : start + _PLP_CHUNK_BYTES]
+            for start in range(0, len(data), _PLP_CHUNK_BYTES)
         )
         return (
             struct.pack("<Q", len(data))

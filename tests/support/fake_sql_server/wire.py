@@ -1,4 +1,4 @@
-"""Packets and messages ([MS-TDS] 2.2.3), and reading and writing of their parts."""
+"""Reads and writes packets and messages ([MS-TDS] 2.2.3)."""
 
 import asyncio
 import struct
@@ -25,25 +25,25 @@ class Kind(IntEnum):
 
 
 class Channel(Protocol):
-    """Bytes to and from the client, in the clear or through TLS."""
+    """Bytes to and from the client, with or without TLS."""
 
     async def read_exactly(self, count: int) -> bytes:
-        """Raises IncompleteReadError when the client has gone."""
+        """Raises IncompleteReadError if the client has left."""
 
     async def write(self, data: bytes) -> None:
-        """Raises ConnectionError when the client has gone."""
+        """Raises ConnectionError if the client has left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the client: all its packets' contents."""
+    """One message of the client: the joined contents of its packets."""
 
     kind: Kind
     body: bytes
 
 
 async def read_message(channel: Channel) -> Message:
-    """The next message. Raises IncompleteReadError when the client has gone."""
+    """The next message. Raises IncompleteReadError if the client has left."""
     body = bytearray()
     while True:
         header = await channel.read_exactly(HEADER_BYTES)
@@ -54,9 +54,9 @@ async def read_message(channel: Channel) -> Message:
 
 
 def packets(kind: Kind, body: bytes, packet_bytes: int) -> bytes:
-    """A message of the server as packets, the last one marked as such."""
-    room = packet_bytes - HEADER_BYTES
-    parts = [body[workspace : workspace + room] for workspace in range(0, len(body), room)] or [b""]
+    """Split a message of the server into packets and mark the last one."""
+    size = packet_bytes - HEADER_BYTES
+    parts = [body[position : position + size] for position in range(0, len(body), size)] or [b""]
     return b"".join(
         struct.pack(
             ">BBHHBB",
@@ -92,20 +92,20 @@ class Reader:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self.workspace = 0
+        self.position = 0
 
     @property
     def left(self) -> int:
-        return len(self._data) - self.workspace
+        return len(self._data) - self.position
 
     def take(self, count: int) -> bytes:
         if self.left < count:
-            raise ValueError(f"{count} bytes wanted at {self.workspace}, {self.left} left")
-        self.workspace += count
-        return self._data[self.workspace - count : self.workspace]
+            raise ValueError(f"{count} bytes wanted at {self.position}, {self.left} left")
+        self.position += count
+        return self._data[self.position - count : self.position]
 
     def peek(self) -> int:
-        return self._data[self.workspace]
+        return self._data[self.position]
 
     def number(self, size: int, *, signed: bool = False) -> int:
         return int.from_bytes(self.take(size), "little", signed=signed)

@@ -1,4 +1,4 @@
-"""Hostile bytes as the two CSV files: every row ends with a code, no exception is a surprise.
+"""Hostile bytes in the two CSV files: every row gets a result, and no unexpected exception.
 
 ROGO_TEST_HOSTILE is the number of inputs over all hostile suites (a tenth of them are files here),
 ROGO_TEST_SEED varies them.
@@ -45,7 +45,7 @@ BROKEN: Final = (b"\xff", b"\xc3", b"\xe2\x82", b"\xed\xa0\x80", b"\xf4\x90\x80\
 
 
 def body(random_: random.Random) -> bytes:
-    """Some lines of anything; one in eight is no UTF-8, one in two hundred has a huge cell."""
+    """Random lines; one in eight is not UTF-8, one in two hundred has a huge cell."""
     parts = random_.choices(PIECES, k=random_.randrange(60))
     for _ in range(random_.randrange(4)):
         cells = b",".join(random_.choices(CELLS, k=WIDTH + random_.choice((0, 0, 0, -1, 1))))
@@ -61,7 +61,7 @@ def body(random_: random.Random) -> bytes:
 
 
 def file_of(random_: random.Random, header: bytes, sound: bytes) -> tuple[bytes, bool]:
-    """A header, anything, and a sound row on a line of its own; some files (False) lack both."""
+    """A header, random lines, and a valid row; some files (False) have neither header nor row."""
     if random_.random() < 0.1:
         return body(random_), False
     bom = b"\xef\xbb\xbf" if random_.random() < 0.2 else b""
@@ -71,7 +71,7 @@ def file_of(random_: random.Random, header: bytes, sound: bytes) -> tuple[bytes,
 
 
 async def read_submissions(path: Path, row_filter: RowFilter, seen: Counter[str]) -> list[str]:
-    """Every row's outcome; gives the Attempt IDs. Raises SetupError for the file as a whole."""
+    """Process every row; return the Attempt IDs. Raises SetupError for an unusable file."""
     file = await SubmissionsFile.open(path)
     try:
         rows = [row async for chunk in file.chunks_from_end() for row in chunk]
@@ -140,7 +140,7 @@ async def test_mappings_of_any_bytes(
 @pytest.mark.parametrize(
     "content", [b"", b"\n", b"\xef\xbb\xbf", b"\0", b'"', b"\r", b"\xff", b","]
 )
-async def test_what_is_hardly_a_file(tmp_path: Path, content: bytes) -> None:
+async def test_degenerate_files(tmp_path: Path, content: bytes) -> None:
     path = _written(tmp_path / "any.csv", content)
     for reader in (SubmissionsFile.open, load_mapping):
         with pytest.raises(SetupError):
@@ -148,9 +148,9 @@ async def test_what_is_hardly_a_file(tmp_path: Path, content: bytes) -> None:
 
 
 def told(record_property: Callable[[str, Any], None], what: str, count: int, seen: Any) -> None:
-    """Say, in the test's output and in its report, how many inputs there were."""
+    """Print and record the number of inputs."""
     record_property(f"hostile {what}", count)
-    print(f"{count:,} hostile {what}: {dict(seen)}")  # noqa: T201 - the output is what is asked for
+    print(f"{count:,} hostile {what}: {dict(seen)}")  # noqa: T201 - the counts are for the reader
 
 
 def _says(mapping: Mapping, attempt: int) -> bool:

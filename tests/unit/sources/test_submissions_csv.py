@@ -1,4 +1,4 @@
-"""The two CSV files: whatever was written comes back from the end, with its line number."""
+"""The two CSV files: all rows come back from the end, with their line numbers."""
 
 import asyncio
 import csv
@@ -18,13 +18,13 @@ COLUMNS = ("Membership Number", *USED_COLUMNS, "Timestamp", "Error")
 WIDTH = len(COLUMNS)
 ATTEMPT = COLUMNS.index("Attempt ID")
 
-# The csv module writes a lone carriage return unquoted in no case, and reads every text back.
+# The csv module quotes every lone carriage return, and reads every text back.
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
 rows = st.lists(st.lists(texts, min_size=WIDTH, max_size=WIDTH), max_size=12)
 
 
 def row(attempt: object, **cells: str) -> list[str]:
-    """A row of COLUMNS, empty but for what is given."""
+    """A row of COLUMNS with these values; other cells are empty."""
     filled = {"Attempt ID": str(attempt), **cells}
     return [filled.get(name, "") for name in COLUMNS]
 
@@ -51,7 +51,7 @@ def read(path: Path) -> list[SourceRow]:
 
 @given(rows, st.booleans(), st.sampled_from(["\r\n", "\n"]))
 @settings(max_examples=150, deadline=None)
-def test_what_was_written_comes_back_from_the_end(
+def test_all_rows_come_back_from_the_end(
     tmp_path_factory: pytest.TempPathFactory,
     cells: list[list[str]],
     with_mark: bool,
@@ -78,7 +78,7 @@ def test_line_numbers_count_quoted_line_breaks_and_blank_lines(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("count", [255, 256, 257, 700])
-def test_every_row_is_read_once_whatever_the_chunks(tmp_path: Path, count: int) -> None:
+def test_every_row_is_read_once_for_any_chunk_size(tmp_path: Path, count: int) -> None:
     path = written(tmp_path / "file.csv", *(row(n) for n in range(1, count + 1)))
     assert [each.attempt_id for each in read(path)] == [str(n) for n in range(count, 0, -1)]
 
@@ -87,7 +87,7 @@ def test_every_row_is_read_once_whatever_the_chunks(tmp_path: Path, count: int) 
     ("line", "cells"),
     [("1,2", WIDTH and 2), (",".join("x" * (WIDTH + 3)), WIDTH + 3)],
 )
-def test_a_line_with_other_cells_than_the_header_is_malformed(
+def test_a_line_with_another_number_of_cells_is_malformed(
     tmp_path: Path, line: str, cells: int
 ) -> None:
     path = written(tmp_path / "file.csv", row(7))
@@ -110,7 +110,7 @@ def test_a_stray_carriage_return_makes_one_row_malformed_and_no_other(tmp_path: 
     assert good.malformed is None
 
 
-def test_a_row_that_was_malformed_before_is_so_again(tmp_path: Path) -> None:
+def test_a_row_that_was_malformed_stays_malformed(tmp_path: Path) -> None:
     path = written(
         tmp_path / "file.csv",
         row(1, Error="row_malformed: line 9 has 3 cells, the header has 23"),
@@ -121,7 +121,7 @@ def test_a_row_that_was_malformed_before_is_so_again(tmp_path: Path) -> None:
     assert again.malformed == "line 9 has 3 cells, the header has 23"
 
 
-def test_an_error_column_anywhere_is_left_out_of_the_rows_own_cells(tmp_path: Path) -> None:
+def test_an_error_column_is_not_among_the_cells_of_a_row(tmp_path: Path) -> None:
     header = ("Error", *(name for name in COLUMNS if name != "Error"))
     line = ["old: text", *(f"c{n}" for n in range(WIDTH - 1))]
     path = written(tmp_path / "file.csv", line, header=header)
@@ -139,17 +139,15 @@ def test_quotes_inside_a_cell_swallow_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no bytes"),
+        (b"", "the file is empty"),
         (b"\n\n", "no header"),
-        ("é".encode("latin-1"), "line 1: the text is not UTF-8"),
-        (",".join(COLUMNS).encode() + b"\nx\n\xff\xfe", "line 3: the text is not UTF-8"),
+        ("é".encode("latin-1"), "line 1: not valid UTF-8"),
+        (",".join(COLUMNS).encode() + b"\nx\n\xff\xfe", "line 3: not valid UTF-8"),
         (b"Attempt ID,Surname\n", "First Name, Learner Email, Assessment ID"),
-        (",".join([*COLUMNS, "Surname"]).encode(), "twice: Surname"),
+        (",".join([*COLUMNS, "Surname"]).encode(), "duplicate columns: Surname"),
     ],
 )
-def test_what_is_wrong_with_the_whole_file_refuses_it(
-    tmp_path: Path, content: bytes, says: str
-) -> None:
+def test_an_unusable_file_is_rejected(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "file.csv"
     path.write_bytes(content)
     with pytest.raises(SetupError) as caught:
@@ -159,7 +157,7 @@ def test_what_is_wrong_with_the_whole_file_refuses_it(
 
 
 def numbered(*attempts: int) -> list[str]:
-    """Lines as an exporter writes them that quotes the last cell."""
+    """Lines of an exporter that quotes the last cell."""
     return [",".join(row(n)[:-1]) + ',"note"\n' for n in attempts]
 
 
@@ -190,7 +188,7 @@ def test_a_stray_quote_at_a_chunks_edge_swallows_no_rows(tmp_path: Path) -> None
     assert [each.attempt_id for each in found if each.malformed] == ["345", "344", "89", "88"]
 
 
-def test_a_cell_of_megabytes_is_taken_for_an_open_quote(tmp_path: Path) -> None:
+def test_a_huge_cell_counts_as_an_unclosed_quote(tmp_path: Path) -> None:
     path = written(tmp_path / "file.csv", row(1))
     with path.open("a", encoding="utf-8") as file:
         file.write('"' + ("x" * 1023 + "\n") * 1100 + ",".join(row(2)) + "\n")
@@ -200,7 +198,7 @@ def test_a_cell_of_megabytes_is_taken_for_an_open_quote(tmp_path: Path) -> None:
     assert len(found) == 1102
 
 
-async def test_a_file_that_changes_meanwhile_is_not_read_on(tmp_path: Path) -> None:
+async def test_a_file_that_changes_stops_the_reading(tmp_path: Path) -> None:
     path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 600)))
     file = await SubmissionsFile.open(path)
     try:
@@ -214,7 +212,7 @@ async def test_a_file_that_changes_meanwhile_is_not_read_on(tmp_path: Path) -> N
         file.close()
 
 
-async def test_selections_narrow_each_other(tmp_path: Path) -> None:
+async def test_selections_combine(tmp_path: Path) -> None:
     path = written(tmp_path / "file.csv", *(row(n % 4 + 1) for n in range(12)))
     file = await SubmissionsFile.open(path)
     try:
@@ -230,7 +228,7 @@ async def test_selections_narrow_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 344, 345, 512, 599, 600, 601])
-async def test_the_newest_rows_are_those_wherever_blocks_end(tmp_path: Path, count: int) -> None:
+async def test_the_newest_rows_at_any_block_boundary(tmp_path: Path, count: int) -> None:
     path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
     file = await SubmissionsFile.open(path)
     try:
@@ -242,7 +240,7 @@ async def test_the_newest_rows_are_those_wherever_blocks_end(tmp_path: Path, cou
         file.close()
 
 
-async def test_single_rows_are_found_wherever_blocks_end(tmp_path: Path) -> None:
+async def test_single_rows_at_any_block_boundary(tmp_path: Path) -> None:
     path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
     file = await SubmissionsFile.open(path)
     try:
@@ -255,7 +253,7 @@ async def test_single_rows_are_found_wherever_blocks_end(tmp_path: Path) -> None
         file.close()
 
 
-async def test_rows_that_merge_behind_our_back_are_not_taken(tmp_path: Path) -> None:
+async def test_rows_that_merge_after_indexing_are_rejected(tmp_path: Path) -> None:
     path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 601)))
     file = await SubmissionsFile.open(path)
     try:
@@ -270,7 +268,7 @@ async def test_rows_that_merge_behind_our_back_are_not_taken(tmp_path: Path) -> 
         file.close()
 
 
-async def test_the_mapping_takes_the_last_line_and_counts_what_is_odd(tmp_path: Path) -> None:
+async def test_the_mapping_uses_the_last_line_and_counts_irregular_ones(tmp_path: Path) -> None:
     path = tmp_path / "mapping.csv"
     path.write_text(
         "Attempt ID,Unit Code,Unit Code Version,Assessment ID,Submission\r\n"
@@ -294,7 +292,7 @@ async def test_the_mapping_takes_the_last_line_and_counts_what_is_odd(tmp_path: 
     assert mapping.get(4) is None
 
 
-async def test_a_mapping_without_its_columns_is_refused(tmp_path: Path) -> None:
+async def test_a_mapping_without_its_columns_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "mapping.csv"
     path.write_text("Attempt ID,Version\n", encoding="utf-8")
     with pytest.raises(SetupError, match="Unit Code Version, Submission"):

@@ -1,4 +1,4 @@
--- What a check asks of the target before a run (specification §5). Nothing here changes anything.
+-- Statements of the command check (specification §5). They change nothing.
 
 -- name: server_facts
 SELECT current_setting('server_version_num')::int AS number,
@@ -7,7 +7,7 @@ SELECT current_setting('server_version_num')::int AS number,
     current_setting('transaction_read_only') = 'on' AS read_only;
 
 -- name: server_tls
--- The protocol, null where nothing is encrypted; and whether the way leads out of that machine.
+-- The TLS version, null without encryption; and whether client and server are one machine.
 SELECT CASE WHEN s.ssl THEN s.version END AS protocol,
     coalesce(inet_server_addr() = inet_client_addr(), true) AS local
 FROM pg_stat_ssl s WHERE s.pid = pg_backend_pid();
@@ -16,13 +16,13 @@ FROM pg_stat_ssl s WHERE s.pid = pg_backend_pid();
 SELECT clock_timestamp() AS now;
 
 -- name: table_privileges
--- Rights that no grant on single columns gives.
+-- Missing rights on whole tables; grants on single columns do not count.
 SELECT t.name AS table_name, t.privilege
 FROM unnest(:tables::text[], :privileges::text[]) AS t (name, privilege)
 WHERE NOT has_table_privilege(to_regclass(t.name), t.privilege);
 
 -- name: tables_without_key
--- ON CONFLICT takes no deferrable, partial or unfinished index.
+-- ON CONFLICT does not accept a deferrable, partial or invalid index.
 SELECT t.name AS table_name
 FROM unnest(:tables::text[]) AS t (name)
 WHERE NOT EXISTS (
@@ -40,7 +40,7 @@ SELECT
     (SELECT count(*) FROM assessment_sections) AS sections;
 
 -- name: some_assessment
--- One with a section, if there is one.
+-- An assessment with a section, if there is one.
 SELECT a.id, a.name, a.code, s.id AS section_id, s.question_text
 FROM assessments a
 LEFT JOIN assessment_sections s ON s.assessment_id = a.id
@@ -48,7 +48,7 @@ ORDER BY s.id IS NULL
 LIMIT 1;
 
 -- name: connection_room
--- A limit of -1 is none; superusers know none.
+-- A limit of -1 means no limit; superusers have none.
 SELECT
     current_setting('max_connections')::int
         - current_setting('superuser_reserved_connections')::int

@@ -1,7 +1,7 @@
--- What a rollback reads and deletes (specification §5).
+-- Statements of the command rollback (specification §5).
 
 -- name: migrated_launch_ids
--- What stands under each launch id that marks an attempt. A run writes
+-- The submission and session of each launch id that marks an attempt as migrated. A run writes
 -- each submission in a transaction of its own. shares_transaction: two submissions have the same
 -- xmin, so both were rewritten after the run.
 SELECT mark.launch_id, s.id AS submission_id, r.id AS session_id, s.lms_user_id,
@@ -19,7 +19,7 @@ LEFT JOIN lti_session_records r ON r.launch_id = mark.launch_id
 WHERE mark.launch_id ~ '^rogo_[0-9]+_';
 
 -- name: count_files_and_rules
--- What belongs to these submissions, for the question whether to delete it.
+-- Numbers for the question to the operator.
 SELECT
     (SELECT count(*) FROM submission_files f WHERE f.submission_id = ANY (:ids::text[])) AS files,
     (SELECT count(*) FROM malpractice_enforcements e WHERE e.submission_id = ANY (:ids::text[]))
@@ -30,8 +30,8 @@ SELECT t.name FROM unnest(:tables::text[]) AS t (name)
 WHERE NOT has_table_privilege(to_regclass(t.name), 'DELETE');
 
 -- name: foreign_keys
--- The foreign keys to these tables but for those that this tool fills, each with the question
--- whether a row refers through it to one of the rows $1.
+-- The foreign keys to these tables, except those that this tool fills; each with a statement that
+-- finds a row which refers through it to one of the rows $1.
 SELECT c.conrelid::regclass::text AS table_name,
     has_table_privilege(c.conrelid, 'SELECT') AS readable,
     format(
@@ -55,14 +55,14 @@ HAVING NOT EXISTS (
 ORDER BY 1, 3;
 
 -- name: lock_key
--- For the session, not the transaction: its snapshot has to be taken after the lock.
+-- A session lock, since the transaction must take its snapshot after the lock.
 SELECT pg_advisory_lock(:key::bigint);
 
 -- name: unlock_key
 SELECT pg_advisory_unlock(:key::bigint);
 
 -- name: rows_of_submission
--- Every row that belongs to a submission, and the transaction that wrote it.
+-- All rows of a submission, and the transaction that wrote each.
 SELECT 'assignment_submissions' AS table_name, id, xmin::text AS written_by, file_count
 FROM assignment_submissions
 WHERE id = :submission_id::text OR lti_launch_id = :launch_id::text
@@ -87,7 +87,7 @@ SELECT 'submission_grades', id, xmin::text, NULL FROM submission_grades
 WHERE submission_id = :submission_id::text;
 
 -- name: malpractice_rules_of_key
--- The enforcement rows of a submission's key, and any other that names it.
+-- The malpractice rules of a submission's key, and all others that name the submission.
 SELECT e.id, e.submission_id, e.attempt_number, e.enforced_max_attempts,
     e.xmin::text AS written_by, to_jsonb(e)::text AS content, s.lti_launch_id AS launch_id
 FROM malpractice_enforcements e
@@ -98,7 +98,7 @@ WHERE e.submission_id = :submission_id::text
 ORDER BY e.id;
 
 -- name: rule_candidates_of_key
--- The other migrated submissions with malpractice of a submission's key.
+-- The other migrated submissions with malpractice that have the same key.
 SELECT s.id, s.lti_launch_id AS launch_id, s.attempt_number, s.context_title,
     g.malpractice_notes AS notes, l.id AS level_id, l.level_text
 FROM assignment_submissions s
@@ -113,7 +113,7 @@ ORDER BY s.id;
 SELECT id, lti_launch_id AS launch_id FROM assignment_submissions WHERE id = ANY (:ids::text[]);
 
 -- name: restore_statement
--- The statement that makes the row $1 what it was, $2, in every column that the table has.
+-- A statement that sets all columns of the row $1 to the values in the JSON object $2.
 SELECT format(
     'UPDATE malpractice_enforcements e SET (%s) = '
     '(SELECT %s FROM jsonb_populate_record(e, $2::jsonb) v) WHERE e.id = $1::text',
@@ -132,7 +132,7 @@ WHERE e.id = :enforcement_id::text;
 DELETE FROM malpractice_enforcements WHERE id = :enforcement_id::text;
 
 -- name: delete_submission
--- The keys between these tables are checked when all of it is gone.
+-- PostgreSQL checks the foreign keys between these tables at the end of the statement.
 WITH files AS (
     DELETE FROM submission_files WHERE id = ANY (:ids::text[]) RETURNING id
 ), markings AS (

@@ -1,4 +1,4 @@
--- What a run reads of the target before it begins (specification §1, §5).
+-- Statements of the run lock, the schema check and the reference data (specification §1 and §5).
 
 -- name: try_lock
 SELECT pg_try_advisory_lock(:class::int, :object::int) AS locked;
@@ -23,7 +23,7 @@ WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
   AND classid = :class::int::oid AND objid = :object::int::oid AND objsubid = 2;
 
 -- name: columns
--- to_regclass follows the search path, as the statements do that name these tables.
+-- to_regclass follows the search path, like all statements here.
 -- unfilled_columns: columns without a default that accept no NULL.
 SELECT
     t.name AS table_name,
@@ -58,8 +58,8 @@ SELECT id FROM users WHERE role = 'admin' ORDER BY created_at NULLS LAST, id LIM
 SELECT id FROM users WHERE id = :id::text;
 
 -- name: existing_attempts
--- Every attempt that has left a trace, whoever wrote it. A launch id is compared as a number, so
--- that attempt 1 is not found in rogo_12_x, nor in rogo_1x_2.
+-- All attempts in the target, from this tool or another one. A launch id is compared as a number,
+-- so attempt 1 does not match rogo_12_x or rogo_1x_2.
 SELECT attempt::bigint AS attempt, has_submission FROM (
     SELECT substring(lti_launch_id from '^rogo_0*([0-9]{1,10})_') AS attempt, true AS has_submission
     FROM assignment_submissions

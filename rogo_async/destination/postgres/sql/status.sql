@@ -1,7 +1,7 @@
--- What status reads of the target (specification §5).
+-- Statements of the command status (specification §5).
 
 -- name: migrated_submissions
--- Every submission whose launch id marks an attempt. assigned_at is the time of writing.
+-- All submissions of migrated attempts. assigned_at is the time when the run wrote the row.
 SELECT s.id, s.lti_launch_id AS launch_id, coalesce(f.files, 0) AS files,
     coalesce(e.rules, 0) AS rules, m.written_at
 FROM assignment_submissions s

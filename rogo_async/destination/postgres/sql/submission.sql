@@ -1,8 +1,9 @@
--- Everything that one submission is, in one statement (specification §2, rule 15).
+-- Writes a submission and its malpractice rule (rules 13 and 15).
 
 -- name: insert_submission
--- Each part selects from what the part before it returned, so that a launch id that is taken
--- already writes nothing at all. :custom_params has no cast: its column may be text or json.
+-- All rows of a submission in one statement. Each part selects from the rows that the part before
+-- it returned, so a launch id that exists already makes the statement write nothing.
+-- :custom_params has no cast, since its column may be text or json.
 WITH launch AS (
     INSERT INTO lti_launch_sessions (
         launch_id, consumer_key, user_id, user_email, user_name, course_name, return_url,
@@ -102,16 +103,15 @@ WITH launch AS (
 SELECT id FROM submission;
 
 -- name: existing_submission
--- Whose submission stands under this launch id: found by the unique keys, no scan.
+-- The submission of this launch id, found by unique keys without a scan.
 SELECT
     (SELECT s.id FROM assignment_submissions s WHERE s.id = :submission_id::text) AS ours,
-    EXISTS (SELECT FROM lti_launch_sessions l WHERE l.launch_id = :launch_id::text) AS launched,
     (SELECT s.id FROM assignment_submissions s WHERE s.lti_launch_id = :launch_id::text LIMIT 1)
-        AS standing;
+        AS existing;
 
 -- name: existing_malpractice_rules
--- The enforcement rows of one key, with the attempt that each belongs to (null: not migrated).
--- Locked: our advisory lock is unknown to the platform, which may change a row at any time.
+-- The malpractice rules of one key, with the attempt of each (null: not migrated). FOR UPDATE,
+-- since the platform does not take the advisory lock and may change a row at any time.
 SELECT e.id, e.attempt_number, e.enforced_max_attempts, to_jsonb(e)::text AS before,
     substring(s.lti_launch_id from '^rogo_0*([0-9]{1,10})_')::bigint AS attempt
 FROM malpractice_enforcements e

@@ -1,8 +1,8 @@
--- What is asked after a run: whose blobs are referred to, and who else may be about to write.
+-- Statements of sweep and rollback: blobs in use, and runs that may still write.
 
 -- name: referenced_blobs
--- Any row at all keeps a blob, whoever wrote it and however it names it. Without an index that
--- would help, each join is one scan of the table for thousands of names.
+-- Any row keeps its blob, whichever tool wrote it, and by name or by URL. Without an index each
+-- join is one scan of the table for thousands of names.
 WITH candidate AS (
     SELECT c.name, c.url FROM unnest(:names::text[], :urls::text[]) AS c (name, url)
 )
@@ -13,7 +13,7 @@ UNION
 SELECT c.name FROM candidate c JOIN submission_files f ON f.file_url = c.url;
 
 -- name: run_sessions
--- A run that lost its lock while it was stalled may still have sessions to write with.
+-- A run that stalled and lost its lock may still have sessions that can write.
 SELECT count(*) AS count, min(backend_start) AS since
 FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = :name::text

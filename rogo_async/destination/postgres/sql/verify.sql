@@ -1,5 +1,5 @@
--- What verify reads of the target. Each page is one statement, so that what it shows belongs
--- together; joins against the page need no index on the children.
+-- Statements of the command verify. One statement per page gives a consistent snapshot; joins
+-- against the page need no index on the child tables.
 
 -- name: submissions_page
 WITH page AS MATERIALIZED (
@@ -67,7 +67,7 @@ WHERE lti_launch_id ~ '^rogo_[0-9]+_' ORDER BY random() LIMIT :count::int;
 SELECT count(*) AS total FROM assignment_submissions WHERE lti_launch_id ~ '^rogo_[0-9]+_';
 
 -- name: duplicate_attempts
--- An attempt with more than one submission, whoever wrote them.
+-- Attempts with more than one submission, from this tool or another one.
 SELECT attempt::bigint AS attempt, array_agg(lti_launch_id::text ORDER BY id) AS launch_ids,
     array_agg(id::text ORDER BY id) AS ids
 FROM (
@@ -79,7 +79,7 @@ GROUP BY 1
 HAVING count(*) > 1;
 
 -- name: launches_without_submission
--- Launch and session records that mark an attempt as migrated and have no submission.
+-- Launch and session records of migrated attempts that have no submission.
 SELECT launch_id FROM (
     SELECT launch_id FROM lti_launch_sessions
     UNION

@@ -1,4 +1,4 @@
-"""A line of the journal is whole on disk, or the change that it is for is not made."""
+"""A journal line is complete on disk before its change is made; otherwise the change fails."""
 
 import asyncio
 import os
@@ -28,11 +28,11 @@ for _ in range(2):
         asyncio.run(journal.record_original("enforcement", 2, {{"id": "y" * {FEW_BYTES}}}))
     except DataDirFull:
         continue
-    sys.exit("a line that does not fit was kept")
+    sys.exit("a line that does not fit was written")
 """
 
 
-def test_a_line_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> None:
+def test_a_line_that_does_not_fit_leaves_no_part_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "x.journal.jsonl"
     subprocess.run([sys.executable, "-c", FULL, str(path)], check=True, timeout=30)
     lines = path.read_bytes().splitlines()
@@ -41,13 +41,13 @@ def test_a_line_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> No
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_lines_follow_one_another(tmp_path: Path) -> None:
+async def test_concurrent_lines_do_not_mix(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "x.journal.jsonl")
     await asyncio.gather(*(journal.record_original("enforcement", n, {"n": n}) for n in range(20)))
     lines = (tmp_path / "x.journal.jsonl").read_bytes().splitlines()
     assert sorted(orjson.loads(line)["before"]["n"] for line in lines) == list(range(20))
 
 
-async def test_a_directory_that_is_gone_stops_the_run(tmp_path: Path) -> None:
+async def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataDirFull, match=os.strerror(2)):
         await Journal(tmp_path / "no" / "x").record_original("enforcement", 1, {})

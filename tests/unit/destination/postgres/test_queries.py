@@ -6,14 +6,14 @@ from rogo_async.destination.postgres.queries import query
 from rogo_async.destination.postgres.schema import READ_TABLES, WRITTEN_TABLES
 
 
-def test_parameters_are_numbered_in_the_order_they_first_stand() -> None:
+def test_parameters_are_numbered_in_order_of_first_use() -> None:
     lock = query("try_lock")
     assert lock.parameters == ("class", "object")
     assert "$1::int, $2::int" in lock.sql
     assert lock.arguments({"object": 2, "class": 1, "more": 3}) == [1, 2]
 
 
-def test_a_parameter_that_stands_twice_has_one_number() -> None:
+def test_a_repeated_parameter_has_one_number() -> None:
     insert = query("insert_submission")
     workspace = insert.parameters.index("launch_id") + 1
     assert insert.parameters.count("email") == 1
@@ -21,7 +21,7 @@ def test_a_parameter_that_stands_twice_has_one_number() -> None:
     assert ":" not in insert.sql.replace("::", "")
 
 
-def test_a_missing_value_is_no_null() -> None:
+def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(KeyError):
         query("try_lock").arguments({"class": 1})
 
@@ -31,7 +31,7 @@ def test_an_unknown_name_is_an_error() -> None:
         query("drop_everything")
 
 
-def test_the_tables_asked_for_at_start_are_those_of_the_statements() -> None:
+def test_the_checked_tables_are_those_of_the_statements() -> None:
     assert set(WRITTEN_TABLES) == {
         "lti_launch_sessions",
         "lti_session_records",

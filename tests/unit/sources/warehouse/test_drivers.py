@@ -1,4 +1,4 @@
-"""Which driver is chosen."""
+"""Choice of the ODBC driver."""
 
 import ctypes
 from pathlib import Path

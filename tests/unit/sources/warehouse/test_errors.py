@@ -1,4 +1,4 @@
-"""What an ODBC error stands for, in both drivers' spellings."""
+"""Translation of ODBC errors, as both drivers write them."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def fault(*args: str) -> TransientError | SystemicError:
         ("57P01", "terminating connection due to administrator command (1) (SQLExecDirectW)"),
     ],
 )
-def test_passing(state: str, text: str) -> None:
+def test_transient(state: str, text: str) -> None:
     assert isinstance(fault(state, f"[{state}] {text}"), TransientError)
 
 
@@ -58,8 +58,12 @@ def test_passing(state: str, text: str) -> None:
             f"{TDS}Login failed (18456) (SQLDriverConnect); [HY000] {TDS}Connection failed (20002)",
             "Check user and",
         ),
-        ("42S02", f"{MS}[SQL Server]Invalid object name (208) (SQLExecDirectW)", "no table dbo.T"),
-        ("42S02", f"{TDS}Invalid (208) (SQLExecDirectW)", "no table dbo.T"),
+        (
+            "42S02",
+            f"{MS}[SQL Server]Invalid object name (208) (SQLExecDirectW)",
+            "table dbo.T does not exist",
+        ),
+        ("42S02", f"{TDS}Invalid (208) (SQLExecDirectW)", "table dbo.T does not exist"),
         ("42000", f"{MS}[SQL Server]denied (229) (SQLExecDirectW)", "Grant SELECT on dbo.T"),
         ("42000", f"{MS}[SQL Server]denied (230) (SQLExecDirectW)", "Grant SELECT on dbo.T"),
         ("42501", "permission denied (1) (SQLExecDirectW)", "Grant SELECT on dbo.T"),
@@ -83,7 +87,7 @@ def test_passing(state: str, text: str) -> None:
         ("42000", f"{MS}[SQL Server]something new (8152) (SQLExecDirectW)", "error 8152"),
     ],
 )
-def test_lasting(state: str, text: str, words: str) -> None:
+def test_permanent(state: str, text: str, words: str) -> None:
     found = fault(state, f"[{state}] {text}")
     assert isinstance(found, SystemicError)
     assert words in found.reason

@@ -1,4 +1,4 @@
-"""What becomes of connections that are given up; all else is tested on real drivers."""
+"""Abandoned connections; tests/integration/sql_server tests the rest with real drivers."""
 
 import asyncio
 import threading
@@ -12,13 +12,13 @@ from rogo_async.sources.warehouse.connection_string import OdbcSettings
 from rogo_async.sources.warehouse.drivers import Driver, DriverKind
 from rogo_async.sources.warehouse.pool import Deadlines, Pool
 
-ROUTE = OdbcSettings("DRIVER=x", Driver("x", DriverKind.OTHER, "for a test"))
+ODBC = OdbcSettings("DRIVER=x", Driver("x", DriverKind.OTHER, "for a test"))
 IMPATIENT = Deadlines(connect_s=5, query_s=0.1, close_s=0.1, grace_s=0)
 LONG_ENOUGH_S = 5
 
 
 class Raw:
-    """A pyodbc connection whose queries hang until they are let go."""
+    """A pyodbc connection whose queries hang until they are released."""
 
     def __init__(self) -> None:
         self.timeout = 0
@@ -43,8 +43,8 @@ def raw(monkeypatch: pytest.MonkeyPatch) -> Raw:
 
 
 async def test_connection_that_hangs_is_closed_by_its_own_thread_when_it_returns(raw: Raw) -> None:
-    pool = Pool(ROUTE, 1, deadlines=IMPATIENT)
-    with pytest.raises(TransientError, match=r"no answer within 0\.1 s"):
+    pool = Pool(ODBC, 1, deadlines=IMPATIENT)
+    with pytest.raises(TransientError, match=r"no response within 0\.1 s"):
         await pool.rows("reports", "SELECT 1")
     await pool.aclose()
     assert not raw.closed_by
@@ -57,8 +57,8 @@ async def test_connection_that_hangs_is_closed_by_its_own_thread_when_it_returns
     assert not thread.is_alive()
 
 
-async def test_driver_is_told_the_time_limit_in_whole_seconds(raw: Raw) -> None:
-    pool = Pool(ROUTE, 1, deadlines=Deadlines(query_s=7.4))
+async def test_driver_gets_the_time_limit_in_whole_seconds(raw: Raw) -> None:
+    pool = Pool(ODBC, 1, deadlines=Deadlines(query_s=7.4))
     raw.let_go.set()
     with pytest.raises(TransientError, match="HYT00"):
         await pool.rows("reports", "SELECT 1")

@@ -15,7 +15,7 @@ class Something:
     pass
 
 
-def test_calls_are_made_in_turn_by_one_thread_that_keeps_no_process_from_ending() -> None:
+def test_one_daemon_thread_makes_all_calls_in_order() -> None:
     thread = DaemonThread("turn")
     made = [thread.submit(lambda n: (n, threading.current_thread()), n) for n in range(3)]
     results = [each.result(LONG_ENOUGH_S) for each in made]
@@ -27,7 +27,7 @@ def test_calls_are_made_in_turn_by_one_thread_that_keeps_no_process_from_ending(
     assert not worker.is_alive()
 
 
-def test_error_goes_to_whoever_waits() -> None:
+def test_error_is_passed_on() -> None:
     thread = DaemonThread("error")
     failing = thread.submit(int, "x")
     with pytest.raises(ValueError, match="invalid literal"):
