@@ -11,7 +11,9 @@ from rogo_async.demo.servers.scripted_source import ScriptedSource
 from rogo_async.demo.servers.stack import Stack, Workspace
 
 # A busy machine makes no property fail: examples have no time limit.
-hypothesis.settings.register_profile("rogo", deadline=None)
+hypothesis.settings.register_profile(
+    "rogo", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("rogo")
 
 
