@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from rogo_async.commands.runner import exit_with
 from rogo_async.common.errors import SetupError
 from rogo_async.common.shutdown import ExitCode
 
@@ -48,9 +49,7 @@ def demo(rows: int, seed: int, directory: Path | None, *, serve: bool) -> None:
 
         code = asyncio.run(Demo(rows, seed, directory, click.echo).execute(serve=serve))
     except SetupError as error:
-        for problem in error.problems:
-            click.echo(f"rogo_async: {problem}", err=True)
-        code = ExitCode.SETUP
+        exit_with(ExitCode.SETUP, *error.problems, to_stderr=True)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""``plan``: what a run would do, and why (specification §5)."""
+"""The ``plan`` command: what a run would do to each row, and why (specification §5)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import click
 import structlog
 from rich.console import Console
 
-from rogo_async.commands.runner import data_dir_option, operate, selection_options
+from rogo_async.commands.runner import data_dir_option, run_and_exit, selection_options
 from rogo_async.common.command import Command, CommandResult
 from rogo_async.common.data_dir import new_run_id
 from rogo_async.common.errors import FailureCode, RowError, SourceForbidden
@@ -47,118 +47,38 @@ from rogo_async.rules.records import (
 from rogo_async.sources.http_files import FileInfo, Sources
 
 PLAN: Final = "plan.csv"
-OPEN: Final = (FailureCode.FILE_CORRUPT, FailureCode.TARGET_REFUSED, FailureCode.TARGET_CONFLICT)
-"""What only a run can find out of a row that would migrate."""
+RUN_ONLY_CODES: Final = (
+    FailureCode.FILE_CORRUPT,
+    FailureCode.TARGET_REFUSED,
+    FailureCode.TARGET_CONFLICT,
+)
+"""Codes that a row may still get in a run although its plan says ``migrate``."""
 
 _COLUMNS: Final = ("Attempt ID", "Outcome", "Code", "Message", "Files", "Bytes", "Open")
 _OUTCOME: Final = {Status.MIGRATED: "migrate", Status.FAILED: "fail", Status.SKIPPED: "skip"}
-_ENOUGH_ROWS: Final = 50
+_MIN_ROWS: Final = 50
+"""The smallest run whose rate is used for an estimate."""
+
 _BYTES_PER_S: Final = 100 * 1024 * 1024
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Planned(Outcome):
-    """A row that would migrate, with its files. ``size_bytes`` is None where a source is silent."""
+@click.command()
+@selection_options
+@data_dir_option
+def plan(
+    limit: int | None,
+    attempts: tuple[int, ...],
+    input_file: Path | None,
+    data_dir: Path | None,
+) -> None:
+    """Show what a run would do to each row; write plan.csv only.
 
-    files: int = 0
-    size_bytes: int | None = None
-
-
-class Planner:
-    """Handles a submission as a run does, without writing anything."""
-
-    def __init__(
-        self, lms: Lms, allow: AllowList, reference: Reference, sources: Sources, container: str
-    ) -> None:
-        self._lms = lms
-        self._allow = allow
-        self._reference = reference
-        self._sources = sources
-        self._container = container
-
-    async def plan(self, submission: Submission) -> Outcome | ForbiddenRow:
-        """Return the outcome that a run would have. Raises RunStopped and DependencyErrors."""
-        try:
-            prepared = prepare(submission, self._reference, self._allow)
-            return await self._look(submission, prepared)
-        except RowError as fault:
-            return Outcome.failed(submission.row, submission.attempt, fault)
-
-    async def _look(
-        self, submission: Submission, prepared: PreparedSubmission
-    ) -> Outcome | ForbiddenRow:
-        looks = [self._sources.host(ref.url).file_info(ref.url) for ref in prepared.files]
-        results = await asyncio.gather(*looks, return_exceptions=True)
-        infos: list[FileInfo] = []
-        for result in results:
-            if isinstance(result, SourceForbidden):
-                return ForbiddenRow(submission, result, _nothing_to_delete)
-            if isinstance(result, BaseException):
-                raise result
-            infos.append(result)
-        self._foresee(prepared, infos)
-        sizes = [each.size_bytes for each in infos]
-        return Planned(
-            submission.row,
-            Status.MIGRATED,
-            submission.attempt,
-            files=len(sizes),
-            size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
-        )
-
-    def _foresee(self, prepared: PreparedSubmission, infos: Sequence[FileInfo]) -> None:
-        """Raise RowError target_refused for values that no target can take."""
-        identity = identify(prepared.attempt, "plan", self._lms.instance_id)
-
-        def stored(ref: FileRef, size_bytes: int) -> StoredFile:
-            name = blob_name(prepared.attempt, identity.submission_id, ref)
-            return StoredFile(ref, name, name, size_bytes, b"")
-
-        files = [
-            stored(ref, each.size_bytes or 0)
-            for ref, each in zip(prepared.files, infos, strict=True)
-        ]
-        values = submission_values(prepared, files, identity, self._lms, self._container)
-        if prepared.malpractice:
-            values = {**values, **malpractice_rule_values(prepared, identity, self._lms, "")}
-        if reason := predict_rejection(values):
-            raise RowError(FailureCode.TARGET_REFUSED, reason)
-
-
-async def _nothing_to_delete() -> None:
-    """A plan stores no files."""
-
-
-class PlanWriter(ResultWriter):
-    """Every row's outcome, in plan.csv."""
-
-    def __init__(
-        self, file: AppendFile, tally: Tally, stop_signal: StopSignal, write_interval_s: float
-    ) -> None:
-        super().__init__(tally, write_interval_s)
-        self._file = file
-        self._stop_signal = stop_signal
-        self.files = 0
-        self.size_bytes = 0
-        self.of_unknown_size = 0
-        """Rows with a file whose source does not state its length."""
-
-    async def write_batch(self, batch: Sequence[Outcome]) -> None:
-        """Append to plan.csv. What cannot be written stops the plan."""
-        try:
-            await self._file.append([_line(outcome) for outcome in batch])
-        except OSError as error:
-            text = f"{self._file.path} cannot be written ({error.strerror})"
-            self._stop_signal.stop(StopReason.DISK, text)
-            return
-        self.tally.by_status.update(outcome.status for outcome in batch)
-        self.tally.by_code.update(o.code.value for o in batch if o.code is not None)
-        for outcome in batch:
-            if isinstance(outcome, Planned):
-                self.files += outcome.files
-                self.size_bytes += outcome.size_bytes or 0
-                self.of_unknown_size += outcome.size_bytes is None
+    Requests the properties of the files, but does not read them. Exit code 1: some rows would
+    fail.
+    """
+    selection = Selection(limit, attempts, input_file)
+    run_and_exit(lambda settings, terminal: Plan(settings, selection, terminal).execute(), data_dir)
 
 
 class Plan(Command):
@@ -201,25 +121,25 @@ class Plan(Command):
         )
 
     def result(self) -> CommandResult:
-        """Count what a run would do."""
+        """Report the counts; rows that would fail count as failures."""
         tally = self._record.tally
         would_fail = tally.by_status[Status.FAILED]
         counts = (
-            f"of {tally.total:,} rows {tally.by_status[Status.MIGRATED]:,} would migrate"
-            f"{self._load()}, {would_fail:,} would fail, {tally.by_status[Status.SKIPPED]:,} "
-            f"would be skipped, {tally.total - tally.done:,} not looked at"
+            f"{tally.total:,} rows: {tally.by_status[Status.MIGRATED]:,} would migrate"
+            f"{self._estimate()}, {would_fail:,} would fail, {tally.by_status[Status.SKIPPED]:,} "
+            f"would be skipped, {tally.total - tally.done:,} not checked"
         )
         result = self.result_of(would_fail, counts, f"see {self.data.path / PLAN}")
         by_code = dict(sorted(tally.by_code.items()))
         log.info("plan ended", exit_code=int(result.exit_code), by_code=by_code)
         return result
 
-    def _load(self) -> str:
-        """Files, bytes and the time that they may take, in brackets."""
+    def _estimate(self) -> str:
+        """Files, bytes and duration, in brackets."""
         rows, results = self._record.tally.by_status[Status.MIGRATED], self._results
         if not rows or results is None:
             return ""
-        unknown = results.of_unknown_size
+        unknown = results.rows_of_unknown_size
         more = f" and {unknown:,} rows of unknown size" if unknown else ""
         return (
             f" ({results.files:,} files, {size_text(results.size_bytes)}{more}; "
@@ -227,29 +147,15 @@ class Plan(Command):
         )
 
     def _duration(self, rows: int, size_bytes: int) -> str:
-        """An estimate, and what it rests on."""
+        """An estimate, and what it is based on."""
         if (before := _latest_rate(self.data.runs)) is not None:
             run_id, rate_per_s = before
-            return f"some {_minutes(rows / rate_per_s)} at the rate of run {run_id}"
-        look = self._record.call_stats.latency_ms().get("source.look", {"p50": 0.0})
-        # Files, their copies and the rows: three waits one after the other.
-        waits_s = rows * 3 * look["p50"] / 1000 / self.settings.rogo_concurrency
+            return f"about {_minutes(rows / rate_per_s)} at the rate of run {run_id}"
+        latency = self._record.call_stats.latency_ms().get("source.look", {"p50": 0.0})
+        # Reading a file, storing it and inserting the rows: three waits, one after another.
+        waits_s = rows * 3 * latency["p50"] / 1000 / self.settings.rogo_concurrency
         least_s = max(waits_s, size_bytes / _BYTES_PER_S)
-        return f"at least {_minutes(least_s)} by the source's latency"
-
-
-def _line(outcome: Outcome) -> tuple[object, ...]:
-    code = "" if outcome.code is None else outcome.code.value
-    planned = outcome if isinstance(outcome, Planned) else None
-    return (
-        outcome.row.attempt_id if outcome.attempt is None else outcome.attempt,
-        _OUTCOME[outcome.status],
-        code,
-        outcome.message,
-        planned.files if planned else "",
-        planned.size_bytes if planned and planned.size_bytes is not None else "",
-        " ".join(OPEN) if planned else "",
-    )
+        return f"at least {_minutes(least_s)} from the source's latency"
 
 
 def _minutes(seconds: float) -> str:
@@ -259,23 +165,124 @@ def _minutes(seconds: float) -> str:
 def _latest_rate(runs: Path) -> tuple[str, float] | None:
     """Id and rate of the latest run that migrated enough rows for an estimate."""
     for summary in readable_summaries(runs):
-        if summary.migrated >= _ENOUGH_ROWS and summary.duration_s > 0:
+        if summary.migrated >= _MIN_ROWS and summary.duration_s > 0:
             return summary.run_id, summary.migrated / summary.duration_s
     return None
 
 
-@click.command()
-@selection_options
-@data_dir_option
-def plan(
-    limit: int | None,
-    attempts: tuple[int, ...],
-    input_file: Path | None,
-    data_dir: Path | None,
-) -> None:
-    """Say what a run would do to each row, without writing anything but plan.csv.
+@dataclass(frozen=True, slots=True)
+class PlannedRow(Outcome):
+    """A row that would migrate. ``size_bytes`` is None when a source states no length."""
 
-    Files are asked for, not read. Exit code 1 says that some rows would fail.
-    """
-    selection = Selection(limit, attempts, input_file)
-    operate(lambda settings, terminal: Plan(settings, selection, terminal).execute(), data_dir)
+    files: int = 0
+    size_bytes: int | None = None
+
+
+class Planner:
+    """Handles a submission as a run does, without writing anything."""
+
+    def __init__(
+        self, lms: Lms, allow: AllowList, reference: Reference, sources: Sources, container: str
+    ) -> None:
+        self._lms = lms
+        self._allow = allow
+        self._reference = reference
+        self._sources = sources
+        self._container = container
+
+    async def plan(self, submission: Submission) -> Outcome | ForbiddenRow:
+        """Return the outcome that a run would have. Raises RunStopped and DependencyErrors."""
+        try:
+            prepared = prepare(submission, self._reference, self._allow)
+            return await self._plan_files(submission, prepared)
+        except RowError as error:
+            return Outcome.failed(submission.row, submission.attempt, error)
+
+    async def _plan_files(
+        self, submission: Submission, prepared: PreparedSubmission
+    ) -> Outcome | ForbiddenRow:
+        requests = [self._sources.host(ref.url).file_info(ref.url) for ref in prepared.files]
+        results = await asyncio.gather(*requests, return_exceptions=True)
+        infos: list[FileInfo] = []
+        for result in results:
+            if isinstance(result, SourceForbidden):
+                return ForbiddenRow(submission, result, _nothing_to_delete)
+            if isinstance(result, BaseException):
+                raise result
+            infos.append(result)
+        self._check_values(prepared, infos)
+        sizes = [each.size_bytes for each in infos]
+        return PlannedRow(
+            submission.row,
+            Status.MIGRATED,
+            submission.attempt,
+            files=len(sizes),
+            size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
+        )
+
+    def _check_values(self, prepared: PreparedSubmission, infos: Sequence[FileInfo]) -> None:
+        """Raise RowError target_refused for values that PostgreSQL cannot store."""
+        identity = identify(prepared.attempt, "plan", self._lms.instance_id)
+
+        def stored(ref: FileRef, size_bytes: int) -> StoredFile:
+            name = blob_name(prepared.attempt, identity.submission_id, ref)
+            return StoredFile(ref, name, name, size_bytes, b"")
+
+        files = [
+            stored(ref, each.size_bytes or 0)
+            for ref, each in zip(prepared.files, infos, strict=True)
+        ]
+        values = submission_values(prepared, files, identity, self._lms, self._container)
+        if prepared.malpractice:
+            values = {**values, **malpractice_rule_values(prepared, identity, self._lms, "")}
+        if reason := predict_rejection(values):
+            raise RowError(FailureCode.TARGET_REFUSED, reason)
+
+
+async def _nothing_to_delete() -> None:
+    """A plan stores no files."""
+
+
+class PlanWriter(ResultWriter):
+    """Writes the outcome of every row to plan.csv."""
+
+    def __init__(
+        self, file: AppendFile, tally: Tally, stop_signal: StopSignal, write_interval_s: float
+    ) -> None:
+        super().__init__(tally, write_interval_s)
+        self._file = file
+        self._stop_signal = stop_signal
+        self.files = 0
+        self.size_bytes = 0
+        self.rows_of_unknown_size = 0
+        """Rows with a file whose source states no length."""
+
+    async def write_batch(self, batch: Sequence[Outcome]) -> None:
+        """Append to plan.csv; an error stops the plan."""
+        try:
+            await self._file.append([_line(outcome) for outcome in batch])
+        except OSError as error:
+            text = f"{self._file.path} cannot be written ({error.strerror})"
+            self._stop_signal.stop(StopReason.DISK, text)
+            return
+        self.tally.by_status.update(outcome.status for outcome in batch)
+        self.tally.by_code.update(o.code.value for o in batch if o.code is not None)
+        for outcome in batch:
+            if isinstance(outcome, PlannedRow):
+                self.files += outcome.files
+                self.size_bytes += outcome.size_bytes or 0
+                self.rows_of_unknown_size += outcome.size_bytes is None
+
+
+def _line(outcome: Outcome) -> tuple[object, ...]:
+    code = "" if outcome.code is None else outcome.code.value
+    planned = outcome if isinstance(outcome, PlannedRow) else None
+    return (
+        outcome.row.attempt_id if outcome.attempt is None else outcome.attempt,
+        _OUTCOME[outcome.status],
+        code,
+        outcome.message,
+        planned.files if planned else "",
+        planned.size_bytes if planned and planned.size_bytes is not None else "",
+        " ".join(RUN_ONLY_CODES) if planned else "",
+    )

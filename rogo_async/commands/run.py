@@ -1,10 +1,10 @@
-"""``run``: the migration."""
+"""The ``run`` command: the migration."""
 
 from pathlib import Path
 
 import click
 
-from rogo_async.commands.runner import data_dir_option, operate, selection_options
+from rogo_async.commands.runner import data_dir_option, run_and_exit, selection_options
 from rogo_async.pipeline.run import Run
 from rogo_async.pipeline.selection import Selection
 
@@ -12,11 +12,7 @@ from rogo_async.pipeline.selection import Selection
 @click.command()
 @selection_options
 @data_dir_option
-@click.option(
-    "--report",
-    is_flag=True,
-    help="Write the run as an HTML page, too, beside its summary in runs/ [also: ROGO_REPORT].",
-)
+@click.option("--report", is_flag=True, help="Also write an HTML report into runs/ (ROGO_REPORT).")
 def run(
     limit: int | None,
     attempts: tuple[int, ...],
@@ -25,11 +21,13 @@ def run(
     *,
     report: bool,
 ) -> None:
-    """Migrate the submissions of submission_files.csv, the newest first."""
+    """Migrate the submissions of submission_files.csv, newest first.
+
+    This is the default command. --attempt and --limit select rows; --input reads another file.
+    """
     selection = Selection(limit, attempts, input_file)
-    overrides = {"rogo_report": True} if report else {}
-    operate(
+    run_and_exit(
         lambda settings, terminal: Run(settings, selection, terminal).execute(),
         data_dir,
-        overrides,
+        {"rogo_report": True} if report else {},
     )

@@ -1,4 +1,4 @@
-"""What the commands have in common: settings, logs, one line at the end, an exit code."""
+"""What all commands share: options, settings, logs, the summary line and the exit code."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -27,9 +26,22 @@ Work = Callable[[Settings, Console | None], Coroutine[Any, Any, CommandResult]]
 
 data_dir_option = click.option(
     "--data-dir",
+    metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the CSV files are read and written [default: ROGO_DATA_DIR, else here].",
+    help="Data directory  [default: ROGO_DATA_DIR, or here].",
 )
+
+
+def attempt_option(help_text: str) -> Callable[..., Any]:
+    """The option that names attempts; it may be repeated."""
+    return click.option(
+        "--attempt",
+        "attempts",
+        metavar="ID",
+        type=click.IntRange(1, SQL_INT_MAX),
+        multiple=True,
+        help=help_text,
+    )
 
 
 def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,43 +50,37 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--input",
             "input_file",
+            metavar="FILE",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="Read this file instead of submission_files.csv; a failed-rows file works.",
+            help="Read this file, such as a failed-rows file.",
         ),
+        attempt_option("Only this attempt; repeatable."),
         click.option(
-            "--attempt",
-            "attempts",
-            type=click.IntRange(1, SQL_INT_MAX),
-            multiple=True,
-            help="Only the rows of this attempt; may be given several times.",
-        ),
-        click.option(
-            "--limit", type=click.IntRange(min=1), help="Only the newest N rows of the file."
+            "--limit",
+            metavar="N",
+            type=click.IntRange(min=1),
+            help="Only the last N rows, the newest.",
         ),
     ):
         command = option(command)
     return command
 
 
-def common_options() -> list[click.Option]:
-    """The options of every command: how much of it is seen."""
+def log_level_options(verbose_help: str) -> list[click.Option]:
+    """The options of every command that set the log level."""
     return [
         click.Option(
-            ["-v", "--verbose", "level"],
-            flag_value=logging.DEBUG,
+            [*spellings, "level"],
+            flag_value=level,
             type=int,
             expose_value=False,
             callback=_set_level,
-            help="Log more: a line for each submission with its outcome and durations.",
-        ),
-        click.Option(
-            ["-q", "--quiet", "level"],
-            flag_value=logging.WARNING,
-            type=int,
-            expose_value=False,
-            callback=_set_level,
-            help="Log warnings and worse alone; show no progress.",
-        ),
+            help=text,
+        )
+        for spellings, level, text in (
+            (("-v", "--verbose"), logging.DEBUG, verbose_help),
+            (("-q", "--quiet"), logging.WARNING, "Log warnings and errors only; no progress."),
+        )
     ]
 
 
@@ -83,60 +89,57 @@ def _set_level(context: click.Context, _option: click.Parameter, level: int | No
         context.meta[_LEVEL] = level
 
 
-def operate(
+def run_and_exit(
     work: Work,
     data_dir: Path | None,
     overrides: Mapping[str, object] | None = None,
     load: Callable[..., Settings] = load_settings,
 ) -> NoReturn:
-    """Run a command's work and leave the process.
+    """Run a command, print its summary line and end the process with its exit code.
 
-    ``work`` is given the settings, and a console when a person watches. ``overrides`` are settings
-    that the command line gives; ``load`` reads the others.
+    ``work`` receives the settings, and a console when a person watches. ``overrides`` are settings
+    from the command line; ``load`` reads the others.
     """
     given = dict(overrides or {})
     if data_dir is not None:
         given["rogo_data_dir"] = data_dir
     level = click.get_current_context().meta.get(_LEVEL, logging.INFO)
-    _leave(_attempt(work, lambda: load(**given), level))
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    code: ExitCode
-    lines: tuple[str, ...]
-
-
-def _attempt(work: Work, load: Callable[[], Settings], level: int) -> CommandResult | _Failed:
     try:
-        settings = load()
-        is_watched = _open_logs(settings, level)
-        terminal = Console(stderr=True) if is_watched and level < logging.WARNING else None
-        gc.freeze()  # what is loaded by now lives as long as the process: not to be looked through
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(work(settings, terminal))
+        result = _run(work, load(**given), level)
     except SetupError as error:
-        return _Failed(ExitCode.SETUP, error.problems)
+        exit_with(ExitCode.SETUP, *error.problems, to_stderr=True)
     except LockHeld as error:
-        return _Failed(ExitCode.LOCKED, (str(error),))
+        exit_with(ExitCode.LOCKED, str(error), to_stderr=True)
     except KeyboardInterrupt:
-        return _Failed(ExitCode.INTERRUPTED, ("interrupted before the work began",))
-    except Exception as error:  # noqa: BLE001 - the last resort: what is left is ours
+        exit_with(ExitCode.INTERRUPTED, "interrupted before the work began", to_stderr=True)
+    except Exception as error:  # noqa: BLE001 - the last resort
         structlog.get_logger().critical("internal error", **error_facts(error))
-        return _Failed(ExitCode.INTERNAL, ("internal error, see the log",))
+        exit_with(ExitCode.INTERNAL, "internal error, see the log", to_stderr=True)
+    exit_with(result.exit_code, result.summary_line, to_stderr=False)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where it is installed, else asyncio's (docs/performance.md)."""
-    try:
-        import uvloop  # noqa: PLC0415 - there are platforms without it
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+def exit_with(code: int, *lines: str, to_stderr: bool) -> NoReturn:
+    """Print lines and end the process, without waiting for threads that hang in a driver's call."""
+    # A full disk under the output must not change the exit code.
+    with contextlib.suppress(OSError):
+        for text in lines:
+            click.echo(f"rogo_async: {text}", err=to_stderr)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+def _run(work: Work, settings: Settings, level: int) -> CommandResult:
+    is_watched = _open_logs(settings, level)
+    terminal = Console(stderr=True) if is_watched and level < logging.WARNING else None
+    gc.freeze()  # what is loaded by now lives until the end: the collector can skip it
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work(settings, terminal))
 
 
 def _open_logs(settings: Settings, level: int) -> bool:
-    """Set the logs up, and tell whether a person watches. Raises SetupError."""
+    """Configure the logs. Returns whether a person watches. Raises SetupError."""
     style = format_for(sys.stderr, settings.rogo_log_format)
     on_terminal = sys.stderr.isatty() and style == "console"
     colors = on_terminal and not os.environ.get("NO_COLOR")
@@ -146,18 +149,10 @@ def _open_logs(settings: Settings, level: int) -> bool:
     return on_terminal
 
 
-def _leave(result: CommandResult | _Failed) -> NoReturn:
-    """Say how it ended and leave; threads that hang in a dead driver call hold nobody up."""
-    lines: tuple[str, ...]
-    if isinstance(result, CommandResult):
-        code, lines, to_stderr = result.exit_code, (result.summary_line,), False
-    else:
-        code, lines, to_stderr = result.code, result.lines, True
-    # The exit code says how it ended also where the disk under the output is full.
-    with contextlib.suppress(OSError):
-        for text in lines:
-            click.echo(f"rogo_async: {text}", err=to_stderr)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
-    os._exit(code)
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The event loop of uvloop where it is installed, otherwise asyncio's."""
+    try:
+        import uvloop  # noqa: PLC0415 - not available on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 import orjson
 
-from rogo_async.commands.runner import data_dir_option, operate
+from rogo_async.commands.runner import data_dir_option, run_and_exit
 from rogo_async.common.command import CommandResult
 from rogo_async.common.errors import DependencyError, SystemicError
 from rogo_async.common.settings import Settings
@@ -40,7 +40,7 @@ def status(data_dir: Path | None, *, as_json: bool) -> None:
 
     # With --json the summary line goes to standard error: standard output is JSON alone.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        operate(lambda settings, _: show_status(settings, say, as_json=as_json), data_dir)
+        run_and_exit(lambda settings, _: show_status(settings, say, as_json=as_json), data_dir)
 
 
 async def show_status(

@@ -28,7 +28,7 @@ from rogo_async.reporting.summary import RunRecord, RunSummary
 from rogo_async.rules.records import Status
 
 if TYPE_CHECKING:
-    from rogo_async.reporting.prometheus import Publication
+    from rogo_async.reporting.prometheus import MetricsExporter
 
 _SAMPLE_S: Final = 1.0
 log = structlog.get_logger()
@@ -44,16 +44,16 @@ class Observers:
         self._timeline = Timeline()
         self._stack = AsyncExitStack()
         self._observers: list[Observer] = []
-        self._publication: Publication | None = None
+        self._exporter: MetricsExporter | None = None
 
     async def __aenter__(self) -> Self:
         """Start the observers that are configured. Raises SetupError."""
         settings = self._settings
         if settings.rogo_metrics_file is not None or settings.rogo_metrics_port is not None:
-            self._publication = _publication(settings, self._record, self._runs)
+            self._exporter = _open_exporter(settings, self._record, self._runs)
             self._observers.append(count_only)
             if settings.rogo_metrics_port is not None:
-                await self._publication.listen(settings.rogo_metrics_port, self._stack)
+                await self._exporter.listen(settings.rogo_metrics_port, self._stack)
         if log.is_enabled_for(logging.DEBUG):
             self._observers.append(log_submission)
         tracer = open_tracer(os.environ)
@@ -69,9 +69,9 @@ class Observers:
         _traceback: TracebackType | None,
     ) -> None:
         # A run that does not get the lock must not overwrite the metrics of the run that holds it.
-        if self._publication is not None and isinstance(error, SetupError):
-            self._publication.figures.end(ExitCode.SETUP)
-            self._publication.write()
+        if self._exporter is not None and isinstance(error, SetupError):
+            self._exporter.collector.end(ExitCode.SETUP)
+            self._exporter.write()
         await self._stack.aclose()
 
     def of(self, handler: Handler) -> Handler:
@@ -96,9 +96,9 @@ class Observers:
             write_private(timeline_file(self._runs, run_id), self._timeline.json_lines())
         except OSError as error:
             log.warning("the timeline cannot be written", reason=error.strerror)
-        if self._publication is not None:
-            self._publication.figures.end(summary.exit_code)
-            self._publication.write()
+        if self._exporter is not None:
+            self._exporter.collector.end(summary.exit_code)
+            self._exporter.write()
         if self._settings.rogo_report:
             self._report(run_id)
 
@@ -117,14 +117,14 @@ class Observers:
         while True:
             point = self._point(done_by_status)
             self._timeline.add(point)
-            if self._publication is not None and (
+            if self._exporter is not None and (
                 published is None or point.at_s >= published.at_s + interval_s
             ):
                 since = published or point
                 seconds = max(point.at_s - since.at_s, _SAMPLE_S)
-                self._publication.figures.rate_per_s = (point.done - since.done) / seconds
+                self._exporter.collector.rate_per_s = (point.done - since.done) / seconds
                 published = point
-                await self._publication.refresh()
+                await self._exporter.refresh()
             await asyncio.sleep(min(interval_s, _SAMPLE_S))
 
     def _point(self, done_by_status: "Counter[Status]") -> Point:
@@ -145,10 +145,10 @@ class Observers:
         )
 
 
-def _publication(settings: Settings, record: RunRecord, runs: Path) -> "Publication":
+def _open_exporter(settings: Settings, record: RunRecord, runs: Path) -> "MetricsExporter":
     try:
         # An extra: a run works without it.
-        from rogo_async.reporting.prometheus import Publication, RunFigures, last_success  # noqa: PLC0415
+        from rogo_async.reporting.prometheus import MetricsExporter, RunCollector, last_success  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("prometheus_client"):
             raise
@@ -156,4 +156,4 @@ def _publication(settings: Settings, record: RunRecord, runs: Path) -> "Publicat
             "ROGO_METRICS_FILE, ROGO_METRICS_PORT: prometheus-client is not installed: "
             "pip install 'rogo-async[metrics]', or unset them"
         ) from None
-    return Publication(RunFigures(record, last_success(runs)), settings.rogo_metrics_file)
+    return MetricsExporter(RunCollector(record, last_success(runs)), settings.rogo_metrics_file)

@@ -1,6 +1,6 @@
-"""A run's figures for Prometheus: a text file for node_exporter, or a port of this machine.
+"""Prometheus metrics of a run: a text file for node_exporter, or a port on the loopback address.
 
-This module needs the extra ``metrics``; who imports it has asked for it.
+Needs the extra ``metrics``; it is imported only when a setting asks for metrics.
 """
 
 import asyncio
@@ -36,8 +36,8 @@ _QUANTILES: Final = (0.5, 0.95)
 log = structlog.get_logger()
 
 
-class RunFigures(Collector):
-    """What is to be said of a run at the moment when it is asked."""
+class RunCollector(Collector):
+    """Collects the metrics of the current run."""
 
     def __init__(self, record: RunRecord, last_success_s: float | None) -> None:
         self._record = record
@@ -45,7 +45,7 @@ class RunFigures(Collector):
         self._finished_s: float | None = None
         self._exit_code: int | None = None
         self.rate_per_s = 0.0
-        """Rows with an outcome a second, of late."""
+        """Rows with an outcome per second since the metrics were last published."""
 
     def end(self, exit_code: int) -> None:
         """The run is over."""
@@ -64,30 +64,34 @@ class RunFigures(Collector):
 
     def _of_run(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
-            f"{_PREFIX}_build_info", "The version of this tool.", labels=["version"]
+            f"{_PREFIX}_build_info", "Version of the tool.", labels=["version"]
         )
         build.add_metric([__version__], 1)
         yield build
         for name, meaning, value in (
             (
                 "run_start_timestamp_seconds",
-                "When the latest run began.",
+                "Start of the latest run.",
                 self._record.started_at.timestamp(),
             ),
-            ("run_finish_timestamp_seconds", "When the latest run ended.", self._finished_s),
-            ("run_exit_code", "How the latest run ended; absent while it lasts.", self._exit_code),
+            ("run_finish_timestamp_seconds", "End of the latest run.", self._finished_s),
+            (
+                "run_exit_code",
+                "Exit code of the latest run; absent while it runs.",
+                self._exit_code,
+            ),
             (
                 "last_success_timestamp_seconds",
-                "When a run last ended with exit code 0 or 1, every row with an outcome.",
+                "End of the latest run with exit code 0 or 1: every row has an outcome.",
                 self._last_success_s,
             ),
-            ("rows_per_second", "Rows with an outcome a second, of late.", self.rate_per_s),
+            ("rows_per_second", "Rows with an outcome per second, recently.", self.rate_per_s),
             (
                 "submissions_in_flight",
-                "Submissions in work.",
+                "Submissions in progress.",
                 self._record.call_stats.in_flight,
             ),
-            ("rows_selected", "Rows that the run is about.", self._record.tally.total),
+            ("rows_selected", "Rows selected for the run.", self._record.tally.total),
         ):
             if value is not None:
                 yield GaugeMetricFamily(f"{_PREFIX}_{name}", meaning, value=value)
@@ -102,7 +106,7 @@ class RunFigures(Collector):
         yield by_status
         by_code = CounterMetricFamily(
             f"{_PREFIX}_rows_by_code",
-            "Rows of the run that failed or were skipped, by code.",
+            "Failed and skipped rows of the run by code.",
             labels=["status", "code"],
         )
         failures = frozenset(code.value for code in FailureCode)
@@ -126,7 +130,7 @@ def _of_calls(call_stats: CallStats) -> Iterator[Metric]:
     yield durations
     retries = CounterMetricFamily(
         f"{_PREFIX}_retries",
-        "Calls that failed in passing and were repeated.",
+        "Calls that were retried.",
         labels=["dependency", "operation"],
     )
     for name, count in sorted(call_stats.retries.items()):
@@ -154,7 +158,7 @@ def _of_outages(call_stats: CallStats) -> Iterator[Metric]:
         ),
         (
             GaugeMetricFamily(
-                f"{_PREFIX}_outage_active", "Whether an outage lasts.", labels=["dependency"]
+                f"{_PREFIX}_outage_active", "1 during an outage.", labels=["dependency"]
             ),
             active,
         ),
@@ -169,8 +173,8 @@ def _labels(name: str) -> dict[str, str]:
     return {"dependency": dependency, "operation": operation}
 
 
-class _Collected(Collector):
-    """What was collected at one moment, to be written by a thread while the run goes on."""
+class _Snapshot(Collector):
+    """Metrics of one moment, for a thread that writes them while the run continues."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = metrics
@@ -179,20 +183,20 @@ class _Collected(Collector):
         return self._metrics
 
 
-class Publication:
-    """Where a run's figures are to be seen: the file, the port, or both."""
+class MetricsExporter:
+    """Publishes the metrics in a file, on a port, or both."""
 
-    def __init__(self, figures: RunFigures, file: Path | None) -> None:
-        self.figures = figures
+    def __init__(self, collector: RunCollector, file: Path | None) -> None:
+        self.collector = collector
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(figures)
+        self._registry.register(collector)
         self._file = file
         self._warned = False
         if file is not None and not os.access(file.absolute().parent, os.W_OK | os.X_OK):
-            raise SetupError(f"ROGO_METRICS_FILE: {file} cannot be written: see its directory")
+            raise SetupError(f"ROGO_METRICS_FILE: {file} cannot be written: check its directory")
 
     async def refresh(self) -> None:
-        """Replace the file by what is true now, while the run goes on."""
+        """Replace the file while the run continues."""
         if self._file is not None:
             await asyncio.to_thread(self._write, self._file, list(self._registry.collect()))
 
@@ -202,16 +206,16 @@ class Publication:
             self._write(self._file, self._registry.collect())
 
     def _write(self, file: Path, metrics: Iterable[Metric]) -> None:
-        """Replace the file at once; a full disk does not hold the run up."""
+        """Replace the file atomically; an error is logged once and does not stop the run."""
         try:
-            write_to_textfile(str(file), _Collected(metrics))
+            write_to_textfile(str(file), _Snapshot(metrics))
         except OSError as error:
             if not self._warned:
                 self._warned = True
                 log.warning("the metrics file cannot be written", reason=error.strerror)
 
     async def listen(self, port: int, stack: AsyncExitStack) -> None:
-        """Answer scrapes on a port of this machine alone until the stack closes."""
+        """Answer scrapes on the loopback address until the stack closes."""
         application = web.Application()
         application.router.add_get("/metrics", self._answer)
         runner = web.AppRunner(application, access_log=None)
@@ -220,9 +224,9 @@ class Publication:
         try:
             await web.TCPSite(runner, _LOOPBACK, port, shutdown_timeout=1.0).start()
         except OSError as error:
-            # Another run of this machine may have it; the migration is worth more.
+            # Another run on this machine may use the port; metrics must not stop a migration.
             log.warning(
-                "the metrics port cannot be opened; the run goes on without",
+                "the metrics port cannot be opened; the run continues without it",
                 port=port,
                 reason=os.strerror(error.errno or 0),
             )
@@ -233,7 +237,7 @@ class Publication:
 
 
 def last_success(runs: Path) -> float | None:
-    """When a run last ended with every row's outcome known, by the summaries that are kept."""
+    """When the latest run ended that gave every row an outcome, by the stored summaries."""
     return next(
         (each.finished_at.timestamp() for each in readable_summaries(runs) if each.is_complete),
         None,

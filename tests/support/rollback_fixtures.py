@@ -86,7 +86,7 @@ class Ended:
     """A finished rollback, with the lines that it printed."""
 
     code: int = -1
-    headline: str = ""
+    summary_line: str = ""
     messages: list[str] = field(default_factory=list)
 
 
@@ -101,7 +101,7 @@ async def roll_back(env: Mapping[str, str], what: str | Sequence[int], **others:
 
     rollback = Rollback(settings_of(env, **others), selection, ended.messages.append, agree)
     ending = await rollback.execute()
-    ended.code, ended.headline = ending.exit_code, ending.summary_line
+    ended.code, ended.summary_line = ending.exit_code, ending.summary_line
     return ended
 
 

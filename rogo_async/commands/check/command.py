@@ -19,7 +19,7 @@ from rogo_async.commands.check.results import CheckReport, CheckStatus, ReportLi
 from rogo_async.commands.check.settings import PartialSettings
 from rogo_async.commands.check.source_files import SourceChecks
 from rogo_async.commands.check.warehouse import WarehouseChecks
-from rogo_async.commands.runner import data_dir_option, operate
+from rogo_async.commands.runner import data_dir_option, run_and_exit
 from rogo_async.common.command import CommandResult
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopSignal, handle_signals
@@ -38,11 +38,11 @@ _STATUS_STYLES: Final[dict[CheckStatus, tuple[str, dict[str, Any]]]] = {
 )
 @data_dir_option
 def check(data_dir: Path | None, *, as_json: bool) -> None:
-    """Check that everything a run needs is in place, and say how to fix what is not.
+    """Check that everything a run needs is in place.
 
-    Checks settings, data directory, servers, permissions, tables and clocks. Leaves nothing
-    behind: test rows are rolled back and the test blob is deleted. Exit code 1: a check failed;
-    2: a setting is invalid; 3: a server did not answer.
+    Checks settings, data directory, servers, permissions, tables and clocks, and says how to fix
+    a failure. Leaves nothing behind: test rows are rolled back and the test blob is deleted. Exit
+    code 1: a check failed; 2: a setting is invalid; 3: a server did not answer.
     """
     stdout = sys.stdout
     lines: list[ReportLine] = []
@@ -56,7 +56,7 @@ def check(data_dir: Path | None, *, as_json: bool) -> None:
 
     # With --json the summary line goes to stderr, so that stdout contains JSON only.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        operate(work, data_dir, load=runner.load)
+        run_and_exit(work, data_dir, load=runner.load)
 
 
 class CheckRunner:

@@ -1,4 +1,4 @@
-"""``rollback``: takes a run, or given attempts, back out (specification §5)."""
+"""The ``rollback`` command: options, question and answer."""
 
 import asyncio
 import os
@@ -11,56 +11,57 @@ import click
 
 from rogo_async.commands.rollback.flow import Rollback
 from rogo_async.commands.rollback.selection import OfAttempts, OfRun, Selection
-from rogo_async.commands.runner import data_dir_option, operate
+from rogo_async.commands.runner import attempt_option, data_dir_option, run_and_exit
 from rogo_async.common.data_dir import RUN_ID
-from rogo_async.rules.identity import SQL_INT_MAX
 
 _ANSWER_S: Final = 600.0
-"""How long an answer may take: the locks are held meanwhile."""
+"""How long to wait for an answer: both locks are held meanwhile."""
 
 
 @click.command()
-@click.option("--run", "run_id", metavar="RUN_ID", help="Everything that this run has migrated.")
-@click.option(
-    "--attempt",
-    "attempts",
-    type=click.IntRange(1, SQL_INT_MAX),
-    multiple=True,
-    help="This attempt, whichever run has migrated it; may be given several times.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+@click.option("--run", "run_id", metavar="RUN_ID", help="Everything that this run migrated.")
+@attempt_option("This attempt, from any run; repeatable.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
 @data_dir_option
 def rollback(
     run_id: str | None, attempts: tuple[int, ...], data_dir: Path | None, *, yes: bool
 ) -> None:
-    """Take a run, or given attempts, back out of the target and the container.
+    """Delete what a run, or given attempts, migrated.
 
-    A submission that the platform has changed since, or added to, is left alone with its files;
-    exit code 1 says that there are such. Afterwards a run migrates these attempts again.
+    Deletes rows, blobs and malpractice rules. It keeps a submission, with its files, that the
+    platform has changed since; exit code 1: some were kept. A later run migrates these attempts
+    again.
     """
     selection = _selection(run_id, attempts)
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on: say --yes to delete without asking")
+        raise click.UsageError("not a terminal: use --yes to delete without asking")
     ask = _agree if yes else _ask
-    operate(lambda settings, _: Rollback(settings, selection, click.echo, ask).execute(), data_dir)
+    run_and_exit(
+        lambda settings, _: Rollback(settings, selection, click.echo, ask).execute(), data_dir
+    )
 
 
 def _selection(run_id: str | None, attempts: tuple[int, ...]) -> Selection:
     if (run_id is None) == (not attempts):
-        raise click.UsageError("say either --run RUN_ID or --attempt ID")
+        raise click.UsageError("give either --run RUN_ID or --attempt ID")
     if run_id is None:
         return OfAttempts(frozenset(attempts))
     if not re.fullmatch(RUN_ID, run_id):
-        raise click.UsageError(f"--run: {run_id!r} is no run id, such as 20260131T010000Z-0a1b2c3d")
+        raise click.UsageError(
+            f"--run: {run_id!r} is not a run id (expected 20260131T010000Z-0a1b2c3d)"
+        )
     return OfRun(run_id)
 
 
-async def _agree(question: str) -> bool:  # noqa: ARG001 - --yes: it stands in for _ask
+async def _agree(question: str) -> bool:  # noqa: ARG001 - takes the place of _ask
     return True
 
 
 async def _ask(question: str) -> bool:
-    """Ask on the terminal. No answer in time is a no; a thread would not let the process end."""
+    """Ask on the terminal; no answer in time means no.
+
+    Waits in the event loop, since a thread that reads the terminal would keep the process alive.
+    """
     click.echo(f"{question} [y/N] ", nl=False, err=True)
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()

@@ -1,20 +1,20 @@
-"""The life of a rollback: open, look, ask, take the rows out, then the blobs.
+"""One rollback: find the submissions, ask, delete the rows, delete the blobs.
 
-Rows go first, a submission in one transaction, and blobs when no row refers to them any more: one
-that is interrupted leaves orphans at worst, and the next one of the same run or attempts finds
-and deletes them. Both locks are held, and no session of a run may be connected.
+Rows are deleted first, one transaction per submission, and a blob only when no row refers to it. A
+rollback that is interrupted leaves at most orphans; when it is repeated it deletes them. It holds
+both locks and waits until no session of a run is connected.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import structlog
 
-from rogo_async.commands.orphans import Orphan, Orphans, wait_for_runs
+from rogo_async.commands.orphans import Orphan, OrphanFinder
 from rogo_async.commands.rollback.selection import Selection
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.command import Command, CommandResult
@@ -29,8 +29,6 @@ from rogo_async.common.errors import (
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopReason
-from rogo_async.destination.blobs.inventory import Inventory
-from rogo_async.destination.postgres.blob_references import BlobReferences
 from rogo_async.destination.postgres.connections import Connections
 from rogo_async.destination.postgres.journal import Journal, Journals, journal_path
 from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
@@ -47,34 +45,27 @@ from rogo_async.reporting.progress import log_lines, shown
 from rogo_async.rules.identity import launch_id
 
 _COLUMNS: Final = ("Attempt ID", "Launch ID", "Submission ID", "Outcome", "Reason", "Blob Name")
-_AT_ONCE: Final = 200
+_BATCH: Final = 200
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Figures:
+class RollbackCounts:
     """What a rollback has counted so far."""
 
     total: int = 0
-    out: int = 0
+    removed: int = 0
+    kept: int = 0
     files: int = 0
-    """Files that the submissions had, all of them together."""
-    left: int = 0
-    blobs: int = 0
-    blobs_left: int = 0
-    """Blobs that were written anew while it worked."""
+    """Files of the selected submissions."""
+    blobs_deleted: int = 0
+    blobs_kept: int = 0
+    """Blobs that were written again during the rollback, or that the store protects."""
     declined: bool = False
-    spared: set[int] = field(default_factory=set)
-    """Attempts of which something stands that must keep its blobs."""
-
-    @property
-    def done(self) -> int:
-        """Submissions that were come to."""
-        return self.out + self.left
 
 
 class Rollback(Command):
-    """One rollback. ``say`` prints a line, ``ask`` asks for a yes."""
+    """One rollback. ``say`` prints a line, ``ask`` asks the operator to confirm."""
 
     def __init__(
         self,
@@ -85,103 +76,107 @@ class Rollback(Command):
     ) -> None:
         self._id = new_run_id()
         super().__init__(settings, lock_name=f"rollback {self._id}")
-        self.selection = selection
-        self.say = say
-        self.ask = ask
-        self._figures = Figures()
+        self._selection = selection
+        self._say = say
+        self._ask = ask
+        self._counts = RollbackCounts()
+        self._kept_attempts: set[int] = set()
+        """Attempts that keep some rows, and so their blobs."""
         self._lines: list[tuple[object, ...]] = []
-        self._began: datetime | None = None
-        """By the store's clock."""
+        self._started_at: datetime | None = None
+        """By the clock of the blob store."""
 
     async def work(self, stack: AsyncExitStack) -> None:
-        """Look, ask, delete rows and blobs, and rebuild migrated.csv."""
-        data = self.data
+        """Find, ask, delete, and rebuild migrated.csv."""
         factory = ServiceFactory(
             self.settings, self.stop_signal, CallStats(), stack, name="rogo_async rollback"
         )
         await factory.lock()
         connections = await factory.connections()
-        references = BlobReferences(
-            connections, factory.breaker(Dependency.TARGET, connections.probe)
-        )
-        removal = await self._removal(factory, connections)
-        account = await factory.account()
-        inventory = Inventory(
-            account, await factory.http(), factory.breaker(Dependency.STORE, account.check)
-        )
-        orphans = Orphans(self.settings, account, inventory, references, self.stop_signal)
-        await wait_for_runs(references, self.stop_signal, "roll back")
-        self._began = await inventory.now()
-        traces = await factory.with_retry(lambda: self._look(removal))
-        self._figures.total = len(traces)
-        blobs = 0 if traces else await self._count_blobs(orphans)
-        if not traces and not blobs and not self.selection.is_known(data):
-            raise SetupError(
-                f"--run: nothing of {self.selection.text()} stands in the target or the container, "
-                f"and {data.runs} has no file of it"
-            )
-        if traces or blobs:
-            if not await self._agreed(await self._question(removal, traces, blobs)):
-                self._figures.declined = True
+        remover = await self._remover(factory, connections)
+        finder = await OrphanFinder.open(factory, connections, self.stop_signal)
+        await finder.wait_for_runs("roll back")
+        self._started_at = await finder.inventory.now()
+        submissions = await factory.with_retry(lambda: self._find_submissions(remover))
+        self._counts.total = len(submissions)
+        blobs = 0 if submissions else await self._count_blobs(finder)
+        if submissions or blobs:
+            question = await self._question(remover, submissions, blobs)
+            if not await self._is_confirmed(question):
+                self._counts.declined = True
                 return
-            log.info("rollback begins", submissions=len(traces), selection=self.selection.text())
-            data.make_runs()
-            report = AppendFile(data.runs / f"{self._id}.rollback.csv")
-            await report.open(_COLUMNS)
-            stack.push_async_callback(report.close)
-            await self._take_all_out(traces, removal, report)
-            await self._delete_blobs(orphans, report)
-        try:
-            await factory.with_retry(
-                lambda: data.rebuild_migrated(lambda sink: export_migrated(connections, sink))
+            await self._delete(submissions, remover, finder, stack)
+        elif not self._selection.is_known(self.data):
+            raise SetupError(
+                f"--run: unknown {self._selection.text()}: no row in the target, no blob in the "
+                f"container and no file in {self.data.runs}"
             )
-        except SetupError as error:  # too late for that: rows are gone
-            text = f"migrated.csv could not be made anew: {error}"
-            self.stop_signal.stop(StopReason.OUTAGE, text)
+        await self._rebuild_migrated(factory, connections)
 
-    async def _removal(
+    def result(self) -> CommandResult:
+        """Report what was deleted; what was kept counts as failed."""
+        counts, stopped = self._counts, bool(self.stop_signal.reasons)
+        if counts.declined:
+            text = "cancelled; nothing was deleted"
+        elif not counts.total and not counts.blobs_deleted and not stopped:
+            text = f"{self._selection.text()}: nothing to roll back"
+        else:
+            text = (
+                f"{counts.removed:,} of {counts.total:,} submissions rolled back, "
+                f"{counts.blobs_deleted:,} blobs deleted, {counts.kept:,} submissions kept"
+            )
+        notes = []
+        if counts.blobs_kept:
+            notes.append(f"{counts.blobs_kept:,} blobs kept: written again meanwhile, or protected")
+        missing = counts.files - counts.blobs_deleted - counts.blobs_kept
+        if missing > 0 and counts.removed == counts.total and not stopped:
+            notes.append(f"{missing:,} files had no blob in the container")
+        if counts.removed or counts.kept or counts.blobs_deleted:
+            notes.append(f"see {self.data.runs / self._id}.rollback.csv")
+        failed = counts.kept + counts.blobs_kept + counts.declined
+        return self.result_of(failed, text, *notes)
+
+    async def _remover(
         self, factory: ServiceFactory, connections: Connections
     ) -> SubmissionRemover:
-        user = self.settings.rogo_migration_user_id
-        reference = await factory.with_retry(lambda: read_reference_data(connections, user))
+        user_id = self.settings.rogo_migration_user_id
+        reference = await factory.with_retry(lambda: read_reference_data(connections, user_id))
         own = Journal(journal_path(self.data.runs, self._id))
         journals = await asyncio.to_thread(Journals.read, self.data.runs, own)
-        instance = self.settings.rogo_instance_id
-        enforcements = RuleRestorer(journals, instance, reference.applied_by)
-        removal = SubmissionRemover(
-            connections, factory.breaker(Dependency.TARGET, connections.probe), enforcements
-        )
-        await removal.prepare()
-        return removal
+        restorer = RuleRestorer(journals, self.settings.rogo_instance_id, reference.applied_by)
+        breaker = factory.breaker(Dependency.TARGET, connections.probe)
+        remover = SubmissionRemover(connections, breaker, restorer)
+        await remover.prepare()
+        return remover
 
-    async def _look(self, removal: SubmissionRemover) -> list[MigratedSubmission]:
-        found = [
-            trace async for trace in removal.migrated_submissions() if self.selection.wants(trace)
-        ]
-        whole = {trace.attempt for trace in found if trace.submission_id is not None}
-        return [t for t in found if t.submission_id is not None or t.attempt not in whole]
+    async def _find_submissions(self, remover: SubmissionRemover) -> list[MigratedSubmission]:
+        """The selected submissions, and the selected records of attempts without a submission."""
+        found = [s async for s in remover.migrated_submissions() if self._selection.includes(s)]
+        complete = {s.attempt for s in found if s.submission_id is not None}
+        return [s for s in found if s.submission_id is not None or s.attempt not in complete]
 
-    async def _count_blobs(self, orphans: Orphans) -> int:
+    async def _count_blobs(self, finder: OrphanFinder) -> int:
         count = 0
-        async for page in orphans.pages(self.selection.prefixes()):
-            count += len(self._meant(page.orphans))
+        async for page in finder.pages(self._selection.prefixes()):
+            count += len(self._selected(page.orphans))
         return count
 
     async def _question(
-        self, removal: SubmissionRemover, traces: Sequence[MigratedSubmission], blobs: int
+        self, remover: SubmissionRemover, submissions: Sequence[MigratedSubmission], blobs: int
     ) -> str:
-        what = f"{blobs:,} blobs that no row refers to"
-        if traces:
-            ids = [trace.submission_id for trace in traces if trace.submission_id is not None]
-            files, rules = await removal.count_files_and_rules(ids)
-            self._figures.files = files
-            what = (
-                f"{len(traces):,} submissions with {files:,} files and {rules:,} malpractice rules"
-            )
-        return f"Delete {what}, all of {self.selection.text()}?"
+        if not submissions:
+            return f"Delete {blobs:,} orphaned blobs of {self._selection.text()}?"
+        ids = [s.submission_id for s in submissions if s.submission_id is not None]
+        files, rules = await remover.count_files_and_rules(ids)
+        self._counts.files = files
+        return (
+            f"Delete {len(submissions):,} submissions, {files:,} files and {rules:,} malpractice "
+            f"rules of {self._selection.text()}?"
+        )
 
-    async def _agreed(self, question: str) -> bool:
-        asking = asyncio.ensure_future(self.ask(question))
+    async def _is_confirmed(self, question: str) -> bool:
+        """Ask. Raises RunStopped on a signal, without waiting for the answer."""
+        asking = asyncio.ensure_future(self._ask(question))
         stopped = asyncio.create_task(self.stop_signal.wait(), name="asking-stopped")
         try:
             await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -191,110 +186,116 @@ class Rollback(Command):
             asking.cancel()
             stopped.cancel()
 
-    async def _take_all_out(
-        self, traces: Sequence[MigratedSubmission], removal: SubmissionRemover, report: AppendFile
+    async def _delete(
+        self,
+        submissions: Sequence[MigratedSubmission],
+        remover: SubmissionRemover,
+        finder: OrphanFinder,
+        stack: AsyncExitStack,
+    ) -> None:
+        selection = self._selection.text()
+        log.info("rollback begins", submissions=len(submissions), selection=selection)
+        self.data.make_runs()
+        report = AppendFile(self.data.runs / f"{self._id}.rollback.csv")
+        await report.open(_COLUMNS)
+        stack.push_async_callback(report.close)
+        await self._delete_submissions(submissions, remover, report)
+        await self._delete_blobs(finder, report)
+
+    async def _delete_submissions(
+        self,
+        submissions: Sequence[MigratedSubmission],
+        remover: SubmissionRemover,
+        report: AppendFile,
     ) -> None:
         async with shown(log_lines(self._progress, self.settings.rogo_progress_interval)):
-            for start in range(0, len(traces), _AT_ONCE):
-                waiting = iter(traces[start : start + _AT_ONCE])
+            for start in range(0, len(submissions), _BATCH):
+                waiting = iter(submissions[start : start + _BATCH])
                 try:
                     async with asyncio.TaskGroup() as group:
                         for number in range(self.settings.pg_pool_size):
-                            name = f"taking-{number}"
-                            group.create_task(self._consume(waiting, removal), name=name)
+                            name = f"remover-{number}"
+                            group.create_task(self._consume(waiting, remover), name=name)
                 finally:
                     lines, self._lines = self._lines, []
                     await report.append(lines)
                 self.stop_signal.raise_if_stopping()
 
     async def _consume(
-        self, waiting: Iterator[MigratedSubmission], removal: SubmissionRemover
+        self, waiting: Iterator[MigratedSubmission], remover: SubmissionRemover
     ) -> None:
-        for trace in waiting:
+        for submission in waiting:
             if self.stop_signal.stopping:
                 return
             try:
-                await self._take_out(trace, removal)
+                await self._remove(submission, remover)
             except RunStopped:
                 return
             except DataDirFull as full:
                 self.stop_signal.stop(StopReason.DISK, str(full))
                 return
 
-    async def _take_out(self, trace: MigratedSubmission, removal: SubmissionRemover) -> None:
-        if trace.launch_id != launch_id(trace.attempt, self.settings.rogo_instance_id):
-            self._leave(trace, "assignment_submissions: its launch id is not of this tool")
+    async def _remove(self, submission: MigratedSubmission, remover: SubmissionRemover) -> None:
+        attempt = submission.attempt
+        if submission.launch_id != launch_id(attempt, self.settings.rogo_instance_id):
+            self._keep(submission, "assignment_submissions: the launch id is of another tool")
             return
         try:
-            taken = await removal.remove(trace)
+            removal = await remover.remove(submission)
         except RemovalSkipped as reason:
-            self._leave(trace, str(reason))
-        except DependencyError as fault:
+            self._keep(submission, str(reason))
+        except DependencyError as error:
             self.stop_signal.unresolved += 1
-            self._figures.spared.add(trace.attempt)
-            log.error("outcome unknown", attempt=trace.attempt, reason=str(fault))
-            self._note(trace, "unknown", str(fault))
+            self._kept_attempts.add(attempt)
+            log.error("outcome unknown", attempt=attempt, reason=str(error))
+            self._note(submission, "unknown", str(error))
         else:
-            self._figures.out += 1
-            self._note(trace, "rolled_back" if taken is RemovalResult.REMOVED else "gone")
+            self._counts.removed += 1
+            self._note(submission, "rolled_back" if removal is RemovalResult.REMOVED else "gone")
 
-    def _leave(self, trace: MigratedSubmission, reason: str) -> None:
-        self._figures.left += 1
-        self._figures.spared.add(trace.attempt)
-        self.say(f"attempt {trace.attempt}  left alone: {reason}")
-        self._note(trace, "left_alone", reason)
+    def _keep(self, submission: MigratedSubmission, reason: str) -> None:
+        self._counts.kept += 1
+        self._kept_attempts.add(submission.attempt)
+        self._say(f"attempt {submission.attempt}  kept: {reason}")
+        self._note(submission, "left_alone", reason)
 
-    def _note(self, trace: MigratedSubmission, outcome: str, reason: str = "") -> None:
-        names = trace.attempt, trace.launch_id, trace.submission_id or ""
-        self._lines.append((*names, outcome, reason, ""))
+    def _note(self, submission: MigratedSubmission, outcome: str, reason: str = "") -> None:
+        ids = submission.attempt, submission.launch_id, submission.submission_id or ""
+        self._lines.append((*ids, outcome, reason, ""))
 
-    async def _delete_blobs(self, orphans: Orphans, report: AppendFile) -> None:
-        async for page in orphans.pages(self.selection.prefixes()):
-            meant = self._meant(page.orphans)
-            if meant:
+    async def _delete_blobs(self, finder: OrphanFinder, report: AppendFile) -> None:
+        async for page in finder.pages(self._selection.prefixes()):
+            if selected := self._selected(page.orphans):
                 await report.append(
                     (each.owner.attempt, "", each.owner.submission_id, "blob", "", each.blob.name)
-                    for each in meant
+                    for each in selected
                 )
-                deleted, changed = await orphans.delete(meant)
-                self._figures.blobs += deleted
-                self._figures.blobs_left += changed
+                deleted, kept = await finder.delete(selected)
+                self._counts.blobs_deleted += deleted
+                self._counts.blobs_kept += kept
         self.stop_signal.raise_if_stopping()
 
-    def _meant(self, found: Sequence[Orphan]) -> list[Orphan]:
-        spared, began = self._figures.spared, self._began
+    def _selected(self, orphans: Sequence[Orphan]) -> list[Orphan]:
+        started_at = self._started_at
         return [
             each
-            for each in found
-            if self.selection.wants_blob(each)
-            and each.owner.attempt not in spared
-            # What is younger is a run's that began when this lost its lock.
-            and (began is None or each.blob.modified <= began)
+            for each in orphans
+            if self._selection.includes_blob(each)
+            and each.owner.attempt not in self._kept_attempts
+            # A newer blob belongs to a run that began after this rollback lost its lock.
+            and (started_at is None or each.blob.modified <= started_at)
         ]
 
-    def _progress(self) -> dict[str, object]:
-        figures = self._figures
-        return {"done": figures.done, "total": figures.total, "left": figures.left}
-
-    def result(self) -> CommandResult:
-        """Count what was deleted and what was left alone."""
-        figures, stopped = self._figures, bool(self.stop_signal.reasons)
-        if figures.declined:
-            counts = "nothing was rolled back, it was not agreed to"
-        elif not figures.total and not figures.blobs and not stopped:
-            counts = f"there is nothing of {self.selection.text()} to roll back"
-        else:
-            counts = (
-                f"{figures.out:,} of {figures.total:,} submissions rolled back, "
-                f"{figures.blobs:,} blobs deleted, {figures.left:,} submissions left alone"
+    async def _rebuild_migrated(self, factory: ServiceFactory, connections: Connections) -> None:
+        try:
+            await factory.with_retry(
+                lambda: self.data.rebuild_migrated(lambda sink: export_migrated(connections, sink))
             )
-        notes = []
-        if figures.blobs_left:
-            notes.append(f"{figures.blobs_left:,} blobs have changed meanwhile and were left alone")
-        missing = figures.files - figures.blobs - figures.blobs_left
-        if missing > 0 and figures.out == figures.total and not stopped:
-            notes.append(f"{missing:,} files have no blob of this tool and target in the container")
-        if figures.done or figures.blobs:
-            notes.append(f"see {self.data.runs / self._id}.rollback.csv")
-        failed = figures.left + figures.blobs_left + figures.declined
-        return self.result_of(failed, counts, *notes)
+        except SetupError as error:  # rows are deleted already: not an error of the set-up
+            text = f"migrated.csv could not be rebuilt: {error}"
+            self.stop_signal.stop(StopReason.OUTAGE, text)
+
+    def _progress(self) -> dict[str, object]:
+        counts = self._counts
+        done = counts.removed + counts.kept
+        return {"done": done, "total": counts.total, "left": counts.kept}

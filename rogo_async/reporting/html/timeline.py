@@ -1,4 +1,4 @@
-"""How a run went on: a series of points in bounded memory, one JSON object a line on disk."""
+"""The timeline of a run: points in bounded memory, stored as one JSON object per line."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -15,8 +15,8 @@ _LIMIT: Final = 2_000
 class Point:
     """The state of a run ``at_s`` seconds after its start.
 
-    ``done``, ``migrated``, ``failed`` and ``skipped`` count from the start; ``rate_per_s`` is that
-    of the ``seconds`` before; ``outages`` is how many there were at once in that time, at most.
+    ``done``, ``migrated``, ``failed`` and ``skipped`` count from the start. ``rate_per_s`` and
+    ``outages``, the most at one time, refer to the ``seconds`` before the point.
     """
 
     at_s: float
@@ -33,8 +33,8 @@ _POINT: Final = TypeAdapter(Point)
 
 
 class Timeline:
-    """Points in the order of time. Beyond the limit two neighbours become one, again and again:
-    a long run is seen as a whole, with fewer points to the hour.
+    """Points in order of time. At the limit, neighbours are merged in pairs, so that a long run is
+    covered as a whole with fewer points per hour.
     """
 
     def __init__(self, limit: int = _LIMIT) -> None:
@@ -44,7 +44,7 @@ class Timeline:
         self._in_last = 0
 
     def add(self, point: Point) -> None:
-        """Take in a point that is later than all others."""
+        """Add a point that is later than all others."""
         if self.points and self._in_last < self._stride:
             self.points[-1] = _merged(self.points[-1], point)
             self._in_last += 1
@@ -55,8 +55,8 @@ class Timeline:
             self._coarsen()
 
     def finish(self, point: Point) -> None:
-        """Take in the last point. When it comes right after the one before, the two become one:
-        the rate of a moment would say nothing.
+        """Add the last point; right after another one it is merged, since the rate of a very short
+        time is meaningless.
         """
         if self.points and point.seconds < self.points[-1].seconds / 2:
             self.points[-1] = _merged(self.points[-1], point)
@@ -64,7 +64,7 @@ class Timeline:
             self.add(point)
 
     def json_lines(self) -> bytes:
-        """The file's content."""
+        """The content of the file."""
         return b"".join(orjson.dumps(asdict(point)) + b"\n" for point in self.points)
 
     def _coarsen(self) -> None:
@@ -94,12 +94,12 @@ def _merged(first: Point, second: Point) -> Point:
 
 
 def timeline_file(runs: Path, run_id: str) -> Path:
-    """Where a run's series of points is kept."""
+    """The file of a run's timeline."""
     return runs / f"{run_id}.timeline.jsonl"
 
 
 def read_points(lines: Iterable[bytes]) -> list[Point]:
-    """The points of a file; a line that is none is left out, for a crash may have torn it."""
+    """The points of a file, without lines that a crash cut off."""
     points = []
     for line in lines:
         try:

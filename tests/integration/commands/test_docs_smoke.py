@@ -1,4 +1,4 @@
-"""A new operator's first evening: every command once, in the order of the documentation."""
+"""Every command once, in the order of the documentation."""
 
 from pathlib import Path
 
@@ -27,12 +27,12 @@ def line(result: CliResult) -> str:
     return result.stdout.splitlines()[-1]
 
 
-async def test_every_command_once(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_every_documented_command(scenario: Scenario, env: dict[str, str]) -> None:
     checked = await run_cli(env, "check")
     assert checked.code == 0, checked.output
     planned = await run_cli(env, "plan")
     assert planned.code == 1
-    assert f"of {ROWS} rows {ROWS - 1} would migrate" in line(planned)
+    assert f"{ROWS} rows: {ROWS - 1} would migrate" in line(planned)
     before = await rows_and_blobs(scenario)
 
     ran = await run_cli(env, "run", "--report")
@@ -41,7 +41,7 @@ async def test_every_command_once(scenario: Scenario, env: dict[str, str]) -> No
     run_id = summary(scenario.data_dir)["run_id"]
     verified = await run_cli(env, "verify")
     assert verified.code == 0, verified.output
-    assert f"{ROWS - 1} submissions verified and right, 0 wrong" in line(verified)
+    assert f"{ROWS - 1} submissions ok, 0 wrong" in line(verified)
     swept = await run_cli(env, "sweep", "--min-age", "0")
     assert swept.code == 0, swept.output
     await report(scenario.data_dir, env, run_id)
@@ -53,7 +53,7 @@ async def test_every_command_once(scenario: Scenario, env: dict[str, str]) -> No
     assert back.code == 0, back.output
     assert f"{ROWS - 1} of {ROWS - 1} submissions rolled back" in line(back)
     assert await rows_and_blobs(scenario) == before
-    assert "nothing" in line(await run_cli(env, "rollback", "--run", run_id, "--yes"))
+    assert "nothing to roll back" in line(await run_cli(env, "rollback", "--run", run_id, "--yes"))
 
     assert (await run_cli(env)).code == 1
     assert await scenario.attempts() == [n for n in range(1, ROWS + 1) if n != 6]

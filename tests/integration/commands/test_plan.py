@@ -1,10 +1,10 @@
-"""``plan``: says beforehand what a run will do; test_every_code has the whole."""
+"""``plan`` predicts a run. All codes: test_all_failure_codes."""
 
 from pathlib import Path
 
 import pytest
 
-from rogo_async.commands.plan import OPEN
+from rogo_async.commands.plan import RUN_ONLY_CODES
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Scenario
@@ -29,10 +29,10 @@ async def test_files_bytes_and_time_are_estimated(scenario: Scenario, env: dict[
     scenario.serve_file("1.txt", b"x" * 3 * 1_048_576)
     result = await run_cli(env, "plan")
     assert result.code == 0, result.output
-    assert "of 12 rows 12 would migrate (12 files, 3.0 MB; at least" in result.stdout
+    assert "12 rows: 12 would migrate (12 files, 3.0 MB; at least" in result.stdout
     first = next(row for row in table(scenario.data_dir / PLAN) if row["Attempt ID"] == "1")
     assert (first["Files"], first["Bytes"]) == ("1", str(3 * 1_048_576))
-    assert first["Open"].split() == list(OPEN)
+    assert first["Open"].split() == list(RUN_ONLY_CODES)
     assert (scenario.data_dir / PLAN).stat().st_mode & 0o777 == 0o600
 
 
@@ -42,7 +42,9 @@ async def test_no_file_is_read(scenario: Scenario, env: dict[str, str]) -> None:
     assert {method for method, _ in scenario.source.requests} == {"HEAD"}
 
 
-async def test_what_no_target_can_hold_is_foreseen(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_values_that_postgresql_rejects_are_predicted(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     cells = {each: scenario.submission(each) for each in (1, 2)}
     cells[1].cells["Surname"] = "Love\0lace"
     scenario.write_lines(each.line() for each in cells.values())
@@ -52,7 +54,9 @@ async def test_what_no_target_can_hold_is_foreseen(scenario: Scenario, env: dict
     assert await scenario.attempts() == [2]
 
 
-async def test_refusals_mean_the_same_as_in_a_run(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_http_errors_get_the_same_code_as_in_a_run(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     scenario.serve_file("5.txt", status=404)
     scenario.serve_file("6.txt", status=403)
     scenario.serve_file("7.txt", status=410)
@@ -67,7 +71,7 @@ async def test_refusals_mean_the_same_as_in_a_run(scenario: Scenario, env: dict[
     assert of(scenario.data_dir) == {**sound, **failing}
 
 
-async def test_a_plan_runs_beside_a_migration_and_of_a_selection(
+async def test_a_plan_takes_no_lock_and_respects_a_selection(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     (scenario.data_dir / ".rogo_async.lock").touch()

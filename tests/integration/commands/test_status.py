@@ -1,4 +1,4 @@
-"""``status``: what it says is what stands there, and it touches nothing."""
+"""``status`` shows the target and the runs, and changes nothing."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def changed_at(scenario: Scenario) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in scenario.data_dir.rglob("*")}
 
 
-async def test_it_counts_and_touches_nothing(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_it_counts_and_changes_nothing(scenario: Scenario, env: dict[str, str]) -> None:
     first = await migrate(env, 1, 3)
     second = (await run_cli(env, "run", "--attempt", "4", "--attempt", "5")).code
     assert second == 1
@@ -85,7 +85,9 @@ async def test_it_counts_and_touches_nothing(scenario: Scenario, env: dict[str, 
     assert changed_at(scenario) == files
 
 
-async def test_only_the_latest_are_named(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_only_the_latest_submissions_are_listed(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     await migrate(env, *range(5, 11))
     await migrate(env, *range(11, 17))
     _, facts = await told(env)
@@ -95,7 +97,7 @@ async def test_only_the_latest_are_named(scenario: Scenario, env: dict[str, str]
     assert set(named[:6]) == set(range(11, 17))
 
 
-async def test_it_tells_who_holds_the_lock(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_it_shows_the_lock_holder(scenario: Scenario, env: dict[str, str]) -> None:
     scenario.serve_file("16.txt", b"slow", delay_s=20.0)
     async with start_cli(env, "run", "--attempt", "16") as command:
         await command.wait_for_event("migration begins")
@@ -106,7 +108,7 @@ async def test_it_tells_who_holds_the_lock(scenario: Scenario, env: dict[str, st
     assert "in progress: rogo_async since 2" in result.stdout
 
 
-async def test_without_a_target_it_tells_the_runs(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_without_a_target_it_shows_the_runs(scenario: Scenario, env: dict[str, str]) -> None:
     run = await migrate(env, 1)
     url = env["DATABASE_URL"]
     closed = {**env, "DATABASE_URL": url.rpartition(":")[0] + ":1/target"}
@@ -122,7 +124,7 @@ async def test_without_a_target_it_tells_the_runs(scenario: Scenario, env: dict[
     assert f"{run}  started" in result.stdout
 
 
-async def test_without_a_data_directory_it_tells_the_target(
+async def test_without_a_data_directory_it_shows_the_target(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await migrate(env, 1)

@@ -1,4 +1,4 @@
-"""``sweep``: finds what nothing refers to, deletes it when told to, and nothing else."""
+"""``sweep`` finds orphans, and deletes them and nothing else."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -44,7 +44,7 @@ async def orphan(scenario: Scenario, stack: Stack, workspace: Workspace) -> str:
     return await leave(scenario, name, label(stack, workspace, 77))
 
 
-async def test_without_delete_it_lists_and_keeps(
+async def test_without_delete_orphans_are_only_listed(
     scenario: Scenario, env: dict[str, str], orphan: str
 ) -> None:
     before = sorted(await scenario.blobs())
@@ -62,7 +62,7 @@ async def test_without_delete_it_lists_and_keeps(
     assert report.stat().st_mode & 0o777 == 0o600
 
 
-async def test_delete_takes_the_orphan_and_nothing_else(
+async def test_delete_removes_only_the_orphan(
     scenario: Scenario, env: dict[str, str], orphan: str
 ) -> None:
     before = set(await scenario.blobs())
@@ -73,12 +73,12 @@ async def test_delete_takes_the_orphan_and_nothing_else(
     assert (await run_cli(env, "sweep", "--min-age", "0")).code == 0
 
 
-async def test_a_young_blob_is_left_alone(
+async def test_a_blob_newer_than_min_age_is_kept(
     scenario: Scenario, env: dict[str, str], orphan: str
 ) -> None:
     result = await run_cli(env, "sweep", "--delete")
     assert result.code == 0, result.output
-    assert "1 too young" in result.stdout
+    assert "1 newer than --min-age" in result.stdout
     assert orphan in await scenario.blobs()
 
 
@@ -93,7 +93,7 @@ async def test_a_young_blob_is_left_alone(
         (f"Elsewhere/rogo_77/{LOST}/1_a.txt", {}),
     ],
 )
-async def test_what_is_not_of_this_tool_and_target_stays(
+async def test_blobs_of_other_tools_and_targets_are_kept(
     scenario: Scenario,
     stack: Stack,
     workspace: Workspace,
@@ -108,7 +108,7 @@ async def test_what_is_not_of_this_tool_and_target_stays(
 
 
 @pytest.mark.parametrize("column", ["azure_blob_name", "azure_blob_url", "file_url"])
-async def test_a_blob_that_any_row_refers_to_stays(
+async def test_a_referenced_blob_is_kept(
     scenario: Scenario, env: dict[str, str], orphan: str, column: str
 ) -> None:
     async with scenario.container() as container:
@@ -143,7 +143,7 @@ async def test_it_does_not_run_beside_a_migration(
 
 
 @pytest.mark.parametrize("other_role", [False, True])
-async def test_it_waits_until_no_session_of_a_run_is_left(
+async def test_it_waits_for_the_sessions_of_a_run(
     scenario: Scenario, env: dict[str, str], orphan: str, target_db: str, *, other_role: bool
 ) -> None:
     """Whoever the run's role is: of another one's session the server tells little."""
@@ -161,7 +161,7 @@ async def test_it_waits_until_no_session_of_a_run_is_left(
 
 
 @pytest.mark.parametrize("how", ["lease", "snapshot"])
-async def test_a_blob_that_the_store_keeps_is_left_and_told(
+async def test_a_protected_blob_is_kept_and_reported(
     scenario: Scenario, env: dict[str, str], orphan: str, how: str
 ) -> None:
     async with scenario.container() as container:
@@ -169,7 +169,7 @@ async def test_a_blob_that_the_store_keeps_is_left_and_told(
         await (blob.acquire_lease() if how == "lease" else blob.create_snapshot())
     result = await run_cli(env, "sweep", "--delete", "--min-age", "0")
     assert result.code == 1, result.output
-    assert "1 have changed meanwhile or are kept" in result.stdout
+    assert "1 kept: written again meanwhile, or protected" in result.stdout
     assert result.events("outage began") == []
     assert orphan in await scenario.blobs()
 
@@ -207,7 +207,7 @@ async def test_a_container_of_several_pages(
 
 
 @pytest.mark.parametrize("age", ["24", "1y", "-1h", "", "h"])
-async def test_an_age_without_a_unit_is_refused(env: dict[str, str], age: str) -> None:
+async def test_an_age_without_a_unit_is_rejected(env: dict[str, str], age: str) -> None:
     result = await run_cli(env, "sweep", f"--min-age={age}")
     assert result.code == 2
     assert "24h" in result.output

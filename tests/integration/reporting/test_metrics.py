@@ -1,4 +1,4 @@
-"""A run's figures for Prometheus, from a real run: the file, the port, and their absence."""
+"""Prometheus metrics of a real run: file, port, and neither."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     return made
 
 
-async def test_the_file_says_in_the_end_what_the_summary_says(
+async def test_the_metrics_file_agrees_with_the_summary(
     scenario: Scenario, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
@@ -97,7 +97,7 @@ async def test_the_file_says_in_the_end_what_the_summary_says(
         assert name.removesuffix("_count").removesuffix("_sum") in documented, name
 
 
-async def test_the_file_grows_while_the_run_lasts_and_is_always_whole(
+async def test_the_metrics_file_is_updated_and_always_complete(
     scenario: Scenario, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
@@ -179,19 +179,17 @@ async def listens_on_loopback_alone(port: int) -> None:
     assert f":{port:04X} " not in Path("/proc/net/tcp6").read_text()
 
 
-async def test_a_port_that_is_taken_costs_the_scrapes_and_not_the_run(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_a_port_in_use_does_not_stop_the_run(scenario: Scenario, env: dict[str, str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         result = await run_cli(env, ROGO_METRICS_PORT=str(taken.getsockname()[1]))
     assert result.code == 1, result.output
-    (told,) = result.events("the metrics port cannot be opened; the run goes on without")
+    (told,) = result.events("the metrics port cannot be opened; the run continues without it")
     assert told["reason"] == "Address already in use"
 
 
-async def test_a_failed_start_is_told_and_the_last_success_is_kept(
+async def test_a_failed_start_is_published_and_keeps_the_last_success(
     scenario: Scenario, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
@@ -211,7 +209,7 @@ def seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-async def test_a_run_that_is_locked_out_leaves_the_others_figures_alone(
+async def test_a_locked_out_run_keeps_the_metrics_of_the_other(
     scenario: Scenario, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("textfile") / "rogo.prom"
@@ -225,7 +223,7 @@ async def test_a_run_that_is_locked_out_leaves_the_others_figures_alone(
         assert key("run_exit_code") not in parsed(file.read_text())
 
 
-async def test_wrong_settings_are_found_at_start(env: dict[str, str]) -> None:
+async def test_invalid_settings_are_found_at_start(env: dict[str, str]) -> None:
     named = await run_cli(env, ROGO_METRICS_FILE="rogo.txt", ROGO_METRICS_PORT="70000")
     assert named.code == 2
     assert named.messages[0].startswith("rogo_async: ROGO_METRICS_FILE: must end with .prom")
@@ -233,11 +231,11 @@ async def test_wrong_settings_are_found_at_start(env: dict[str, str]) -> None:
     placed = await run_cli(env, ROGO_METRICS_FILE="no/such/rogo.prom")
     assert placed.code == 2
     assert placed.messages == [
-        "rogo_async: ROGO_METRICS_FILE: no/such/rogo.prom cannot be written: see its directory"
+        "rogo_async: ROGO_METRICS_FILE: no/such/rogo.prom cannot be written: check its directory"
     ]
 
 
-async def test_without_the_library_the_setting_is_refused_with_its_remedy(
+async def test_without_the_library_the_setting_is_rejected(
     env: dict[str, str],
 ) -> None:
     code = "import sys; sys.modules['prometheus_client'] = None; import rogo_async.__main__"

@@ -69,7 +69,7 @@ def _points(run: Finished) -> list[dict[str, float]]:
     return [json.loads(line) for line in series.read_text(encoding="utf-8").splitlines()]
 
 
-async def test_a_run_leaves_a_report_of_figures_alone(run: Finished) -> None:
+async def test_a_report_contains_no_personal_data(run: Finished) -> None:
     assert run.result.code == 1, run.result.output
     report = run.report
     assert run.result.events("report written")[0]["file"] == str(report)
@@ -83,7 +83,7 @@ async def test_a_run_leaves_a_report_of_figures_alone(run: Finished) -> None:
         assert code in html
 
 
-async def test_the_series_of_points_ends_where_the_run_ends(run: Finished) -> None:
+async def test_the_timeline_ends_with_the_run(run: Finished) -> None:
     found = summary(run.data_dir)
     series = run.data_dir / "runs" / f"{found['run_id']}.timeline.jsonl"
     assert stat.S_IMODE(series.stat().st_mode) == 0o600
@@ -99,7 +99,7 @@ async def test_the_series_of_points_ends_where_the_run_ends(run: Finished) -> No
     assert rows + points[0]["done"] == pytest.approx(found["rows_total"], rel=0.02)
 
 
-async def test_an_outage_is_on_the_time_line(run: Finished, page: Page) -> None:
+async def test_an_outage_is_on_the_timeline(run: Finished, page: Page) -> None:
     outage = max(summary(run.data_dir)["outages"], key=lambda each: each["seconds"])
     await page.open(run.report, 1280)
     text = await page.tell("document.body.innerText")
@@ -151,7 +151,7 @@ async def test_text_is_readable_on_a_phone(run: Finished, page: Page) -> None:
     assert smallest >= 9
 
 
-async def test_the_policy_keeps_even_an_injected_address_from_being_asked(
+async def test_the_content_security_policy_blocks_an_injected_url(
     run: Finished, tmp_path: Path, page: Page
 ) -> None:
     """With the policy taken out the same page does ask: the test can tell."""
@@ -192,7 +192,7 @@ async def test_the_policy_keeps_even_an_injected_address_from_being_asked(
         await runner.cleanup()
 
 
-async def test_a_report_can_be_made_later_without_any_server(run: Finished, tmp_path: Path) -> None:
+async def test_a_report_can_be_written_later_without_servers(run: Finished, tmp_path: Path) -> None:
     alone = {"ROGO_DATA_DIR": str(run.data_dir)}
     run.report.unlink()
     again = await run_cli(alone, "report")
@@ -208,7 +208,7 @@ async def test_a_report_can_be_made_later_without_any_server(run: Finished, tmp_
     assert "cannot be read (No such file or directory)" in nothing.messages[0]
 
 
-async def test_a_run_writes_no_report_unasked(
+async def test_a_run_writes_no_report_by_default(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     scenario = Scenario(stack, workspace)

@@ -1,4 +1,4 @@
-"""Spans of a real run, by each way in which they leave it, and what they cost who wants none."""
+"""Spans of a real run, for each exporter, and none by default."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ def attributes(span: Any) -> dict[str, Any]:
     return {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}
 
 
-async def test_a_collector_is_sent_a_span_of_each_submission_and_its_stages(
+async def test_each_submission_and_its_stages_have_spans(
     scenario: Scenario, env: dict[str, str], collector: Collector
 ) -> None:
     result = await run_cli(
@@ -152,11 +152,11 @@ async def test_spans_can_be_printed(scenario: Scenario, env: dict[str, str]) -> 
         {"OTEL_TRACES_EXPORTER": " ", "OTEL_EXPORTER_OTLP_ENDPOINT": ""},
     ],
 )
-def test_nothing_is_made_unasked(environment: dict[str, str]) -> None:
+def test_no_tracer_by_default(environment: dict[str, str]) -> None:
     assert open_tracer(environment) is None
 
 
-async def test_a_collector_that_is_away_costs_the_spans_and_not_the_run(
+async def test_a_collector_that_is_down_does_not_stop_the_run(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     """It listens and never answers."""
@@ -177,7 +177,7 @@ async def test_a_collector_that_is_away_costs_the_spans_and_not_the_run(
     assert told["seconds"] == 5
 
 
-def test_an_unknown_exporter_is_named() -> None:
+def test_an_unknown_exporter_is_rejected() -> None:
     with structlog.testing.capture_logs() as logged:
         assert open_tracer({"OTEL_TRACES_EXPORTER": "carrier-pigeon"}) is None
     (told,) = logged

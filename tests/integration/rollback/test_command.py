@@ -1,4 +1,4 @@
-"""``rollback`` at the command line: it asks, it refuses, it stays away from runs."""
+"""``rollback`` at the command line: question, invalid selections, locks."""
 
 import asyncio
 import os
@@ -67,18 +67,16 @@ async def answered(
     return code, shown.decode()
 
 
-async def test_it_asks_what_to_delete_and_takes_no_for_an_answer(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_it_asks_before_deleting(scenario: Scenario, env: dict[str, str]) -> None:
     run = await migrate(env, *ATTEMPTS)
     before = await picture(scenario)
     code, shown = await answered(env, "n", "--run", run)
-    question = f"Delete 3 submissions with 3 files and 0 malpractice rules, all of run {run}? [y/N]"
+    question = f"Delete 3 submissions, 3 files and 0 malpractice rules of run {run}? [y/N]"
     assert question in shown
-    assert "nothing was rolled back" in shown
+    assert "cancelled; nothing was deleted" in shown
     assert code == 1, shown
     code, shown = await answered(env, signal.SIGINT, "--attempt", "1", "--attempt", "2")
-    assert "all of attempt 1, 2?" in shown
+    assert "malpractice rules of attempt 1, 2?" in shown
     assert code == 130, shown
     assert await picture(scenario) == before
     assert not [*(scenario.data_dir / "runs").glob("*.rollback.csv")]
@@ -88,16 +86,16 @@ async def test_it_asks_what_to_delete_and_takes_no_for_an_answer(
 
 
 REFUSED = [
-    (("--run", RUN), "say --yes"),
+    (("--run", RUN), "not a terminal: use --yes"),
     (("--yes",), "either --run RUN_ID or --attempt ID"),
     (("--yes", "--run", RUN, "--attempt", "1"), "either --run RUN_ID or --attempt ID"),
-    (("--yes", "--run", "20260101"), "is no run id"),
+    (("--yes", "--run", "20260101"), "is not a run id"),
     (("--yes", "--attempt", "0"), "0 is not in the range"),
-    (("--yes", "--run", RUN), f"nothing of run {RUN} stands"),
+    (("--yes", "--run", RUN), f"unknown run {RUN}"),
 ]
 
 
-async def test_what_cannot_be_meant_is_refused(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_an_invalid_selection_is_rejected(scenario: Scenario, env: dict[str, str]) -> None:
     for args, said in REFUSED:
         result = await run_cli(env, "rollback", *args)
         assert result.code == 2, result.output
@@ -106,7 +104,7 @@ async def test_what_cannot_be_meant_is_refused(scenario: Scenario, env: dict[str
     assert not (scenario.data_dir / "runs").exists()
 
 
-async def test_a_run_that_is_known_and_has_left_nothing_is_done(
+async def test_a_known_run_without_rows_and_blobs_is_done(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     runs = scenario.data_dir / "runs"
@@ -114,10 +112,10 @@ async def test_a_run_that_is_known_and_has_left_nothing_is_done(
     (runs / f"{RUN}.json").write_text("{}")
     result = await run_cli(env, "rollback", "--run", RUN, "--yes")
     assert result.code == 0, result.output
-    assert f"there is nothing of run {RUN} to roll back" in result.stdout
+    assert f"run {RUN}: nothing to roll back" in result.stdout
 
 
-async def test_it_does_not_work_beside_a_migration(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_it_does_not_run_beside_a_migration(scenario: Scenario, env: dict[str, str]) -> None:
     run = await migrate(env, *ATTEMPTS)
     before = await picture(scenario)
     scenario.serve_file("4.txt", b"slow", delay_s=20.0)
@@ -133,9 +131,7 @@ async def test_it_does_not_work_beside_a_migration(scenario: Scenario, env: dict
     assert await picture(scenario) == before
 
 
-async def test_it_waits_until_no_session_of_a_run_is_left(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_it_waits_for_the_sessions_of_a_run(scenario: Scenario, env: dict[str, str]) -> None:
     run = await migrate(env, *ATTEMPTS)
     before = await picture(scenario)
     stalled = await asyncpg.connect(

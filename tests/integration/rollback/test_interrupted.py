@@ -1,4 +1,4 @@
-"""A rollback that is killed, drained or cut off is finished, by itself or by the next."""
+"""An interrupted rollback is finished, by itself or by the next one."""
 
 import asyncio
 import os
@@ -72,7 +72,7 @@ MOMENTS: list[tuple[signal.Signals, Callable[[Scenario], Awaitable[bool]]]] = [
 
 
 @pytest.mark.parametrize(("number", "until"), MOMENTS)
-async def test_the_next_one_finishes(
+async def test_a_repeated_rollback_finishes_an_interrupted_one(
     ground: Ground, number: signal.Signals, until: Callable[[Scenario], Awaitable[bool]]
 ) -> None:
     scenario, env = ground.scenario, ground.env
@@ -123,7 +123,7 @@ def losing(request: bytes, losses: list[bytes]) -> Callable[[Wire], tuple[Hook, 
 
 
 @pytest.mark.parametrize("request_", [b"COMMIT", b"DELETE /"])
-async def test_a_lost_reply_changes_nothing(ground: Ground, request_: bytes) -> None:
+async def test_a_lost_reply_is_repeated(ground: Ground, request_: bytes) -> None:
     scenario, env = ground.scenario, ground.env
     empty = await picture(scenario)
     run = await migrate(env, *range(1, ROWS + 1))
@@ -132,12 +132,12 @@ async def test_a_lost_reply_changes_nothing(ground: Ground, request_: bytes) -> 
     proxy.tap = losing(request_, losses)
     result = await roll_back(env, run)
     assert (result.code, result.messages) == (0, [])
-    assert f"{ROWS} of {ROWS} submissions rolled back, {ROWS} blobs deleted" in result.headline
+    assert f"{ROWS} of {ROWS} submissions rolled back, {ROWS} blobs deleted" in result.summary_line
     assert len(losses) == 2
     assert await picture(scenario) == empty
 
 
-async def test_a_store_that_goes_away_is_waited_for(ground: Ground) -> None:
+async def test_it_waits_for_a_store_that_is_down(ground: Ground) -> None:
     scenario, env = ground.scenario, ground.env
     empty = await picture(scenario)
     run = await migrate(env, *range(1, ROWS + 1))
@@ -155,7 +155,7 @@ async def test_a_store_that_goes_away_is_waited_for(ground: Ground) -> None:
     assert await picture(scenario) == empty
 
 
-async def test_a_lost_lock_ends_it(ground: Ground) -> None:
+async def test_a_lost_lock_stops_the_rollback(ground: Ground) -> None:
     scenario, env = ground.scenario, ground.env
     empty = await picture(scenario)
     run = await migrate(env, *range(1, ROWS + 1))
@@ -167,7 +167,7 @@ async def test_a_lost_lock_ends_it(ground: Ground) -> None:
     ground.target.cut()
     result = await rolling
     assert result.code == 3
-    assert "lost the connection that holds the run lock" in result.headline
+    assert "lost the connection that holds the run lock" in result.summary_line
     assert len(await scenario.blobs()) == ROWS
     assert (await roll_back(env, run)).code == 0
     assert await picture(scenario) == empty

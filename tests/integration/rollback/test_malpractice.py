@@ -102,7 +102,7 @@ async def holds(scenario: Scenario, present: set[int], before: list[dict[str, An
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_the_highest_of_those_that_are_there(
+async def test_the_highest_remaining_claim_wins(
     scenario: Scenario, env: dict[str, str], seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -128,7 +128,7 @@ async def test_the_highest_of_those_that_are_there(
     assert await picture(scenario) == empty
 
 
-async def test_a_lower_claim_stands_again_and_is_known_as_ours(
+async def test_a_lower_claim_is_restored_and_recognized(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     """It never had the row; after a rollback has given it, the platform's change of it counts."""
@@ -142,9 +142,7 @@ async def test_a_lower_claim_stands_again_and_is_known_as_ours(
     async with scenario.target() as target:
         await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = 7")
     ended = await roll_back(env, lower)
-    assert ended.messages == [
-        "attempt 1  left alone: malpractice_enforcements: the row was changed"
-    ]
+    assert ended.messages == ["attempt 1  kept: malpractice_enforcements: the row was changed"]
     async with scenario.target() as target:
         await target.execute("UPDATE malpractice_enforcements SET enforced_max_attempts = NULL")
     assert await picture(scenario) == rebuilt
@@ -152,9 +150,7 @@ async def test_a_lower_claim_stands_again_and_is_known_as_ours(
     assert await picture(scenario) == empty
 
 
-async def test_of_several_rows_each_becomes_what_it_was(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_each_of_several_rules_is_restored(scenario: Scenario, env: dict[str, str]) -> None:
     await enter(scenario, None, None)
     empty = await picture(scenario)
     first = await migrate(env, 1)
@@ -174,7 +170,7 @@ NO_JOURNALS = Journals(Journal(Path("unused.journal.jsonl")))
 
 
 @pytest.mark.parametrize(("named", "winner"), [(STAYS, None), (None, STAYS)])
-def test_a_claim_that_has_another_row_needs_no_second(
+def test_a_claim_with_another_rule_gets_no_second_one(
     named: str | None, winner: str | None
 ) -> None:
     """The platform has weakened the row that names it, which the claim would outrank else."""
@@ -191,7 +187,7 @@ def test_a_claim_that_has_another_row_needs_no_second(
         assert change == ReplaceRule(claim, None, None)
 
 
-def test_a_row_that_was_found_there_without_a_line_in_a_journal_stays() -> None:
+def test_a_rule_without_a_journal_entry_is_kept() -> None:
     """Who stays made it, who goes overwrote it; what the platform did in between nobody knows."""
     content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
     rule = MalpracticeRule(child_id(STAYS, "enforcement"), GOES, "rogo_4_x", "7", content)

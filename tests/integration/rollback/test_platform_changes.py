@@ -1,4 +1,4 @@
-"""``rollback`` leaves alone what the platform has changed, and takes the rest."""
+"""``rollback`` keeps submissions that the platform has changed."""
 
 import asyncio
 from dataclasses import dataclass
@@ -155,7 +155,7 @@ def same(before: Picture, after: Picture, attempt: int) -> bool:
     return after.of(attempt) == found and all(found)
 
 
-async def test_each_change_keeps_its_submission_whole_and_no_other(
+async def test_each_change_keeps_only_its_submission(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     changes = dict(enumerate(CHANGES, 100)) | dict(enumerate(RULE_CHANGES, 200))
@@ -172,7 +172,7 @@ async def test_each_change_keeps_its_submission_whole_and_no_other(
     before = await picture(scenario)
     result = await roll_back(env, run)
     assert result.code == 1
-    said = {line.split()[1]: line.partition("left alone: ")[2] for line in result.messages}
+    said = {line.split()[1]: line.partition("kept: ")[2] for line in result.messages}
     assert said == {
         str(attempt): change.said.replace("enforcements: a row", "enforcements: the row")
         for attempt, change in changes.items()
@@ -191,7 +191,7 @@ async def migrated(
     return await migrate(env, *attempts), await ids_of(scenario)
 
 
-async def test_rows_that_were_all_written_anew_tell_nothing(
+async def test_rows_that_were_all_rewritten_are_kept(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     """As after a restore from a dump in one transaction."""
@@ -212,7 +212,7 @@ async def test_rows_that_were_all_written_anew_tell_nothing(
     assert await picture(scenario) == before
 
 
-async def test_a_submission_that_the_platform_deleted_keeps_what_is_left(
+async def test_the_rest_of_a_deleted_submission_is_kept(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     run, ids = await migrated(scenario, env, 1, 2)
@@ -220,7 +220,7 @@ async def test_a_submission_that_the_platform_deleted_keeps_what_is_left(
         await target.execute("DELETE FROM assignment_submissions WHERE id = $1", ids[1])
     before = await picture(scenario)
     result = await roll_back(env, run)
-    assert result.messages == ["attempt 1  left alone: assignment_submissions: the row was deleted"]
+    assert result.messages == ["attempt 1  kept: assignment_submissions: the row was deleted"]
     after = await picture(scenario)
     assert after.of(1) == before.of(1)
     assert after.of(2) == [[], []]
@@ -237,7 +237,7 @@ async def platform_rule(scenario: Scenario, learner: int) -> None:
         )
 
 
-async def test_without_the_journal_an_overwritten_rule_stays(
+async def test_without_the_journal_an_overwritten_rule_is_kept(
     scenario: Scenario, env: dict[str, str], tmp_path: Path
 ) -> None:
     await platform_rule(scenario, 0)
@@ -248,7 +248,7 @@ async def test_without_the_journal_an_overwritten_rule_stays(
     hidden = journal.rename(tmp_path / "hidden")
     result = await roll_back(env, run)
     assert result.messages == [
-        f"attempt 200  left alone: {NOT_KEPT}",
+        f"attempt 200  kept: {NOT_KEPT}",
     ]
     after = await picture(scenario)
     assert after.of(200) == before.of(200)
@@ -271,7 +271,7 @@ MEANWHILE = {
 }
 
 
-async def test_what_the_platform_does_meanwhile_is_not_lost(
+async def test_concurrent_changes_of_the_platform_are_not_lost(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     """Its transaction commits when the deletion has looked and waits for it."""
@@ -292,7 +292,7 @@ async def test_what_the_platform_does_meanwhile_is_not_lost(
             await transaction.commit()
             before = await picture(scenario)
             result = await rolling
-            assert result.messages == [f"attempt {attempt}  left alone: {said}"]
+            assert result.messages == [f"attempt {attempt}  kept: {said}"]
             assert await picture(scenario) == before
     reports = [table(path) for path in (scenario.data_dir / "runs").glob("*.rollback.csv")]
     reasons = [row["Reason"] for report in reports for row in report]

@@ -1,4 +1,4 @@
-"""``rollback``: afterwards all is as if the run had never been; nobody else's work is touched."""
+"""After a ``rollback`` the target is as before the run; other data is unchanged."""
 
 from datetime import UTC, datetime
 
@@ -91,7 +91,7 @@ def rules(seen: Picture) -> dict[str, tuple[object, object]]:
     return found
 
 
-async def test_each_run_goes_in_the_order_of_their_coming(
+async def test_runs_can_be_rolled_back_in_their_order(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     before = await picture(scenario)
@@ -112,7 +112,7 @@ async def test_each_run_goes_in_the_order_of_their_coming(
     assert await picture(scenario) == before
 
 
-async def test_the_last_run_goes_first_and_the_attempts_come_again(
+async def test_a_rolled_back_run_can_be_migrated_again(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     before = await picture(scenario)
@@ -122,7 +122,7 @@ async def test_the_last_run_goes_first_and_the_attempts_come_again(
     full = await picture(scenario)
     result = await run_cli(env, "rollback", "--run", second, "--yes")
     assert result.code == 0, result.output
-    assert "5 of 5 submissions rolled back, 5 blobs deleted, 0 submissions left" in result.stdout
+    assert "5 of 5 submissions rolled back, 5 blobs deleted, 0 submissions kept" in result.stdout
     assert ".txt" not in result.output
     assert "Ada" not in result.output
     assert await picture(scenario) == between
@@ -135,7 +135,7 @@ async def test_the_last_run_goes_first_and_the_attempts_come_again(
 
     again = await roll_back(env, second)
     assert (again.code, again.messages) == (0, [])
-    assert "there is nothing of run" in again.headline
+    assert "nothing to roll back" in again.summary_line
     assert await picture(scenario) == between
 
     third = await migrate(env, *TWO)
@@ -145,13 +145,15 @@ async def test_the_last_run_goes_first_and_the_attempts_come_again(
     assert await picture(scenario) == before
 
 
-async def test_attempts_go_and_others_stay(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_only_the_given_attempts_are_rolled_back(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     run = await migrate(env, *PLAIN, 15)
     seen = await picture(scenario)
     result = await roll_back(env, [2, 15, 77, 900])
     assert result.code == 1
     assert result.messages == [
-        "attempt 900  left alone: assignment_submissions: its launch id is not of this tool"
+        "attempt 900  kept: assignment_submissions: the launch id is of another tool"
     ]
     assert await attempts_of(scenario) == [1]
     after = await picture(scenario)
@@ -159,14 +161,14 @@ async def test_attempts_go_and_others_stay(scenario: Scenario, env: dict[str, st
     assert after.of(900) == seen.of(900)
     assert after.of(2) == after.of(15) == [[], []]
     assert after.of(21) == seen.of(21)
-    assert (await roll_back(env, [2, 15, 77])).headline.startswith("there is nothing")
+    assert (await roll_back(env, [2, 15, 77])).summary_line.startswith(
+        "attempt 2, 15, 77: nothing to roll back"
+    )
     assert (await roll_back(env, run)).code == 0
     assert await attempts_of(scenario) == []
 
 
-async def test_it_says_when_there_are_no_blobs_for_the_files(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_files_without_blobs_are_reported(scenario: Scenario, env: dict[str, str]) -> None:
     """As when the container is not the one of the run."""
     run = await migrate(env, *PLAIN)
     other = f"{scenario.workspace.container}-other"
@@ -176,11 +178,11 @@ async def test_it_says_when_there_are_no_blobs_for_the_files(
         result = await roll_back({**env, "ROGO_CONTAINER": other}, run)
         await store.delete_container(other)
     assert result.code == 0
-    assert "0 blobs deleted" in result.headline
-    assert "2 files have no blob of this tool and target in the container" in result.headline
+    assert "0 blobs deleted" in result.summary_line
+    assert "2 files had no blob in the container" in result.summary_line
 
 
-async def test_everything_that_a_row_can_hold_goes_again(
+async def test_a_generated_data_set_is_rolled_back(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     await load(generate_for(stack, workspace, rows=150, seed=11), stack, workspace)
@@ -191,7 +193,7 @@ async def test_everything_that_a_row_can_hold_goes_again(
     assert run["migrated"] > 80
     result = await roll_back(env, run["run_id"])
     assert (result.code, result.messages) == (0, [])
-    assert f"{run['migrated']} of {run['migrated']} submissions rolled back" in result.headline
+    assert f"{run['migrated']} of {run['migrated']} submissions rolled back" in result.summary_line
     assert await picture(scenario) == before
 
 

@@ -59,7 +59,7 @@ async def test_a_signal_drains_the_run(
     await finished_by_a_rerun(scenario, env)
 
 
-async def test_a_second_signal_ends_it_at_once_and_loses_nothing(
+async def test_a_second_signal_stops_at_once_and_loses_nothing(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     scenario.serve_file("41.txt", b"text 41", delay_s=20.0)
@@ -73,9 +73,7 @@ async def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     await finished_by_a_rerun(scenario, env)
 
 
-async def test_a_signal_while_it_waits_for_a_server_ends_it(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_a_signal_ends_the_wait_for_a_server(scenario: Scenario, env: dict[str, str]) -> None:
     async with start_cli({**env, "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x"}) as command:
         await command.wait_for_event("waiting")
         command.process.send_signal(signal.SIGTERM)
@@ -103,7 +101,7 @@ async def test_the_window_ends_the_run(scenario: Scenario, env: dict[str, str]) 
     await finished_by_a_rerun(scenario, env)
 
 
-async def test_an_input_that_grows_meanwhile_ends_the_run(
+async def test_an_input_that_changes_stops_the_run(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     scenario = Scenario(stack, workspace)
@@ -123,7 +121,7 @@ async def test_an_input_that_grows_meanwhile_ends_the_run(
 
 
 @pytest.mark.parametrize("room_bytes", [3_000, 4_000])
-async def test_a_full_disk_stops_the_run_and_tears_no_line(
+async def test_a_full_disk_stops_the_run_without_a_partial_line(
     scenario: Scenario, env: dict[str, str], room_bytes: int
 ) -> None:
     limit = ("prlimit", f"--fsize={room_bytes}:{resource.RLIM_INFINITY}")
@@ -138,9 +136,7 @@ async def test_a_full_disk_stops_the_run_and_tears_no_line(
     await finished_by_a_rerun(scenario, env)
 
 
-async def test_a_directory_that_cannot_be_written_is_refused(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_a_read_only_directory_is_rejected(scenario: Scenario, env: dict[str, str]) -> None:
     result = await run_cli(env, "run", "--data-dir", "/proc")
     assert result.code == 2, result.output
     (line,) = result.messages

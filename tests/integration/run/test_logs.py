@@ -1,4 +1,4 @@
-"""What a real run logs: under cron, on a terminal, in a file, louder and quieter."""
+"""Logs of a real run: under cron, on a terminal, in a file, verbose and quiet."""
 
 import asyncio
 import json
@@ -111,14 +111,14 @@ async def test_verbose_has_a_line_for_each_submission(
     assert "@" not in "".join(map(json.dumps, lines.values()))
 
 
-async def test_quiet_says_the_last_line_alone(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_quiet_prints_only_the_summary_line(scenario: Scenario, env: dict[str, str]) -> None:
     result = await run_cli(env, "-q", ROGO_PROGRESS_INTERVAL="0.1", ROGO_CONCURRENCY="2")
     assert result.code == 1, result.output
     assert (result.log, result.messages) == ([], [])
     assert result.stdout.startswith("rogo_async: 10 migrated, 2 failed")
 
 
-async def test_a_person_sees_a_bar_and_readable_lines(
+async def test_a_terminal_shows_a_bar_and_readable_lines(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     seen = await on_terminal(env, "-v", ROGO_CONCURRENCY="2")
@@ -138,7 +138,7 @@ async def test_no_color_and_quiet_are_respected(scenario: Scenario, env: dict[st
     assert (await on_terminal(env, "--quiet", ROGO_CONCURRENCY="2")).strip() == ""
 
 
-async def test_the_file_has_the_same_lines_and_turns_over(
+async def test_the_log_file_has_the_same_lines_and_is_rotated(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     path = scenario.data_dir / "log" / "run.log"
@@ -155,7 +155,7 @@ async def test_the_file_has_the_same_lines_and_turns_over(
     assert len(lines) > 5
 
 
-async def test_a_full_disk_under_the_log_ends_nothing(
+async def test_a_full_disk_under_the_log_does_not_stop_the_run(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     result = await run_cli(env, ROGO_LOG_FILE="/dev/full")
@@ -171,7 +171,7 @@ async def test_a_full_disk_under_the_log_ends_nothing(
     assert "10 skipped" in again.stdout
 
 
-async def test_a_log_file_that_cannot_be_is_found_at_start(
+async def test_an_invalid_log_file_is_found_at_start(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     result = await run_cli(env, ROGO_LOG_FILE="no/such/run.log")

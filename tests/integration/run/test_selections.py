@@ -45,7 +45,7 @@ async def test_a_limit_beyond_the_file_is_the_whole_file(
     assert counts(scenario.data_dir) == (3, 1, 1, 0)
 
 
-async def test_attempts_take_all_their_rows(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_all_rows_of_an_attempt_are_selected(scenario: Scenario, env: dict[str, str]) -> None:
     result = await run_cli(env, "run", "--attempt", "2", "--attempt", "1")
     assert result.code == 0
     assert summary(scenario.data_dir)["rows_total"] == 3
@@ -53,9 +53,7 @@ async def test_attempts_take_all_their_rows(scenario: Scenario, env: dict[str, s
     assert await scenario.attempts() == [1, 2]
 
 
-async def test_an_attempt_that_is_not_there_refuses_the_run(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_an_unknown_attempt_is_rejected(scenario: Scenario, env: dict[str, str]) -> None:
     result = await run_cli(env, "run", "--attempt", "1", "--attempt", "77")
     assert result.code == 2
     (line,) = result.messages
@@ -75,7 +73,7 @@ async def test_a_wrong_command_line_is_a_usage_error(
     assert await scenario.nothing_written()
 
 
-async def test_a_selection_leaves_the_latest_full_runs_failures_alone(
+async def test_a_selection_keeps_the_failures_of_the_latest_full_run(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await run_cli(env)
@@ -88,7 +86,7 @@ async def test_a_selection_leaves_the_latest_full_runs_failures_alone(
     assert (scenario.data_dir / FAILED).read_bytes() == before
 
 
-async def test_mended_rows_migrate_from_the_failed_rows_file(
+async def test_fixed_rows_migrate_from_the_failed_rows_file(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await run_cli(env)

@@ -1,4 +1,4 @@
-"""What is wrong at start: one line that says what and what to do, exit 2, nothing written."""
+"""Errors found at start: one line with the remedy, exit 2, nothing written."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -42,7 +42,7 @@ async def refused(scenario: Scenario, env: Mapping[str, str], *says: str) -> Cli
     return result
 
 
-async def test_no_setting_at_all_names_every_one(tmp_path: Path) -> None:
+async def test_without_settings_every_missing_one_is_named(tmp_path: Path) -> None:
     result = await run_cli({"ROGO_DATA_DIR": str(tmp_path)})
     assert result.code == 2
     assert result.stdout == ""
@@ -114,7 +114,7 @@ def replaced(name: str, pattern: str, by: str) -> Callable[[Site], Site]:
         (replaced("ROGO_DATA_DIR", r"$", "/absent"), ("--data-dir", "ROGO_DATA_DIR")),
     ],
 )
-async def test_a_wrong_setting(
+async def test_an_invalid_setting_is_rejected(
     scenario: Scenario, env: Site, change: Callable[[Site], Site], says: tuple[str, ...]
 ) -> None:
     changed = change(env)
@@ -133,9 +133,7 @@ async def test_an_unknown_user_for_malpractice_rules(scenario: Scenario, env: Si
     await refused(scenario, env, "ROGO_MIGRATION_USER_ID")
 
 
-async def test_unixodbc_that_is_not_installed(
-    scenario: Scenario, env: Site, tmp_path: Path
-) -> None:
+async def test_missing_unixodbc_is_reported(scenario: Scenario, env: Site, tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     absent.mkdir()
     error = "libodbc.so.2: cannot open shared object file: No such file or directory"
@@ -225,7 +223,7 @@ def warehouse(sql: str) -> Callable[[Scenario], Awaitable[None]]:
         ),
     ],
 )
-async def test_a_wrong_file_or_schema(
+async def test_an_invalid_file_or_schema_is_rejected(
     scenario: Scenario,
     env: Site,
     change: Callable[[Scenario], Awaitable[None]],
@@ -235,7 +233,7 @@ async def test_a_wrong_file_or_schema(
     await refused(scenario, env, *says)
 
 
-async def test_a_file_that_is_not_utf8_is_refused_with_its_line(
+async def test_a_file_that_is_not_utf8_is_rejected_with_its_line(
     scenario: Scenario, env: Site
 ) -> None:
     path = scenario.data_dir / SUBMISSIONS
@@ -251,7 +249,7 @@ async def test_one_marks_column_is_enough(scenario: Scenario, env: Site) -> None
     assert await scenario.attempts() == [1]
 
 
-async def test_a_header_without_rows_is_an_empty_run_with_a_warning(
+async def test_a_file_without_rows_is_an_empty_run_with_a_warning(
     scenario: Scenario, env: Site
 ) -> None:
     scenario.write_lines([])
@@ -262,7 +260,7 @@ async def test_a_header_without_rows_is_an_empty_run_with_a_warning(
     assert await scenario.nothing_written()
 
 
-async def test_a_dotenv_file_in_the_directory_of_the_start_is_read(
+async def test_a_dotenv_file_in_the_current_directory_is_read(
     scenario: Scenario, env: Site
 ) -> None:
     lines = [f"{name}='{value}'" for name, value in env.items() if name != "ROGO_DATA_DIR"]

@@ -1,4 +1,4 @@
-"""Several faults of the set-up at once: a line for each, none with a secret, nothing written."""
+"""Several set-up errors at once: one line each, no secrets, nothing written."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -133,7 +133,7 @@ async def no_connection_string(_desk: Scenario, env: Site) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
-async def test_a_fault_is_named_with_its_remedy(
+async def test_every_error_is_reported_with_its_remedy(
     scenario: Scenario, env: Site, fault: Fault
 ) -> None:
     secrets = _secrets(env)
@@ -172,7 +172,7 @@ def _nothing_in(data_dir: Path) -> None:
         assert not (data_dir / name).exists(), name
 
 
-async def test_a_quote_never_closed_costs_its_own_row_alone(scenario: Scenario, env: Site) -> None:
+async def test_an_unclosed_quote_affects_only_its_row(scenario: Scenario, env: Site) -> None:
     await scenario.load([scenario.submission(attempt) for attempt in (1, 2, 3)])
     path = scenario.data_dir / "submission_files.csv"
     first, second, third = path.read_bytes().partition(b",learner2@")

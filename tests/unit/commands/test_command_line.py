@@ -1,4 +1,4 @@
-"""What the command line says of itself."""
+"""Command line: help texts, log level options, shell completion, imports."""
 
 import os
 import subprocess
@@ -37,14 +37,28 @@ def test_every_command_and_every_option_has_help(name: str) -> None:
         assert option.opts[-1] in shown.output
 
 
+def test_every_summary_fits_in_its_line() -> None:
+    shown = CliRunner().invoke(main, ["--help"], env={"COLUMNS": "80"}).output
+    assert "..." not in shown.partition("Commands:")[2]
+    assert shown.partition("Commands:")[2].strip().count("\n") == len(COMMANDS) - 1
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_can_be_made_louder_and_quieter(name: str) -> None:
+def test_every_option_fits_in_its_line(name: str) -> None:
+    shown = CliRunner().invoke(main, [name, "--help"], env={"COLUMNS": "80"}).output
+    for line in shown.partition("Options:\n")[2].splitlines():
+        assert line.startswith("  -"), line
+        assert len(line) <= 80
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_the_log_level_options(name: str) -> None:
     spelled = [spelling for option in options(name) for spelling in option.opts]
     assert {"-v", "--verbose", "-q", "--quiet"} <= set(spelled)
     assert len(spelled) == len(set(spelled))
 
 
-def test_the_shell_is_given_a_completion() -> None:
+def test_shell_completion_is_printed() -> None:
     said = subprocess.run(
         [Path(sys.executable).with_name("rogo-async")],
         env={**os.environ, "_ROGO_ASYNC_COMPLETE": "bash_source"},
@@ -69,12 +83,14 @@ def test_the_shell_is_given_a_completion() -> None:
         (["verify"], "--sam", "--sample"),
     ],
 )
-def test_the_completion_offers_what_there_is(before: list[str], begun: str, offered: str) -> None:
+def test_completion_offers_commands_and_options(
+    before: list[str], begun: str, offered: str
+) -> None:
     completion = ShellComplete(main, {}, "rogo-async", "_ROGO_ASYNC_COMPLETE")
     assert offered in [item.value for item in completion.get_completions(before, begun)]
 
 
-def test_what_few_runs_need_is_not_loaded() -> None:
+def test_optional_libraries_are_not_loaded() -> None:
     """Drawing, metrics and spans cost a run nothing that does not ask for them."""
     code = (
         "import sys, rogo_async.commands.main, rogo_async.pipeline.run\n"

@@ -1,4 +1,4 @@
-"""The page holds whatever a summary may hold, and nothing in it becomes markup or an address."""
+"""The report page shows any summary; nothing in it becomes markup or a link."""
 
 import json
 import re
@@ -111,7 +111,7 @@ def harmless(html: str) -> Elements:
     return found
 
 
-def test_it_says_what_the_summary_says() -> None:
+def test_the_page_shows_the_summary() -> None:
     found = harmless(page())
     text = " ".join(found.text.split())
     for expected in (
@@ -197,7 +197,7 @@ def laid_down(runs: Path, run_id: str = RUN, **changes: Any) -> None:
     (runs / f"{run_id}.json").write_text(json.dumps(figures(run_id=run_id, **changes)))
 
 
-def test_a_report_is_written_beside_the_summary_for_its_owner(tmp_path: Path) -> None:
+def test_a_report_is_written_beside_the_summary_with_private_mode(tmp_path: Path) -> None:
     laid_down(tmp_path)
     timeline = Timeline()
     for point in points(3):
@@ -212,7 +212,7 @@ def test_a_report_is_written_beside_the_summary_for_its_owner(tmp_path: Path) ->
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o600
 
 
-def test_a_run_without_a_series_has_a_report_all_the_same(tmp_path: Path) -> None:
+def test_a_run_without_a_timeline_has_a_report(tmp_path: Path) -> None:
     laid_down(tmp_path)
     assert "No timeline was recorded" in write_report(tmp_path, RUN).read_text(encoding="utf-8")
 
@@ -229,13 +229,13 @@ def test_the_latest_run_is_the_last_with_a_summary(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("run_id", ["../../etc/passwd", "", RUN + "\n", RUN.upper(), f"x{RUN}"])
-def test_what_is_no_runs_id_names_no_file(tmp_path: Path, run_id: str) -> None:
+def test_an_invalid_run_id_is_rejected(tmp_path: Path, run_id: str) -> None:
     with pytest.raises(SetupError, match="is not a run id"):
         write_report(tmp_path, run_id)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"run_id": "x"}', "\xff", "{"])
-def test_a_file_that_is_no_summary_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_summary_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / f"{RUN}.json").write_text(text, encoding="latin-1")
     with pytest.raises(SetupError, match="is not the summary of a run"):
         write_report(tmp_path, RUN)

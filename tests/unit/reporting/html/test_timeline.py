@@ -1,4 +1,4 @@
-"""The series of points stays bounded and tells the truth however long a run is."""
+"""The timeline stays bounded and correct, however long a run is."""
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ def taken(points: list[Point], limit: int) -> list[Point]:
     rates=st.lists(st.integers(0, 1_000), min_size=1, max_size=300),
     limit=st.integers(2, 40),
 )
-def test_a_coarser_series_tells_the_same(rates: list[int], limit: int) -> None:
+def test_a_coarser_timeline_has_the_same_totals(rates: list[int], limit: int) -> None:
     points = series(rates)
     kept = taken(points, limit)
     assert kept[-1].at_s == points[-1].at_s
@@ -47,7 +47,7 @@ def test_points_are_evenly_spaced_in_a_long_run() -> None:
     assert len({point.seconds for point in kept[:-1]}) == 1
 
 
-def test_no_outage_gets_lost_when_points_are_merged() -> None:
+def test_merged_points_keep_their_outages() -> None:
     outages = [0] * 900
     outages[333] = 2
     kept = taken(series([1] * 900, outages), 10)
@@ -55,7 +55,7 @@ def test_no_outage_gets_lost_when_points_are_merged() -> None:
     assert sum(point.outages > 0 for point in kept) == 1
 
 
-def test_the_rate_of_the_last_moment_is_not_a_point_of_its_own() -> None:
+def test_a_very_short_last_point_is_merged() -> None:
     timeline = Timeline()
     for point in series([4, 6]):
         timeline.add(point)
@@ -68,7 +68,7 @@ def test_the_rate_of_the_last_moment_is_not_a_point_of_its_own() -> None:
     assert len(timeline.points) == 3
 
 
-def test_what_is_written_is_read_again() -> None:
+def test_written_points_are_read_back() -> None:
     timeline = Timeline()
     for point in series([3, 0, 5]):
         timeline.add(point)
@@ -76,7 +76,7 @@ def test_what_is_written_is_read_again() -> None:
     assert read_points(lines) == timeline.points
 
 
-def test_a_torn_or_strange_line_is_left_out() -> None:
+def test_an_invalid_line_is_ignored() -> None:
     timeline = Timeline()
     for point in series([3, 4]):
         timeline.add(point)
