@@ -96,7 +96,7 @@ CHANGES = [
     ),
     Change(
         f"UPDATE assignment_submissions SET lti_launch_id = {LAUNCH} || 'x' WHERE id = $1",
-        "assignment_submissions: its launch id is not of this tool",
+        "assignment_submissions: the launch id is of another tool",
     ),
     refer("notes", "INSERT INTO notes (submission) VALUES ($1)"),
     refer('"Odd name"', f'INSERT INTO "Odd name" SELECT {LAUNCH}'),
