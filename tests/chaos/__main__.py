@@ -15,42 +15,41 @@ from typing import Final
 import click
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.chaos.dropped_replies import Losses, Reply, disturbed, first_of
-from tests.chaos.fault_model import weather
+from tests.chaos.dropped_replies import DroppedReplies, Reply, only_first, run_with_dropped_replies
+from tests.chaos.fault_model import run_random_faults
 from tests.chaos.invariants import Findings
-from tests.chaos.kill_points import killed_at, one_submission, points
-from tests.chaos.kills import killed, undisturbed
-from tests.chaos.rounds import Ground
-from tests.chaos.small_dataset import handful
+from tests.chaos.kill_points import measure_kill_points, one_submission, run_killed_at
+from tests.chaos.kills import measure_clean_run, run_killed_after
+from tests.chaos.rounds import RoundFactory
+from tests.chaos.small_dataset import small_dataset
 
-CHANCE: Final = 0.05
-"""Of a reply to get lost, where they do at random."""
+PROBABILITY: Final = 0.05
+"""The probability that a reply is dropped."""
 
-STACK_LASTS: Final = 40
-"""Rounds. After a hundred, tidying up what was deleted keeps Azurite busy for minutes, and it
-answers nobody meanwhile.
+ROUNDS_PER_STACK: Final = 40
+"""After a hundred rounds, Azurite does not answer for minutes while it cleans up deleted blobs.
 """
 
 
 @dataclass(slots=True)
-class Verdict:
-    """What all rounds so far have found."""
+class ChaosReport:
+    """The findings of all rounds so far."""
 
     seed: int
     what: str
     rounds: int = 0
     findings: Findings = field(default_factory=Findings)
 
-    def take(self, text: str, findings: Findings) -> None:
-        """Take in a round and say how it went."""
+    def add_round(self, text: str, findings: Findings) -> None:
+        """Add a round and print its result."""
         self.rounds += 1
         self.findings.add(findings)
         click.echo(f"{self.rounds:5}  {text}")
         for line in findings.lines():
             click.echo(f"       {line}")
 
-    def line(self) -> str:
-        """All in one line."""
+    def summary_line(self) -> str:
+        """The summary line."""
         found = self.findings
         return (
             f"chaos: {self.rounds} {self.what}, {len(found.lost)} lost, "
@@ -62,38 +61,38 @@ class Verdict:
 @asynccontextmanager
 async def _stack() -> AsyncIterator[tuple[Stack, Workspace]]:
     with tempfile.TemporaryDirectory(prefix="rogo-chaos-") as directory:
-        data_dir = Path(directory) / "ground"
+        data_dir = Path(directory) / "base"
         data_dir.mkdir(mode=0o700)
         async with Stack(Path(directory) / "stack") as stack:
-            yield stack, await stack.new_workspace("ground", data_dir)
+            yield stack, await stack.new_workspace("base", data_dir)
 
 
-async def _kills(verdict: Verdict, kills: int, rows: int) -> None:
-    generator = random.Random(verdict.seed)
-    fell: Counter[str] = Counter()
+async def _kills(report: ChaosReport, kills: int, rows: int) -> None:
+    generator = random.Random(report.seed)
+    phase: Counter[str] = Counter()
     try:
-        for begun in range(0, kills, STACK_LASTS):
+        for started in range(0, kills, ROUNDS_PER_STACK):
             async with _stack() as (stack, base):
-                ground = await Ground.generated(stack, base, rows, verdict.seed)
-                took_s = await undisturbed(ground)
+                factory = await RoundFactory.generated(stack, base, rows, report.seed)
+                took_s = await measure_clean_run(factory)
                 click.echo(
-                    f"an undisturbed run of {rows} rows takes {took_s:.1f} s; seed {verdict.seed}"
+                    f"an undisturbed run of {rows} rows takes {took_s:.1f} s; seed {report.seed}"
                 )
-                for _ in range(min(STACK_LASTS, kills - begun)):
+                for _ in range(min(ROUNDS_PER_STACK, kills - started)):
                     after_s = generator.uniform(0.0, took_s)
-                    kill = await killed(ground, after_s)
-                    fell[kill.fell] += 1
-                    text = f"{after_s:5.2f} s, {kill.submissions:4} submissions, {kill.fell}"
-                    verdict.take(text, kill.findings)
+                    kill = await run_killed_after(factory, after_s)
+                    phase[kill.phase] += 1
+                    text = f"{after_s:5.2f} s, {kill.submissions:4} submissions, {kill.phase}"
+                    report.add_round(text, kill.findings)
     finally:
-        click.echo(", ".join(f"{count} {where}" for where, count in sorted(fell.items())))
+        click.echo(", ".join(f"{count} {where}" for where, count in sorted(phase.items())))
 
 
-async def _steps(verdict: Verdict, steps: str) -> None:
-    generator = random.Random(verdict.seed)
+async def _steps(report: ChaosReport, steps: str) -> None:
+    generator = random.Random(report.seed)
     async with _stack() as (stack, base):
-        ground = await one_submission(stack, base)
-        reached = await points(ground)
+        factory = await one_submission(stack, base)
+        reached = await measure_kill_points(factory)
         chosen = sorted(reached)
         click.echo(f"{len(chosen)} points, reached {sum(reached.values())} times")
         if steps != "all":
@@ -101,45 +100,48 @@ async def _steps(verdict: Verdict, steps: str) -> None:
         missed = 0
         for point in chosen:
             nth = generator.randint(1, reached[point])
-            died, findings = await killed_at(ground, point, nth)
+            died, findings = await run_killed_at(factory, point, nth)
             missed += not died
-            verdict.take(f"{point} ({nth}){'' if died else ' not reached'}", findings)
+            report.add_round(f"{point} ({nth}){'' if died else ' not reached'}", findings)
     click.echo(f"{missed} points were not reached again")
 
 
-async def _replies(verdict: Verdict, times: int, rows: int) -> None:
-    generator = random.Random(verdict.seed)
+async def _replies(report: ChaosReport, times: int, rows: int) -> None:
+    generator = random.Random(report.seed)
     async with _stack() as (stack, base):
-        ground = await handful(stack, base)
+        factory = await small_dataset(stack, base)
         for kind in Reply:
-            if kind is Reply.STANDING:  # nobody asks while nothing else goes wrong
+            if kind is Reply.READ_BACK:  # only read after another fault
                 continue
-            losses = Losses(first_of(kind), silent=True)
-            async with ground.round() as there:
-                findings = await disturbed(there, losses)
-                verdict.take(f"{losses.lost.total()} reply to {kind}, silence", findings)
+            drops = DroppedReplies(only_first(kind), silent=True)
+            async with factory.round() as chaos_round:
+                findings = await run_with_dropped_replies(chaos_round, drops)
+                report.add_round(f"{drops.lost.total()} reply to {kind} dropped, silence", findings)
     async with _stack() as (stack, base):
-        ground = await Ground.generated(stack, base, rows, verdict.seed)
+        factory = await RoundFactory.generated(stack, base, rows, report.seed)
         for _ in range(times):
-            losses = Losses(lambda _: generator.random() < CHANCE)
-            async with ground.round() as there:
-                findings = await disturbed(there, losses)
-                lost = ", ".join(f"{count} of {kind}" for kind, count in losses.lost.items())
-                verdict.take(f"{losses.lost.total()} replies at random: {lost}", findings)
+            drops = DroppedReplies(lambda _: generator.random() < PROBABILITY)
+            async with factory.round() as chaos_round:
+                findings = await run_with_dropped_replies(chaos_round, drops)
+                lost = ", ".join(f"{count} of {kind}" for kind, count in drops.lost.items())
+                report.add_round(f"{drops.lost.total()} replies at random: {lost}", findings)
 
 
-async def _weather(verdict: Verdict, rounds: int) -> None:
+async def _faults(report: ChaosReport, rounds: int) -> None:
     async with _stack() as (stack, base):
-        await weather(await handful(stack, base), rounds, 25, verdict.take)
+        await run_random_faults(await small_dataset(stack, base), rounds, 25, report.add_round)
 
 
 @click.command()
-@click.option("--kills", type=click.IntRange(1), help="Kill so many runs at random [default: 200].")
-@click.option("--steps", help="Kill runs at so many steps of one submission, or at 'all' of them.")
-@click.option("--replies", type=click.IntRange(1), help="Lose replies at random in so many runs.")
-@click.option("--weather", "rounds", type=click.IntRange(1), help="Mix faults in so many rounds.")
+@click.option(
+    "--kills", type=click.IntRange(1), help="Kill so many runs at random moments [default: 200]."
+)
+@click.option("--steps", help="Kill runs at so many points of one submission, or at 'all' of them.")
+@click.option("--replies", type=click.IntRange(1), help="Drop replies at random in so many runs.")
+@click.option("--faults", "rounds", type=click.IntRange(1), help="Mix faults in so many rounds.")
+@click.option("--weather", "rounds", type=click.IntRange(1), hidden=True)
 @click.option("--rows", type=click.IntRange(1), default=300, show_default=True)
-@click.option("--seed", type=int, help="For the same draws again; drawn if it is not given.")
+@click.option("--seed", type=int, help="Seed of the random generator [default: random].")
 def main(
     kills: int | None,
     steps: str | None,
@@ -148,31 +150,31 @@ def main(
     rows: int,
     seed: int | None,
 ) -> None:
-    """Disturb runs in one way and see that nothing is lost, doubled, dangling or orphaned."""
+    """Disturb runs in one way and check that nothing is lost, doubled, dangling or orphaned."""
     seed = random.randrange(1_000_000) if seed is None else seed
-    work: Callable[[Verdict], Awaitable[None]]
+    work: Callable[[ChaosReport], Awaitable[None]]
     if steps is not None:
-        what, work = "kills at a step", lambda verdict: _steps(verdict, steps)
+        what, work = "kills at a point", lambda report: _steps(report, steps)
     elif replies is not None:
-        what, work = "runs with lost replies", lambda verdict: _replies(verdict, replies, rows)
+        what, work = "runs with dropped replies", lambda report: _replies(report, replies, rows)
     elif rounds is not None:
-        what, work = "rounds of weather", lambda verdict: _weather(verdict, rounds)
+        what, work = "rounds of faults", lambda report: _faults(report, rounds)
     else:
-        what, work = "kills", lambda verdict: _kills(verdict, kills or 200, rows)
-    verdict = Verdict(seed, what)
+        what, work = "kills", lambda report: _kills(report, kills or 200, rows)
+    report = ChaosReport(seed, what)
     interrupted = False
-    # A shell has its background commands ignore it; the verdict so far is worth having.
+    # A shell makes its background commands ignore SIGINT; the result so far is worth printing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def to_the_end() -> None:
-        await work(verdict)
+        await work(report)
 
     try:
         asyncio.run(to_the_end())
     except KeyboardInterrupt:
         interrupted = True
-    click.echo(verdict.line())
-    sys.exit(130 if interrupted else 1 if verdict.findings.lines() else 0)
+    click.echo(report.summary_line())
+    sys.exit(130 if interrupted else 1 if report.findings.lines() else 0)
 
 
 if __name__ == "__main__":

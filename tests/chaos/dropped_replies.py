@@ -1,7 +1,7 @@
-"""Replies that get lost: the server has done what it was asked, and nobody is told.
+"""Dropped replies: the server has done the work, and the client does not learn of it.
 
-Taps for a TcpProxy that know enough of both protocols to tell what a reply answers. What is lost
-is the first chunk of the reply and the connection with it, which is cut or falls silent.
+Taps for a TcpProxy that know enough of both protocols to tell which request a reply belongs to. The
+first chunk of the reply is dropped, and the connection is cut or falls silent.
 """
 
 import re
@@ -11,32 +11,32 @@ from enum import StrEnum
 from typing import Final
 
 from tests.chaos.invariants import Findings
-from tests.chaos.rounds import Round
+from tests.chaos.rounds import ChaosRound
 from tests.support.cli import run_cli
 from tests.support.tcp_proxy import Hook, TcpProxy, Wire
 
 _REQUEST: Final = re.compile(rb"(PUT|DELETE) (\S+) HTTP/1\.1\r\n")
 _INSERT: Final = b"INSERT INTO lti_launch_sessions"
-_STANDING: Final = b"AS existing"
+_READ_BACK_SQL: Final = b"AS existing"
 _STARTUP: Final = 196_608
 """The protocol version of PostgreSQL's first message; others before it ask for encryption."""
 
 
 class Reply(StrEnum):
-    """What a reply answers."""
+    """The request that a reply belongs to."""
 
     INSERT = "the insert"
     INSERT_WITHIN = "the insert in a transaction"
     COMMIT = "COMMIT"
-    STANDING = "whose submission stands"
+    READ_BACK = "which submission exists"
     PUT = "Put Blob"
     STAGE = "Put Block"
     BLOCK_LIST = "Put Block List"
     DELETE = "Delete Blob"
 
 
-class Losses:
-    """Which replies get lost. ``seen`` counts all of them, ``lost`` those that did not arrive."""
+class DroppedReplies:
+    """Drops replies that are due. ``seen`` counts all of them, ``lost`` those that were dropped."""
 
     def __init__(self, due: Callable[[Reply], bool], *, silent: bool = False) -> None:
         self.due = due
@@ -45,7 +45,7 @@ class Losses:
         self.lost: Counter[Reply] = Counter()
 
     def watch(self, store: TcpProxy, target: TcpProxy) -> None:
-        """Have replies of these two get lost, on connections that are made from now on."""
+        """Drop replies of these two servers, on connections that are made from now on."""
         store.tap = lambda wire: self._hooks(wire, _requests_to_store())
         target.tap = lambda wire: self._hooks(wire, _requests_to_target())
 
@@ -75,8 +75,8 @@ class Losses:
         return request, reply
 
 
-def first_of(kind: Reply) -> Callable[[Reply], bool]:
-    """Only the first reply of this kind gets lost."""
+def only_first(kind: Reply) -> Callable[[Reply], bool]:
+    """Drop only the first reply of this kind."""
     left = [kind]
 
     def due(found: Reply) -> bool:
@@ -88,17 +88,17 @@ def first_of(kind: Reply) -> Callable[[Reply], bool]:
     return due
 
 
-async def disturbed(there: Round, losses: Losses) -> Findings:
-    """What is wrong after one run in which replies get lost: it ends as if none had."""
-    losses.watch(there.proxies["store"], there.proxies["target"])
-    result = await run_cli(there.env, deadline_s=300)
-    losses.due = lambda _: False
+async def run_with_dropped_replies(chaos_round: ChaosRound, drops: DroppedReplies) -> Findings:
+    """The findings after one run with dropped replies, which must end as if there were none."""
+    drops.watch(chaos_round.proxies["store"], chaos_round.proxies["target"])
+    result = await run_cli(chaos_round.env, deadline_s=300)
+    drops.due = lambda _: False
     findings = Findings()
-    if result.code != there.expected_code:
+    if result.code != chaos_round.expected_code:
         findings.misjudged.append(f"the run ended with {result.code}: {result.output}")
     if result.events("internal error"):
         findings.misjudged.append(result.output)
-    findings.add(await there.look())
+    findings.add(await chaos_round.check())
     return findings
 
 
@@ -130,7 +130,7 @@ def _requests_to_target() -> Callable[[bytes], Reply | None]:
 
 
 class _Conversation:
-    """What a client of PostgreSQL has said so far on one connection."""
+    """The state of one connection of a PostgreSQL client."""
 
     def __init__(self) -> None:
         self._statements: dict[bytes, Reply] = {}
@@ -138,7 +138,7 @@ class _Conversation:
         self._inserted = False
 
     def take(self, letter: bytes, body: bytes) -> Reply | None:
-        """What the reply to this message will answer, if it is one of ours."""
+        """The kind of the reply to this message, None for all others."""
         if letter == b"Q":
             # A transaction that only reads ends with COMMIT, too.
             commits = self._inserted and body.startswith(b"COMMIT")
@@ -148,8 +148,8 @@ class _Conversation:
             name, sql, *_ = body.split(b"\0")
             if _INSERT in sql:
                 self._statements[name] = Reply.INSERT
-            elif _STANDING in sql:
-                self._statements[name] = Reply.STANDING
+            elif _READ_BACK_SQL in sql:
+                self._statements[name] = Reply.READ_BACK
         if letter == b"B":
             found = self._statements.get(body.split(b"\0")[1])
             if found is Reply.INSERT and self._within:
@@ -160,7 +160,7 @@ class _Conversation:
 
 
 class _Messages:
-    """Cuts what a client of PostgreSQL sends into messages: a letter and a body each."""
+    """Splits the bytes of a PostgreSQL client into messages: a letter and a body each."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -1,7 +1,7 @@
-"""What must hold after whatever happened, counted without a line of the product (specification §6).
+"""Checks the invariants after any failure, without code of the product (specification §6).
 
-The known answer comes from what was put in front of the run, the findings from the target, the
-container and the data directory themselves.
+The expected state comes from the input of the run, the findings from the target, the container and
+the data directory.
 """
 
 import asyncio
@@ -51,8 +51,8 @@ _ENFORCEMENTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What must stand in the end.
+class ExpectedState:
+    """The expected result.
 
     ``files`` has the MD5 of each file, in order, of each attempt that migrates; ``failed`` the
     Attempt ID as found and the code of each row that fails; ``enforcements`` the attempts that
@@ -66,7 +66,7 @@ class Answer:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
-        """The answer of a generated data set."""
+        """The expected state of a generated data set."""
         return cls(
             rows=len(dataset.expected),
             files={
@@ -87,7 +87,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Findings:
-    """What is wrong, a line each. ``misjudged`` is what was said wrongly of rows that are right."""
+    """All violations, one line each. ``misjudged`` are wrong reports about correct rows."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -101,18 +101,18 @@ class Findings:
         return [f"{kind}: {line}" for kind in kinds for line in getattr(self, kind)]
 
     def add(self, other: "Findings") -> None:
-        """Take in what another look has found."""
+        """Add the findings of another check."""
         for name in ("lost", "doubled", "dangling", "orphaned", "misjudged"):
             getattr(self, name).extend(getattr(other, name))
 
 
-async def inspect(stack: Stack, workspace: Workspace, answer: Answer) -> Findings:
-    """Look at a place after a full run that ended by itself, and a sweep."""
+async def check_invariants(stack: Stack, workspace: Workspace, expected: ExpectedState) -> Findings:
+    """Check a workspace after a full run that ended by itself, and a sweep."""
     findings = Findings()
     connection = await asyncpg.connect(stack.postgres.dsn(workspace.target))
     try:
-        await _look_at_records(connection, answer, findings)
-        await _look_at_enforcements(connection, answer, findings)
+        await _check_records(connection, expected, findings)
+        await _check_enforcements(connection, expected, findings)
         files = await connection.fetch(_FILES)
         referred = {
             row["azure_blob_name"]
@@ -120,17 +120,17 @@ async def inspect(stack: Stack, workspace: Workspace, answer: Answer) -> Finding
         }
     finally:
         await connection.close()
-    await _look_at_blobs(stack, workspace, answer, files, referred, findings)
-    await asyncio.to_thread(_look_at_data_dir, workspace.data_dir, answer, findings)
+    await _check_blobs(stack, workspace, expected, files, referred, findings)
+    await asyncio.to_thread(_check_data_dir, workspace.data_dir, expected, findings)
     return findings
 
 
-async def _look_at_records(
-    connection: asyncpg.Connection, answer: Answer, findings: Findings
+async def _check_records(
+    connection: asyncpg.Connection, expected: ExpectedState, findings: Findings
 ) -> None:
     for what, sql in _RECORDS.items():
         found = Counter(_attempt(row[0]) for row in await connection.fetch(sql))
-        for attempt in answer.files:
+        for attempt in expected.files:
             if found[attempt] == 0:
                 findings.lost.append(f"attempt {attempt} has no {what}")
         for migrated, count in found.items():
@@ -138,14 +138,14 @@ async def _look_at_records(
                 findings.doubled.append(f"attempt {migrated} has {count} of {what}")
 
 
-async def _look_at_enforcements(
-    connection: asyncpg.Connection, answer: Answer, findings: Findings
+async def _check_enforcements(
+    connection: asyncpg.Connection, expected: ExpectedState, findings: Findings
 ) -> None:
     found: dict[Key, Counter[int | None]] = {}
     for row in await connection.fetch(_ENFORCEMENTS):
         found.setdefault((row[0], row[1], row[2]), Counter())[_attempt(row[3])] += 1
-    for key in found.keys() | answer.enforcements.keys():
-        is_there, should = found.get(key, Counter()), answer.enforcements.get(key, Counter())
+    for key in found.keys() | expected.enforcements.keys():
+        is_there, should = found.get(key, Counter()), expected.enforcements.get(key, Counter())
         text = f"enforcement of {key}: {dict(is_there)}, not {dict(should)}"
         if is_there.total() > should.total():
             findings.doubled.append(text)
@@ -153,10 +153,10 @@ async def _look_at_enforcements(
             findings.lost.append(text)
 
 
-async def _look_at_blobs(
+async def _check_blobs(
     stack: Stack,
     workspace: Workspace,
-    answer: Answer,
+    expected: ExpectedState,
     files: Iterable[Any],
     referred: set[str],
     findings: Findings,
@@ -164,14 +164,14 @@ async def _look_at_blobs(
     by_attempt: dict[int | None, list[str]] = {}
     for row in files:
         by_attempt.setdefault(_attempt(row["lti_launch_id"]), []).append(row["azure_blob_name"])
-    expected: list[tuple[int, str, bytes]] = []
-    for attempt, digests in answer.files.items():
+    copies: list[tuple[int, str, bytes]] = []
+    for attempt, digests in expected.files.items():
         names = by_attempt.get(attempt, [])
         if len(names) < len(digests):
             findings.lost.append(f"attempt {attempt} has {len(names)} of {len(digests)} files")
         if len(names) > len(digests):
             findings.doubled.append(f"attempt {attempt} has {len(names)} files")
-        expected += [(attempt, *pair) for pair in zip(names, digests, strict=False)]
+        copies += [(attempt, *pair) for pair in zip(names, digests, strict=False)]
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         container = Container(stack.azurite, workspace.container, session)
@@ -184,28 +184,28 @@ async def _look_at_blobs(
             elif (await container.digest(quote(name)))[1] != md5:
                 findings.dangling.append(f"attempt {attempt}: other bytes in {name!r}")
 
-        await run_concurrently(compare, expected)
+        await run_concurrently(compare, copies)
     findings.orphaned += [name for name in stored if name not in referred]
 
 
-def _look_at_data_dir(data_dir: Path, answer: Answer, findings: Findings) -> None:
+def _check_data_dir(data_dir: Path, expected: ExpectedState, findings: Findings) -> None:
     listed = Counter(row["Attempt ID"] for row in _rows(data_dir / MIGRATED))
-    for attempt in answer.files:
+    for attempt in expected.files:
         if listed[str(attempt)] != 1:
             text = f"attempt {attempt} is {listed[str(attempt)]} times in {MIGRATED}"
             (findings.doubled if listed[str(attempt)] else findings.lost).append(text)
     failed = Counter(
         (row["Attempt ID"], row["Error"].partition(": ")[0]) for row in _rows(data_dir / FAILED)
     )
-    for each in (answer.failed - failed).elements():
+    for each in (expected.failed - failed).elements():
         findings.lost.append(f"{each} is not in {FAILED}")
-    for each in (failed - answer.failed).elements():
+    for each in (failed - expected.failed).elements():
         findings.misjudged.append(f"{each} is in {FAILED}")
     told = summary(data_dir)
-    if told["rows_total"] != answer.rows or told["not_reached"]:
+    if told["rows_total"] != expected.rows or told["not_reached"]:
         counted = {name: told[name] for name in ("rows_total", "not_reached")}
-        findings.misjudged.append(f"the summary has {counted} of {answer.rows} rows")
-    if told["failed"] != answer.failed.total():
+        findings.misjudged.append(f"the summary has {counted} of {expected.rows} rows")
+    if told["failed"] != expected.failed.total():
         findings.misjudged.append(f"the summary has {told['failed']} failed rows")
 
 

@@ -1,10 +1,10 @@
-"""The command, dead by SIGKILL at one point of its own code: ``kill_at.py POINT NTH ARGS…``.
+"""Runs the command and kills it with SIGKILL at one point: ``kill_at.py POINT NTH ARGS…``.
 
-A point is a place in the package where a function waits or ends, or calls one that is written in
-C: whatever reaches a file or a server happens between two of these. The NTH time that it is
-reached is the last thing that happens. With the point ``-`` nothing is killed, and the points that
-were reached are written to the file that NTH names, with how often each was. Counting starts where
-the work on the rows begins; the rules know no input or output and are left out.
+A point is a line of the package where a function waits, returns or calls C code: all input and
+output happens between two of these. The process is killed when the point is reached for the NTH
+time. With the point ``-`` nothing is killed, and NTH names a file that receives all points with
+their counts. Counting starts when the work on the rows begins; the rules do no input or output and
+are left out.
 """
 
 import json
@@ -26,8 +26,8 @@ RULES: Final = f"{PACKAGE}rules{os.sep}"
 BEGIN: Final = ConsumerPool.run.__code__
 
 
-class Walker:
-    """Counts the points and kills at one of them. Threads have their share of the work."""
+class CallCounter:
+    """Counts the points and kills at one of them; installed in all threads."""
 
     def __init__(self, point: str, nth: int) -> None:
         self.reached: Counter[str] = Counter()
@@ -53,22 +53,22 @@ class Walker:
 
 
 def run() -> None:
-    """Run the command under the walker."""
+    """Run the command under the counter."""
     point, nth, *arguments = sys.argv[1:]
     measuring = point == "-"
-    walker = Walker(point, 0 if measuring else int(nth))
+    counter = CallCounter(point, 0 if measuring else int(nth))
     if measuring:
         leave = os._exit
 
         def write_and_leave(code: int) -> None:
             sys.setprofile(None)
-            Path(nth).write_text(json.dumps(walker.reached), encoding="utf-8")
+            Path(nth).write_text(json.dumps(counter.reached), encoding="utf-8")
             leave(code)
 
         os._exit = write_and_leave  # type: ignore[assignment]
     sys.argv = ["rogo_async", *arguments]
-    threading.setprofile(walker)
-    sys.setprofile(walker)
+    threading.setprofile(counter)
+    sys.setprofile(counter)
     main()
 
 

@@ -1,4 +1,4 @@
-"""SIGKILL at a random moment of a run, from the start of its process on."""
+"""SIGKILL at a random moment of a run, after its process starts."""
 
 import asyncio
 import signal
@@ -9,59 +9,63 @@ from typing import Final
 import asyncpg
 
 from tests.chaos.invariants import Findings
-from tests.chaos.rounds import Ground, Round
+from tests.chaos.rounds import ChaosRound, RoundFactory
 from tests.support.cli import start_cli
 
 DELAY_S: Final = 0.001
-"""Each way, so that the moments in which something is under way are no rare ones."""
+"""In each direction, so that a kill often falls into a request."""
 
 
-class Fell(StrEnum):
-    """Where a kill fell."""
+class KillPhase(StrEnum):
+    """The phase of the run in which it was killed."""
 
-    BEFORE = "before the migration began"
-    WITHIN = "in the migration"
-    AFTER = "after the end"
+    BEFORE_MIGRATION = "before the migration"
+    DURING_MIGRATION = "during the migration"
+    AFTER_END = "after the end"
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill, what was in the target by then, and what was wrong in the end."""
+    """One kill, the submissions in the target by then, and the findings after the next run."""
 
-    fell: Fell
+    phase: KillPhase
     submissions: int
     findings: Findings
 
 
-async def undisturbed(ground: Ground) -> float:
-    """How long a run takes that nobody kills, in seconds. It must be right."""
-    async with ground.round(DELAY_S) as there, start_cli(there.env) as command:
+async def measure_clean_run(factory: RoundFactory) -> float:
+    """The duration of an undisturbed run in seconds. Its result must be correct."""
+    async with factory.round(DELAY_S) as chaos_round, start_cli(chaos_round.env) as command:
         began = asyncio.get_running_loop().time()
         result = await command.wait()
         took_s = asyncio.get_running_loop().time() - began
-        assert result.code == there.expected_code, result.output
-        assert not (found := (await there.settle()).lines()), found
+        assert result.code == chaos_round.expected_code, result.output
+        assert not (found := (await chaos_round.recover()).lines()), found
     return took_s
 
 
-async def killed(ground: Ground, after_s: float) -> Kill:
-    """A round with one kill."""
-    async with ground.round(DELAY_S) as there:
-        async with start_cli(there.env) as command:
+async def run_killed_after(factory: RoundFactory, after_s: float) -> Kill:
+    """Start a run, kill it after some seconds, and run again."""
+    async with factory.round(DELAY_S) as chaos_round:
+        async with start_cli(chaos_round.env) as command:
             await asyncio.sleep(after_s)
             if command.process.returncode is None:
                 command.process.send_signal(signal.SIGKILL)
             result = await command.wait()
-        submissions = await _submissions(there)
+        submissions = await _submissions(chaos_round)
         if result.code != -signal.SIGKILL or result.events("run ended"):
-            fell = Fell.AFTER
+            phase = KillPhase.AFTER_END
         else:
-            fell = Fell.WITHIN if result.events("migration begins") else Fell.BEFORE
-        return Kill(fell, submissions, await there.settle())
+            phase = (
+                KillPhase.DURING_MIGRATION
+                if result.events("migration begins")
+                else KillPhase.BEFORE_MIGRATION
+            )
+        return Kill(phase, submissions, await chaos_round.recover())
 
 
-async def _submissions(there: Round) -> int:
-    connection = await asyncpg.connect(there.stack.postgres.dsn(there.workspace.target))
+async def _submissions(chaos_round: ChaosRound) -> int:
+    connection = await asyncpg.connect(chaos_round.stack.postgres.dsn(chaos_round.workspace.target))
     try:
         found: int = await connection.fetchval(
             "SELECT count(*) FROM assignment_submissions WHERE lti_launch_id ~ '^rogo_[0-9]+_'"

@@ -1,4 +1,4 @@
-"""Rounds of havoc: one source and one warehouse for all, a target and a container for each."""
+"""Rounds of faults: one source and one warehouse for all, a target and a container for each."""
 
 import asyncio
 import shutil
@@ -14,44 +14,44 @@ from azure.storage.blob.aio import BlobServiceClient
 from rogo_async.demo.checks.check_files import INPUT, MAPPING
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.chaos.invariants import Answer, Findings, inspect
+from tests.chaos.invariants import ExpectedState, Findings, check_invariants
 from tests.support.cli import CliResult, run_cli
 from tests.support.tcp_proxy import TcpProxy
 
 LOCK_S: Final = 10.0
-"""A run that was killed holds its lock until the server has noticed."""
+"""A killed run holds its lock until the server notices."""
 
 
 @dataclass(slots=True)
-class Round:
-    """A place that nothing has happened to yet. Every way to a server leads through a proxy."""
+class ChaosRound:
+    """A fresh workspace. All connections to servers go through proxies."""
 
     stack: Stack
     workspace: Workspace
-    answer: Answer
+    expected: ExpectedState
     proxies: Mapping[str, TcpProxy]
     env: dict[str, str]
 
     @property
     def expected_code(self) -> int:
-        """The exit code of a run that nobody disturbs."""
-        return 1 if self.answer.failed else 0
+        """The exit code of an undisturbed run."""
+        return 1 if self.expected.failed else 0
 
-    async def settle(self) -> Findings:
-        """Run to the end, undisturbed, and look at what stands then."""
+    async def recover(self) -> Findings:
+        """Run to the end, undisturbed, and check the invariants."""
         for proxy in self.proxies.values():
             proxy.delay_s = 0.0
         findings = Findings()
         await self._expect(findings, self.expected_code)
-        findings.add(await self.look())
+        findings.add(await self.check())
         return findings
 
-    async def look(self) -> Findings:
-        """Sweep and verify after a run that ended by itself, and look at what stands then."""
+    async def check(self) -> Findings:
+        """Sweep and verify after a run that ended by itself, and check the invariants."""
         findings = Findings()
         await self._expect(findings, 0, "sweep", "--delete", "--min-age", "0")
         await self._expect(findings, 0, "verify")
-        findings.add(await inspect(self.stack, self.workspace, self.answer))
+        findings.add(await check_invariants(self.stack, self.workspace, self.expected))
         return findings
 
     async def _expect(self, findings: Findings, code: int, *args: str) -> None:
@@ -67,25 +67,25 @@ class Round:
                 return result
 
 
-class Ground:
-    """What the rounds have in common. ``base`` is filled and never written to."""
+class RoundFactory:
+    """Makes rounds with the same input. ``base`` is filled and never written to."""
 
-    def __init__(self, stack: Stack, base: Workspace, answer: Answer) -> None:
+    def __init__(self, stack: Stack, base: Workspace, expected: ExpectedState) -> None:
         self.stack = stack
-        self.answer = answer
+        self.expected = expected
         self._base = base
         self._rounds = 0
 
     @classmethod
     async def generated(cls, stack: Stack, base: Workspace, rows: int, seed: int) -> Self:
-        """Ground with a generated data set, in an empty place."""
+        """Rounds with a generated data set, in an empty workspace."""
         dataset = generate_for(stack, base, rows, seed)
         await load(dataset, stack, base)
-        return cls(stack, base, await asyncio.to_thread(Answer.of, dataset))
+        return cls(stack, base, await asyncio.to_thread(ExpectedState.of, dataset))
 
     @asynccontextmanager
-    async def round(self, delay_s: float = 0.0) -> AsyncIterator[Round]:
-        """The next round; nothing is left of it afterwards."""
+    async def round(self, delay_s: float = 0.0) -> AsyncIterator[ChaosRound]:
+        """The next round; it is removed afterwards."""
         self._rounds += 1
         own = replace(
             self._base,
@@ -116,30 +116,30 @@ class Ground:
             }
             for proxy in proxies.values():
                 proxy.delay_s = delay_s
-            env = through(self.stack.environment_of(own), ports, proxies)
-            yield Round(self.stack, own, self.answer, proxies, env)
+            env = via_proxies(self.stack.environment_of(own), ports, proxies)
+            yield ChaosRound(self.stack, own, self.expected, proxies, env)
 
 
 async def _remove(service: BlobServiceClient, container: str) -> None:
-    """Tidy up after a round. It has been judged by then: what is left over does no harm."""
+    """Clean up after a round. It has been checked by then: leftovers do no harm."""
     try:
         await service.delete_container(container)
     except AzureError as error:
         click.echo(f"{container} is left over ({type(error).__name__})", err=True)
 
 
-def through(
+def via_proxies(
     env: Mapping[str, str], ports: Mapping[str, int], proxies: Mapping[str, TcpProxy]
 ) -> dict[str, str]:
-    """A site whose servers are reached through proxies."""
+    """The environment with the servers' addresses replaced by those of the proxies."""
     forms = {
         "target": ("DATABASE_URL", ":{}/"),
         "warehouse": ("DATA_WAREHOUSE_CONNECTION_STRING", "PORT={};"),
         "store": ("AZURE_STORAGE_CONNECTION_STRING", ":{}/"),
     }
-    there = dict(env)
+    chaos_round = dict(env)
     for name, (variable, form) in forms.items():
         before, after = form.format(ports[name]), form.format(proxies[name].port)
-        assert there[variable].count(before) == 1
-        there[variable] = there[variable].replace(before, after)
-    return there
+        assert chaos_round[variable].count(before) == 1
+        chaos_round[variable] = chaos_round[variable].replace(before, after)
+    return chaos_round

@@ -1,12 +1,12 @@
-"""A handful of submissions by hand in which every request to a server occurs."""
+"""A few submissions that cause every kind of request to a server."""
 
 from collections import Counter
 from typing import Final
 
 from rogo_async.demo.dataset.dataset import DEMO_LMS
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.chaos.invariants import Answer, Key, md5_of
-from tests.chaos.rounds import Ground
+from tests.chaos.invariants import ExpectedState, Key, md5_of
+from tests.chaos.rounds import RoundFactory
 from tests.support.builders import Scenario, SourceSubmission
 
 LARGE_BYTES: Final = 9 * 1024 * 1024
@@ -15,8 +15,8 @@ LEARNERS: Final = "Learner Azure Blob URLs"
 MARKERS: Final = "Marker Azure Blob URLs"
 
 
-class Handful:
-    """Submissions and what is known of them."""
+class SmallDataset:
+    """Submissions and their expected result."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -32,7 +32,7 @@ class Handful:
         return made
 
     def malpractice(self, attempt: int, size_bytes: int = 64) -> SourceSubmission:
-        """A submission with a finding, a learner's file and a marker's."""
+        """A submission with malpractice, a learner's file and a marker's."""
         made = self.submission(attempt, size_bytes, Grade="Malpractice Severe")
         made.cells[MARKERS] = self.file(attempt, f"{attempt}-marked.docx")
         instance_id = DEMO_LMS.instance_id
@@ -41,13 +41,13 @@ class Handful:
         return made
 
     def refused(self, attempt: int) -> SourceSubmission:
-        """A submission whose content the target refuses, after its file has been stored."""
+        """A submission whose content the target refuses, after its file is stored."""
         made = self.submission(attempt)
         made.cells["Course Title"] = "A\0B"
         return self._fails(made, "target_refused")
 
     def missing(self, attempt: int) -> SourceSubmission:
-        """A submission whose file is not there."""
+        """A submission whose file does not exist."""
         made = self.submission(attempt)
         made.cells[LEARNERS] = self.scenario.source.url(f"/nowhere/{attempt}.txt")
         return self._fails(made, "source_file_missing")
@@ -59,16 +59,16 @@ class Handful:
         self._bodies.setdefault(attempt, []).append(body)
         return self.scenario.serve_file(name, body)
 
-    async def load(self) -> Ground:
-        """Put it all where a run finds it."""
+    async def load(self) -> RoundFactory:
+        """Load everything into the workspace."""
         await self.scenario.load(self._submissions)
-        answer = Answer(
+        expected = ExpectedState(
             rows=len(self._submissions),
             files={attempt: list(map(md5_of, each)) for attempt, each in self._bodies.items()},
             failed=self._failed,
             enforcements=self._enforced,
         )
-        return Ground(self.scenario.stack, self.scenario.workspace, answer)
+        return RoundFactory(self.scenario.stack, self.scenario.workspace, expected)
 
     def _put(self, attempt: int, **report: object) -> SourceSubmission:
         made = self.scenario.submission(attempt, **report)
@@ -81,9 +81,9 @@ class Handful:
         return made
 
 
-async def handful(stack: Stack, workspace: Workspace, plain: int = 5) -> Ground:
-    """Ground with one submission of each kind and some plain ones, in an empty place."""
-    made = Handful(Scenario(stack, workspace))
+async def small_dataset(stack: Stack, workspace: Workspace, plain: int = 5) -> RoundFactory:
+    """Rounds with one submission of each kind and some plain ones, in an empty workspace."""
+    made = SmallDataset(Scenario(stack, workspace))
     made.malpractice(1)
     made.submission(2, LARGE_BYTES)
     made.refused(3)

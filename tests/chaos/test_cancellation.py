@@ -1,7 +1,7 @@
-"""Consumers that are cancelled at any point of their work: the invariants hold.
+"""Consumers cancelled at any point of their work: the invariants hold (specification §6).
 
-Nothing in the product cancels a consumer but the end of a run, after its grace time; then it may
-be anywhere. ROGO_TEST_CANCELLATIONS says at how many points (1,000 in the long form).
+The product cancels consumers only at the end of a run, after the grace time; they may be at any
+point then. ROGO_TEST_CANCELLATIONS says at how many points (1,000 in the long form).
 """
 
 import asyncio
@@ -48,15 +48,15 @@ def files_of(scenario: Scenario, attempt: int) -> list[str]:
     ]
 
 
-class Steps:
-    """Counts the turns of the event loop and cancels a consumer when its number has come."""
+class RandomCancellation:
+    """Counts the turns of the event loop and cancels a random consumer at some of them."""
 
     def __init__(self, at: list[int]) -> None:
         self.turns = 0
         self.cancelled = 0
         self._at = sorted(at, reverse=True)
 
-    async def walk(self) -> None:
+    async def run(self) -> None:
         while True:
             await asyncio.sleep(0)
             self.turns += 1
@@ -68,45 +68,50 @@ class Steps:
                     self.cancelled += 1
 
 
-async def run_with(
-    steps: Steps, monkeypatch: pytest.MonkeyPatch, env: dict[str, str], **settings: Any
+async def run_cancelled(
+    cancellation: RandomCancellation,
+    monkeypatch: pytest.MonkeyPatch,
+    env: dict[str, str],
+    **settings: Any,
 ) -> int:
-    """A whole run in this process, the walker beside its consumers."""
+    """A run in this process, with a task beside the consumers that cancels some of them."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
 
     class Watched(ConsumerPool):
         async def run(self, grace_s: float) -> None:
-            walker = asyncio.create_task(steps.walk(), name="walker")
+            canceller = asyncio.create_task(cancellation.run(), name="canceller")
             try:
                 await super().run(grace_s)
             finally:
-                walker.cancel()
+                canceller.cancel()
 
     monkeypatch.setattr(pipeline, "ConsumerPool", Watched)
     run = Run(load_settings(rogo_concurrency=PER_RUN, **settings), Selection(), None)
     return int((await run.execute()).exit_code)
 
 
-async def test_consumers_are_cancelled_anywhere(
+async def test_invariants_hold_when_consumers_are_cancelled_anywhere(
     scenario: Scenario, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = Steps([])
-    assert await run_with(measured, monkeypatch, env) == 0
+    measured = RandomCancellation([])
+    assert await run_cancelled(measured, monkeypatch, env) == 0
     cancelled = 0
     generator = random.Random(SEED)
     while cancelled < POINTS:
-        await emptied(scenario)
-        steps = Steps([generator.randrange(measured.turns) for _ in range(PER_RUN)])
-        code = await run_with(steps, monkeypatch, env)
+        await empty_target(scenario)
+        cancellation = RandomCancellation(
+            [generator.randrange(measured.turns) for _ in range(PER_RUN)]
+        )
+        code = await run_cancelled(cancellation, monkeypatch, env)
         assert code in {0, 70}
         assert (
             code == 70
-            or not steps.cancelled
+            or not cancellation.cancelled
             or await scenario.attempts() == list(range(1, ROWS + 1))
         )
         await assert_consistent(scenario)
-        cancelled += steps.cancelled
+        cancelled += cancellation.cancelled
         assert (await run_cli(env)).code == 0
         assert await scenario.attempts() == list(range(1, ROWS + 1))
         await assert_consistent(scenario)
@@ -117,8 +122,8 @@ async def test_consumers_are_cancelled_anywhere(
         assert len(await scenario.blobs()) == FILES
 
 
-async def emptied(scenario: Scenario) -> None:
-    """As before the first run."""
+async def empty_target(scenario: Scenario) -> None:
+    """Remove all migrated rows and blobs."""
     async with scenario.target() as target:
         await target.execute(
             "DELETE FROM malpractice_enforcements; DELETE FROM assignment_submissions; "

@@ -1,4 +1,4 @@
-"""Replies that get lost, one by one and at random: what was done is done once."""
+"""Dropped replies, one by one and at random: no work is lost or done twice."""
 
 import random
 from typing import Final
@@ -6,33 +6,35 @@ from typing import Final
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.chaos.dropped_replies import Losses, Reply, disturbed, first_of
-from tests.chaos.rounds import Ground
-from tests.chaos.small_dataset import handful
+from tests.chaos.dropped_replies import DroppedReplies, Reply, only_first, run_with_dropped_replies
+from tests.chaos.rounds import RoundFactory
+from tests.chaos.small_dataset import small_dataset
 
-CHANCE: Final = 0.2
+PROBABILITY: Final = 0.2
 PLAIN: Final = 40
 
 
 @pytest.fixture
-async def ground(stack: Stack, workspace: Workspace) -> Ground:
-    return await handful(stack, workspace)
+async def factory(stack: Stack, workspace: Workspace) -> RoundFactory:
+    return await small_dataset(stack, workspace)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Reply if kind is not Reply.STANDING])
-async def test_a_reply_is_lost_and_the_connection_cut(ground: Ground, kind: Reply) -> None:
-    losses = Losses(first_of(kind))
-    async with ground.round() as there:
-        findings = await disturbed(there, losses)
-    assert not findings.lines(), losses.lost
-    assert losses.lost == {kind: 1}
+@pytest.mark.parametrize("kind", [kind for kind in Reply if kind is not Reply.READ_BACK])
+async def test_a_dropped_reply_with_its_connection_changes_nothing(
+    factory: RoundFactory, kind: Reply
+) -> None:
+    drops = DroppedReplies(only_first(kind))
+    async with factory.round() as chaos_round:
+        findings = await run_with_dropped_replies(chaos_round, drops)
+    assert not findings.lines(), drops.lost
+    assert drops.lost == {kind: 1}
 
 
-async def test_replies_are_lost_at_random(stack: Stack, workspace: Workspace) -> None:
-    ground = await handful(stack, workspace, PLAIN)
+async def test_replies_dropped_at_random_change_nothing(stack: Stack, workspace: Workspace) -> None:
+    factory = await small_dataset(stack, workspace, PLAIN)
     generator = random.Random()
-    losses = Losses(lambda _: generator.random() < CHANCE)
-    async with ground.round() as there:
-        findings = await disturbed(there, losses)
-    assert not findings.lines(), losses.lost
-    assert losses.lost.total() >= PLAIN * CHANCE / 2
+    drops = DroppedReplies(lambda _: generator.random() < PROBABILITY)
+    async with factory.round() as chaos_round:
+        findings = await run_with_dropped_replies(chaos_round, drops)
+    assert not findings.lines(), drops.lost
+    assert drops.lost.total() >= PLAIN * PROBABILITY / 2

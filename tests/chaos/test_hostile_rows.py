@@ -1,4 +1,4 @@
-"""Hundreds of hostile rows in a run: nothing is fetched, sent or written where it must not be."""
+"""Hundreds of hostile rows in a run: no request, secret or file goes where it must not."""
 
 import asyncio
 import json
@@ -23,14 +23,14 @@ from tests.support.cli import MIGRATED, run_cli, summary, table
 
 ROWS: Final = 400
 SEED: Final = 11
-LAUNCHER: Final = Path(__file__).with_name("hostile_launcher.py")
+LAUNCHER: Final = Path(__file__).with_name("recording_launcher.py")
 LOOPBACKS: Final = (
     "2130706433", "0x7f.1", "0x7f000001", "017700000001", "127.1", "127.0.1", "0177.0.0.1", "0",
     "0.0.0.0", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::1]", "[::]", "localhost", "127.0.0.1.",
     "127.0.0.2", "ip6-localhost", "user@127.0.0.1", "%3127.0.0.1",
 )  # fmt: skip
-LOOK_ALIKES: Final = ("①27.0.0.1", "127\u30020\u30020\u30021", "１２７.0.0.1")
-"""By the rules of IDNA these are 127.0.0.1 itself: only the port is forbidden."""
+LOOKALIKES: Final = ("①27.0.0.1", "127\u30020\u30020\u30021", "１２７.0.0.1")
+"""IDNA maps these to 127.0.0.1: only the port is forbidden."""
 NAMES: Final = (
     "../../../etc/passwd", "..\\..\\boot.ini", "C:\\x.doc", "a/b/c.pdf", "/abs.docx", "\\",
     "a\0b.pdf", "a\r\nb.docx", "\x1b[31m.txt", "\x7f", "\u202efdp.exe", "😀" * 60 + ".docx",
@@ -45,7 +45,7 @@ FORBIDDEN_BLOB: Final = frozenset("\\") | {chr(code) for code in (*range(32), *r
 
 
 @dataclass(slots=True)
-class Scene:
+class SourceHosts:
     """Three hosts that are allowed, each with its own SAS or none, and one that is not."""
 
     scenario: Scenario
@@ -61,17 +61,21 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(stack: Stack, workspace: Workspace, tmp_path: Path) -> AsyncIterator[Scene]:
+async def hosts(stack: Stack, workspace: Workspace, tmp_path: Path) -> AsyncIterator[SourceHosts]:
     inner = replace(workspace, data_dir=tmp_path / "data")
     inner.data_dir.mkdir()
     callers: list[object] = []
-    async with ScriptedSource() as other, ScriptedSource() as plain, silent(callers) as port:
-        yield Scene(Scenario(stack, inner), stack.source, other, plain, port, callers)
+    async with (
+        ScriptedSource() as other,
+        ScriptedSource() as plain,
+        recording_port(callers) as port,
+    ):
+        yield SourceHosts(Scenario(stack, inner), stack.source, other, plain, port, callers)
 
 
 @asynccontextmanager
-async def silent(callers: list[object]) -> AsyncIterator[int]:
-    """A port of every address of this machine that notes who connects."""
+async def recording_port(callers: list[object]) -> AsyncIterator[int]:
+    """A port on all addresses of this machine that records who connects."""
 
     async def called(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         callers.append(writer.get_extra_info("peername"))
@@ -83,16 +87,16 @@ async def silent(callers: list[object]) -> AsyncIterator[int]:
         yield port
 
 
-def unlawful(scene: Scene, random_: random.Random, number: int) -> str:
-    """An address that must not be asked, whichever way it is read."""
+def forbidden_url(hosts: SourceHosts, rng: random.Random, number: int) -> str:
+    """A URL that must not be requested, whichever way it is parsed."""
     there = f"/never/{number}"
-    allowed = f"{LOOPBACK}:{scene.signed.port}"
-    bad = f"{LOOPBACK}:{scene.forbidden_port}"
-    port = random_.choice((scene.forbidden_port, scene.signed.port))
-    return random_.choice(
+    allowed = f"{LOOPBACK}:{hosts.signed.port}"
+    bad = f"{LOOPBACK}:{hosts.forbidden_port}"
+    port = rng.choice((hosts.forbidden_port, hosts.signed.port))
+    return rng.choice(
         (
-            *(f"http://{host}:{port}{there}" for host in random_.sample(LOOPBACKS, 8)),
-            *(f"http://{host}:{scene.forbidden_port}{there}" for host in LOOK_ALIKES),
+            *(f"http://{host}:{port}{there}" for host in rng.sample(LOOPBACKS, 8)),
+            *(f"http://{host}:{hosts.forbidden_port}{there}" for host in LOOKALIKES),
             f"http://{bad}{there}",
             f"http://{allowed}@{bad}{there}",
             f"http://user:{allowed}@{bad}{there}",
@@ -106,17 +110,17 @@ def unlawful(scene: Scene, random_: random.Random, number: int) -> str:
             f"https://{allowed}{there}",
             f"ftp://{allowed}{there}",
             f"file:///etc/passwd?{there}",
-            f"http://{allowed}:{scene.forbidden_port}{there}",
+            f"http://{allowed}:{hosts.forbidden_port}{there}",
             f"HTTP://{bad}/{'x' * 5000}{there}",
         )
     )
 
 
-def redirect(scene: Scene, random_: random.Random) -> str:
-    """Where an allowed host sends its reader, and it must not go."""
-    bad = f"{LOOPBACK}:{scene.forbidden_port}"
-    allowed = f"{LOOPBACK}:{scene.signed.port}"
-    return random_.choice(
+def redirect(hosts: SourceHosts, rng: random.Random) -> str:
+    """A redirect of an allowed host that must not be followed."""
+    bad = f"{LOOPBACK}:{hosts.forbidden_port}"
+    allowed = f"{LOOPBACK}:{hosts.signed.port}"
+    return rng.choice(
         (
             f"http://{bad}/never/r",
             f"//{bad}/never/r",
@@ -124,11 +128,11 @@ def redirect(scene: Scene, random_: random.Random) -> str:
             f"http:\\\\{bad}/r",
             f"\\\\{bad}\\r",
             f"https://{allowed}/never/r",
-            f"http://2130706433:{scene.signed.port}/never/r",
-            f"http://[::ffff:127.0.0.1]:{scene.forbidden_port}/never/r",
-            f"{scene.other.origin}/never/r",
-            f"{scene.plain.origin}/never/r",
-            f"{scene.scenario.stack.azurite.origin}/never/r",
+            f"http://2130706433:{hosts.signed.port}/never/r",
+            f"http://[::ffff:127.0.0.1]:{hosts.forbidden_port}/never/r",
+            f"{hosts.other.origin}/never/r",
+            f"{hosts.plain.origin}/never/r",
+            f"{hosts.scenario.stack.azurite.origin}/never/r",
             "http://[",
             "javascript:alert(1)",
             "",
@@ -137,61 +141,63 @@ def redirect(scene: Scene, random_: random.Random) -> str:
     )
 
 
-def hostile(scene: Scene, random_: random.Random, attempt: int) -> SourceSubmission:
-    """One submission; the last figure of its attempt says which kind of hostility it is of."""
+def hostile_submission(hosts: SourceHosts, rng: random.Random, attempt: int) -> SourceSubmission:
+    """One submission; the attempt modulo 5 selects the kind of attack."""
     kind = attempt % 5
     path = f"/{attempt}.docx"
-    source = random_.choice((scene.signed, scene.other, scene.plain))
+    source = rng.choice((hosts.signed, hosts.other, hosts.plain))
     good = source.url(path)
     if kind == 0:
-        return valid_submission(attempt, unlawful(scene, random_, attempt))
+        return valid_submission(attempt, forbidden_url(hosts, rng, attempt))
     if kind == 1:
         good = source.url(f"/never/beside/{attempt}")
-        other = unlawful(scene, random_, attempt)
+        other = forbidden_url(hosts, rng, attempt)
         # A comma separates before http:// and https:// only: all else is part of the name.
-        later = random_.random() < 0.5 and other.lower().startswith(("http://", "https://"))
+        later = rng.random() < 0.5 and other.lower().startswith(("http://", "https://"))
         return valid_submission(attempt, *((good, other) if later else (other, good)))
     if kind == 2:
-        location = redirect(scene, random_)
-        scene.signed.routes[path] = Answer(
-            status=random_.choice((301, 302, 303, 307, 308)), location=location
+        location = redirect(hosts, rng)
+        hosts.signed.routes[path] = Answer(
+            status=rng.choice((301, 302, 303, 307, 308)), location=location
         )
-        return valid_submission(attempt, scene.signed.url(path))
-    source.routes[path] = Answer(body=b"text %d" % attempt, headers=random_.choice(HEADERS))
+        return valid_submission(attempt, hosts.signed.url(path))
+    source.routes[path] = Answer(body=b"text %d" % attempt, headers=rng.choice(HEADERS))
     if kind == 3:
         made = valid_submission(attempt, good)
-        made.cells["Learner File Names"] = random_.choice(NAMES)
+        made.cells["Learner File Names"] = rng.choice(NAMES)
     else:
         made = valid_submission(attempt)
         made.cells["Marker Azure Blob URLs"] = good
     for name in ("First Name", "Surname", "Assessment ID", "Course Title", "Rogo User ID"):
-        if random_.random() < 0.4:
-            made.cells[name] = random_.choice(NAMES)
+        if rng.random() < 0.4:
+            made.cells[name] = rng.choice(NAMES)
     return made
 
 
-async def test_hostile_rows(scene: Scene, stack: Stack, tmp_path: Path) -> None:
-    scenario, random_ = scene.scenario, random.Random(SEED)
-    await scenario.load(hostile(scene, random_, attempt) for attempt in range(1, ROWS + 1))
+async def test_hostile_rows_reach_only_allowed_hosts_and_paths(
+    hosts: SourceHosts, stack: Stack, tmp_path: Path
+) -> None:
+    scenario, rng = hosts.scenario, random.Random(SEED)
+    await scenario.load(hostile_submission(hosts, rng, attempt) for attempt in range(1, ROWS + 1))
     before = await every_blob(stack)
     around = listed(tmp_path, scenario.data_dir)
     record = tmp_path / "record.jsonl"
     azure = stack.azurite.origin
     env = stack.environment_of(scenario.workspace)
     secret = env["ROGO_SOURCE_SAS_TOKEN"].removeprefix(f"{azure}=")
-    tokens = {azure: secret, **scene.tokens}
+    tokens = {azure: secret, **hosts.tokens}
     result = await run_cli(
         env,
         prefix=(sys.executable, str(LAUNCHER), str(record)),
-        ROGO_SOURCE_HOSTS=",".join((azure, *(s.origin for s in allowed_sources(scene)))),
+        ROGO_SOURCE_HOSTS=",".join((azure, *(s.origin for s in allowed_sources(hosts)))),
         ROGO_SOURCE_SAS_TOKEN=" ".join(f"{host}={token}" for host, token in tokens.items()),
         PYTHONDONTWRITEBYTECODE="1",
     )
     assert result.code == 1, result.output
     assert result.events("internal error") == []
-    holds_accounts(scenario)
-    await holds_at_the_wire(scene, secret)
-    holds_record(record, scene)
+    assert_summary(scenario)
+    await assert_requests(hosts, secret)
+    assert_process_record(record, hosts)
     after = await every_blob(stack)
     here = scenario.workspace.container
     assert {**after, here: None} == {**before, here: None}
@@ -204,7 +210,7 @@ async def test_hostile_rows(scene: Scene, stack: Stack, tmp_path: Path) -> None:
     assert listed(tmp_path, scenario.data_dir) == around | {record}
 
 
-def holds_accounts(scenario: Scenario) -> None:
+def assert_summary(scenario: Scenario) -> None:
     found = summary(scenario.data_dir)
     assert found["rows_total"] == ROWS
     assert found["not_reached"] == 0
@@ -219,17 +225,17 @@ def holds_accounts(scenario: Scenario) -> None:
     assert len(table(scenario.data_dir / MIGRATED)) == found["migrated"]
 
 
-def allowed_sources(scene: Scene) -> tuple[ScriptedSource, ...]:
-    return scene.signed, scene.other, scene.plain
+def allowed_sources(hosts: SourceHosts) -> tuple[ScriptedSource, ...]:
+    return hosts.signed, hosts.other, hosts.plain
 
 
-async def holds_at_the_wire(scene: Scene, secret: str) -> None:
-    """No stranger was called, no forbidden path asked, and no SAS went to another host."""
-    assert scene.callers == []
+async def assert_requests(hosts: SourceHosts, secret: str) -> None:
+    """No other host, no forbidden path, and no SAS sent to another host."""
+    assert hosts.callers == []
     secrets = {secret.partition("sig=")[2].partition("&")[0], "sigOfFirst", "sigOfOther"}
     assert len(secrets) == 3
-    own = {scene.signed.port: "sigOfFirst", scene.other.port: "sigOfOther"}
-    for source in allowed_sources(scene):
+    own = {hosts.signed.port: "sigOfFirst", hosts.other.port: "sigOfOther"}
+    for source in allowed_sources(hosts):
         assert len(source.requests) > ROWS // 10
         assert [path for _, path in source.requests if "/never/" in path] == []
         for query in source.queries:
@@ -238,10 +244,10 @@ async def holds_at_the_wire(scene: Scene, secret: str) -> None:
             ]
 
 
-def holds_record(record: Path, scene: Scene) -> None:
-    """What the process itself did: connections, names resolved, files written."""
-    ports = {source.port for source in allowed_sources(scene)}
-    ports |= {scene.scenario.stack.azurite.port, scene.scenario.stack.postgres.port}
+def assert_process_record(record: Path, hosts: SourceHosts) -> None:
+    """Connections, resolved names and written files of the process itself."""
+    ports = {source.port for source in allowed_sources(hosts)}
+    ports |= {hosts.scenario.stack.azurite.port, hosts.scenario.stack.postgres.port}
     events: list[tuple[str, Any]] = [
         json.loads(line) for line in record.read_text("utf-8").splitlines()
     ]
@@ -253,7 +259,7 @@ def holds_record(record: Path, scene: Scene) -> None:
         (LOOPBACK, port) for port in ports
     }
     assert {what for kind, what in events if kind == "resolve"} <= {LOOPBACK}
-    data_dir = scene.scenario.data_dir
+    data_dir = hosts.scenario.data_dir
     for kind, what in events:
         if kind == "write" and not isinstance(what, int) and what != os.devnull:
             assert (data_dir / what).resolve().is_relative_to(data_dir), what

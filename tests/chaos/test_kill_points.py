@@ -1,10 +1,10 @@
-"""A run that dies at some of its steps. ``scripts/chaos --steps all`` takes them all."""
+"""A run killed at some of its points. ``scripts/chaos --steps all`` kills at all of them."""
 
 import random
 from typing import Final
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.chaos.kill_points import killed_at, one_submission, points
+from tests.chaos.kill_points import measure_kill_points, one_submission, run_killed_at
 
 STEPS: Final = (
     (
@@ -18,20 +18,20 @@ STEPS: Final = (
     ),
     ("pipeline/writer.py:",),
 )
-"""What is worth dying in, each at a place drawn at random."""
+"""The steps that matter most, each killed at a random point."""
 
 
-async def test_a_run_that_dies_anywhere_is_made_good_by_the_next(
+async def test_the_next_run_repairs_a_run_killed_at_any_point(
     stack: Stack, workspace: Workspace
 ) -> None:
-    ground = await one_submission(stack, workspace)
-    reached = await points(ground)
+    factory = await one_submission(stack, workspace)
+    reached = await measure_kill_points(factory)
     generator = random.Random()
     deaths = 0
     for step in STEPS:
         point = generator.choice([each for each in sorted(reached) if each.startswith(step)])
         nth = generator.randint(1, reached[point])
-        died, findings = await killed_at(ground, point, nth)
+        died, findings = await run_killed_at(factory, point, nth)
         assert not findings.lines(), (point, nth)
         deaths += died
     assert deaths >= len(STEPS) - 1

@@ -1,4 +1,4 @@
-"""No secret and no personal datum is shown, however a command ends (invariant 8)."""
+"""No output has a secret or personal data, however a command ends (invariant 8)."""
 
 import asyncio
 import base64
@@ -15,12 +15,12 @@ import pytest
 from rogo_async.commands.main import main
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
-from tests.chaos.canary_values import PERSONAL, Lookout, marked
+from tests.chaos.leak_detector import PERSONAL, LeakDetector, with_markers
 from tests.support.builders import Scenario, SourceSubmission
 from tests.support.cli import FAILED, CliResult, start_cli, summary, table
 from tests.support.tcp_proxy import TcpProxy
 
-CRASHER: Final = Path(__file__).with_name("canary_crasher.py")
+LAUNCHER: Final = Path(__file__).with_name("crash_launcher.py")
 SIGNATURE: Final = "ZqxSignature%2BofSas"
 TARGET_PASSWORD: Final = "Zqx/targ3t@:#% ?pw"
 WAREHOUSE_PASSWORD: Final = "Zqx;wareh0use pw"
@@ -28,15 +28,15 @@ WITHOUT_MASK: Final = ("sh", "-c", 'umask 0; exec "$0" "$@"')
 
 
 @dataclass(slots=True)
-class Scene:
-    """A place whose every secret is known, and a lookout for all of them."""
+class LeakScenario:
+    """A workspace with known secrets, and a detector for all of them."""
 
     scenario: Scenario
     env: dict[str, str]
-    lookout: Lookout
+    detector: LeakDetector
 
     async def run_cli(self, *args: str, prefix: Sequence[str] = (), **settings: str) -> CliResult:
-        """Run a command to its end while its command line and its children's are watched."""
+        """Run a command to its end; record its command line and those of its child processes."""
         async with start_cli(self.env, *args, prefix=prefix, **settings) as command:
             watching = asyncio.create_task(self._watch(command.process.pid), name="watching")
             try:
@@ -44,19 +44,19 @@ class Scene:
             finally:
                 watching.cancel()
         assert result.output
-        self.lookout.see(f"output of {args} {sorted(settings)}", result.output)
+        self.detector.record(f"output of {args} {sorted(settings)}", result.output)
         return result
 
-    def clean(self) -> None:
-        """Hold that nothing was shown."""
+    def assert_no_leak(self) -> None:
+        """Assert that neither output nor files have a secret."""
         if (self.scenario.data_dir / "runs").exists():
-            self.lookout.see_directory(self.scenario.data_dir)
-        assert self.lookout.found() == []
+            self.detector.record_directory(self.scenario.data_dir)
+        assert self.detector.leaks() == []
 
     async def _watch(self, pid: int) -> None:
         while True:
             for each in (pid, *children_of(pid)):
-                self.lookout.shown.setdefault(f"command line {each}", command_line(each))
+                self.detector.outputs.setdefault(f"command line {each}", command_line(each))
             await asyncio.sleep(0.02)
 
 
@@ -77,7 +77,9 @@ def command_line(pid: int) -> str:
 
 
 @pytest.fixture
-async def scene(stack: Stack, workspace: Workspace, env: dict[str, str]) -> AsyncIterator[Scene]:
+async def leak_scenario(
+    stack: Stack, workspace: Workspace, env: dict[str, str]
+) -> AsyncIterator[LeakScenario]:
     writer, reader = (f"canary_{role}_{uuid.uuid4().hex[:8]}" for role in ("w", "r"))
     execute = stack.postgres.execute_script
     await execute(
@@ -104,13 +106,13 @@ async def scene(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Asyn
         "signature": SIGNATURE,
         "signature of the store": env["ROGO_SOURCE_SAS_TOKEN"].partition("sig=")[2],
     }
-    yield Scene(Scenario(stack, workspace), settings, Lookout(secrets))
+    yield LeakScenario(Scenario(stack, workspace), settings, LeakDetector(secrets))
     await execute("postgres", f"DROP ROLE {writer}; DROP ROLE {reader};")
 
 
 def every_kind(scenario: Scenario) -> list[SourceSubmission]:
-    """Rows that migrate, and rows for most of the ways to fail, all of them marked."""
-    made = [marked(scenario.submission(attempt)) for attempt in range(1, 9)]
+    """Rows that migrate and rows with most failure codes, all with markers."""
+    made = [with_markers(scenario.submission(attempt)) for attempt in range(1, 9)]
     made[0].cells["Marker Azure Blob URLs"] = scenario.serve_file("m.docx")
     made[1].report["Grade"] = f"Malpractice Severe {PERSONAL}"
     made[1].submission = f"Attempt 2 {PERSONAL}"
@@ -146,27 +148,30 @@ def every_kind(scenario: Scenario) -> list[SourceSubmission]:
         ({}, {"Grade": None}),
     ]
     for attempt, (cells, report) in enumerate(spoiled, start=101):
-        each = marked(scenario.submission(attempt, **report))
+        each = with_markers(scenario.submission(attempt, **report))
         each.cells.update(cells)
         made.append(each)
-    scored = marked(scenario.submission(201))
+    scored = with_markers(scenario.submission(201))
     scored.scores.append({"ScoreLabelCorrected": PERSONAL, "Score": 1, "MarkerComment": PERSONAL})
-    excluded, unmapped = marked(scenario.submission(202)), marked(scenario.submission(203))
+    excluded, unmapped = (
+        with_markers(scenario.submission(202)),
+        with_markers(scenario.submission(203)),
+    )
     excluded.version, unmapped.submission = PERSONAL, PERSONAL
-    strange = marked(scenario.submission(204))
+    strange = with_markers(scenario.submission(204))
     strange.cells["Attempt ID"] = f"{PERSONAL}|204"
-    return [*made, scored, excluded, unmapped, strange, marked(scenario.submission(8))]
+    return [*made, scored, excluded, unmapped, strange, with_markers(scenario.submission(8))]
 
 
-async def test_rows_of_every_kind_and_every_command(scene: Scene) -> None:
-    scenario = scene.scenario
-    scene.env["ROGO_LOG_FORMAT"] = "json"
+async def test_no_command_shows_a_secret_for_rows_of_any_kind(leak_scenario: LeakScenario) -> None:
+    scenario = leak_scenario.scenario
+    leak_scenario.env["ROGO_LOG_FORMAT"] = "json"
     made = every_kind(scenario)
     repeated = made.pop()
     await scenario.load(made)
     lines = scenario.data_dir / "submission_files.csv"
     scenario.write_lines([*(each.line() for each in made), repeated.line(), [PERSONAL, PERSONAL]])
-    result = await scene.run_cli(prefix=WITHOUT_MASK)
+    result = await leak_scenario.run_cli(prefix=WITHOUT_MASK)
     assert result.code == 1, result.output
     found = summary(scenario.data_dir)
     assert set(found["by_code"]) >= {
@@ -179,23 +184,25 @@ async def test_rows_of_every_kind_and_every_command(scene: Scene) -> None:
     assert found["migrated"] >= 8
     assert PERSONAL in (scenario.data_dir / FAILED).read_text(encoding="utf-8")
     assert PERSONAL in lines.read_text(encoding="utf-8")
-    scene.env["ROGO_LOG_FORMAT"] = "console"
-    await scene.run_cli("run", "--input", FAILED, prefix=WITHOUT_MASK)
+    leak_scenario.env["ROGO_LOG_FORMAT"] = "console"
+    await leak_scenario.run_cli("run", "--input", FAILED, prefix=WITHOUT_MASK)
     assert summary(scenario.data_dir)["failed"] == found["failed"]
     await damage(scenario)
     for name in sorted(main.commands.keys() - {"run", "demo"}):
-        result = await scene.run_cli(name, prefix=WITHOUT_MASK)
+        result = await leak_scenario.run_cli(name, prefix=WITHOUT_MASK)
         assert result.code in {0, 1, 2}, (name, result.output)
-    await scene.run_cli("sweep", "--min-age", "0", prefix=WITHOUT_MASK)
-    result = await scene.run_cli("rollback", "--run", found["run_id"], "--yes", prefix=WITHOUT_MASK)
+    await leak_scenario.run_cli("sweep", "--min-age", "0", prefix=WITHOUT_MASK)
+    result = await leak_scenario.run_cli(
+        "rollback", "--run", found["run_id"], "--yes", prefix=WITHOUT_MASK
+    )
     assert result.code in {0, 1}, result.output
     assert len(await scenario.attempts()) < found["migrated"]
     assert {row["Verdict"] for row in table(scenario.data_dir / "verification_failures.csv")}
-    scene.clean()
+    leak_scenario.assert_no_leak()
 
 
 async def damage(scenario: Scenario) -> None:
-    """A blob without its row and a row without its blob, for what looks for such things."""
+    """A blob without its row and a row without its blob, for sweep and verify to find."""
     async with scenario.target() as target:
         await target.execute("DELETE FROM submission_files WHERE file_name LIKE '%feedback%'")
         name = await target.fetchval("SELECT min(azure_blob_name) FROM submission_files")
@@ -214,29 +221,33 @@ async def damage(scenario: Scenario) -> None:
         "rogo_async.pipeline.writer:AppendFile.append",
     ],
 )
-async def test_a_fault_of_this_tool(scene: Scene, where: str) -> None:
-    await scene.scenario.load([marked(scene.scenario.submission(attempt)) for attempt in (1, 2)])
+async def test_an_internal_error_shows_no_secret(leak_scenario: LeakScenario, where: str) -> None:
+    await leak_scenario.scenario.load(
+        [with_markers(leak_scenario.scenario.submission(attempt)) for attempt in (1, 2)]
+    )
     style = "console" if len(where) % 2 else "json"
-    result = await scene.run_cli(
-        prefix=(sys.executable, str(CRASHER), where), ROGO_LOG_FORMAT=style
+    result = await leak_scenario.run_cli(
+        prefix=(sys.executable, str(LAUNCHER), where), ROGO_LOG_FORMAT=style
     )
     assert result.code == 70, result.output
     assert "traceback" in result.output
-    scene.clean()
+    leak_scenario.assert_no_leak()
 
 
-async def test_a_fault_in_the_feeder_is_told_with_its_place(scene: Scene) -> None:
-    await scene.scenario.load([marked(scene.scenario.submission(1))])
+async def test_an_internal_error_in_the_producer_is_reported_with_its_place(
+    leak_scenario: LeakScenario,
+) -> None:
+    await leak_scenario.scenario.load([with_markers(leak_scenario.scenario.submission(1))])
     where = "rogo_async.rules.row_filter:parse_attempt_id"
-    result = await scene.run_cli(prefix=(sys.executable, str(CRASHER), where))
+    result = await leak_scenario.run_cli(prefix=(sys.executable, str(LAUNCHER), where))
     assert result.code == 70, result.output
-    assert CRASHER.name in result.output
+    assert LAUNCHER.name in result.output
 
 
 @pytest.mark.parametrize("server", ["target", "warehouse", "store", "source"])
-async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
-    scenario = scene.scenario
-    made = [marked(scenario.submission(attempt)) for attempt in range(1, 21)]
+async def test_a_lost_server_shows_no_secret(leak_scenario: LeakScenario, server: str) -> None:
+    scenario = leak_scenario.scenario
+    made = [with_markers(scenario.submission(attempt)) for attempt in range(1, 21)]
     for each in made:
         scenario.serve_file(f"{each.attempt}.txt", b"text", delay_s=0.3)
     await scenario.load(made)
@@ -253,12 +264,16 @@ async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
         if server == "source":
             lines = scenario.data_dir / "submission_files.csv"
             lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
-            token = scene.env["ROGO_SOURCE_SAS_TOKEN"]
-            scene.env["ROGO_SOURCE_SAS_TOKEN"] = token.replace(f":{port}=", f":{proxy.port}=")
-        scene.env[setting] = scene.env[setting].replace(f"{port}", f"{proxy.port}")
+            token = leak_scenario.env["ROGO_SOURCE_SAS_TOKEN"]
+            leak_scenario.env["ROGO_SOURCE_SAS_TOKEN"] = token.replace(
+                f":{port}=", f":{proxy.port}="
+            )
+        leak_scenario.env[setting] = leak_scenario.env[setting].replace(f"{port}", f"{proxy.port}")
         proxy.delay_s = 0.1 if server == "warehouse" else 0.0
         running = asyncio.create_task(
-            scene.run_cli(ROGO_OUTAGE_LIMIT="1", ROGO_CONCURRENCY="2", ROGO_LOG_FORMAT=style)
+            leak_scenario.run_cli(
+                ROGO_OUTAGE_LIMIT="1", ROGO_CONCURRENCY="2", ROGO_LOG_FORMAT=style
+            )
         )
         async with asyncio.timeout(30):
             while proxy.accepted < 2:
@@ -268,14 +283,14 @@ async def test_servers_that_are_lost(scene: Scene, server: str) -> None:
         proxy.cut()
         result = await running
     assert result.code == 3, result.output
-    scene.clean()
+    leak_scenario.assert_no_leak()
 
 
 WRONG: Final = "ZqxWr0ngCredential"
 
 
 def wrong_settings(env: Mapping[str, str]) -> list[dict[str, str]]:
-    """Set-ups that are wrong in the parts that hold secrets, or next to them."""
+    """Settings that are wrong in or next to their secret parts."""
     url, odbc = env["DATABASE_URL"], env["DATA_WAREHOUSE_CONNECTION_STRING"]
     store, sas = env["AZURE_STORAGE_CONNECTION_STRING"], env["ROGO_SOURCE_SAS_TOKEN"]
     password, key = quote(TARGET_PASSWORD, safe=""), store.partition("AccountKey=")[2]
@@ -316,27 +331,29 @@ def wrong_settings(env: Mapping[str, str]) -> list[dict[str, str]]:
     ]
 
 
-async def test_wrong_settings(scene: Scene) -> None:
-    await scene.scenario.load([marked(scene.scenario.submission(1))])
-    scene.lookout.secrets = {**scene.lookout.secrets, "wrong credential": WRONG}
-    for number, wrong in enumerate(wrong_settings(scene.env)):
+async def test_wrong_settings_show_no_secret(leak_scenario: LeakScenario) -> None:
+    await leak_scenario.scenario.load([with_markers(leak_scenario.scenario.submission(1))])
+    leak_scenario.detector.secrets = {**leak_scenario.detector.secrets, "wrong credential": WRONG}
+    for number, wrong in enumerate(wrong_settings(leak_scenario.env)):
         style = "console" if number % 2 else "json"
-        result = await scene.run_cli(ROGO_OUTAGE_LIMIT="0.5", ROGO_LOG_FORMAT=style, **wrong)
+        result = await leak_scenario.run_cli(
+            ROGO_OUTAGE_LIMIT="0.5", ROGO_LOG_FORMAT=style, **wrong
+        )
         assert result.code in {2, 3}, (number, result.output)
         assert "Traceback" not in result.output
         assert "traceback" not in result.output
-    scene.clean()
+    leak_scenario.assert_no_leak()
 
 
-async def test_a_signature_that_the_source_refuses(scene: Scene) -> None:
-    made = [marked(scene.scenario.submission(attempt)) for attempt in range(1, 15)]
-    await scene.scenario.load(made)
-    for path in scene.scenario.source.routes:
-        scene.scenario.source.routes[path] = Answer(
+async def test_a_refused_sas_signature_is_not_shown(leak_scenario: LeakScenario) -> None:
+    made = [with_markers(leak_scenario.scenario.submission(attempt)) for attempt in range(1, 15)]
+    await leak_scenario.scenario.load(made)
+    for path in leak_scenario.scenario.source.routes:
+        leak_scenario.scenario.source.routes[path] = Answer(
             status=403, body=f"{SIGNATURE} {PERSONAL}".encode(), headers={"X-Why": SIGNATURE}
         )
-    result = await scene.run_cli(ROGO_OUTAGE_LIMIT="1", ROGO_LOG_FORMAT="json")
+    result = await leak_scenario.run_cli(ROGO_OUTAGE_LIMIT="1", ROGO_LOG_FORMAT="json")
     assert result.code == 3, result.output
     assert "ROGO_SOURCE_SAS_TOKEN" in result.output
-    assert any(SIGNATURE in query for query in scene.scenario.source.queries)
-    scene.clean()
+    assert any(SIGNATURE in query for query in leak_scenario.scenario.source.queries)
+    leak_scenario.assert_no_leak()

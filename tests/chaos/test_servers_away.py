@@ -1,6 +1,6 @@
-"""Each server cut, reset, frozen, closed, restarted, throttling: no row fails for it (invariant 6).
+"""Each server cut, reset, frozen, closed, restarted or throttling: no row fails (invariant 6).
 
-ROGO_TEST_FREEZE_S=30 makes a freeze as long as a failover takes.
+ROGO_TEST_FREEZE_S=30 makes a freeze as long as a failover.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from tests.support.tcp_proxy import Hook, TcpProxy, Wire, forward
 ROWS: Final = 60
 FREEZE_S: Final = float(os.environ.get("ROGO_TEST_FREEZE_S", "2"))
 SLACK_S: Final = 8.0
-"""What an outage may cost beyond its own length: backoff, the probe's interval, a busy machine."""
+"""Time that an outage may cost beyond its own length: backoff, probe interval, a busy machine."""
 SETTINGS: Final = {
     "target": "DATABASE_URL",
     "warehouse": "DATA_WAREHOUSE_CONNECTION_STRING",
@@ -54,7 +54,7 @@ async def reset(proxy: TcpProxy) -> float:
 
 
 async def frozen(proxy: TcpProxy) -> float:
-    """Everything is late, nothing is lost: the server, or its machine, stands still."""
+    """All bytes are late and none is lost: the server or its machine is frozen."""
     proxy.delay_s = FREEZE_S
     await asyncio.sleep(FREEZE_S)
     proxy.delay_s = 0.0
@@ -71,11 +71,11 @@ async def closed(proxy: TcpProxy) -> float:
 
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
-    return await filled(Scenario(stack, workspace))
+    return await load_slow_submissions(Scenario(stack, workspace))
 
 
-async def filled(scenario: Scenario) -> Scenario:
-    """Submissions that take a while each."""
+async def load_slow_submissions(scenario: Scenario) -> Scenario:
+    """Submissions that take 0.1 s each."""
     submissions = [scenario.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
         scenario.serve_file(f"{each.attempt}.txt", b"text %d" % each.attempt, delay_s=0.1)
@@ -84,32 +84,32 @@ async def filled(scenario: Scenario) -> Scenario:
 
 
 @asynccontextmanager
-async def behind_proxy(
+async def run_behind_proxy(
     scenario: Scenario, env: dict[str, str], server: str
 ) -> AsyncIterator[tuple[TcpProxy, RunningCommand, dict[str, str]]]:
-    """A run whose way to one server leads through the proxy, in the middle of its work; and the
-    site with that way, which belongs to the target's identity.
-    """
+    """A run in progress whose connections to one server go through a proxy, and its environment."""
     stack = scenario.stack
     ports = {"store": stack.azurite.port, "source": stack.source.port}
     port = ports.get(server, stack.postgres.port)
     async with TcpProxy("127.0.0.1", port) as proxy:
         name = SETTINGS[server]
-        there = {**env, name: env[name].replace(f"{port}", f"{proxy.port}")}
+        proxied_env = {**env, name: env[name].replace(f"{port}", f"{proxy.port}")}
         if server == "source":
             lines = scenario.data_dir / "submission_files.csv"
             lines.write_text(lines.read_text().replace(f":{port}/", f":{proxy.port}/"))
         if server == "warehouse":
             proxy.delay_s = 0.05
-        async with start_cli(there, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
+        async with start_cli(
+            proxied_env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2"
+        ) as command:
             await command.wait_for_event("migration begins")
             if server != "warehouse":
                 await command.wait_for_event("progress", lambda entry: entry["done"] > 3)
-            yield proxy, command, there
+            yield proxy, command, proxied_env
 
 
-async def nothing_lost(scenario: Scenario, env: dict[str, str], result: CliResult) -> None:
-    """No row failed, and what was not reached migrates in the next run."""
+async def assert_nothing_lost(scenario: Scenario, env: dict[str, str], result: CliResult) -> None:
+    """No row failed, and the next run migrates the rows that were not processed."""
     assert result.events("internal error") == []
     assert table(scenario.data_dir / FAILED) == []
     migrated, failed, skipped, not_reached = counts(scenario.data_dir)
@@ -127,46 +127,46 @@ async def nothing_lost(scenario: Scenario, env: dict[str, str], result: CliResul
 
 @pytest.mark.parametrize("fault", [cut, reset, frozen, closed])
 @pytest.mark.parametrize("server", ["warehouse", "store", "source"])
-async def test_a_server_that_is_away_for_a_while(
+async def test_no_row_fails_while_a_server_is_away(
     scenario: Scenario, env: dict[str, str], server: str, fault: Fault
 ) -> None:
-    async with behind_proxy(scenario, env, server) as (proxy, command, there):
+    async with run_behind_proxy(scenario, env, server) as (proxy, command, proxied_env):
         seconds = await fault(proxy)
         result = await command.wait()
         assert result.code == 0, result.output
         lost_s = sum(outage["seconds"] for outage in summary(scenario.data_dir)["outages"])
         assert lost_s < seconds + SLACK_S
         proxy.delay_s = 0.0
-        await nothing_lost(scenario, there, result)
+        await assert_nothing_lost(scenario, proxied_env, result)
 
 
-async def test_a_target_that_stands_still_costs_no_more_than_its_time(
+async def test_a_frozen_target_costs_only_its_own_time(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    async with behind_proxy(scenario, env, "target") as (proxy, command, there):
+    async with run_behind_proxy(scenario, env, "target") as (proxy, command, proxied_env):
         await frozen(proxy)
         result = await command.wait()
         assert result.code == 0, result.output
         assert counts(scenario.data_dir)[0] == ROWS
-        await nothing_lost(scenario, there, result)
+        await assert_nothing_lost(scenario, proxied_env, result)
 
 
 @pytest.mark.parametrize("fault", [cut, reset, closed])
-async def test_a_target_that_drops_the_locks_connection_ends_the_run(
+async def test_losing_the_locks_connection_ends_the_run_and_loses_nothing(
     scenario: Scenario, env: dict[str, str], fault: Fault
 ) -> None:
-    async with behind_proxy(scenario, env, "target") as (proxy, command, there):
+    async with run_behind_proxy(scenario, env, "target") as (proxy, command, proxied_env):
         await fault(proxy)
         result = await command.wait()
         assert result.code == 3, result.output
         assert "lost the connection that holds the run lock" in result.stdout
-        await nothing_lost(scenario, there, result)
+        await assert_nothing_lost(scenario, proxied_env, result)
 
 
-async def test_a_target_that_hangs_up_while_tls_is_asked_for_is_waited_for(
+async def test_the_run_waits_for_a_target_that_hangs_up_during_tls_negotiation(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    """The driver reports it as it does a server without TLS."""
+    """The driver reports it like a server without TLS."""
     left = 3
 
     def tap(wire: Wire) -> tuple[Hook, Hook]:
@@ -184,15 +184,18 @@ async def test_a_target_that_hangs_up_while_tls_is_asked_for_is_waited_for(
     async with TcpProxy("127.0.0.1", port) as proxy:
         proxy.tap = tap
         name = SETTINGS["target"]
-        there = {**env, name: env[name].replace(f"{port}", f"{proxy.port}") + "?sslmode=prefer"}
-        result = await run_cli(there)
+        proxied_env = {
+            **env,
+            name: env[name].replace(f"{port}", f"{proxy.port}") + "?sslmode=prefer",
+        }
+        result = await run_cli(proxied_env)
         assert result.code == 0, result.output
         assert result.events("waiting")
         assert left == 0
-        await nothing_lost(scenario, there, result)
+        await assert_nothing_lost(scenario, proxied_env, result)
 
 
-async def test_a_restart_of_postgresql(
+async def test_a_restart_of_postgresql_loses_nothing(
     scenario: Scenario, env: dict[str, str], stack: Stack
 ) -> None:
     async with start_cli(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
@@ -200,13 +203,13 @@ async def test_a_restart_of_postgresql(
         await stack.postgres.restart()
         result = await command.wait()
     assert result.code == 3, result.output
-    await nothing_lost(scenario, env, result)
+    await assert_nothing_lost(scenario, env, result)
 
 
-async def test_sessions_that_an_administrator_ends(
+async def test_sessions_ended_by_an_administrator_are_replaced(
     scenario: Scenario, env: dict[str, str], target_db: str
 ) -> None:
-    """All but the lock's own, again and again, as a server does that sheds load."""
+    """All but the lock's own, ten times, like a server that sheds load."""
     administrator = await asyncpg.connect(target_db)
     try:
         async with start_cli(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
@@ -223,10 +226,10 @@ async def test_sessions_that_an_administrator_ends(
         await administrator.close()
     assert result.code == 0, result.output
     assert summary(scenario.data_dir)["retries"]
-    await nothing_lost(scenario, env, result)
+    await assert_nothing_lost(scenario, env, result)
 
 
-async def test_a_target_with_too_few_connections(
+async def test_a_target_with_too_few_connections_is_retried(
     scenario: Scenario, env: dict[str, str], stack: Stack, workspace: Workspace
 ) -> None:
     """53300, for the run's pool but not for its lock and its first connection."""
@@ -236,10 +239,10 @@ async def test_a_target_with_too_few_connections(
     assert result.code == 0, result.output
     assert summary(scenario.data_dir)["retries"]["target.insert"]
     await stack.postgres.execute_script("postgres", f"{limit} -1")
-    await nothing_lost(scenario, env, result)
+    await assert_nothing_lost(scenario, env, result)
 
 
-async def test_a_source_that_throttles(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_a_throttling_source_is_retried(scenario: Scenario, env: dict[str, str]) -> None:
     for attempt in range(1, ROWS + 1, 2):
         served = scenario.source.routes[f"/{attempt}.txt"]
         busy = Answer(status=503, headers={"Retry-After": "1"}, times=2, then=served)
@@ -247,7 +250,7 @@ async def test_a_source_that_throttles(scenario: Scenario, env: dict[str, str]) 
     result = await run_cli(env)
     assert result.code == 0, result.output
     assert summary(scenario.data_dir)["retries"]["source.get"] >= ROWS
-    await nothing_lost(scenario, env, result)
+    await assert_nothing_lost(scenario, env, result)
 
 
 @asynccontextmanager
@@ -286,39 +289,39 @@ async def throttling_store(upstream: str) -> AsyncIterator[tuple[int, list[str]]
             await runner.cleanup()
 
 
-async def test_a_store_that_throttles(
+async def test_a_throttling_store_is_retried(
     scenario: Scenario, env: dict[str, str], stack: Stack
 ) -> None:
     async with throttling_store(stack.azurite.origin) as (port, refused):
         name = SETTINGS["store"]
-        there = {**env, name: env[name].replace(f"{stack.azurite.port}", f"{port}")}
-        result = await run_cli(there)
+        proxied_env = {**env, name: env[name].replace(f"{stack.azurite.port}", f"{port}")}
+        result = await run_cli(proxied_env)
     assert result.code == 0, result.output
     assert len(refused) == ROWS
     assert summary(scenario.data_dir)["retries"]["store.put"] >= ROWS
-    # The rows name the proxy; this is about the blobs.
+    # The rows have the proxy's URLs; only the blobs are checked.
     assert len(await scenario.blobs()) == ROWS
     assert counts(scenario.data_dir) == (ROWS, 0, 0, 0)
 
 
-async def test_a_store_that_is_restarted(tmp_path: Path) -> None:
+async def test_a_restart_of_the_store_loses_nothing(tmp_path: Path) -> None:
     async with Stack(tmp_path / "stack", keep=True) as stack:
-        scenario = await filled(Scenario(stack, stack.workspace))
+        scenario = await load_slow_submissions(Scenario(stack, stack.workspace))
         env = stack.environment()
         async with start_cli(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
             await command.wait_for_event("progress", lambda entry: entry["done"] > 3)
             await stack.azurite.restart()
             result = await command.wait()
         assert result.code == 0, result.output
-        await nothing_lost(scenario, env, result)
+        await assert_nothing_lost(scenario, env, result)
 
 
 @pytest.mark.parametrize("server", SETTINGS)
-async def test_a_server_that_swallows_everything_for_good(
+async def test_a_server_that_never_answers_ends_the_run_in_time(
     scenario: Scenario, env: dict[str, str], server: str
 ) -> None:
     impatient = {**env, "ROGO_OUTAGE_LIMIT": "4"}
-    async with behind_proxy(scenario, impatient, server) as (proxy, command, there):
+    async with run_behind_proxy(scenario, impatient, server) as (proxy, command, proxied_env):
         proxy.black_hole = True
         began = asyncio.get_running_loop().time()
         result = await command.wait(deadline_s=60)
@@ -328,4 +331,4 @@ async def test_a_server_that_swallows_everything_for_good(
         proxy.black_hole = False
         proxy.cut()
         proxy.delay_s = 0.0
-        await nothing_lost(scenario, {**there, "ROGO_OUTAGE_LIMIT": "60"}, result)
+        await assert_nothing_lost(scenario, {**proxied_env, "ROGO_OUTAGE_LIMIT": "60"}, result)

@@ -45,7 +45,7 @@ async def sound_and_once(scenario: Scenario, env: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("same_dir", [True, False])
-async def test_of_two_runs_in_the_same_moment_one_works(
+async def test_of_two_simultaneous_runs_one_exits_with_4(
     scenario: Scenario, env: dict[str, str], *, same_dir: bool
 ) -> None:
     for attempt in range(1, ROWS + 1):
@@ -73,7 +73,7 @@ async def cut_off_from_its_lock(target_db: str) -> None:
 
 
 @pytest.mark.parametrize("stalled_in", ["upload", "insert"])
-async def test_a_stalled_run_wakes_after_another_has_done_its_work(
+async def test_a_stalled_run_that_resumes_after_another_run_changes_nothing(
     scenario: Scenario, env: dict[str, str], target_db: str, stack: Stack, stalled_in: str
 ) -> None:
     """Its lock is gone meanwhile; what it still writes must neither double nor dangle."""

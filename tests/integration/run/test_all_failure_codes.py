@@ -30,7 +30,7 @@ async def dataset(stack: Stack, workspace: Workspace) -> Dataset:
     return made
 
 
-async def test_every_row_ends_as_it_must_and_again_when_it_is_run_again(
+async def test_every_row_has_its_expected_outcome_also_in_a_second_run(
     dataset: Dataset, stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     planned = await _plan(stack, workspace, env)

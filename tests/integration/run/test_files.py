@@ -47,9 +47,7 @@ async def test_files_of_every_size_arrive_whole(
     assert row["file_size"] == f"{size_bytes / 1_048_576:.1f} MB"
 
 
-async def test_a_broken_transfer_is_taken_up_where_it_ended(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_an_interrupted_download_is_resumed(scenario: Scenario, env: dict[str, str]) -> None:
     body = os.urandom(2 * BLOCK_BYTES + 1000)
     await scenario.load([scenario.submission(1)])
     scenario.source.routes["/1.txt"] = Answer(
@@ -73,7 +71,7 @@ async def test_a_broken_transfer_is_taken_up_where_it_ended(
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_a_passing_refusal_fails_no_row(
+async def test_a_temporary_error_of_the_source_fails_no_row(
     scenario: Scenario, env: dict[str, str], status: int
 ) -> None:
     await scenario.load([scenario.submission(1)])
@@ -85,7 +83,7 @@ async def test_a_passing_refusal_fails_no_row(
     assert await stored(scenario) == {"rogo_1": b"at last"}
 
 
-async def test_one_file_that_fails_for_ever_costs_its_own_row_and_no_other(
+async def test_a_file_that_always_fails_fails_only_its_own_row(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await scenario.load([scenario.submission(attempt) for attempt in range(1, 21)])
@@ -113,7 +111,7 @@ async def test_redirects_are_followed_within_the_host_only(
     assert await stored(scenario) == {"rogo_1": b"moved here"}
 
 
-async def test_a_host_that_is_not_allowed_is_never_asked(
+async def test_rule_14_a_host_off_the_allow_list_is_never_requested(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await scenario.load([scenario.submission(1)])
@@ -126,18 +124,14 @@ async def test_a_host_that_is_not_allowed_is_never_asked(
     assert await scenario.nothing_written()
 
 
-async def test_a_token_goes_to_its_own_host_and_to_no_other(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_a_sas_is_sent_only_to_its_own_host(scenario: Scenario, env: dict[str, str]) -> None:
     await scenario.load([scenario.submission(1)])
     await run_cli(env)
     assert scenario.source.requests == [("GET", "/1.txt")]
     assert scenario.source.queries == [""]
 
 
-async def test_what_a_failed_row_had_stored_is_taken_away_again(
-    scenario: Scenario, env: dict[str, str]
-) -> None:
+async def test_blobs_of_a_failed_row_are_deleted(scenario: Scenario, env: dict[str, str]) -> None:
     made = scenario.submission(1)
     made.cells["Learner Azure Blob URLs"] = ",".join(
         (scenario.serve_file("good.txt", b"good"), scenario.serve_file("gone.txt", b"", status=404))
@@ -149,7 +143,9 @@ async def test_what_a_failed_row_had_stored_is_taken_away_again(
     assert await scenario.nothing_written()
 
 
-async def test_nine_refusals_are_the_rows_own(scenario: Scenario, env: dict[str, str]) -> None:
+async def test_rule_14_nine_refusals_in_a_row_fail_their_rows(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
     await scenario.load([scenario.submission(attempt) for attempt in range(1, 10)])
     for attempt in range(1, 10):
         scenario.serve_file(f"{attempt}.txt", b"", status=403)
@@ -160,7 +156,7 @@ async def test_nine_refusals_are_the_rows_own(scenario: Scenario, env: dict[str,
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_ten_refusals_in_a_row_are_not(
+async def test_rule_14_ten_refusals_in_a_row_stop_the_run(
     scenario: Scenario, env: dict[str, str], status: int
 ) -> None:
     await scenario.load([scenario.submission(attempt) for attempt in range(1, 31)])
@@ -173,7 +169,7 @@ async def test_ten_refusals_in_a_row_are_not(
     assert table(scenario.data_dir / FAILED) == []
 
 
-async def test_refusals_that_end_in_time_cost_no_row(
+async def test_rule_14_refusals_that_end_in_time_fail_no_row(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await scenario.load([scenario.submission(attempt) for attempt in range(1, 61)])

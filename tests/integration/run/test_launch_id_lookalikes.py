@@ -39,7 +39,7 @@ async def stand(scenario: Scenario, launch_id: str, *parts: str) -> None:
             await target.execute(INSERTS[part], launch_id)
 
 
-async def test_attempt_one_migrates_beside_its_look_alikes(
+async def test_rule_3_attempt_1_migrates_beside_similar_launch_ids(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     for launch_id in LOOK_ALIKES:
@@ -57,7 +57,7 @@ async def test_attempt_one_migrates_beside_its_look_alikes(
     assert migrated[0]["Launch ID"].startswith("rogo_1_")
 
 
-async def test_a_number_is_compared_and_not_its_digits(
+async def test_rule_3_attempts_are_compared_as_numbers(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await stand(scenario, "rogo_007_z")

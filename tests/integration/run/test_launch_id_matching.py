@@ -37,7 +37,7 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     return made
 
 
-async def test_attempt_one_migrates_beside_twelve_and_a_wild_card(
+async def test_rule_3_attempt_1_migrates_beside_12_and_a_wildcard(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     for launch_id in ("rogo_12_x", "rogo_1x_2", "rogoX1_x", "xrogo_1_x", "rogo_1", "rogo_-1_x"):
@@ -52,7 +52,7 @@ async def test_attempt_one_migrates_beside_twelve_and_a_wild_card(
 
 
 @pytest.mark.parametrize("launch_id", ["rogo_7_", "rogo_007_z", "rogo_7_a_b\nc"])
-async def test_any_suffix_and_leading_zeros_mark_the_attempt(
+async def test_rule_3_any_suffix_and_leading_zeros_match_the_attempt(
     scenario: Scenario, env: dict[str, str], launch_id: str
 ) -> None:
     await leave(scenario, launch_id, launch=False, record=False, submission=True)
@@ -65,7 +65,7 @@ async def test_any_suffix_and_leading_zeros_mark_the_attempt(
     }
 
 
-async def test_what_broke_off_is_a_failure_and_never_a_silent_skip(
+async def test_rule_3_an_incomplete_submission_fails_and_is_never_skipped(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await leave(scenario, "rogo_20_left", launch=True, record=False, submission=False)
@@ -79,7 +79,7 @@ async def test_what_broke_off_is_a_failure_and_never_a_silent_skip(
     assert await scenario.attempts() == [1, 2, 7, 12]
 
 
-async def test_a_submission_outweighs_a_stray_launch(
+async def test_rule_3_a_submission_takes_precedence_over_a_stray_launch(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     await leave(scenario, "rogo_20_first", launch=True, record=True, submission=False)

@@ -53,7 +53,7 @@ async def laid_out(scenario: Scenario) -> None:
         file.write(f"{CANARY},{CANARY}\r\n")
 
 
-async def test_nothing_of_a_row_is_printed(
+async def test_no_cell_of_a_row_is_printed(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     scenario = Scenario(stack, workspace)
@@ -79,7 +79,7 @@ async def test_nothing_of_a_row_is_printed(
         assert CANARY.lower() not in file.read_text(encoding="utf-8").lower()
 
 
-async def test_what_holds_personal_data_is_its_owners_alone(
+async def test_files_with_personal_data_are_readable_by_their_owner_only(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     scenario = Scenario(stack, workspace)
@@ -92,7 +92,7 @@ async def test_what_holds_personal_data_is_its_owners_alone(
     assert _mode(workspace.data_dir / "runs") == 0o700
 
 
-async def test_no_secret_is_printed_nor_in_the_process_list(
+async def test_no_secret_is_printed_or_in_the_process_list(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     scenario = Scenario(stack, workspace)
@@ -110,7 +110,7 @@ async def test_no_secret_is_printed_nor_in_the_process_list(
         assert secret not in result.output
 
 
-async def test_no_secret_is_in_what_a_wrong_setting_is_answered_with(
+async def test_the_message_for_a_wrong_setting_has_no_secret(
     stack: Stack, workspace: Workspace, env: dict[str, str]
 ) -> None:
     await Scenario(stack, workspace).load([])

@@ -10,7 +10,7 @@ ROWS = 40
 
 
 @pytest.mark.parametrize("concurrency", [1, 5, 16])
-async def test_when_the_host_serves_again_every_row_migrates(
+async def test_rule_14_every_row_migrates_after_a_host_has_answered_403_for_a_while(
     stack: Stack, workspace: Workspace, env: dict[str, str], concurrency: int
 ) -> None:
     scenario = Scenario(stack, workspace)

@@ -41,7 +41,7 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 
 @pytest.mark.parametrize(("how", "within_s"), [("closed", 15.0), ("silent", 35.0)])
 @pytest.mark.parametrize("server", SETTINGS)
-async def test_a_server_that_stays_away_at_start_ends_the_run_early(
+async def test_a_server_unreachable_at_start_ends_the_run_early(
     stack: Stack, scenario: Scenario, env: dict[str, str], server: str, how: str, within_s: float
 ) -> None:
     async with proxy_for(stack, server) as proxy:
@@ -60,7 +60,7 @@ async def test_a_server_that_stays_away_at_start_ends_the_run_early(
 
 
 @pytest.mark.parametrize("server", SETTINGS)
-async def test_a_server_that_comes_back_at_start_is_waited_for(
+async def test_the_run_waits_for_a_server_that_recovers_at_start(
     stack: Stack, scenario: Scenario, env: dict[str, str], server: str
 ) -> None:
     async with proxy_for(stack, server) as proxy:
@@ -73,7 +73,7 @@ async def test_a_server_that_comes_back_at_start_is_waited_for(
     await assert_consistent(scenario)
 
 
-async def test_a_store_that_goes_away_and_comes_back_fails_no_row(
+async def test_a_temporary_outage_of_the_store_fails_no_row(
     stack: Stack, scenario: Scenario, env: dict[str, str]
 ) -> None:
     scenario.serve_file("20.txt", b"slow", delay_s=1.0)
@@ -100,7 +100,7 @@ async def test_a_store_that_goes_away_and_comes_back_fails_no_row(
 
 
 @pytest.mark.parametrize("server", ["target", "store"])
-async def test_a_server_that_stays_away_meanwhile_ends_the_run_and_fails_no_row(
+async def test_a_permanent_outage_during_a_run_ends_it_and_fails_no_row(
     stack: Stack, scenario: Scenario, env: dict[str, str], server: str
 ) -> None:
     """One that falls silent is a matter of its own: tests/chaos/test_servers_away."""

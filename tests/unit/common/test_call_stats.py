@@ -23,12 +23,12 @@ def test_quantiles_of_few_values_are_exact(values: list[float]) -> None:
     assert sample.quantile(0.5) <= sample.quantile(0.95)
 
 
-def test_nothing_measured_is_no_error() -> None:
+def test_no_measurements_give_no_statistics() -> None:
     assert Reservoir().quantile(0.5) == 0.0
     assert CallStats().latency_ms() == {}
 
 
-def test_memory_is_bounded_and_the_whole_stream_represented() -> None:
+def test_samples_are_bounded_and_represent_the_whole_stream() -> None:
     sample = Reservoir()
     values = list(range(200_000))
     random.Random(1).shuffle(values)
@@ -49,7 +49,7 @@ def test_the_end_of_a_stream_counts_as_much_as_its_beginning() -> None:
     assert 0.45 < late < 0.55
 
 
-def test_latencies_are_kept_apart_and_told_in_milliseconds() -> None:
+def test_latencies_are_reported_by_operation_in_milliseconds() -> None:
     measured = CallStats()
     for _ in range(3):
         measured.observe(Dependency.TARGET, "insert", 0.0125)

@@ -32,7 +32,7 @@ def leave(data: DataDir, day: int, *suffixes: str) -> list[str]:
     return names
 
 
-def test_sweeps_and_rollbacks_use_up_no_run(data: DataDir) -> None:
+def test_sweeps_and_rollbacks_do_not_count_as_kept_runs(data: DataDir) -> None:
     kept = []
     for day in range(1, 21, 2):
         kept += leave(data, day, "json", "failed.csv", "journal.jsonl")
@@ -45,7 +45,7 @@ def test_sweeps_and_rollbacks_use_up_no_run(data: DataDir) -> None:
 
 
 @pytest.mark.parametrize(("keep", "left"), [(1, 0), (2, 1), (3, 2), (4, 3), (9, 3)])
-def test_with_the_run_that_begins_so_many_are_kept(data: DataDir, keep: int, left: int) -> None:
+def test_the_configured_number_of_runs_is_kept(data: DataDir, keep: int, left: int) -> None:
     for day in (1, 2, 3):
         leave(data, day, "json")
     (data.runs / "latest_full_run").touch()
@@ -61,7 +61,7 @@ def test_file_in_use_is_not_deleted(data: DataDir) -> None:
     assert files(data) == {f"{name(1)}.failed.csv"}
 
 
-def test_a_lock_holds_on_a_full_disk(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_works_on_a_full_disk(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

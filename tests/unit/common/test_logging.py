@@ -46,7 +46,7 @@ def lines(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.split("\n") if line]
 
 
-def test_every_line_elsewhere_than_on_a_terminal_is_an_object(stderr: Stderr) -> None:
+def test_without_a_terminal_every_line_is_a_json_object(stderr: Stderr) -> None:
     configure("json", colors=False)
     log = structlog.get_logger()
     log.info("one", attempt=7, path=Path("/x"), text='"\n\0\x1b[31m\u2028é')
@@ -67,7 +67,7 @@ def test_every_line_elsewhere_than_on_a_terminal_is_an_object(stderr: Stderr) ->
         (logging.WARNING, ["warning"]),
     ],
 )
-def test_the_level_decides_what_is_seen(
+def test_the_level_filters_events(
     stderr: Stderr, tmp_path: Path, level: int, seen: list[str]
 ) -> None:
     file = LogFile(tmp_path / "run.log", 10_000)
@@ -81,7 +81,9 @@ def test_the_level_decides_what_is_seen(
     file.close()
 
 
-def test_the_file_is_json_also_where_the_terminal_is_not(stderr: Stderr, tmp_path: Path) -> None:
+def test_the_log_file_is_json_even_when_the_terminal_output_is_not(
+    stderr: Stderr, tmp_path: Path
+) -> None:
     path = tmp_path / "run.log"
     file = LogFile(path, 10_000)
     configure("console", colors=True, file=file)
@@ -93,7 +95,7 @@ def test_the_file_is_json_also_where_the_terminal_is_not(stderr: Stderr, tmp_pat
     file.close()
 
 
-def test_the_file_turns_over_and_five_are_kept(stderr: Stderr, tmp_path: Path) -> None:
+def test_the_log_file_is_rotated_and_five_are_kept(stderr: Stderr, tmp_path: Path) -> None:
     file = LogFile(tmp_path / "run.log", 2_000)
     configure("json", colors=False, file=file)
     for number in range(300):
@@ -109,7 +111,7 @@ def test_the_file_turns_over_and_five_are_kept(stderr: Stderr, tmp_path: Path) -
     file.close()
 
 
-def test_a_second_process_goes_on_at_the_end(stderr: Stderr, tmp_path: Path) -> None:
+def test_a_second_process_appends(stderr: Stderr, tmp_path: Path) -> None:
     for _ in range(2):
         file = LogFile(tmp_path / "run.log", 10_000)
         file.write('{"a": 1}')
@@ -117,7 +119,7 @@ def test_a_second_process_goes_on_at_the_end(stderr: Stderr, tmp_path: Path) -> 
     assert lines((tmp_path / "run.log").read_text()) == [{"a": 1}] * 2
 
 
-def test_a_full_disk_is_told_once_and_ends_nothing(stderr: Stderr) -> None:
+def test_a_full_disk_is_reported_once_and_stops_nothing(stderr: Stderr) -> None:
     file = LogFile(Path("/dev/full"), 10_000)
     configure("json", colors=False, file=file)
     for _ in range(3):
@@ -131,12 +133,12 @@ def test_a_full_disk_is_told_once_and_ends_nothing(stderr: Stderr) -> None:
 
 
 @pytest.mark.parametrize("name", ["no/such/directory/run.log", "."])
-def test_a_file_that_cannot_be_is_found_at_start(tmp_path: Path, name: str) -> None:
+def test_an_impossible_log_file_is_reported_at_start(tmp_path: Path, name: str) -> None:
     with pytest.raises(SetupError, match=r"ROGO_LOG_FILE: .* cannot be written \("):
         LogFile(tmp_path / name, 10_000)
 
 
-def test_a_closed_or_full_stderr_costs_lines_and_nothing_else(
+def test_a_closed_or_full_stderr_loses_only_its_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     full = io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True)
@@ -152,7 +154,7 @@ def test_a_closed_or_full_stderr_costs_lines_and_nothing_else(
     structlog.get_logger().info("line")
 
 
-def test_a_librarys_warning_comes_without_its_values(stderr: Stderr) -> None:
+def test_a_librarys_warning_is_logged_without_values(stderr: Stderr) -> None:
     configure("json", colors=False)
     logging.getLogger("library").warning("cannot read %s", "Ada Lovelace")
     (line,) = lines(stderr.getvalue())

@@ -40,7 +40,7 @@ def problems() -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_the_defaults_are_those_of_the_contract() -> None:
+def test_the_defaults_are_those_of_the_specification() -> None:
     settings = load_settings()
     assert settings.rogo_version_prefixes == ("24", "25")
     assert settings.rogo_data_dir == Path()
@@ -79,7 +79,7 @@ def test_a_required_setting_that_is_missing_is_named(
     assert "missing" in problem or "empty" in problem
 
 
-def test_every_fault_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_errors_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", f"mysql://u:{SECRET}@h/x")
     monkeypatch.setenv("ROGO_CONCURRENCY", SECRET)
     monkeypatch.setenv("ROGO_OUTAGE_LIMIT", "-1")
@@ -99,7 +99,7 @@ def test_every_fault_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
 
 
-def test_no_secret_is_in_what_is_printed() -> None:
+def test_printed_settings_have_no_secret() -> None:
     assert SECRET not in repr(load_settings())
     assert SECRET not in str(load_settings())
 
@@ -114,12 +114,12 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(
     assert settings.rogo_container == "submissions"
 
 
-def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_binary_dotenv_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
     assert problems()[0].startswith(".env: ")
 
 
-def test_a_name_and_a_key_make_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_account_name_and_key_replace_a_connection_string(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "markingfiles")
     assert load_settings().azure_storage_account_name == "markingfiles"
@@ -127,7 +127,7 @@ def test_a_name_and_a_key_make_an_account(monkeypatch: pytest.MonkeyPatch) -> No
     assert problems()[0].startswith("AZURE_STORAGE_ACCOUNT_NAME")
 
 
-def test_a_token_goes_to_its_only_host() -> None:
+def test_a_single_token_belongs_to_the_single_host() -> None:
     assert load_settings().source_sas == {FILES: f"sv=1&sig={SECRET}"}
 
 
@@ -159,7 +159,7 @@ def test_with_several_hosts_each_token_names_its_own(monkeypatch: pytest.MonkeyP
         ("postgresql://u:p@[::1]/x", False),
     ],
 )
-def test_certificates_are_checked_unless_the_url_or_the_place_says_otherwise(
+def test_certificates_are_validated_unless_url_or_local_settings_disable_it(
     monkeypatch: pytest.MonkeyPatch, url: str, *, checked: bool
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
@@ -169,7 +169,7 @@ def test_certificates_are_checked_unless_the_url_or_the_place_says_otherwise(
         assert context.check_hostname
 
 
-def test_unreadable_certificate_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_certificate_file_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db.example/x?sslrootcert=/none/ca.pem")
     (problem,) = problems()
     assert problem == "DATABASE_URL: cannot read the file of sslrootcert"

@@ -18,7 +18,7 @@ BY_RANK = [
 
 @pytest.mark.parametrize("position", range(len(BY_RANK)))
 @pytest.mark.parametrize("failed", [0, 3])
-def test_the_gravest_reason_gives_the_code(position: int, failed: int) -> None:
+def test_the_most_severe_stop_reason_decides_the_exit_code(position: int, failed: int) -> None:
     stop_signal = StopSignal()
     for reason, _ in reversed(BY_RANK[position:]):
         stop_signal.stop(reason, "why")
@@ -28,13 +28,13 @@ def test_the_gravest_reason_gives_the_code(position: int, failed: int) -> None:
 @pytest.mark.parametrize(
     "reason", [StopReason.DISK, StopReason.LOCK_LOST, StopReason.INPUT_CHANGED]
 )
-def test_these_stop_early(reason: StopReason) -> None:
+def test_stop_reasons_that_end_a_run_early(reason: StopReason) -> None:
     stop_signal = StopSignal()
     stop_signal.stop(reason, "why")
     assert stop_signal.exit_code(0) == 3
 
 
-def test_without_a_reason_the_rows_decide() -> None:
+def test_without_a_stop_reason_the_rows_decide_the_exit_code() -> None:
     stop_signal = StopSignal()
     assert stop_signal.exit_code(0) is ExitCode.DONE
     assert stop_signal.exit_code(1) is ExitCode.SOME_FAILED
@@ -45,14 +45,14 @@ def test_without_a_reason_the_rows_decide() -> None:
     assert not stop_signal.stopping
 
 
-def test_the_first_detail_counts() -> None:
+def test_the_first_detail_of_a_reason_is_kept() -> None:
     stop_signal = StopSignal()
     stop_signal.stop(StopReason.DISK, "the first")
     stop_signal.stop(StopReason.DISK, "the second")
     assert stop_signal.reasons == {StopReason.DISK: "the first"}
 
 
-async def test_a_sleep_ends_when_the_run_is_told_to_stop() -> None:
+async def test_a_stop_request_ends_a_sleep() -> None:
     stop_signal = StopSignal()
     await stop_signal.sleep(0.001)
     stop_signal.raise_if_stopping()

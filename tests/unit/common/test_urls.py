@@ -33,11 +33,11 @@ def refused(url: str) -> str:
         ("http://[::1]:10000", ("http", "::1", 10_000)),
     ],
 )
-def test_an_entry_of_the_allow_list(entry: str, expected: tuple[str, str, int]) -> None:
+def test_an_allow_list_entry_is_an_origin(entry: str, expected: tuple[str, str, int]) -> None:
     assert AllowList.from_hosts([entry]).origins == {expected}
 
 
-def test_every_entry_counts() -> None:
+def test_all_allow_list_entries_are_used() -> None:
     assert ALLOW.origins == ALLOWED
 
 
@@ -67,7 +67,7 @@ def test_every_entry_counts() -> None:
         ("http://[::zz]", "host"),
     ],
 )
-def test_a_wrong_entry_is_told_by_its_place_and_never_quoted(entry: str, text: str) -> None:
+def test_an_invalid_entry_is_reported_by_position_and_never_quoted(entry: str, text: str) -> None:
     with pytest.raises(ValueError, match=text) as raised:
         AllowList.from_hosts(["good.example", entry])
     assert "source host 2" in str(raised.value)
@@ -100,7 +100,7 @@ def test_an_empty_allow_list_is_refused() -> None:
         ("https://ｇood.example/a", "https://good.example/a"),
     ],
 )
-def test_a_permitted_address_is_the_one_fetched(url: str, fetched: str) -> None:
+def test_a_permitted_url_is_fetched_unchanged(url: str, fetched: str) -> None:
     assert str(ALLOW.permit(url)) == fetched
 
 
@@ -129,7 +129,7 @@ def test_any_printable_query_survives_byte_for_byte(query: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="?%\\")))
-def test_any_path_arrives_as_it_was_meant(path: str) -> None:
+def test_any_path_keeps_its_meaning_when_percent_encoded(path: str) -> None:
     url = ALLOW.permit(f"https://good.example/{path}x")
     assert url.raw_path.isascii()
     assert unquote(url.raw_path) == f"/{path}x"
@@ -200,17 +200,19 @@ def test_any_path_arrives_as_it_was_meant(path: str) -> None:
         "not a url",
     ],
 )
-def test_an_address_that_is_not_allowed(url: str) -> None:
+def test_a_url_off_the_allow_list_is_refused(url: str) -> None:
     refused(url)
 
 
-def test_a_host_of_any_length_costs_no_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_of_any_length_is_refused_without_idna_conversion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # IDNA takes a quarter of a second for a host of 100,000 letters.
     monkeypatch.setattr("rogo_async.common.urls.URL", None)
     refused(f"https://{'é' * 300}.example/")
 
 
-def test_the_message_tells_scheme_host_and_port_and_nothing_else() -> None:
+def test_the_message_has_scheme_host_and_port_only() -> None:
     message = refused("HTTP://Evil.test:8080/secret/path?secret=query#secret")
     assert "http://evil.test:8080" in message
     assert "secret" not in message
@@ -244,7 +246,7 @@ URLS = st.builds(
 
 @given(URLS | st.text() | st.text().map("https://good.example".__add__))
 @example("https://good.example/" + "a" * 100_000)
-def test_whatever_is_permitted_leads_to_an_allowed_host(text: str) -> None:
+def test_any_permitted_url_leads_to_an_allowed_host(text: str) -> None:
     try:
         url = ALLOW.permit(text)
     except RowError as raised:
@@ -280,13 +282,13 @@ def test_any_entry_is_an_origin_or_a_value_error(entry: str) -> None:
     assert AllowList(origins).permit(f"{scheme}://{bracketed}:{port}/a").raw_host == host
 
 
-def test_an_address_of_an_ipv6_host() -> None:
+def test_an_ipv6_host_is_parsed() -> None:
     allow = AllowList.from_hosts(["http://[::1]:10000"])
     assert str(allow.permit("http://[0:0::1]:10000/a")) == "http://[::1]:10000/a"
     message = fault(FailureCode.SOURCE_NOT_ALLOWED, lambda: allow.permit("http://[::2]:10000/a"))
     assert "http://[::2]:10000" in message
 
 
-def test_origin_is_of_the_parsed_url() -> None:
+def test_origin_comes_from_the_parsed_url() -> None:
     assert origin(yarl.URL("https://Good.example/a?b")) == ("https", "good.example", 443)
     assert origin(yarl.URL("http://h:81/")) == ("http", "h", 81)

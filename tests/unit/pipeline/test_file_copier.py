@@ -1,7 +1,8 @@
-"""The files of one submission side by side: how their ends meet."""
+"""The files of one submission are copied side by side, within the byte budget."""
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -74,7 +75,7 @@ async def cancelled(whole: asyncio.Task[Any]) -> None:
     assert file_tasks() == []
 
 
-async def test_who_cancels_a_submission_cancels_all_its_files() -> None:
+async def test_cancelling_a_submission_cancels_all_its_files() -> None:
     async with (
         asyncio.timeout(DEADLINE_S),
         raw_server(by_path()) as server,
@@ -108,7 +109,9 @@ async def test_a_file_that_fails_waits_for_the_others() -> None:
         ({"f1": b"410 No", "f2": b"404 No"}, FailureCode.SOURCE_REFUSED),
     ],
 )
-async def test_the_first_faulty_file_decides(words: dict[str, bytes], code: FailureCode) -> None:
+async def test_the_first_failing_file_decides_the_code(
+    words: dict[str, bytes], code: FailureCode
+) -> None:
     said = {
         name: b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % word for name, word in words.items()
     }
@@ -120,3 +123,75 @@ async def test_the_first_faulty_file_decides(words: dict[str, bytes], code: Fail
         with pytest.raises(RowError) as found:
             await file_copier.copy(refs(server, 2), WHO)
         assert found.value.code is code
+
+
+async def test_the_limit_is_never_exceeded_and_every_taker_is_served() -> None:
+    budget, limit = ByteBudget(100), 100
+    out = highest = turns = 0
+
+    async def taker(size_bytes: int) -> None:
+        nonlocal out, highest, turns
+        async with budget.reserve(size_bytes):
+            out += size_bytes
+            highest = max(highest, out)
+            await asyncio.sleep(0)
+            out -= size_bytes
+            turns += 1
+
+    sizes = [random.Random(7).randint(0, 100) for _ in range(300)]
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(*(taker(size) for size in sizes))
+    assert turns == 300
+    assert 50 < highest <= limit
+
+
+async def test_a_large_reservation_is_not_starved() -> None:
+    budget = ByteBudget(10)
+    order: list[str] = []
+
+    async def taker(name: str, size_bytes: int) -> None:
+        async with budget.reserve(size_bytes):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(taker("a", 6), taker("large", 10), taker("b", 4), taker("c", 4))
+    assert order[:2] == ["a", "large"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_cancelled_takers_release_all_bytes(seed: int) -> None:
+    rng = random.Random(seed)
+    budget = ByteBudget(50)
+
+    async def taker() -> None:
+        async with budget.reserve(rng.randint(1, 50)):
+            await asyncio.sleep(rng.random() * 0.002)
+
+    tasks = [asyncio.create_task(taker(), name="taker") for _ in range(60)]
+    for task in tasks:
+        if rng.random() < 0.5:
+            await asyncio.sleep(0)
+            task.cancel()
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.gather(*tasks, return_exceptions=True)
+        async with budget.reserve(50):
+            pass
+
+
+async def test_a_taker_cancelled_while_bytes_are_released_is_cancelled() -> None:
+    budget = ByteBudget(10)
+
+    async def taker() -> None:
+        async with budget.reserve(10):
+            await asyncio.sleep(DEADLINE_S)
+
+    tasks = [asyncio.create_task(taker(), name="taker") for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    async with asyncio.timeout(DEADLINE_S):
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError] * 3
+        async with budget.reserve(10):
+            pass

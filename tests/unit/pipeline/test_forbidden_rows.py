@@ -22,7 +22,7 @@ def refusal(by: SourceHost) -> ForbiddenRow:
     return ForbiddenRow(NOTHING, by.record_refused(FILE, 403), NOTHING)
 
 
-def test_nine_refusals_are_held_and_the_tenth_brings_all_ten_back() -> None:
+def test_rule_14_nine_refusals_are_held_and_the_tenth_returns_all_ten() -> None:
     files, tracker = host(), ForbiddenTracker()
     rows = [refusal(files) for _ in range(9)]
     assert REFUSALS_ARE_SYSTEMIC == 10
@@ -36,7 +36,7 @@ def test_nine_refusals_are_held_and_the_tenth_brings_all_ten_back() -> None:
     assert tracker.take_all() == []
 
 
-def test_refusals_are_counted_not_rows() -> None:
+def test_rule_14_refusals_are_counted_not_rows() -> None:
     """Five rows with two refused files each make ten refusals."""
     files, tracker = host(), ForbiddenTracker()
     rows = []
@@ -48,7 +48,7 @@ def test_refusals_are_counted_not_rows() -> None:
         assert tracker.take_systemic() == [row]
 
 
-def test_rows_of_a_streak_of_ten_are_tried_again_even_when_the_host_serves_by_then() -> None:
+def test_rule_14_rows_of_a_streak_of_ten_are_retried_even_when_the_host_recovers() -> None:
     files, tracker = host(), ForbiddenTracker()
     rows = [refusal(files) for _ in range(14)]
     files.record_served(FILE)
@@ -58,7 +58,7 @@ def test_rows_of_a_streak_of_ten_are_tried_again_even_when_the_host_serves_by_th
     assert tracker.take_all() == []
 
 
-def test_rows_held_when_their_streak_reaches_ten_never_fail() -> None:
+def test_rule_14_rows_held_when_their_streak_reaches_ten_never_fail() -> None:
     """The other refusals of the streak may belong to rows that are still in progress."""
     files, tracker = host(), ForbiddenTracker()
     held = refusal(files)
@@ -70,7 +70,7 @@ def test_rows_held_when_their_streak_reaches_ten_never_fail() -> None:
     assert tracker.take_failed() == []
 
 
-def test_a_file_served_in_between_fails_the_rows_before_it_and_begins_a_new_streak() -> None:
+def test_rule_14_a_served_file_fails_the_rows_before_it_and_starts_a_new_streak() -> None:
     files, tracker = host(), ForbiddenTracker()
     before = [refusal(files) for _ in range(9)]
     for row in before:
@@ -85,7 +85,7 @@ def test_a_file_served_in_between_fails_the_rows_before_it_and_begins_a_new_stre
     assert tracker.take_all() == after
 
 
-def test_each_host_has_a_streak_of_its_own() -> None:
+def test_rule_14_each_host_has_its_own_streak() -> None:
     files, others, tracker = host(), host("other.example"), ForbiddenTracker()
     for _ in range(9):
         tracker.hold(refusal(files))

@@ -119,7 +119,7 @@ def small_files() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-async def test_a_full_disk_stops_the_run_and_tears_no_line(
+async def test_a_full_disk_stops_the_run_and_leaves_no_partial_line(
     tmp_path: Path, small_files: int
 ) -> None:
     async with Scenario(tmp_path) as scenario:
@@ -139,7 +139,7 @@ async def test_a_full_disk_stops_the_run_and_tears_no_line(
     }
 
 
-def test_rows_without_an_attempt_are_known_by_their_cells() -> None:
+def test_rows_without_an_attempt_are_identified_by_their_cells() -> None:
     known = KnownFailures()
     known.add(None, ["a", "b"])
     known.add(5, ["c"])

@@ -1,4 +1,4 @@
-"""Rule 14, as far as it can be told before a file is fetched, and blob names (§2)."""
+"""URL and name cells (specification §1), rule 14 before a file is fetched, and blob names (§2)."""
 
 import re
 from uuid import NAMESPACE_DNS, uuid5
@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from rogo_async.common.errors import FailureCode, RowError
-from rogo_async.rules.files import blob_name, content_type, plan_files, size_text
+from rogo_async.rules.files import (
+    blob_name,
+    content_type,
+    plan_files,
+    size_text,
+    split_names,
+    split_urls,
+)
 from rogo_async.rules.records import FileKind, FileRef
 from tests.unit.rules.builders import ALLOW, a_ref, a_row, fault
 
@@ -28,7 +35,7 @@ def feedback_names(count_or_urls: int | str, **changes: str) -> list[str]:
     return [ref.name for ref in plan_files(row, "3CODE", ALLOW)]
 
 
-def test_learner_files_first_then_feedback() -> None:
+def test_rule_14_learner_files_come_before_feedback() -> None:
     row = a_row(
         learner_file_names="One.DOCX,two",
         learner_urls=f"{GOOD}/1.docx,{GOOD}/2,x.pdf",
@@ -51,13 +58,13 @@ def test_learner_files_first_then_feedback() -> None:
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
-def test_no_files_of_either_kind(blank: str) -> None:
+def test_rule_14_a_submission_without_files_fails(blank: str) -> None:
     row = a_row(learner_urls=blank, marker_urls=blank)
     fault(FailureCode.FILES_MISSING, lambda: plan_files(row, "3", ALLOW))
 
 
 @pytest.mark.parametrize("kind", ["learner_urls", "marker_urls"])
-def test_one_kind_is_enough(kind: str) -> None:
+def test_rule_14_files_of_one_kind_are_enough(kind: str) -> None:
     row = a_row(**{"learner_urls": "", "marker_urls": "", kind: f"{GOOD}/a.docx"})
     (ref,) = plan_files(row, "3", ALLOW)
     expected = FileKind.SUBMISSION if kind == "learner_urls" else FileKind.FEEDBACK
@@ -65,7 +72,7 @@ def test_one_kind_is_enough(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["learner_urls", "marker_urls"])
-def test_every_address_is_checked(kind: str) -> None:
+def test_rule_14_every_url_is_checked_against_the_allow_list(kind: str) -> None:
     row = a_row(**{kind: f"{GOOD}/a.docx,https://good.example.evil.test/b.docx"})
     fault(FailureCode.SOURCE_NOT_ALLOWED, lambda: plan_files(row, "3", ALLOW))
 
@@ -80,12 +87,12 @@ def test_every_address_is_checked(kind: str) -> None:
         ({"first_name": "李", "surname": ""}, "A1__-_feedback.docx"),
     ],
 )
-def test_a_single_feedback_is_named_without_a_number(changes: dict[str, str], name: str) -> None:
+def test_rule_14_a_single_feedback_file_has_no_number(changes: dict[str, str], name: str) -> None:
     assert feedback_names(1, **changes) == [name]
 
 
 @pytest.mark.parametrize("count", [2, 3, 12])
-def test_several_feedbacks_are_numbered_from_one(count: int) -> None:
+def test_rule_14_several_feedback_files_are_numbered_from_1(count: int) -> None:
     assert feedback_names(count) == [
         f"A1_Ada-Lovelace_feedback_{number}.docx" for number in range(1, count + 1)
     ]
@@ -109,7 +116,7 @@ def test_several_feedbacks_are_numbered_from_one(count: int) -> None:
         ("https://good.example", "docx"),
     ],
 )
-def test_feedback_has_the_extension_of_its_address(url: str, extension: str) -> None:
+def test_rule_14_feedback_has_the_extension_of_its_url(url: str, extension: str) -> None:
     assert feedback_names(url) == [f"A1_Ada-Lovelace_feedback.{extension}"]
 
 
@@ -142,7 +149,7 @@ def test_feedback_has_the_extension_of_its_address(url: str, extension: str) -> 
         ("é", "application/octet-stream"),
     ],
 )
-def test_content_type(extension: str, expected: str) -> None:
+def test_content_type_follows_the_extension(extension: str, expected: str) -> None:
     assert content_type(extension) == expected
 
 
@@ -166,7 +173,7 @@ def test_content_type(extension: str, expected: str) -> None:
         "java",
     ],
 )
-def test_content_types_that_are_known(extension: str) -> None:
+def test_common_extensions_have_a_content_type(extension: str) -> None:
     assert re.fullmatch(
         r"(application/(?!octet-stream)|audio/|image/|message/|text/|video/)[a-z0-9.+-]+",
         content_type(extension),
@@ -197,12 +204,14 @@ def test_content_types_that_are_known(extension: str) -> None:
         ("x" * 194 + "..y.docx", "docx", "x" * 194 + ".docx"),
     ],
 )
-def test_the_safe_name_of_a_blob(name: str, extension: str, safe: str) -> None:
+def test_rule_14_unsafe_characters_of_a_blob_name_are_replaced(
+    name: str, extension: str, safe: str
+) -> None:
     found = blob_name(7, SUBMISSION, a_ref(name, extension, order=3))
     assert found == f"LTI_Uploads/rogo_7/{SUBMISSION}/3_{safe}"
 
 
-def test_feedback_lies_in_a_folder_of_its_own() -> None:
+def test_feedback_and_learner_blobs_have_different_folders() -> None:
     found = blob_name(12, SUBMISSION, a_ref("f.docx", kind=FileKind.FEEDBACK, order=2))
     assert found == f"Marker_files/rogo_12/{SUBMISSION}/2_f.docx"
 
@@ -214,7 +223,7 @@ BLOB_NAME = re.compile(
 
 
 @given(HOSTILE, HOSTILE, st.sampled_from(FileKind), st.integers(1, 2**31 - 1))
-def test_a_blob_name_is_safe_whatever_the_input(
+def test_rule_14_a_blob_name_is_safe_for_any_input(
     name: str, extension: str, kind: FileKind, attempt: int
 ) -> None:
     found = blob_name(attempt, SUBMISSION, a_ref(name, extension, kind=kind, order=999_999))
@@ -265,5 +274,75 @@ def test_planned_files_have_safe_blob_names_and_extensions(
         (2 * 1024**3, "2048.0 MB"),
     ],
 )
-def test_size_text(size_bytes: int, text: str) -> None:
+def test_file_size_is_formatted_with_its_unit(size_bytes: int, text: str) -> None:
     assert size_text(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("cell", "urls"),
+    [
+        ("", ()),
+        ("  ", ()),
+        ("https://h/a", ("https://h/a",)),
+        (" https://h/a ", ("https://h/a",)),
+        ("https://h/a,https://h/b", ("https://h/a", "https://h/b")),
+        ("https://h/a , \n http://h/b", ("https://h/a", "http://h/b")),
+        ("https://h/a,HTTPS://h/b", ("https://h/a", "HTTPS://h/b")),
+        ("https://h/a, b,c.docx,https://h/d", ("https://h/a, b,c.docx", "https://h/d")),
+        ("https://h/a,httpsx://h/b", ("https://h/a,httpsx://h/b",)),
+        ("https://h/ahttps://h/b", ("https://h/ahttps://h/b",)),
+        (",https://h/a", ("https://h/a",)),
+        ("ftp://h/a", ("ftp://h/a",)),
+        ("nonsense", ("nonsense",)),
+    ],
+)
+def test_a_comma_separates_urls_only_before_a_scheme(cell: str, urls: tuple[str, ...]) -> None:
+    assert split_urls(cell) == urls
+
+
+NAMES_WITH_COMMAS = st.text("ab, .%", min_size=1, max_size=8).map(lambda name: f"x{name}x")
+
+
+@given(st.lists(NAMES_WITH_COMMAS, max_size=4))
+def test_joined_urls_are_split_again(names: list[str]) -> None:
+    urls = tuple(f"https://good.example/{name}" for name in names)
+    assert split_urls(",".join(urls)) == urls
+
+
+@pytest.mark.parametrize(
+    ("cell", "urls", "names"),
+    [
+        ("a.docx", ("https://h/x/b.docx",), ("a.docx",)),
+        ("a.docx, b.pdf ", ("https://h/1", "https://h/2"), ("a.docx", "b.pdf")),
+        # the counts disagree
+        ("a, b.docx", ("https://h/x/a%2C%20b.docx",), ("a, b.docx",)),
+        ("a.docx", ("https://h/1.doc", "https://h/2.doc"), ("1.doc", "2.doc")),
+        ("a,b,c", ("https://h/1.doc", "https://h/2.doc"), ("1.doc", "2.doc")),
+        # a blank one of a list that agrees
+        ("", ("https://h/x/b%20c.docx?sig=a/b",), ("b c.docx",)),
+        ("a.docx,", ("https://h/1.doc", "https://h/2.doc"), ("a.docx", "2.doc")),
+        # percent-decoding
+        ("", ("https://h/caf%C3%A9,.docx",), ("café,.docx",)),
+        ("", ("https://h/C# 1.docx",), ("C# 1.docx",)),
+        ("", ("https://h/100%.docx",), ("100%.docx",)),
+        ("", ("https://h/%ff.docx",), ("\ufffd.docx",)),
+        # no name to be had
+        ("", ("https://h",), ("file",)),
+        ("", ("https://h?x=/y.docx",), ("file",)),
+        ("", ("https://h/a/",), ("file",)),
+        ("", ("https://h/%20",), ("file",)),
+        ("", (), ()),
+        ("a", (), ()),
+    ],
+)
+def test_names_are_paired_with_urls_when_the_counts_agree(
+    cell: str, urls: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    assert split_names(cell, urls) == names
+
+
+@given(st.text(), st.lists(st.text() | st.text("/?%#,.").map("https://h".__add__), max_size=4))
+def test_every_url_has_a_name(cell: str, urls: list[str]) -> None:
+    names = split_names(cell, urls)
+    assert len(names) == len(urls)
+    assert all(name.strip() for name in names)

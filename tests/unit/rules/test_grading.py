@@ -50,18 +50,18 @@ from tests.unit.rules.builders import a_reference, fault, levels
         *((code, grade, grade) for code in ("6A", "A7", "3", "٧") for grade in ("Pass", "Merit")),
     ],
 )
-def test_final_grade(code: str, grade: str, final: str) -> None:
+def test_rule_12_final_grade_by_assessment_code(code: str, grade: str, final: str) -> None:
     assert final_grade(grade, code) == final
 
 
 @pytest.mark.parametrize("grade", ["Grade Missed", "grade missed", " GRADE MISSED\n"])
 @pytest.mark.parametrize("code", ["3A", "7A", "6A", ""])
-def test_grade_missed(grade: str, code: str) -> None:
+def test_rule_12_grade_missed_fails(grade: str, code: str) -> None:
     fault(FailureCode.GRADE_MISSED, lambda: final_grade(grade, code))
 
 
 @given(st.text(), st.text())
-def test_any_grade_stays_or_becomes_one_of_four(grade: str, code: str) -> None:
+def test_rule_12_any_grade_stays_or_becomes_one_of_four(grade: str, code: str) -> None:
     try:
         final = final_grade(grade, code)
     except RowError as raised:
@@ -77,7 +77,7 @@ def finding(grade: str, *texts: str, number: int = 2) -> Malpractice | None:
 @pytest.mark.parametrize(
     "grade", ["Pass", "", "Refer", "Mal practice Severe", "Academic malpractice - Severe"]
 )
-def test_no_malpractice(grade: str) -> None:
+def test_rule_13_other_grades_are_no_malpractice(grade: str) -> None:
     assert finding(grade, "Severe") is None
 
 
@@ -93,7 +93,7 @@ def test_no_malpractice(grade: str) -> None:
         "Malpractice\u00a0\N{EN DASH}\u00a0Severe",
     ],
 )
-def test_the_second_word_names_the_level(grade: str) -> None:
+def test_rule_13_the_second_word_names_the_level(grade: str) -> None:
     reference = a_reference(level_texts=("Moderate", " sEVERE "))
     found = malpractice(grade, 2, reference)
     assert found == Malpractice(reference.levels[1], 2, grade.strip())
@@ -111,12 +111,12 @@ def test_the_second_word_names_the_level(grade: str) -> None:
         "Malpractice Severely",
     ],
 )
-def test_the_level_is_missing(grade: str) -> None:
+def test_rule_13_an_unknown_level_fails(grade: str) -> None:
     message = fault(FailureCode.MALPRACTICE_LEVEL_MISSING, lambda: finding(grade, "Severe"))
     assert "Severe" in message
 
 
-def test_without_levels_every_malpractice_is_missing_its_level() -> None:
+def test_rule_13_without_levels_every_malpractice_grade_fails() -> None:
     fault(FailureCode.MALPRACTICE_LEVEL_MISSING, lambda: finding("Malpractice Severe"))
 
 
@@ -134,13 +134,13 @@ def test_without_levels_every_malpractice_is_missing_its_level() -> None:
         ("unsevere", 5),
     ],
 )
-def test_the_limit_is_by_what_the_level_contains(level: str, limit: int | None) -> None:
+def test_rule_13_the_attempt_limit_follows_the_level(level: str, limit: int | None) -> None:
     found = finding(f"Malpractice {level}", level, number=5)
     assert found is not None
     assert found.max_attempts == limit
 
 
-def test_of_two_levels_of_one_name_the_first_given() -> None:
+def test_rule_13_of_two_levels_with_one_name_the_first_wins() -> None:
     reference = Reference((), (), levels("Severe", "severe"))
     found = malpractice("Malpractice severe", 1, reference)
     assert found is not None
@@ -148,7 +148,7 @@ def test_of_two_levels_of_one_name_the_first_given() -> None:
 
 
 @given(st.text() | st.text("malprctice SVr-_/").map("Malpractice".__add__))
-def test_any_grade_is_a_finding_or_none_or_a_code(grade: str) -> None:
+def test_rule_13_any_grade_is_malpractice_or_not_or_fails_with_a_code(grade: str) -> None:
     try:
         found = finding(grade, "Severe", "Minor")
     except RowError as raised:
@@ -181,7 +181,7 @@ def rank(number: int | None, limit: int | None, attempt: int | None) -> Enforcem
         (rank(2, None, None), rank(1, 3, 5)),
     ],
 )
-def test_outranks(winner: EnforcementRank, loser: EnforcementRank) -> None:
+def test_rule_13_rank_of_malpractice_rules(winner: EnforcementRank, loser: EnforcementRank) -> None:
     assert outranks(winner, loser)
     assert not outranks(loser, winner)
 
@@ -191,7 +191,7 @@ RANKS = st.builds(EnforcementRank, SMALL, SMALL, SMALL)
 
 
 @given(RANKS, RANKS, RANKS)
-def test_outranks_is_a_strict_total_order(
+def test_rule_13_the_rank_is_a_strict_total_order(
     one: EnforcementRank, two: EnforcementRank, three: EnforcementRank
 ) -> None:
     assert not outranks(one, one)
@@ -201,7 +201,7 @@ def test_outranks_is_a_strict_total_order(
 
 
 @given(st.data(), st.lists(RANKS, min_size=1, max_size=7))
-def test_the_row_that_stands_is_the_same_in_any_order(
+def test_rule_13_the_final_row_is_the_same_in_any_order(
     data: st.DataObject, ranks: list[EnforcementRank]
 ) -> None:
     def arrive(standing: EnforcementRank, challenger: EnforcementRank) -> EnforcementRank:

@@ -145,7 +145,9 @@ def a_name(random_: random.Random) -> str:
     return "".join(random_.choices(NAMES, k=random_.randrange(4)))
 
 
-def test_addresses(record_property: Callable[[str, Any], None]) -> None:
+def test_hostile_urls_are_split_and_permitted_or_refused_with_a_code(
+    record_property: Callable[[str, Any], None],
+) -> None:
     """What is permitted leads to the allow-list by the reading of two parsers that are not ours."""
     random_, count = random.Random(SEED), COUNT * 4 // 10
     seen: Counter[str] = Counter()
@@ -173,7 +175,7 @@ def test_addresses(record_property: Callable[[str, Any], None]) -> None:
     assert min(seen["permitted"], seen["not allowed"]) > count // 50
 
 
-def test_names(record_property: Callable[[str, Any], None]) -> None:
+def test_hostile_names_give_safe_blob_names(record_property: Callable[[str, Any], None]) -> None:
     """File names, people's names and Assessment IDs never leave their folder of the container."""
     random_, count = random.Random(SEED + 1), COUNT * 2 // 10
     seen: Counter[str] = Counter()
@@ -222,7 +224,9 @@ def holds_blob_name(ref: FileRef) -> BlobOwner:
     return owner
 
 
-def test_warehouse_values(record_property: Callable[[str, Any], None]) -> None:
+def test_hostile_warehouse_values_give_a_value_or_a_code(
+    record_property: Callable[[str, Any], None],
+) -> None:
     """Whatever the driver hands over, what comes out can be written as it is, or has a code."""
     random_, count = random.Random(SEED + 2), COUNT * 3 // 10
     seen: Counter[str] = Counter()
@@ -320,12 +324,12 @@ def told(record_property: Callable[[str, Any], None], what: str, count: int, see
     ],
     ids=range(6),
 )
-def test_what_once_was_a_surprise_is_named(column: str, value: object) -> None:
+def test_values_that_once_crashed_are_refused_with_a_code(column: str, value: object) -> None:
     cells = {**report_cells(random.Random(0)), "AttemptId": 7, column: value}
     assert column in convert.report(cells).unreadable
 
 
 @pytest.mark.parametrize("value", [inf, nan, Decimal("Infinity"), Decimal("sNaN"), None, date.min])
-def test_an_attempt_that_is_no_number_is_one_kind_of_error(value: object) -> None:
+def test_a_warehouse_attempt_id_that_is_no_number_is_one_kind_of_error(value: object) -> None:
     with pytest.raises(ValueError, match=r"AttemptId|NaN"):
         convert.attempt({"AttemptId": value})

@@ -31,12 +31,12 @@ ATTEMPTS = st.integers(1, SQL_INT_MAX)
         ("0" * 10_000 + "5", 5),
     ],
 )
-def test_attempt_id_is_read(text: str, value: int) -> None:
+def test_rule_1_attempt_id_is_parsed(text: str, value: int) -> None:
     assert parse_attempt_id(text) == value
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0"])
-def test_attempt_id_is_missing(text: str) -> None:
+def test_rule_1_attempt_id_is_missing(text: str) -> None:
     fault(FailureCode.ATTEMPT_ID_MISSING, lambda: parse_attempt_id(text))
 
 
@@ -62,13 +62,13 @@ def test_attempt_id_is_missing(text: str) -> None:
         "1\x00",
     ],
 )
-def test_attempt_id_is_invalid(text: str) -> None:
+def test_rule_1_attempt_id_is_invalid(text: str) -> None:
     message = fault(FailureCode.ATTEMPT_ID_INVALID, lambda: parse_attempt_id(text))
     assert len(message) < 300
 
 
 @given(st.text() | st.text("0123456789 -+٣"))
-def test_any_attempt_id_gives_its_number_or_one_of_two_codes(text: str) -> None:
+def test_rule_1_any_attempt_id_gives_its_number_or_one_of_two_codes(text: str) -> None:
     try:
         value = parse_attempt_id(text)
     except RowError as raised:
@@ -78,14 +78,14 @@ def test_any_attempt_id_gives_its_number_or_one_of_two_codes(text: str) -> None:
         assert text.strip().lstrip("0") == str(value)
 
 
-def test_launch_id_has_its_form_for_ever() -> None:
+def test_launch_id_never_changes() -> None:
     # A change here migrates every attempt a second time.
     assert launch_id(1, "inst-1") == "rogo_1_dfd1d18b7aed1d2a"
     assert launch_id(12, "inst-1") == "rogo_12_646421a536aaf790"
     assert launch_id(1, "ünï") == "rogo_1_67085d95e6ad86c2"
 
 
-def test_row_ids_have_their_form_for_ever() -> None:
+def test_row_ids_never_change() -> None:
     submission = submission_id("run-1", 7)
     assert submission == "6d7770b0-c86d-53a8-8c06-44cae1185f41"
     assert child_id(submission, "file", 2) == "f909e6a4-3ed4-513c-9826-671480065d75"
@@ -99,7 +99,7 @@ def test_launch_ids_are_equal_only_for_equal_attempts_and_instances(
 
 
 @given(ATTEMPTS, st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_launch_id_tells_its_attempt(attempt: int, instance: str) -> None:
+def test_a_launch_id_contains_its_attempt(attempt: int, instance: str) -> None:
     assert attempt_of_launch_id(launch_id(attempt, instance)) == attempt
 
 
@@ -127,12 +127,12 @@ def test_a_launch_id_tells_its_attempt(attempt: int, instance: str) -> None:
         ("6f1d3a52-9c0e", None),
     ],
 )
-def test_attempt_of_launch_id(text: str, attempt: int | None) -> None:
+def test_rule_3_attempt_is_parsed_from_a_launch_id(text: str, attempt: int | None) -> None:
     assert attempt_of_launch_id(text) == attempt
 
 
 @given(st.text() | st.from_regex(r"rogo_[0-9]{0,12}_?.*"))
-def test_any_launch_id_is_read_without_an_error(text: str) -> None:
+def test_rule_3_any_launch_id_is_parsed_without_an_error(text: str) -> None:
     attempt = attempt_of_launch_id(text)
     assert attempt is None or 0 <= attempt <= SQL_INT_MAX
 
@@ -163,7 +163,7 @@ def test_child_ids_differ_by_submission_kind_and_index() -> None:
     assert child_id(one, "session") == child_id(one, "session", 0)
 
 
-def test_identify_joins_the_ids() -> None:
+def test_identify_returns_all_ids_of_a_submission() -> None:
     identity = identify(7, "run-1", "inst-1")
     assert identity.attempt == 7
     assert identity.launch_id == launch_id(7, "inst-1")

@@ -31,17 +31,19 @@ def number_of(submission: str) -> int:
         (MappingRow("24_01", "Retake"), FailureCode.ATTEMPT_NUMBER_MISSING),
     ],
 )
-def test_the_first_rule_that_applies_decides(mapping: MappingRow | None, code: FailureCode) -> None:
+def test_rules_4_to_6_the_first_rule_that_applies_decides(
+    mapping: MappingRow | None, code: FailureCode
+) -> None:
     fault(code, lambda: attempt_number(mapping, PREFIXES))
 
 
 @pytest.mark.parametrize("version", ["24_01", "24", "25_99", "245", " 24_01 "])
-def test_versions_that_migrate(version: str) -> None:
+def test_rule_5_versions_that_migrate(version: str) -> None:
     assert attempt_number(MappingRow(version, "Attempt 2"), PREFIXES) == 2
 
 
 @pytest.mark.parametrize("version", ["23_01", "2", "_24", "v24", "124", "٢٤"])
-def test_versions_that_do_not(version: str) -> None:
+def test_rule_5_versions_that_are_excluded(version: str) -> None:
     # rule 5 comes before rule 6: the Submission has no number
     with pytest.raises(RowSkip) as raised:
         attempt_number(MappingRow(version, "nothing"), PREFIXES)
@@ -49,7 +51,7 @@ def test_versions_that_do_not(version: str) -> None:
     assert version in raised.value.message
 
 
-def test_prefixes_are_the_configured_ones() -> None:
+def test_rule_5_prefixes_are_configurable() -> None:
     assert attempt_number(MappingRow("19_01", "Attempt 1"), ("19",)) == 1
     with pytest.raises(RowSkip):
         attempt_number(MappingRow("24_01", "Attempt 1"), ("19",))
@@ -79,7 +81,9 @@ def test_prefixes_are_the_configured_ones() -> None:
         ("Attempt 2147483647", SQL_INT_MAX),
     ],
 )
-def test_attempt_number_is_the_first_integer_after_the_word(submission: str, number: int) -> None:
+def test_rule_6_attempt_number_is_the_first_integer_after_the_word(
+    submission: str, number: int
+) -> None:
     assert number_of(submission) == number
 
 
@@ -106,13 +110,13 @@ def test_attempt_number_is_the_first_integer_after_the_word(submission: str, num
         "Attempt " + "9" * 10_000,
     ],
 )
-def test_attempt_number_is_missing(submission: str) -> None:
+def test_rule_6_attempt_number_is_missing(submission: str) -> None:
     message = fault(FailureCode.ATTEMPT_NUMBER_MISSING, lambda: number_of(submission))
     assert len(message) < 400
 
 
 @given(st.text(), st.text())
-def test_any_mapping_gives_a_number_or_a_code(version: str, submission: str) -> None:
+def test_rules_4_to_6_any_mapping_gives_a_number_or_a_code(version: str, submission: str) -> None:
     try:
         number = attempt_number(MappingRow(version, submission), PREFIXES)
     except (RowError, RowSkip):
@@ -127,13 +131,13 @@ def test_any_mapping_gives_a_number_or_a_code(version: str, submission: str) -> 
     st.integers(1, SQL_INT_MAX),
     st.sampled_from(["", " of 3", ".5", "th", " Attempt 8"]),
 )
-def test_a_number_after_the_word_is_found(
+def test_rule_6_a_number_after_the_word_is_found(
     before: str, word: str, between: str, number: int, after: str
 ) -> None:
     assert number_of(f"{before}{word}{between}{number}{after}") == number
 
 
-def test_email_is_required() -> None:
+def test_rule_7_email_is_required() -> None:
     require_email(a_row(email="someone@learner.example"))
     for email in ("", "  "):
         with pytest.raises(RowError) as raised:

@@ -19,7 +19,7 @@ def matched(exercise: str, version: str, *found: Assessment) -> Assessment:
 
 
 @pytest.mark.parametrize("exercise", ["", " ", "Unit", " Unit ", "Unit3-Written"])
-def test_exercise_has_too_few_words(exercise: str) -> None:
+def test_rule_10_an_exercise_with_too_few_words_fails(exercise: str) -> None:
     fault(FailureCode.EXERCISE_INVALID, lambda: matched(exercise, "24_01", an_assessment()))
 
 
@@ -37,7 +37,7 @@ def test_exercise_has_too_few_words(exercise: str) -> None:
         ("Ünit ③", "Ünit ③ 24_01"),
     ],
 )
-def test_an_assessment_is_found(exercise: str, name: str) -> None:
+def test_rule_10_an_assessment_is_found(exercise: str, name: str) -> None:
     expected = an_assessment(name)
     assert matched(exercise, "24_01", expected) is expected
 
@@ -58,14 +58,14 @@ def test_an_assessment_is_found(exercise: str, name: str) -> None:
         "Unit 324_01",
     ],
 )
-def test_an_assessment_is_missing(name: str) -> None:
+def test_rule_10_an_assessment_is_missing(name: str) -> None:
     fault(
         FailureCode.ASSESSMENT_MISSING,
         lambda: matched("Unit 3 Written", "24_01", an_assessment(name)),
     )
 
 
-def test_prefix_and_suffix_share_no_characters() -> None:
+def test_rule_10_prefix_and_suffix_share_no_characters() -> None:
     # The name begins with "24 01" and ends with "24 01": once, not twice.
     fault(FailureCode.ASSESSMENT_MISSING, lambda: matched("24 01", "24 01", an_assessment("24 01")))
     long = an_assessment("Another one, of a long name", "3B")
@@ -75,19 +75,19 @@ def test_prefix_and_suffix_share_no_characters() -> None:
     )
 
 
-def test_the_exact_name_wins_even_when_inactive() -> None:
+def test_rule_10_the_exact_name_wins_even_when_inactive() -> None:
     exact = an_assessment("Unit 3 24_01", "3A", active=False)
     longer = an_assessment("Unit 3 Law 24_01", "3B")
     assert matched("Unit 3", "24_01", longer, exact) is exact
 
 
-def test_a_single_one_need_not_be_active() -> None:
+def test_rule_10_a_single_match_need_not_be_active() -> None:
     only = an_assessment("Unit 3 Law 24_01", active=False)
     assert matched("Unit 3", "24_01", only) is only
 
 
 @pytest.mark.parametrize("name", ["Unit 3 24_01", "Unit 3 Law 24_01"])
-def test_among_several_the_single_active_one(name: str) -> None:
+def test_rule_10_the_single_active_match_wins(name: str) -> None:
     active = an_assessment(name, "3B")
     others = [an_assessment(name, code, active=False) for code in ("3A", "3C")]
     assert matched("Unit 3", "24_01", others[0], active, others[1]) is active
@@ -95,13 +95,13 @@ def test_among_several_the_single_active_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Unit 3 24_01", "Unit 3 Law 24_01"])
 @pytest.mark.parametrize("active", [True, False])
-def test_still_several_are_ambiguous(name: str, active: bool) -> None:
+def test_rule_10_several_matches_are_ambiguous(name: str, active: bool) -> None:
     found = [an_assessment(name, code, active=active) for code in ("3C", "3A", "3B")]
     message = fault(FailureCode.ASSESSMENT_AMBIGUOUS, lambda: matched("Unit 3", "24_01", *found))
     assert message.endswith("'3A', '3B', '3C'")
 
 
-def test_several_exact_names_do_not_fall_back_to_longer_ones() -> None:
+def test_rule_10_several_exact_names_do_not_fall_back_to_longer_ones() -> None:
     exact = [an_assessment("Unit 3 24_01", code, active=False) for code in ("3A", "3B")]
     longer = an_assessment("Unit 3 Law 24_01", "3C")
     message = fault(
@@ -110,7 +110,7 @@ def test_several_exact_names_do_not_fall_back_to_longer_ones() -> None:
     assert "3C" not in message
 
 
-def test_an_answer_is_the_same_when_remembered() -> None:
+def test_a_cached_match_is_the_same() -> None:
     reference = a_reference((an_assessment("Unit 3 24_01", "3A"), an_assessment("Unit 4 24_01")))
     answers = [
         match_assessment(exercise, "24_01", reference).code
@@ -123,7 +123,7 @@ def test_an_answer_is_the_same_when_remembered() -> None:
         )
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_cache_of_matches_is_bounded() -> None:
     reference = a_reference()
     for number in range(40_000):
         reference.named(str(number), "x")
@@ -142,7 +142,9 @@ WORDS = st.text("Uni3 4-_.é\u00a0", max_size=8)
 
 
 @given(WORDS, WORDS, st.lists(WORDS, max_size=6))
-def test_a_match_is_what_rule_10_says(exercise: str, version: str, names: list[str]) -> None:
+def test_rule_10_a_match_agrees_with_a_second_implementation(
+    exercise: str, version: str, names: list[str]
+) -> None:
     reference = Reference(assessments(*names), (), ())
     try:
         found = match_assessment(exercise, version or "24", reference)
@@ -187,7 +189,7 @@ def marks_of(labels: list[str], *texts: str) -> list[str]:
         ("Q", "q\N{EM DASH}all of it"),
     ],
 )
-def test_a_section_is_found(label: str, text: str) -> None:
+def test_rule_11_a_section_is_found(label: str, text: str) -> None:
     assert marks_of([label], text) == ["s1"]
 
 
@@ -208,25 +210,25 @@ def test_a_section_is_found(label: str, text: str) -> None:
         ("Question 1 ", "Question 2"),
     ],
 )
-def test_a_section_is_missing(label: str, text: str) -> None:
+def test_rule_11_a_section_is_missing(label: str, text: str) -> None:
     fault(FailureCode.SECTION_MISSING, lambda: marks_of([label], text))
 
 
-def test_marks_keep_the_order_of_the_scores() -> None:
+def test_rule_11_marks_keep_the_order_of_the_scores() -> None:
     texts = ("Question 1: a", "Question 2: b", "Question 10: c", "Question 1.1: d")
     labels = ["Question 10", "Question 1.1", "Question 1", "Question 2"]
     assert marks_of(labels, *texts) == ["s3", "s4", "s1", "s2"]
 
 
-def test_no_scores_no_marks() -> None:
+def test_rule_11_without_scores_there_are_no_marks() -> None:
     assert marks_of([], "Question 1") == []
 
 
-def test_an_equal_text_wins_over_longer_ones() -> None:
+def test_rule_11_an_equal_text_wins_over_longer_ones() -> None:
     assert marks_of(["question 1"], "Question 1: a", "Question 1", "Question 1 b") == ["s2"]
 
 
-def test_only_sections_of_that_assessment_count() -> None:
+def test_rule_11_only_sections_of_the_assessment_count() -> None:
     others = sections("Question 1", of="another")
     reference = Reference([an_assessment()], others, ())
     fault(
@@ -238,7 +240,7 @@ def test_only_sections_of_that_assessment_count() -> None:
     assert match_sections([a_score()], an_assessment(), reference)[0].section_id == "own"
 
 
-def test_all_missing_labels_are_listed_and_come_before_ambiguous_ones() -> None:
+def test_rule_11_all_missing_labels_are_listed_before_ambiguous_ones() -> None:
     message = fault(
         FailureCode.SECTION_MISSING,
         lambda: marks_of(["X", "Question 1", "Y", "Question 2"], "Question 1", "Question 1"),
@@ -247,7 +249,7 @@ def test_all_missing_labels_are_listed_and_come_before_ambiguous_ones() -> None:
     assert "'Question 1'" not in message
 
 
-def test_all_ambiguous_labels_are_listed() -> None:
+def test_rule_11_all_ambiguous_labels_are_listed() -> None:
     message = fault(
         FailureCode.SECTION_AMBIGUOUS,
         lambda: marks_of(
@@ -257,7 +259,7 @@ def test_all_ambiguous_labels_are_listed() -> None:
     assert message.endswith("'Q1', 'Q3', 'q4', 'Q4'")
 
 
-def test_two_scores_for_one_section_by_different_labels() -> None:
+def test_rule_11_two_scores_for_one_section_are_ambiguous() -> None:
     message = fault(
         FailureCode.SECTION_AMBIGUOUS,
         lambda: marks_of(["Question 1", "Question 1 part"], "Question 1 part"),
@@ -269,7 +271,7 @@ def test_two_scores_for_one_section_by_different_labels() -> None:
     st.lists(st.text("Qq1. ß", max_size=5), max_size=4),
     st.lists(st.text("Qq1. ß", max_size=5), max_size=5),
 )
-def test_marks_are_distinct_sections_or_a_code(labels: list[str], texts: list[str]) -> None:
+def test_rule_11_marks_are_distinct_sections_or_a_code(labels: list[str], texts: list[str]) -> None:
     try:
         found = marks_of(labels, *texts)
     except RowError as raised:

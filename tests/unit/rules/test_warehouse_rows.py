@@ -23,29 +23,29 @@ REQUIRED = [
 ]
 
 
-def test_one_complete_report_is_given_back() -> None:
+def test_rule_8_one_complete_report_is_returned() -> None:
     report = a_report()
     assert require_report([report]) is report
 
 
-def test_no_report() -> None:
+def test_rule_8_no_report_fails() -> None:
     fault(FailureCode.REPORT_MISSING, lambda: require_report([]))
 
 
-def test_several_reports_even_equal_ones() -> None:
+def test_rule_8_several_reports_fail_even_equal_ones() -> None:
     message = fault(
         FailureCode.REPORT_AMBIGUOUS, lambda: require_report([a_report(), a_report(), a_report()])
     )
     assert "3" in message
 
 
-def test_several_reports_come_before_their_fields() -> None:
+def test_rule_8_several_reports_are_reported_before_missing_fields() -> None:
     empty = a_report(grade=None)
     fault(FailureCode.REPORT_AMBIGUOUS, lambda: require_report([empty, empty]))
 
 
 @given(st.sets(st.sampled_from(REQUIRED), min_size=1))
-def test_exactly_the_missing_columns_are_named(missing: set[tuple[str, str]]) -> None:
+def test_rule_8_exactly_the_missing_columns_are_named(missing: set[tuple[str, str]]) -> None:
     report = a_report(**{attribute: None for attribute, _ in missing})
     message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
     named = {part.strip() for part in message.partition("no value in ")[2].split(",")}
@@ -53,18 +53,18 @@ def test_exactly_the_missing_columns_are_named(missing: set[tuple[str, str]]) ->
 
 
 @pytest.mark.parametrize("attribute", ["exercise", "ti_user_id", "ti_section_id", "grade"])
-def test_a_blank_text_is_missing(attribute: str) -> None:
+def test_rule_8_a_blank_text_is_missing(attribute: str) -> None:
     report = a_report(**{attribute: "  "})
     fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
 
 
-def test_zero_is_a_mark() -> None:
+def test_rule_8_zero_is_a_mark() -> None:
     zero = Decimal(0)
     report = a_report(marks=zero, marks_available=zero, grade_percent=zero)
     assert require_report([report]) is report
 
 
-def test_optional_columns_may_be_empty() -> None:
+def test_rule_8_optional_columns_may_be_empty() -> None:
     report = a_report(marker_notes=None, results_approved=None, date_modified=None)
     assert require_report([report]) is report
 
@@ -84,14 +84,16 @@ def test_optional_columns_may_be_empty() -> None:
         ("date_modified", "DateModified", "DateModified is not a date"),
     ],
 )
-def test_an_unreadable_column_is_told_as_such(attribute: str, column: str, text: str) -> None:
+def test_rule_8_an_unreadable_column_is_reported_as_unreadable(
+    attribute: str, column: str, text: str
+) -> None:
     report = a_report(**{attribute: None}, unreadable=(column,))
     message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
     assert text in message
     assert "no value" not in message
 
 
-def test_missing_and_unreadable_columns_are_told_together() -> None:
+def test_rule_8_missing_and_unreadable_columns_are_reported_together() -> None:
     report = a_report(grade=None, marks=None, unreadable=("MarksAchieved",))
     message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
     assert "no value in Grade" in message
@@ -100,13 +102,13 @@ def test_missing_and_unreadable_columns_are_told_together() -> None:
 
 @pytest.mark.parametrize("attribute", ["marks", "marks_available", "grade_percent"])
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
-def test_what_is_no_finite_number_is_unreadable(attribute: str, value: str) -> None:
+def test_rule_8_only_finite_numbers_are_readable(attribute: str, value: str) -> None:
     report = a_report(**{attribute: Decimal(value)})
     message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
     assert "is not a number" in message
 
 
-def test_scores_may_be_none_at_all_and_zero() -> None:
+def test_rule_9_scores_may_be_absent_or_zero() -> None:
     require_scores([])
     require_scores([a_score(), a_score("Question 2", score=Decimal(0))])
 
@@ -125,7 +127,7 @@ def test_scores_may_be_none_at_all_and_zero() -> None:
         (a_score(unreadable=("MarkerComment",)), "MarkerComment is not a text"),
     ],
 )
-def test_an_incomplete_score(score: Score, text: str) -> None:
+def test_rule_9_an_incomplete_score_fails(score: Score, text: str) -> None:
     message = fault(
         FailureCode.SCORE_FIELD_MISSING,
         lambda: require_scores([a_score(), score]),
@@ -135,6 +137,6 @@ def test_an_incomplete_score(score: Score, text: str) -> None:
     assert "score row 1" not in message
 
 
-def test_an_unreadable_score_is_not_called_empty_too() -> None:
+def test_rule_9_an_unreadable_score_is_not_also_reported_as_empty() -> None:
     score = a_score(score=None, unreadable=("Score",))
     assert "no value" not in fault(FailureCode.SCORE_FIELD_MISSING, lambda: require_scores([score]))

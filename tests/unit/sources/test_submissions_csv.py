@@ -87,7 +87,7 @@ def test_every_row_is_read_once_for_any_chunk_size(tmp_path: Path, count: int) -
     ("line", "cells"),
     [("1,2", WIDTH and 2), (",".join("x" * (WIDTH + 3)), WIDTH + 3)],
 )
-def test_a_line_with_another_number_of_cells_is_malformed(
+def test_rule_0_a_line_with_too_few_or_too_many_cells_is_malformed(
     tmp_path: Path, line: str, cells: int
 ) -> None:
     path = written(tmp_path / "file.csv", row(7))
@@ -100,7 +100,7 @@ def test_a_line_with_another_number_of_cells_is_malformed(
     assert good.malformed is None
 
 
-def test_a_stray_carriage_return_makes_one_row_malformed_and_no_other(tmp_path: Path) -> None:
+def test_rule_0_a_stray_carriage_return_makes_only_its_row_malformed(tmp_path: Path) -> None:
     path = written(tmp_path / "file.csv", row(1), row(2))
     text = path.read_bytes().replace(b"2,", b"2\r,", 1)
     path.write_bytes(text)
@@ -110,7 +110,7 @@ def test_a_stray_carriage_return_makes_one_row_malformed_and_no_other(tmp_path: 
     assert good.malformed is None
 
 
-def test_a_row_that_was_malformed_stays_malformed(tmp_path: Path) -> None:
+def test_rule_0_a_row_that_was_malformed_is_malformed_again(tmp_path: Path) -> None:
     path = written(
         tmp_path / "file.csv",
         row(1, Error="row_malformed: line 9 has 3 cells, the header has 23"),

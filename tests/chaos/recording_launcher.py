@@ -1,7 +1,7 @@
-"""Runs the command and writes down whom it connects to and what it opens for writing.
+"""Runs the command and records its connections and the files that it opens for writing.
 
-``python hostile_launcher.py RECORD PYTHON -m rogo_async ARGS``: what follows RECORD is the line
-that it stands in for. Each line of RECORD is a JSON list: the kind of event and what it is about.
+``python recording_launcher.py RECORD PYTHON -m rogo_async ARGS``: the arguments after
+RECORD are the command line that this replaces. Each line of RECORD is a JSON list: kind and object.
 """
 
 import json
@@ -16,7 +16,7 @@ CHANGES: Final = frozenset(
 
 
 def record_to(path: str) -> None:
-    """Record from now on. Interpreter's hook: nothing in this process goes round it."""
+    """Record from now on, with an audit hook that sees the whole process."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def hook(event: str, args: tuple[Any, ...]) -> None:

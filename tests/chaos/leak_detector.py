@@ -1,4 +1,4 @@
-"""What must not be seen, in every form in which it may be seen, and where to look for it."""
+"""Finds secrets and personal data in output, in every form in which they may appear."""
 
 import base64
 import re
@@ -35,20 +35,20 @@ def forms(secret: str) -> set[str]:
 
 
 @dataclass(slots=True)
-class Lookout:
-    """Everything that a run has shown, and where it was shown."""
+class LeakDetector:
+    """All output of a command, by its place."""
 
     secrets: Mapping[str, str]
-    shown: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
 
-    def see(self, where: str, text: str) -> None:
-        """Take in a text."""
-        self.shown[where] = self.shown.get(where, "") + text
+    def record(self, where: str, text: str) -> None:
+        """Add a text."""
+        self.outputs[where] = self.outputs.get(where, "") + text
 
-    def see_directory(self, data_dir: Path) -> None:
-        """Take in every file but the inputs; one that is meant for personal data for secrets only.
+    def record_directory(self, data_dir: Path) -> None:
+        """Add every file but the inputs; each must be readable by its owner alone.
 
-        Each must be its owner's alone.
+        Files meant for personal data are searched for secrets only.
         """
         assert stat.S_IMODE((data_dir / "runs").stat().st_mode) == 0o700
         for path in data_dir.rglob("*"):
@@ -58,23 +58,23 @@ class Lookout:
             text = path.read_text(encoding="utf-8")
             if path.name.endswith(MEANT_FOR_PERSONAL_DATA):
                 text = re.sub(PERSONAL, "(meant to be here)", text, flags=re.IGNORECASE)
-            self.see(str(path), text)
+            self.record(str(path), text)
 
-    def found(self) -> list[tuple[str, str, str]]:
-        """Each secret, or personal datum, that was shown: its name, where, and what is around."""
+    def leaks(self) -> list[tuple[str, str, str]]:
+        """Each secret or personal datum found: its name, its place, and the text around it."""
         wanted = {name: forms(secret) for name, secret in self.secrets.items()}
         wanted["personal data"] = {PERSONAL, *list(forms(PERSONAL))}
         return [
             (name, where, _around(text.lower(), form))
-            for where, text in self.shown.items()
+            for where, text in self.outputs.items()
             for name, each in wanted.items()
             for form in each
             if form in text.lower()
         ]
 
 
-def marked(made: SourceSubmission, *, but: Iterable[str] = ()) -> SourceSubmission:
-    """The submission with a canary of its own in every cell and column that can hold one."""
+def with_markers(made: SourceSubmission, *, but: Iterable[str] = ()) -> SourceSubmission:
+    """The submission with a searchable marker in every cell and column that can hold one."""
     kept = {"Attempt ID", "Learner Azure Blob URLs", "Marker Azure Blob URLs", "Error", *but}
     for number, name in enumerate(COLUMNS):
         if name not in kept:
@@ -87,5 +87,5 @@ def marked(made: SourceSubmission, *, but: Iterable[str] = ()) -> SourceSubmissi
 
 
 def _around(text: str, form: str) -> str:
-    workspace = text.index(form)
-    return text[max(0, workspace - 100) : workspace + 100]
+    start = text.index(form)
+    return text[max(0, start - 100) : start + 100]

@@ -26,7 +26,7 @@ WRITTEN = {
 """Columns that hold the time of writing."""
 
 
-async def test_the_target_ends_the_same_in_any_order(
+async def test_invariant_5_the_target_is_the_same_in_any_order(
     stack: Stack, workspace: Workspace, tmp_path: Path
 ) -> None:
     dataset = generate_for(stack, workspace, ROWS, SEED)
@@ -134,7 +134,7 @@ def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     return Scenario(stack, workspace)
 
 
-async def test_of_an_attempts_rows_the_one_nearest_the_end_counts(
+async def test_rule_2_of_several_rows_of_an_attempt_the_last_counts(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     old, new = scenario.submission(7), scenario.submission(7)

@@ -1,7 +1,7 @@
-"""Runs the command with one function that fails, and quotes all that it was given.
+"""Runs the command with one function replaced by one that raises, and quotes its arguments.
 
-``python canary_crasher.py MODULE:NAME PYTHON -m rogo_async ARGS``: what follows the first argument
-is the line that this stands in for.
+``python crash_launcher.py MODULE:NAME PYTHON -m rogo_async ARGS``: the arguments
+after the first are the command line that this replaces.
 """
 
 import sys

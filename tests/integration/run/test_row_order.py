@@ -107,7 +107,7 @@ async def another(stack: Stack, tmp_path: Path) -> AsyncIterator[Workspace]:
     await stack.remove_workspace(workspace)
 
 
-async def test_concurrency_and_order_leave_the_same_target(
+async def test_invariant_5_concurrency_and_order_do_not_change_the_target(
     stack: Stack, source: object, tmp_path: Path
 ) -> None:
     pictures = {}
