@@ -24,18 +24,18 @@ BENCHES: dict[str, Any] = {
 
 @click.command()
 @click.argument("name", type=click.Choice(list(BENCHES)))
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, the table on stderr.")
-@click.option("--quick", is_flag=True, help="Smaller numbers: a look, not a measurement.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout, table on stderr.")
+@click.option("--quick", is_flag=True, help="Fewer rows: a smoke test, not a measurement.")
 @click.option(
     "--stretch",
     type=click.FloatRange(min=0.25),
-    help="Stretch the latencies by this [default: so that no server uses half a core].",
+    help="Factor of all latencies [default: so that no server uses half a core].",
 )
 def main(name: str, *, as_json: bool, quick: bool, stretch: float | None) -> None:
     """Measure one thing on the embedded stack; exit 1 when a target is missed."""
     report = Report(name)
     try:
-        asyncio.run(_ended_by_sigterm(_bench(name, report, quick=quick, stretch=stretch)))
+        asyncio.run(_cancel_on_sigterm(_bench(name, report, quick=quick, stretch=stretch)))
     except (BenchError, SetupError) as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(2)
@@ -53,8 +53,8 @@ def _bench(
     return bench
 
 
-async def _ended_by_sigterm(bench: Coroutine[Any, Any, None]) -> None:
-    """Everything that a bench started ends with it, whichever signal ends it."""
+async def _cancel_on_sigterm(bench: Coroutine[Any, Any, None]) -> None:
+    """Cancel the bench on SIGTERM, so that its servers stop with it."""
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

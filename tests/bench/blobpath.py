@@ -1,7 +1,7 @@
-"""Our way of blobs alone, in a process of its own: ``python -m bench.blobpath ORDER``.
+"""Copies blobs with our FileCopier in its own process: ``python -m tests.bench.blobpath ORDER``.
 
-Only what moves files takes part: no rules, no rows, no databases. ORDER is JSON; the settings are
-those of a run, from the environment.
+No rules, no rows, no databases. ORDER is JSON; the settings are those of a run, from the
+environment.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from rogo_async.sources.http_files import Sources
 
 
 async def move_all(settings: Settings, urls: list[str]) -> None:
-    """Move one file a submission, as many at a time as there would be consumers."""
+    """Copy one file per submission, with as many tasks as there would be consumers."""
     run_id, stop_signal, call_stats = new_run_id(), StopSignal(), CallStats()
 
     def breaker(dependency: Dependency, probe: Probe, host: str = "") -> CircuitBreaker:
@@ -66,7 +66,7 @@ async def _take(
 
 
 def main() -> None:
-    """Do the whole order."""
+    """Copy all files of the order."""
     urls = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     with asyncio.Runner(loop_factory=runner._loop_factory()) as loop_runner:
         loop_runner.run(move_all(load_settings(), urls))

@@ -1,4 +1,4 @@
-"""Our command as a process of its own, and what it used."""
+"""Runs the command as a process and measures its CPU time and memory."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ _POLL_S: Final = 0.05
 
 
 class BenchError(Exception):
-    """A bench cannot go on. One line: what is wrong, and the remedy."""
+    """A bench cannot continue. One line: the problem and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a process used. ``peak_bytes`` is its own peak (VmHWM), read every 50 ms."""
+    """Resources used by a process. ``peak_bytes`` is its own peak (VmHWM), read every 50 ms."""
 
     pid: int
     began: float
@@ -37,7 +37,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A run of our command: what it used and its run_summary.json."""
+    """A run of our command: its resources and its run_summary.json."""
 
     used: Used
     summary: dict[str, Any]
@@ -54,16 +54,16 @@ async def run(
     if used.code != 0 or summary.get("migrated") != expected:
         raise BenchError(
             f"a run ended with {used.code} and {summary.get('migrated')} of {expected} rows "
-            f"migrated: {last_words(data_dir / 'output.log')}"
+            f"migrated: {last_lines(data_dir / 'output.log')}"
         )
     return Ran(used, summary)
 
 
 async def process(command: Sequence[str], environment: Mapping[str, str], directory: Path) -> Used:
-    """Run a command to its end, its output in ``output.log``. It does not outlive us."""
+    """Run a command to its end, its output in ``output.log``. It ends with this process."""
     with (directory / "output.log").open("ab") as log:
         began, started = time.time(), time.monotonic()
-        child = subprocess.Popen(  # noqa: ASYNC220 - wait4 below tells what it used
+        child = subprocess.Popen(  # noqa: ASYNC220 - wait4 below returns its usage
             die_with_parent(command, signal.SIGKILL),
             env={"PATH": os.environ["PATH"], **_python_path(), **environment},
             cwd=directory,
@@ -92,8 +92,8 @@ async def process(command: Sequence[str], environment: Mapping[str, str], direct
     return Used(child.pid, began, wall_s, cpu_s, peak_bytes, code)
 
 
-def last_words(log: Path) -> str:
-    """The end of what a process has said."""
+def last_lines(log: Path) -> str:
+    """The last lines of a process's output."""
     lines = log.read_text("utf-8", errors="replace").splitlines()
     return " ".join(lines[-2:])[-600:]
 

@@ -1,4 +1,4 @@
-"""``cpu``: the client's CPU time a submission, without delays, and where it goes."""
+"""``cpu``: the client's CPU time per submission, without delays, by stage."""
 
 import json
 import statistics
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import client, dataset
-from tests.bench.cpu_time import MACHINE, metered
+from tests.bench.cpu_time import MACHINE, measure_cpu
 from tests.bench.figures import spread
 from tests.bench.report import Report
 
@@ -20,8 +20,8 @@ SHOWN = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
-    """One run: CPU seconds of the client beyond starting, of the servers, and the rate."""
+class CpuRun:
+    """One run: CPU seconds of the client without startup, of the servers, and the rate."""
 
     client_s: float
     servers_s: Mapping[str, float]
@@ -30,40 +30,41 @@ class Once:
 
 
 async def measure(report: Report, *, quick: bool, stretch: float | None) -> None:
-    """Repeat the same run, then once more under a sampling profile."""
+    """Repeat the same run, then once more under a sampling profiler."""
     del stretch
     rows, repeats = (500, 2) if quick else (ROWS, REPEATS)
     with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
         directory = Path(name)
-        async with dataset.stack_in(directory / "stack") as stack:
-            field = await dataset.prepared(stack, rows)
+        async with dataset.start_stack(directory / "stack") as stack:
+            data = await dataset.prepare_dataset(stack, rows)
             start_s = statistics.median(
-                [await _starting(field, directory, number) for number in range(repeats)]
+                [await _measure_startup(data, directory, number) for number in range(repeats)]
             )
             runs = [
-                await _once(field, directory, number, rows, start_s) for number in range(repeats)
+                await _measure_run(data, directory, number, rows, start_s)
+                for number in range(repeats)
             ]
-            profile = await _profile(field, directory, rows)
-    _tell(report, rows, start_s, runs, profile)
+            profile = await _profile(data, directory, rows)
+    _fill_report(report, rows, start_s, runs, profile)
 
 
-async def _starting(field: dataset.Ground, directory: Path, number: int) -> float:
+async def _measure_startup(data: dataset.BenchDataset, directory: Path, number: int) -> float:
     """CPU seconds of a run of an empty file."""
-    workspace = await field.new_target(f"empty{number}", directory / f"empty{number}")
-    field.write_inputs(workspace.data_dir, 0, field.stack.source_url(workspace))
-    ran = await client.run(field.stack.environment_of(workspace), workspace.data_dir, None, 0)
-    await field.stack.remove_workspace(dataset.own_of(workspace))
+    workspace = await data.new_target(f"empty{number}", directory / f"empty{number}")
+    data.write_inputs(workspace.data_dir, 0, data.stack.source_url(workspace))
+    ran = await client.run(data.stack.environment_of(workspace), workspace.data_dir, None, 0)
+    await data.stack.remove_workspace(dataset.own_of(workspace))
     return ran.used.cpu_s
 
 
-async def _once(
-    field: dataset.Ground, directory: Path, number: int, rows: int, start_s: float
-) -> Once:
-    stack = field.stack
-    workspace = await field.new_target(f"cpu{number}", directory / f"cpu{number}")
-    field.write_inputs(workspace.data_dir, rows, stack.source_url(workspace))
+async def _measure_run(
+    data: dataset.BenchDataset, directory: Path, number: int, rows: int, start_s: float
+) -> CpuRun:
+    stack = data.stack
+    workspace = await data.new_target(f"cpu{number}", directory / f"cpu{number}")
+    data.write_inputs(workspace.data_dir, rows, stack.source_url(workspace))
     servers = {"azurite": stack.azurite.pid, "postgres": stack.postgres.pid}
-    async with metered(servers) as meters:
+    async with measure_cpu(servers) as meters:
         ran = await client.run(stack.environment_of(workspace), workspace.data_dir, None, rows)
     finished = await dataset.finish_times(stack.postgres.dsn(workspace.target))
     await stack.remove_workspace(dataset.own_of(workspace))
@@ -71,16 +72,16 @@ async def _once(
     rate = (rows - 2 * cut) / (finished[-cut] - finished[cut])
     servers_s = meters.all_used()
     others_s = servers_s.pop(MACHINE) - sum(servers_s.values()) - ran.used.cpu_s
-    return Once(ran.used.cpu_s - start_s, servers_s, others_s / ran.used.wall_s, rate)
+    return CpuRun(ran.used.cpu_s - start_s, servers_s, others_s / ran.used.wall_s, rate)
 
 
 async def _profile(
-    field: dataset.Ground, directory: Path, rows: int
+    data: dataset.BenchDataset, directory: Path, rows: int
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds a submission by stage and by function, sampled; starting is left out."""
-    stack = field.stack
-    workspace = await field.new_target("profile", directory / "profile")
-    field.write_inputs(workspace.data_dir, rows, stack.source_url(workspace))
+    """Sampled milliseconds per submission by stage and by function, without startup."""
+    stack = data.stack
+    workspace = await data.new_target("profile", directory / "profile")
+    data.write_inputs(workspace.data_dir, rows, stack.source_url(workspace))
     used = await client.process(
         [sys.executable, "-m", "tests.bench.profiled"],
         stack.environment_of(workspace),
@@ -88,7 +89,7 @@ async def _profile(
     )
     path = workspace.data_dir / "profile.json"
     if used.code != 0 or not path.exists():
-        said = client.last_words(workspace.data_dir / "output.log")
+        said = client.last_lines(workspace.data_dir / "output.log")
         raise client.BenchError(f"the profiled run ended with {used.code}: {said}")
     found: dict[str, dict[str, float]] = json.loads(path.read_text("utf-8"))
     return {
@@ -97,11 +98,11 @@ async def _profile(
     }
 
 
-def _tell(
+def _fill_report(
     report: Report,
     rows: int,
     start_s: float,
-    runs: list[Once],
+    runs: list[CpuRun],
     profile: dict[str, dict[str, float]],
 ) -> None:
     each = [run.client_s * 1_000 / rows for run in runs]
@@ -119,14 +120,14 @@ def _tell(
     report.add_all("cpu_ms", by_process)
     report.numbers["busiest"] = busiest
     report.numbers["repeats"] = len(runs)
-    report.say(
+    report.add_line(
         f"{len(runs)} runs of {rows} submissions of two files of 50 KB: "
         f"{', '.join(f'{value:.2f}' for value in each)} ms of client CPU each "
         f"(spread {spread(each):.1%}), beside {start_s:.2f} s for starting; "
         f"{report.numbers['rate']:g} submissions a second; "
         f"others on this machine used {report.numbers['others_cores']:.2f} cores"
     )
-    report.say("")
+    report.add_line("")
     report.table(
         ("CPU ms a submission", ""), [(name, f"{ms:.2f}") for name, ms in by_process.items()]
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MACHINE = "machine"
-"""The name under which the whole machine is sampled: what others use shows how noisy a run is."""
+"""The name of the whole machine's sample: the use by others shows how noisy a run is."""
 _INTERVAL_S = 0.5
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -23,7 +23,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def machine_seconds() -> float:
-    """CPU seconds that the whole machine has been busy since it started, whoever used them."""
+    """Busy CPU seconds of the whole machine since it started."""
     fields = Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]
     user, nice, system, _idle, _iowait, irq, softirq, _steal = map(int, fields)
     return (user + nice + system + irq + softirq) / _TICKS_PER_S
@@ -70,7 +70,7 @@ class Meters:
 
 
 @contextlib.asynccontextmanager
-async def metered(pids: Mapping[str, int]) -> AsyncIterator[Meters]:
+async def measure_cpu(pids: Mapping[str, int]) -> AsyncIterator[Meters]:
     """Samples these processes, by name, for the length of a with block."""
     meters = Meters()
 

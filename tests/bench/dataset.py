@@ -1,8 +1,7 @@
-"""The submissions that the benches migrate: sound ones, all alike, as many as are wanted.
+"""The submissions of the benches: valid, all alike, any number.
 
-Rows are numbered from the first of the file. Each has a report, five scores and its own line in
-the mapping; its files are taken in turn from blobs of one size in the source container, so that
-a long run does not need a large store. The learners are invented: numbers have no names.
+Each row has a report, five scores and a line in the mapping. Its files are taken in turn from 1,024
+blobs of one size in the source container, so that a long run does not need a large store.
 """
 
 import contextlib
@@ -23,8 +22,8 @@ from rogo_async.demo.servers.blob_container import Container, run_concurrently
 from rogo_async.demo.servers.stack import Stack, Workspace
 
 FIRST_ATTEMPT: Final = 200_001
-FIRST_STANDING: Final = 1_000_001
-"""The first attempt of those that are migrated before a run."""
+FIRST_EXISTING: Final = 1_000_001
+"""The first attempt of the rows that are migrated before a run."""
 SCORES: Final = 5
 FILES: Final = 2
 FILE_BYTES: Final = 50_000
@@ -36,16 +35,16 @@ _STATEMENT_S: Final = 600.0
 
 
 @contextlib.asynccontextmanager
-async def stack_in(directory: Path, *, keep: bool = False) -> AsyncIterator[Stack]:
-    """The embedded stack, its blob store with Azure's patience for idle connections."""
+async def start_stack(directory: Path, *, keep: bool = False) -> AsyncIterator[Stack]:
+    """The embedded stack; its blob store keeps idle connections as long as Azure does."""
     os.environ["NODE_OPTIONS"] = f"--require={Path(__file__).with_name('keepalive.cjs')}"
     async with Stack(directory, keep=keep) as stack:
         yield stack
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """Where the data stand: a stack, the place with warehouse and source, how many rows it has."""
+class BenchDataset:
+    """A stack, the workspace with warehouse and source, and its number of rows."""
 
     stack: Stack
     workspace: Workspace
@@ -77,15 +76,15 @@ class Ground:
         *,
         files: int = FILES,
         size_bytes: int = FILE_BYTES,
-        standing: int = 0,
+        existing: int = 0,
         mapping_lines: int | None = None,
     ) -> None:
-        """Write both CSV files: ``standing`` rows that are migrated already, then ``rows`` more."""
+        """Write both CSV files: ``existing`` rows that are already migrated, then ``rows`` more."""
         with (data_dir / "submission_files.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\r\n")
             writer.writerow(SUBMISSION_COLUMNS)
             old = self.blob_urls(0, files, size_bytes, base)
-            writer.writerows(_cells(FIRST_STANDING + n, old) for n in range(standing))
+            writer.writerows(_cells(FIRST_EXISTING + n, old) for n in range(existing))
             writer.writerows(
                 _cells(FIRST_ATTEMPT + n, self.blob_urls(n, files, size_bytes, base))
                 for n in range(rows)
@@ -102,9 +101,9 @@ class Ground:
             )
 
 
-async def prepared(
+async def prepare_dataset(
     stack: Stack, rows: int, *, first: int = 0, size_bytes: int = FILE_BYTES
-) -> Ground:
+) -> BenchDataset:
     """Fill the stack's warehouse for rows ``first`` to ``rows`` and its source container."""
     await _fill_warehouse(stack.postgres.dsn(stack.workspace.warehouse), first, rows)
     timeout = aiohttp.ClientTimeout(total=300)
@@ -115,11 +114,11 @@ async def prepared(
             for number in range(_BLOBS)
         ]
         await run_concurrently(container.upload, blobs)
-    return Ground(stack, stack.workspace, rows)
+    return BenchDataset(stack, stack.workspace, rows)
 
 
 def own_of(workspace: Workspace) -> Workspace:
-    """The place as the stack made it, with the warehouse and source of its own: to be removed."""
+    """The workspace with its own warehouse and source, for its removal."""
     name = workspace.target.removeprefix("target_")
     return replace(workspace, warehouse=f"warehouse_{name}", source_container=f"source-{name}")
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 PARTS: Final = 4
-"""Into so many parts the steady state is cut to see how much its rate varies."""
+"""The number of parts of the steady state whose rates are compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,15 @@
-"""The design that this tool replaces, ported as it was (docs/performance.md).
+"""The design that this tool replaces, ported unchanged (docs/performance.md).
 
 Five workers, each a thread that takes one row at a time from top to bottom: a duplicate check (a
 LIKE scan for the launch id), two lookups in the warehouse, one file after another (GET, then
 PUT), then twelve inserts one by one in a transaction of its own. Every wait holds its thread.
 
 Libraries: pyodbc for the warehouse and azure-storage-blob's synchronous client for the files, as
-such a tool has them. Its PostgreSQL driver is no dependency here, so each thread drives asyncpg
-with an event loop of its own and blocks on every call: the same statements and, prepared once a
+such a tool has them. Its PostgreSQL driver is no dependency here, so each thread uses asyncpg
+with its own event loop and blocks on every call: the same statements and, prepared once a
 connection, the same round trips. Connections and prepared statements are kept, which favours it.
 
-Run as ``python -m bench.predecessor ORDER``; ORDER is JSON, the answer JSON on stdout.
+Run as ``python -m tests.bench.old_design ORDER``; ORDER and the result on stdout are JSON.
 """
 
 import asyncio
@@ -159,7 +159,7 @@ class Worker:
 
 
 def main() -> None:
-    """Do the whole order and answer when each row ended."""
+    """Migrate all rows of the order and return their finish times."""
     order = Order(**json.loads(sys.stdin.read()))
     waiting: queue.SimpleQueue[tuple[int, Sequence[str]]] = queue.SimpleQueue()
     for row in order.rows:

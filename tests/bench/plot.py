@@ -1,7 +1,7 @@
-"""The plot of docs/performance.md, from what ``seed`` printed with ``--json``.
+"""The plot of docs/performance.md, from the output of ``seed --json``.
 
-``python -m bench.plot SEED.json > docs/performance.svg``. Rates are shown as they would
-be without the stretching of the latencies: times the factor that was printed.
+``python -m tests.bench.plot SEED.json > docs/performance.svg``. Rates are multiplied by the stretch
+factor, to show them for the unstretched latencies.
 """
 
 import json

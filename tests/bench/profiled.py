@@ -1,10 +1,9 @@
-"""A run of our command under a sampling profile: ``python -m tests.bench.profiled``.
+"""A run of our command under a sampling profiler: ``python -m tests.bench.profiled``.
 
-A timer of the process's CPU time interrupts the main thread once a millisecond; what the thread
-has used since the last sample goes to the stage in which it stands, what other threads have used
-to "threads". Unlike cProfile this costs little and does not make calls dearer than C code. The
-profile begins with the first consumer and lies in ``profile.json`` afterwards: seconds by stage
-and by function.
+A timer of the process's CPU time interrupts the main thread every millisecond. The thread's CPU
+time since the last sample counts for its current stage, that of other threads for "threads". Unlike
+cProfile this costs little and does not make calls look more expensive than C code. The profile
+starts with the consumers and is written to ``profile.json``: seconds by stage and by function.
 """
 
 import asyncio
@@ -39,12 +38,12 @@ OURS = (
     ("rogo_async/destination/blobs/account", "store PUT"),
     ("rogo_async/pipeline/file_copier", "transfer and hashing"),
     ("rogo_async/destination/blobs/", "transfer and hashing"),
-    ("rogo_async/pipeline/writer", "ledger"),
-    ("rogo_async/pipeline/producer", "csv and feeder"),
-    ("rogo_async/sources/submissions_csv", "csv and feeder"),
-    ("rogo_async/sources/csv_reader", "csv and feeder"),
-    ("rogo_async/common/call_stats", "measuring and gates"),
-    ("rogo_async/common/retry", "measuring and gates"),
+    ("rogo_async/pipeline/writer", "result writer"),
+    ("rogo_async/pipeline/producer", "CSV and producer"),
+    ("rogo_async/sources/submissions_csv", "CSV and producer"),
+    ("rogo_async/sources/csv_reader", "CSV and producer"),
+    ("rogo_async/common/call_stats", "statistics and circuit breakers"),
+    ("rogo_async/common/retry", "statistics and circuit breakers"),
     ("rogo_async/", "consumers and the rest of ours"),
 )
 LIBRARIES = (
@@ -74,27 +73,27 @@ class Sampler:
         """Sample no more."""
         signal.setitimer(signal.ITIMER_PROF, 0.0)
 
-    def _sample(self, _number: int, where: FrameType | None) -> None:
+    def _sample(self, _number: int, frame: FrameType | None) -> None:
         main_s, all_s = time.thread_time(), time.process_time()
         main, every = main_s - self._main_s, all_s - self._all_s
         self._main_s, self._all_s = main_s, all_s
-        if where is not None and where.f_code.co_filename == __file__:
-            where = where.f_back
-        self.stages[stage_of(where)] += main
+        if frame is not None and frame.f_code.co_filename == __file__:
+            frame = frame.f_back
+        self.stages[stage_of(frame)] += main
         self.stages["threads (CSV, ODBC, fsync)"] += max(0.0, every - main)
-        self.functions[function_of(where)] += main
+        self.functions[function_of(frame)] += main
 
 
-def stage_of(where: FrameType | None) -> str:
-    """The stage of the innermost where of ours, else of the innermost library's that is known."""
+def stage_of(frame: FrameType | None) -> str:
+    """The stage of our innermost frame, else of the innermost frame of a known library."""
     names = []
-    while where is not None:
-        name = where.f_code.co_filename
+    while frame is not None:
+        name = frame.f_code.co_filename
         for part, stage in OURS:
             if part in name and "/bench/" not in name:
-                return _finer(stage, where)
+                return _finer(stage, frame)
         names.append(name)
-        where = where.f_back
+        frame = frame.f_back
     for name in names:
         for part, stage in LIBRARIES:
             if part in name:
@@ -102,21 +101,21 @@ def stage_of(where: FrameType | None) -> str:
     return "other"
 
 
-def _finer(stage: str, where: FrameType) -> str:
-    return "hashing" if where.f_code.co_name == "_hashed" else stage
+def _finer(stage: str, frame: FrameType) -> str:
+    return "hashing" if frame.f_code.co_name == "_hashed" else stage
 
 
-def function_of(where: FrameType | None) -> str:
-    """The innermost function of ours, with what it called if that is a library's."""
+def function_of(frame: FrameType | None) -> str:
+    """Our innermost function, with the library function that it called."""
     called = ""
-    while where is not None:
-        path = where.f_code.co_filename
+    while frame is not None:
+        path = frame.f_code.co_filename
         if "rogo_async/" in path and "/bench/" not in path:
             own = path.rpartition("rogo_async/")[2]
             below = f" > {called}" if called else ""
-            return f"{own}:{where.f_code.co_name}{below}"
-        called = called or f"{'/'.join(path.rsplit('/', 2)[-2:])}:{where.f_code.co_name}"
-        where = where.f_back
+            return f"{own}:{frame.f_code.co_name}{below}"
+        called = called or f"{'/'.join(path.rsplit('/', 2)[-2:])}:{frame.f_code.co_name}"
+        frame = frame.f_back
     return called
 
 

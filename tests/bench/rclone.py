@@ -1,4 +1,4 @@
-"""``rclone``: our way of blobs beside rclone's, on the same blobs and the same store."""
+"""``rclone``: copying blobs compared with rclone, on the same blobs and the same store."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from rogo_async.demo.servers.blob_container import Container, run_concurrently
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.bench import client, dataset
 from tests.bench.client import BenchError
-from tests.bench.cpu_time import MACHINE, metered
+from tests.bench.cpu_time import MACHINE, measure_cpu
 from tests.bench.figures import spread
 from tests.bench.report import Report
 
@@ -29,7 +29,7 @@ TARGETS = {"small": 2.0, "large": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Blobs to be copied: how many, and how long each."""
+    """The number and the size of the blobs to copy."""
 
     count: int
     size_bytes: int
@@ -54,7 +54,7 @@ QUICK = {"small": Load(1_000, 20_000), "large": Load(40, 8 * 1024**2)}
 
 
 async def measure(report: Report, *, quick: bool, stretch: float | None) -> None:
-    """Copy each load with both in turn, at equal transfers, and count what arrived."""
+    """Copy each load with both in turn, with equal parallelism, and check the copies."""
     del stretch
     program = shutil.which("rclone")
     if program is None:
@@ -68,12 +68,12 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
                 for tool in ("rclone", "ours"):
                     # A store of its own for each: Azurite is twice as slow with what went before.
                     directory = Path(name) / f"{key}-{tool}-{number}"
-                    async with dataset.stack_in(directory) as stack:
+                    async with dataset.start_stack(directory) as stack:
                         bench = _Bench(stack, load, program, directory)
                         await bench.fill()
                         copy = bench.rclone if tool == "rclone" else bench.ours
                         found[key][tool].append(await copy("copy"))
-    _tell(report, loads, found)
+    _fill_report(report, loads, found)
 
 
 class _Bench:
@@ -86,7 +86,7 @@ class _Bench:
         self._directory = directory
 
     async def fill(self) -> None:
-        """Put the load into the source container."""
+        """Upload the load to the source container."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as session:
             source = Container(self._stack.azurite, self._stack.workspace.source_container, session)
             specs = [
@@ -123,20 +123,20 @@ class _Bench:
         return await self._copy(workspace, command, stack.environment_of(workspace))
 
     async def _workspace(self, name: str) -> Workspace:
-        return await dataset.Ground(self._stack, self._stack.workspace, 0).new_target(
+        return await dataset.BenchDataset(self._stack, self._stack.workspace, 0).new_target(
             name, self._directory / name
         )
 
     async def _copy(
         self, workspace: Workspace, command: list[str], environment: dict[str, str]
     ) -> Copied:
-        async with metered({"azurite": self._stack.azurite.pid}) as meters:
+        async with measure_cpu({"azurite": self._stack.azurite.pid}) as meters:
             used = await client.process(command, environment, workspace.data_dir)
         blobs = await dataset.stored(self._stack, workspace)
         await self._stack.remove_workspace(dataset.own_of(workspace))
         whole = sum(size == self._load.size_bytes for size, _ in blobs)
         if used.code != 0 or whole != self._load.count or len(blobs) != whole:
-            said = client.last_words(workspace.data_dir / "output.log")
+            said = client.last_lines(workspace.data_dir / "output.log")
             raise BenchError(
                 f"{command[0]} ended with {used.code}; "
                 f"{whole} of {self._load.count} arrived: {said}"
@@ -158,7 +158,7 @@ def _account_sas(stack: Stack) -> str:
     )
 
 
-def _tell(
+def _fill_report(
     report: Report, loads: dict[str, Load], found: dict[str, dict[str, list[Copied]]]
 ) -> None:
     rows = []
@@ -180,11 +180,11 @@ def _tell(
         ratio = report.numbers[f"ours.{key}.rate"] / report.numbers[f"rclone.{key}.rate"]
         report.add(f"ratio.{key}", ratio)
     report.numbers["ratio"] = report.numbers["ratio.small"]
-    report.say(
+    report.add_line(
         f"{DEFAULT_CONCURRENCY} transfers each, in turn, {len(found['small']['ours'])} times; "
         "time is the whole process's; every copy was counted"
     )
-    report.say("")
+    report.add_line("")
     report.table(("", "files/s", "spread", "own CPU ms", "Azurite CPU ms", "others' cores"), rows)
     for key, least in TARGETS.items():
         report.target(f"ratio.{key}", least)

@@ -1,4 +1,4 @@
-"""What a bench found: a short table for people, the same numbers as JSON for programs."""
+"""The result of a bench: a short table for people, and the same numbers as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,18 @@ from typing import Any, TextIO
 
 @dataclass(slots=True)
 class Report:
-    """Numbers by key (``ours.64.rate``), lines of a table, and what the targets make of them."""
+    """Numbers by key (``ours.64.rate``), lines of a table, and whether the targets are reached."""
 
     bench: str
     numbers: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
     def add(self, key: str, value: float, digits: int = 3) -> None:
-        """Take a number in."""
+        """Add a number."""
         self.numbers[key] = round(value, digits)
 
     def add_all(self, prefix: str, values: Mapping[str, float], digits: int = 3) -> None:
-        """Take several numbers in under one prefix."""
+        """Add several numbers under one prefix."""
         for name, value in values.items():
             self.add(f"{prefix}.{name}", value, digits)
 
@@ -32,18 +32,20 @@ class Report:
             self.lines.append("  ".join([first, *rest]))
         self.lines.append("")
 
-    def say(self, text: str) -> None:
+    def add_line(self, text: str) -> None:
         """Add a line."""
         self.lines.append(text)
 
     def target(self, key: str, bound: float, *, most: bool = False) -> None:
-        """Say whether a number reaches its target: at least, or at most, ``bound``."""
+        """Add a target: the number must be at least, or at most, ``bound``."""
         value = self.numbers[key]
         held = value <= bound if most else value >= bound
         word = "at most" if most else "at least"
         self.numbers[f"target.{key}"] = bound
         self.numbers[f"held.{key}"] = held
-        self.say(f"{'held  ' if held else 'MISSED'} {key} = {value:g}, wanted {word} {bound:g}")
+        self.add_line(
+            f"{'held  ' if held else 'MISSED'} {key} = {value:g}, wanted {word} {bound:g}"
+        )
 
     @property
     def held(self) -> bool:
@@ -51,7 +53,7 @@ class Report:
         return all(value for key, value in self.numbers.items() if key.startswith("held."))
 
     def print(self, table_to: TextIO, json_to: TextIO | None) -> None:
-        """Write the table, and the JSON where it is wanted."""
+        """Print the table, and the JSON if it is wanted."""
         print(f"bench {self.bench}\n", *self.lines, sep="\n", file=table_to)
         if json_to is not None:
             json.dump({"bench": self.bench, **self.numbers}, json_to, indent=1)

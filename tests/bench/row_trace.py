@@ -31,7 +31,7 @@ from tests.support.builders import Scenario
 PACKAGE: Final = f"{Path(rogo_async.__file__).parent}/"
 DEMO: Final = f"{PACKAGE}demo/"
 REPEATS: Final = 3
-"""The fewest calls of several runs count: timers add a few to some of them."""
+"""Of several runs the one with the fewest calls counts: timers add calls to some of them."""
 
 
 def is_ours(file_name: str) -> bool:
@@ -47,7 +47,7 @@ class RowTrace:
         self.depth_at_get = 0
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
-        """Take in one event of ``sys.setprofile``. A coroutine that resumes is no new call."""
+        """Handle an event of ``sys.setprofile``. A resumed coroutine is no new call."""
         code = frame.f_code
         if event != "call" or not is_ours(code.co_filename) or frame.f_lasti != _start(code):
             return

@@ -1,7 +1,7 @@
 """``scale``: memory and rate from 1,000 to 1,000,000 rows, and one file of 2 GiB.
 
-Beyond 10,000 (with ``--quick`` 1,000) the rows of the file are migrated already, the oldest of it.
-What migrates has one small file, for what is measured is the growth with the rows.
+All rows beyond 10,000 (with ``--quick`` 1,000) are already migrated, the oldest ones. The other
+rows have one small file each: the bench measures the growth with the number of rows.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _STATEMENT_S = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What one size of file took: peak memory, rows and migrated submissions a second."""
+    """Peak memory, rows and migrated submissions per second for one size of input."""
 
     peak_bytes: int
     rows_per_s: float
@@ -44,7 +44,7 @@ class Level:
 
 
 async def measure(report: Report, *, quick: bool, stretch: float | None) -> None:
-    """Run every size on a target of its own, then the large file on a store with a disk."""
+    """Run every size on its own target, then the large file on a store with a disk."""
     del stretch
     new = MIGRATE_AT_MOST // 10 if quick else MIGRATE_AT_MOST
     big_bytes = BIG_BYTES // 8 if quick else BIG_BYTES
@@ -52,25 +52,25 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
         directory = Path(name)
         if shutil.disk_usage(directory).free < 2 * big_bytes + _SLACK_BYTES:
             raise BenchError(f"there is too little room in {directory.parent}: set TMPDIR")
-        async with dataset.stack_in(directory / "stack") as stack:
-            field = await dataset.prepared(stack, new, size_bytes=SMALL_BYTES)
-            found = {rows: await _level(field, directory, rows, min(rows, new)) for rows in LEVELS}
+        async with dataset.start_stack(directory / "stack") as stack:
+            data = await dataset.prepare_dataset(stack, new, size_bytes=SMALL_BYTES)
+            found = {rows: await _level(data, directory, rows, min(rows, new)) for rows in LEVELS}
         big = await _big_file(directory, big_bytes)
-    _tell(report, found, big, big_bytes)
+    _fill_report(report, found, big, big_bytes)
 
 
-async def _level(field: dataset.Ground, directory: Path, rows: int, new: int) -> Level:
-    stack = field.stack
-    workspace = await field.new_target(f"scale{rows}", directory / f"scale{rows}")
+async def _level(data: dataset.BenchDataset, directory: Path, rows: int, new: int) -> Level:
+    stack = data.stack
+    workspace = await data.new_target(f"scale{rows}", directory / f"scale{rows}")
     dsn = stack.postgres.dsn(workspace.target)
     await _stand(dsn, rows - new)
-    field.write_inputs(
+    data.write_inputs(
         workspace.data_dir,
         new,
         stack.source_url(workspace),
         files=1,
         size_bytes=SMALL_BYTES,
-        standing=rows - new,
+        existing=rows - new,
         mapping_lines=dataset.MAPPING_LINES,
     )
     ran = await client.run(stack.environment_of(workspace), workspace.data_dir, None, new)
@@ -85,9 +85,9 @@ async def _level(field: dataset.Ground, directory: Path, rows: int, new: int) ->
 
 
 async def _stand(dsn: str, rows: int) -> None:
-    """Put submissions into the target that an earlier run has migrated, as the tables need."""
+    """Insert submissions into the target as an earlier run would have written them."""
     connection = await asyncpg.connect(dsn, command_timeout=_STATEMENT_S)
-    first = dataset.FIRST_STANDING
+    first = dataset.FIRST_EXISTING
     try:
         for statement in (
             (
@@ -114,12 +114,12 @@ async def _stand(dsn: str, rows: int) -> None:
 async def _big_file(directory: Path, size_bytes: int) -> client.Ran:
     """One submission with one large file, from a small server to a store on disk."""
     async with (
-        dataset.stack_in(directory / "disk", keep=True) as stack,
+        dataset.start_stack(directory / "disk", keep=True) as stack,
         _streaming(size_bytes) as (origin, digest),
     ):
-        field = await dataset.prepared(stack, 1, size_bytes=SMALL_BYTES)
-        workspace = await field.new_target("big", directory / "big")
-        field.write_inputs(workspace.data_dir, 1, origin, files=1)
+        data = await dataset.prepare_dataset(stack, 1, size_bytes=SMALL_BYTES)
+        workspace = await data.new_target("big", directory / "big")
+        data.write_inputs(workspace.data_dir, 1, origin, files=1)
         environment = {**stack.environment_of(workspace), "ROGO_SOURCE_HOSTS": origin}
         environment["ROGO_SOURCE_SAS_TOKEN"] = ""
         ran = await client.run(environment, workspace.data_dir, None, 1)
@@ -155,7 +155,7 @@ async def _streaming(size_bytes: int) -> AsyncIterator[tuple[str, "hashlib._Hash
         await runner.cleanup()
 
 
-def _tell(report: Report, found: dict[int, Level], big: client.Ran, big_bytes: int) -> None:
+def _fill_report(report: Report, found: dict[int, Level], big: client.Ran, big_bytes: int) -> None:
     rows = []
     for count, level in found.items():
         report.add(f"rss_mb.{count}", level.peak_bytes / _MB, 1)
@@ -173,11 +173,11 @@ def _tell(report: Report, found: dict[int, Level], big: client.Ran, big_bytes: i
     report.add("bigfile_bytes", big_bytes, 0)
     report.add("bigfile_rss_mb", big.used.peak_bytes / _MB, 1)
     report.add("bigfile_mb_per_s", big_bytes / _MB / big.used.wall_s, 1)
-    report.say(
+    report.add_line(
         f"one file of {big_bytes / 1024**3:.2f} GiB: {report.numbers['bigfile_rss_mb']:g} MB, "
         f"{report.numbers['bigfile_mb_per_s']:g} MB/s, length and MD5 right"
     )
-    report.say("one run of each size; memory is VmHWM of the process, read every 50 ms")
+    report.add_line("one run of each size; memory is VmHWM of the process, read every 50 ms")
     report.target("bytes_per_row", MOST_BYTES_A_ROW, most=True)
     report.target(f"rss_mb.{most}", MOST_MB, most=True)
     report.target("rate_kept", LEAST_RATE_KEPT)

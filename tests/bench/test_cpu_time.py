@@ -1,4 +1,4 @@
-"""What the meters read, against a process whose CPU time is known."""
+"""CPU time is measured correctly for a process whose CPU time is known."""
 
 import os
 import subprocess

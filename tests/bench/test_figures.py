@@ -1,4 +1,4 @@
-"""The arithmetic of the benches, against runs whose rate is known."""
+"""The arithmetic of the benches is correct for runs whose rate is known."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""``seed``: beside the design that this tool replaces, with its own latencies on the wire."""
+"""``seed``: compared with the design that this tool replaces, with the same simulated latencies."""
 
 import asyncio
 import json
@@ -13,19 +13,19 @@ from rogo_async.common.settings import DEFAULT_CONCURRENCY
 from rogo_async.demo.servers.process import die_with_parent
 from tests.bench import dataset
 from tests.bench.client import BenchError
-from tests.bench.cpu_time import metered
+from tests.bench.cpu_time import measure_cpu
 from tests.bench.delayed import (
     Measured,
-    calibrated,
+    calibrate_stretch,
     ideal_latency_s,
-    measured_from,
+    measurement_of,
     ours_at,
     pids,
-    tell_cores,
+    report_cores,
 )
 from tests.bench.old_design import WORKERS
 from tests.bench.report import Report
-from tests.bench.wire import Wire, wired
+from tests.bench.wire import Wire, delayed_servers
 
 MOST = 256
 WAVES = 12
@@ -33,48 +33,52 @@ TARGETS = {"5": 2.0, "default": 25.0, "256": 100.0}
 
 
 async def measure(report: Report, *, quick: bool, stretch: float | None) -> None:
-    """Time the old design on a sample, ours at 5, the default and 256, on the same wire."""
+    """Time the old design on a sample, ours at 5, the default and 256, with the same latencies."""
     waves = 9 if quick else WAVES
     counts = {"5": 5, "default": DEFAULT_CONCURRENCY, "256": MOST}
     rows = waves * MOST
     with tempfile.TemporaryDirectory(prefix="rogo_bench_") as name:
         directory = Path(name)
-        async with dataset.stack_in(directory / "stack") as stack:
-            field = await dataset.prepared(stack, rows)
-            factor = stretch or await calibrated(field, directory, MOST / ideal_latency_s(), rows)
-            async with wired(stack, factor) as wire:
-                old = await _old_design(field, directory, wire, WORKERS * (8 if quick else 12))
+        async with dataset.start_stack(directory / "stack") as stack:
+            data = await dataset.prepare_dataset(stack, rows)
+            factor = stretch or await calibrate_stretch(
+                data, directory, MOST / ideal_latency_s(), rows
+            )
+            async with delayed_servers(stack, factor) as wire:
+                old = await _old_design(data, directory, wire, WORKERS * (8 if quick else 12))
                 ours = {
-                    key: await ours_at(field, directory, wire, count, waves)
+                    key: await ours_at(data, directory, wire, count, waves)
                     for key, count in counts.items()
                 }
-    _tell(report, factor, old, ours, counts)
+    _fill_report(report, factor, old, ours, counts)
 
 
-async def _old_design(field: dataset.Ground, directory: Path, wire: Wire, rows: int) -> Measured:
-    stack = field.stack
-    workspace = await field.new_target("seed", directory / "seed")
-    base = wire.source_base(stack, field.workspace)
+async def _old_design(
+    data: dataset.BenchDataset, directory: Path, wire: Wire, rows: int
+) -> Measured:
+    stack = data.stack
+    workspace = await data.new_target("seed", directory / "seed")
+    base = wire.source_base(stack, data.workspace)
     order = {
         "target": wire.target_dsn(stack, workspace),
         "duplicates": wire.target_dsn(stack, workspace, "duplicates"),
         "warehouse": wire.warehouse_odbc(stack, workspace) + ";UseServerSidePrepare=0",
         "source": base,
-        "source_sas": stack.source_sas(field.workspace),
+        "source_sas": stack.source_sas(data.workspace),
         "store": wire.store_connection_string(stack),
         "container": workspace.container,
         "rows": [
-            (dataset.FIRST_ATTEMPT + n, field.blob_urls(n, dataset.FILES, dataset.FILE_BYTES, base))
+            (dataset.FIRST_ATTEMPT + n, data.blob_urls(n, dataset.FILES, dataset.FILE_BYTES, base))
             for n in range(rows)
         ],
     }
-    async with metered(pids(stack, wire)) as meters:
+    async with measure_cpu(pids(stack, wire)) as meters:
         answer = await _ask([sys.executable, "-m", "tests.bench.old_design"], json.dumps(order))
     written = await dataset.finish_times(stack.postgres.dsn(workspace.target))
     if answer["faults"] or len(written) != rows:
         raise BenchError(f"the old design migrated {len(written)} of {rows}: {answer['faults']}")
     await stack.remove_workspace(dataset.own_of(workspace))
-    return measured_from(answer["finished"], WORKERS, answer["began"], meters)
+    return measurement_of(answer["finished"], WORKERS, answer["began"], meters)
 
 
 async def _ask(command: list[str], order: str) -> dict[str, Any]:
@@ -97,7 +101,7 @@ async def _ask(command: list[str], order: str) -> dict[str, Any]:
     return answer
 
 
-def _tell(
+def _fill_report(
     report: Report,
     stretch: float,
     old: Measured,
@@ -105,8 +109,8 @@ def _tell(
     counts: dict[str, int],
 ) -> None:
     report.add("stretch", stretch)
-    report.say(f"latencies stretched by {stretch:g}; a submission has two files of 50 KB")
-    report.say("")
+    report.add_line(f"latencies stretched by {stretch:g}; a submission has two files of 50 KB")
+    report.add_line("")
     rows = [_line("old design, 5 workers", old, 1.0, 5 / old.steady.rate)]
     report.add("seed.rate", old.steady.rate)
     report.add("seed.rate_whole", old.whole)
@@ -126,7 +130,7 @@ def _tell(
         rows.append(_line(f"ours, {counts[key]} consumers", found, ratio, latency_s))
     header = ("", "rows", "rate/s", "spread", "whole/s", "ratio", "consumer-s each")
     report.table(header, rows)
-    tell_cores(report, {"old design": old, **{f"ours {counts[k]}": m for k, m in ours.items()}})
+    report_cores(report, {"old design": old, **{f"ours {counts[k]}": m for k, m in ours.items()}})
     _tell_possible(report, old, stretch)
     for key, bound in TARGETS.items():
         report.target(f"ratio.{key}", bound)
@@ -137,7 +141,7 @@ def _tell_possible(report: Report, old: Measured, stretch: float) -> None:
     needed = -(-TARGETS["default"] // possible)
     report.add("possible.ratio_per_consumer", possible)
     report.add("possible.consumers_for_25", needed)
-    report.say(
+    report.add_line(
         f"no consumer can do more than {possible:.3f} of the old design's rate here: "
         f"a ratio of 25 takes {needed:g} consumers at least, the default is {DEFAULT_CONCURRENCY}"
     )

@@ -1,6 +1,6 @@
-"""Latencies on the wire: a delay proxy for each kind of call, each a process of its own.
+"""Simulated latencies: a delay proxy for each kind of call, each in its own process.
 
-A proxy in the bench's own process would share its event loop and hide what it costs.
+A proxy in the bench's process would share its event loop and hide its own CPU time.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ ROUND_TRIP_MS: Final[Mapping[str, float]] = {
     "put": 500,
     "target": 8,
 }
-"""Milliseconds of a round trip, by kind of call, before they are stretched."""
+"""Unstretched milliseconds of a round trip, by kind of call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Proxies that run: the port and the process of each, by kind of call."""
+    """Running proxies: port and process by kind of call."""
 
     ports: Mapping[str, int]
     pids: Mapping[str, int]
@@ -62,7 +62,7 @@ class Wire:
         return stack.azurite.connection_string.replace(*self._azurite(stack.azurite, "put"))
 
     def environment(self, stack: Stack, workspace: Workspace) -> dict[str, str]:
-        """What ``run`` needs for a place at the far end of the wire."""
+        """The environment of ``run`` for a workspace behind the proxies."""
         origin = f"http://{LOOPBACK}:{self.ports['get']}"
         return {
             **stack.environment_of(workspace),
@@ -78,8 +78,8 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def wired(stack: Stack, stretch: float) -> AsyncIterator[Wire]:
-    """The proxies of all kinds, for the length of a with block."""
+async def delayed_servers(stack: Stack, stretch: float) -> AsyncIterator[Wire]:
+    """Run the proxies of all kinds for a with block."""
     async with contextlib.AsyncExitStack() as running:
         ports, pids = {}, {}
         for kind, milliseconds in ROUND_TRIP_MS.items():

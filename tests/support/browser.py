@@ -1,4 +1,4 @@
-"""A headless Chromium that is asked, over its debugging port, what a page looks like in it."""
+"""A headless Chromium, controlled over its debugging port."""
 
 import asyncio
 import base64
@@ -20,20 +20,20 @@ _NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chr
 
 
 class Page:
-    """The one page of a browser. ``complaints`` are what its console says, ``asked`` the URLs
-    that it wanted to load.
+    """The one page of a browser. ``console_messages`` has the output of its console,
+    ``requested_urls`` the URLs that it requested.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.complaints: list[str] = []
-        self.asked: list[str] = []
+        self.console_messages: list[str] = []
+        self.requested_urls: list[str] = []
         self._socket = socket
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._loaded = asyncio.Event()
 
     async def listen(self) -> None:
-        """Take answers and events in until the browser ends."""
+        """Receive answers and events until the browser exits."""
         async for message in self._socket:
             found = message.json()
             if "id" in found:
@@ -43,11 +43,11 @@ class Page:
 
     def _event(self, method: str, params: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
-            self.asked.append(params["request"]["url"])
+            self.requested_urls.append(params["request"]["url"])
         elif method == "Log.entryAdded":
-            self.complaints.append(params["entry"]["text"])
+            self.console_messages.append(params["entry"]["text"])
         elif method in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown"}:
-            self.complaints.append(str(params))
+            self.console_messages.append(str(params))
         elif method == "Page.loadEventFired":
             self._loaded.set()
 
@@ -63,9 +63,9 @@ class Page:
         return result
 
     async def open(self, file: Path, width: int) -> None:
-        """Show a file in a window, or on a phone, so many pixels wide, with the network off."""
-        self.complaints.clear()
-        self.asked.clear()
+        """Open a file in a window of this width, a phone below 600 pixels, with the network off."""
+        self.console_messages.clear()
+        self.requested_urls.clear()
         self._loaded.clear()
         for name in ("Page", "Network", "Log", "Runtime"):
             await self.call(f"{name}.enable")
@@ -87,13 +87,13 @@ class Page:
         async with asyncio.timeout(DEADLINE_S):
             await self._loaded.wait()
 
-    async def tell(self, expression: str) -> Any:
+    async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
         found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"]["value"]
 
-    async def picture(self) -> bytes:
+    async def screenshot(self) -> bytes:
         """A PNG of the whole page."""
         found = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(found["data"])
@@ -106,7 +106,7 @@ class Page:
 
 @asynccontextmanager
 async def browser(profile: Path) -> AsyncIterator[Page]:
-    """A browser with a profile of its own. Skips the test where none is installed."""
+    """A browser with its own profile. Skips the test if no browser is installed."""
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.skip("no Chromium: apt-get install chromium-headless-shell")
@@ -136,7 +136,7 @@ async def browser(profile: Path) -> AsyncIterator[Page]:
             await socket.close()
             await listening
     finally:
-        # The program may be a script that starts the browser: all of its session ends.
+        # The program may be a script that starts the browser: kill its whole session.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
@@ -145,10 +145,10 @@ async def browser(profile: Path) -> AsyncIterator[Page]:
 async def _address(
     session: aiohttp.ClientSession, profile: Path, process: asyncio.subprocess.Process
 ) -> str:
-    """Where the browser's first page can be talked to."""
+    """The WebSocket address of the browser's first page."""
     written = profile / "DevToolsActivePort"
     while not (written.exists() and written.read_text().strip()):
-        assert process.returncode is None, "the browser has ended"
+        assert process.returncode is None, "the browser has exited"
         await asyncio.sleep(0.05)
     port = written.read_text().split()[0]
     while True:

@@ -1,4 +1,4 @@
-"""Submissions made by hand: a test writes down what is special about them, the rest is sound."""
+"""Builds submissions: a test states what is special about them, the rest is valid."""
 
 import csv
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -67,7 +67,7 @@ REFERENCE: Mapping[str, Sequence[Mapping[str, object]]] = {
         {"id": "level-severe", "level_text": "Severe", "sort_order": 4},
     ],
 }
-"""The target's reference data of the handmade submissions."""
+"""The target's reference data of these submissions."""
 
 TABLES = (
     "lti_launch_sessions",
@@ -86,7 +86,7 @@ Row = Mapping[str, object]
 
 @dataclass(slots=True)
 class SourceSubmission:
-    """A submission as its sources hold it. ``cells`` are those of its line that are not empty."""
+    """A submission in its sources. ``cells`` are the cells of its line that are not empty."""
 
     attempt: int
     cells: dict[str, str]
@@ -97,8 +97,8 @@ class SourceSubmission:
 
     def line(self) -> list[str]:
         """Its line of submission_files.csv."""
-        strange = self.cells.keys() - set(COLUMNS)
-        assert not strange, strange
+        unknown = self.cells.keys() - set(COLUMNS)
+        assert not unknown, unknown
         return [self.cells.get(name, "") for name in COLUMNS]
 
 
@@ -130,7 +130,7 @@ def valid_submission(attempt: int, *urls: str, **report: object) -> SourceSubmis
 
 
 class Scenario:
-    """A place and what is put there by hand."""
+    """A workspace, its input, and queries for its result."""
 
     def __init__(self, stack: Stack, workspace: Workspace) -> None:
         self.stack = stack
@@ -139,7 +139,7 @@ class Scenario:
         self.source = stack.source
 
     def serve_file(self, name: str, body: bytes = b"a file", **answer: Any) -> str:
-        """The URL of a file that the scripted source serves."""
+        """Serve a file from the scripted source; returns its URL."""
         self.source.routes[f"/{name}"] = Answer(body=body, **answer)
         return self.source.url(f"/{name}")
 
@@ -180,16 +180,16 @@ class Scenario:
             )
 
     def write_lines(self, lines: Iterable[Sequence[str]]) -> Path:
-        """Write submission_files.csv anew."""
+        """Replace submission_files.csv."""
         return _write(self.data_dir / "submission_files.csv", [COLUMNS, *lines])
 
     def write_mapping(self, lines: Iterable[Sequence[str]]) -> Path:
-        """Write attempt_number_mapping.csv anew."""
+        """Replace attempt_number_mapping.csv."""
         return _write(self.data_dir / "attempt_number_mapping.csv", [MAPPING_COLUMNS, *lines])
 
     @asynccontextmanager
     async def target(self) -> AsyncIterator[asyncpg.Connection]:
-        """The target, with every right."""
+        """A connection to the target with all rights."""
         connection = await asyncpg.connect(self.stack.postgres.dsn(self.workspace.target))
         try:
             yield connection
@@ -198,7 +198,7 @@ class Scenario:
 
     @asynccontextmanager
     async def warehouse(self) -> AsyncIterator[asyncpg.Connection]:
-        """The warehouse, with every right."""
+        """A connection to the warehouse with all rights."""
         connection = await asyncpg.connect(self.stack.postgres.dsn(self.workspace.warehouse))
         try:
             yield connection
@@ -224,7 +224,7 @@ class Scenario:
             return [dict(row) for row in await target.fetch(f'SELECT * FROM "{table}"')]
 
     async def attempts(self) -> list[int]:
-        """The attempt of every submission in the target, ascending: twice what is there twice."""
+        """The attempt of every submission in the target, ascending, with duplicates."""
         async with self.target() as target:
             found = await target.fetch(
                 "SELECT split_part(lti_launch_id, '_', 2)::int AS attempt "
@@ -233,7 +233,7 @@ class Scenario:
         return [row["attempt"] for row in found]
 
     async def nothing_written(self) -> bool:
-        """Whether neither the target nor the container has anything of a migration."""
+        """Whether target and container have no migrated rows or blobs."""
         async with self.target() as target:
             for name in TABLES:
                 exists = await target.fetchval("SELECT to_regclass($1) IS NOT NULL", name)
@@ -243,7 +243,7 @@ class Scenario:
 
 
 async def assert_consistent(scenario: Scenario) -> None:
-    """Hold what must hold at any time: each submission is complete, once, and has its blobs."""
+    """Assert that each submission is complete, exists once, and has its blobs."""
     async with scenario.target() as target:
         for name, count in await target.fetch(
             "SELECT lti_launch_id, count(*) FROM assignment_submissions GROUP BY 1"
@@ -279,7 +279,7 @@ def _write(path: Path, lines: Iterable[Sequence[str]]) -> Path:
 async def _insert(connection: asyncpg.Connection, table: str, rows: Sequence[Row]) -> None:
     for row in rows:
         columns = ", ".join(f'"{name}"' for name in row)
-        workspaces = ", ".join(f"${number}" for number in range(1, len(row) + 1))
+        placeholders = ", ".join(f"${number}" for number in range(1, len(row) + 1))
         await connection.execute(
-            f'INSERT INTO "{table}" ({columns}) VALUES ({workspaces})', *row.values()
+            f'INSERT INTO "{table}" ({columns}) VALUES ({placeholders})', *row.values()
         )

@@ -1,7 +1,7 @@
-"""What an operator sees of the command: its exit code, its lines, its log and its files.
+"""Runs the command as an operator does and returns its exit code, messages, log and files.
 
-It runs as a process of its own, as cron starts it: only the settings of the site and a PATH in
-its environment, the data directory as the place where it stands.
+The command is a process of its own, as cron starts it: its environment has only the settings and a
+PATH, its working directory is the data directory.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _MODULE = (sys.executable, "-m", "rogo_async")
 
 @dataclass(frozen=True, slots=True)
 class CliResult:
-    """A command that has ended. ``messages`` are its lines on stderr that are no log lines."""
+    """The result of a command. ``messages`` are its lines on stderr that are no log lines."""
 
     code: int
     stdout: str
@@ -33,7 +33,7 @@ class CliResult:
 
     @property
     def output(self) -> str:
-        """Everything that it printed."""
+        """All its output."""
         return "\n".join([self.stdout, *self.messages, *map(json.dumps, self.log)])
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -42,32 +42,32 @@ class CliResult:
 
 
 class RunningCommand:
-    """A command that runs. Its log is read as it comes."""
+    """A running command. Its log is read while it runs."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self._said: list[str] = []
         self._log: list[dict[str, Any]] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._stdout = asyncio.create_task(_all(process.stdout), name="reading stdout")
         self._stderr = asyncio.create_task(self._read(process.stderr), name="reading stderr")
 
     async def wait_for_event(
-        self, event: str, fits: Callable[[dict[str, Any]], bool] = lambda _: True
+        self, event: str, matches: Callable[[dict[str, Any]], bool] = lambda _: True
     ) -> dict[str, Any]:
-        """Wait for a log line of this event. Fails when the command ends without it."""
+        """Wait for a log line of this event. Fails when the command exits without it."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
-                self._news.clear()
+                self._changed.clear()
                 for entry in self._log:
-                    if entry["event"] == event and fits(entry):
+                    if entry["event"] == event and matches(entry):
                         return entry
                 if self._stderr.done():
-                    raise AssertionError(f"no such line: {event}; {self._said} {self._log}")
-                await self._news.wait()
+                    raise AssertionError(f"no such event: {event}; {self._said} {self._log}")
+                await self._changed.wait()
 
     async def wait(self, deadline_s: float = DEADLINE_S) -> CliResult:
-        """Wait for its end. Fails, with what it said, when it does not come."""
+        """Wait until it exits. Fails, with its output, when it does not."""
         try:
             async with asyncio.timeout(deadline_s):
                 code = await self.process.wait()
@@ -79,8 +79,8 @@ class RunningCommand:
             ) from None
         return CliResult(code, stdout.decode(), self._said, self._log)
 
-    async def end(self) -> None:
-        """End it at once, if it runs."""
+    async def kill(self) -> None:
+        """Kill it if it still runs."""
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
@@ -94,8 +94,8 @@ class RunningCommand:
                 self._log.append(json.loads(line))
             elif line:
                 self._said.append(line)
-            self._news.set()
-        asyncio.get_running_loop().call_soon(self._news.set)
+            self._changed.set()
+        asyncio.get_running_loop().call_soon(self._changed.set)
 
 
 async def _all(stdout: asyncio.StreamReader | None) -> bytes:
@@ -107,9 +107,9 @@ async def _all(stdout: asyncio.StreamReader | None) -> bytes:
 async def start_cli(
     env: Mapping[str, str], *args: str, prefix: Sequence[str] = (), **settings: str
 ) -> AsyncIterator[RunningCommand]:
-    """A command that runs for the length of the block at most.
+    """A command that is killed at the end of the block if it still runs.
 
-    ``settings`` are added to the site's environment; ``prefix`` is a command that executes the
+    ``settings`` are added to the environment; ``prefix`` is a command that executes the
     rest of its line.
     """
     environment = {"PATH": os.environ["PATH"], **env, **settings}
@@ -128,7 +128,7 @@ async def start_cli(
     try:
         yield command
     finally:
-        await command.end()
+        await command.kill()
 
 
 async def run_cli(
@@ -144,7 +144,7 @@ async def run_cli(
 
 
 def summary(data_dir: Path) -> dict[str, Any]:
-    """run_summary.json, which must be the same as the run's own copy and must add up."""
+    """run_summary.json, which must equal the run's own copy and add up."""
     text = (data_dir / SUMMARY).read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     assert (data_dir / "runs" / f"{found['run_id']}.json").read_text(encoding="utf-8") == text
@@ -155,7 +155,7 @@ def summary(data_dir: Path) -> dict[str, Any]:
 
 
 def counts(data_dir: Path) -> tuple[int, int, int, int]:
-    """Rows migrated, failed, skipped and not reached in the latest run."""
+    """Rows migrated, failed, skipped and not processed in the latest run."""
     found = summary(data_dir)
     return found["migrated"], found["failed"], found["skipped"], found["not_reached"]
 

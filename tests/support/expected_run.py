@@ -1,7 +1,6 @@
-"""What a run without a fault leaves behind, put there without the code of the migration.
+"""Writes the expected result of a run without the code of the migration.
 
-With it the checks of the demo can be checked themselves: all of them hold, and when something
-is tampered with the right one does not.
+Tests of the demo's checks use it: all checks pass, and after a change the right one fails.
 """
 
 import csv
@@ -30,8 +29,8 @@ RUN_ID = "20260101T000000Z-perfect"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A loaded data set and where it was loaded to."""
+class LoadedDataset:
+    """A loaded data set and its workspace."""
 
     dataset: Dataset
     stack: Stack
@@ -40,7 +39,7 @@ class Site:
     async def results(self) -> list[CheckResult]:
         return await check(self.dataset, self.stack, self.workspace)
 
-    async def red(self) -> set[str]:
+    async def failed(self) -> set[str]:
         return {result.name for result in await self.results() if not result.ok}
 
     async def target(self) -> asyncpg.Connection:
@@ -52,8 +51,8 @@ class Site:
         )
 
 
-class PerfectRun:
-    """Writes the known answer to target, container and data directory of a loaded place."""
+class ExpectedRun:
+    """Writes the expected result to target, container and data directory of a loaded workspace."""
 
     def __init__(self, dataset: Dataset, stack: Stack, workspace: Workspace) -> None:
         self._dataset = dataset
@@ -63,7 +62,7 @@ class PerfectRun:
         self._submission_ids: dict[int, str] = {}
 
     async def write(self) -> None:
-        """Everything, once."""
+        """Write everything, once."""
         connection = await asyncpg.connect(self._stack.postgres.dsn(self._workspace.target))
         container = ContainerClient.from_connection_string(
             self._stack.azurite.connection_string, self._workspace.container

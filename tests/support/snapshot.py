@@ -1,15 +1,15 @@
-"""Everything that a command which only looks must leave alone, as one value to compare."""
+"""A snapshot of everything that a read-only command must not change."""
 
 import hashlib
 from typing import Any
 
 from tests.support.builders import TABLES, Scenario
 
-LOOKED_AT = ("users", "assessments", "assessment_sections", "malpractice_levels")
+READ_ONLY_TABLES = ("users", "assessments", "assessment_sections", "malpractice_levels")
 
 
 async def take_snapshot(scenario: Scenario, *own: str) -> dict[str, Any]:
-    """Files but for the command's ``own``, blobs by ETag, rows with the transaction of each."""
+    """Files except the command's ``own``, blobs by ETag, and rows with their transaction ids."""
     files = {
         str(path.relative_to(scenario.data_dir)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in scenario.data_dir.rglob("*")
@@ -22,6 +22,6 @@ async def take_snapshot(scenario: Scenario, *own: str) -> dict[str, Any]:
             name: sorted(
                 str(dict(row)) for row in await target.fetch(f'SELECT *, xmin FROM "{name}"')
             )
-            for name in (*TABLES, *LOOKED_AT)
+            for name in (*TABLES, *READ_ONLY_TABLES)
         }
     return {"files": files, "blobs": blobs, **rows}

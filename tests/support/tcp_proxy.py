@@ -1,4 +1,4 @@
-"""A TCP connection that is slow, cut, reset, swallowed or refused, as a switch says."""
+"""A TCP proxy that delays, cuts, resets, swallows or refuses connections."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from rogo_async.demo.servers.ports import LOOPBACK
 CONNECT_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 5.0
 BACKLOG: Final = 512
-MAX_UNDER_WAY_BYTES: Final = 8 * 1024 * 1024
+MAX_IN_TRANSIT_BYTES: Final = 8 * 1024 * 1024
 
 # Closing a socket with this lingering sends RST in place of FIN.
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
@@ -30,10 +30,10 @@ class Wire(Protocol):
     """One connection through the proxy, as a tap may treat it."""
 
     def cut(self) -> None:
-        """Close both ends; what is still under way is lost."""
+        """Close both ends; bytes in transit are lost."""
 
     def silence(self) -> None:
-        """Swallow whatever comes from now on, both ways; both ends stay open."""
+        """Swallow all bytes from now on, in both directions; both ends stay open."""
 
 
 def untapped(_wire: Wire) -> tuple[Hook, Hook]:
@@ -42,22 +42,22 @@ def untapped(_wire: Wire) -> tuple[Hook, Hook]:
 
 
 class TcpProxy:
-    """Listens on a free port of 127.0.0.1 and passes everything on to one upstream.
+    """Listens on a free port of 127.0.0.1 and forwards everything to one upstream.
 
     The switches take effect at once, for open connections too:
 
-    - ``delay_s``: how long bytes are under way, in each direction: a round trip takes twice
-      that, and so does opening a connection. It does not limit the throughput.
-    - ``black_hole``: connections are accepted and their bytes swallowed, both ways. What a
-      connection lost is lost for good: it stays silent afterwards. An end that closes meanwhile
-      is not seen by the other end before the switch is off again.
-    - ``refuse``: nobody listens (ECONNREFUSED); open connections stay. Same port afterwards.
-    - ``on_reply``: is shown each chunk that the upstream sent; what it returns is passed on, None
-      drops it. It may call ``cut`` or ``reset``.
-    - ``tap``: is shown each connection accepted from then on and gives two hooks for it alone: one
-      for what the client sends and one for what the upstream sends.
+    - ``delay_s``: the latency of bytes in each direction: a round trip, or opening a connection,
+      takes twice that. It does not limit the throughput.
+    - ``black_hole``: connections are accepted and their bytes swallowed in both directions. A
+      connection that lost bytes stays silent afterwards. If one end closes meanwhile, the other
+      end learns of it when the switch is off again.
+    - ``refuse``: new connections are refused (ECONNREFUSED); open ones stay. The port is kept.
+    - ``on_reply``: is called with each chunk of the upstream; its result is forwarded, None drops
+      the chunk. It may call ``cut`` or ``reset``.
+    - ``tap``: is called for each connection accepted from then on and returns two hooks for it: one
+      for the bytes of the client and one for those of the upstream.
 
-    ``accepted`` counts all connections so far, ``open`` those that stand.
+    ``accepted`` counts all connections, ``open`` the open ones.
     """
 
     host: Final = LOOPBACK
@@ -71,7 +71,7 @@ class TcpProxy:
         self._black_hole = False
         self._upstream = (upstream_host, upstream_port)
         self._listener: socket.socket | None = None
-        self._factory: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
         self._links: set[_Link] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -109,7 +109,7 @@ class TcpProxy:
     async def stop(self) -> None:
         """Refuses new connections and ends the open ones. Harmless when it is not running."""
         self.refuse = True
-        factory = tuple(self._factory)
+        factory = tuple(self._opening)
         self.cut()
         if factory:
             await asyncio.wait(factory, timeout=CLOSE_TIMEOUT_S)
@@ -124,8 +124,8 @@ class TcpProxy:
         await self.stop()
 
     def cut(self) -> None:
-        """Closes both ends of every connection; what is still under way is lost."""
-        for task in self._factory:
+        """Closes both ends of every connection; bytes in transit are lost."""
+        for task in self._opening:
             task.cancel()
         for link in self._links:
             link.abort()
@@ -157,16 +157,16 @@ class TcpProxy:
     def _accept(self, listener: socket.socket) -> None:
         try:
             client, _ = listener.accept()
-        except OSError:  # it gave up before we came
+        except OSError:  # the client has already given up
             return
         client.settimeout(0)
         self.accepted += 1
         task = asyncio.create_task(self._link(client), name=f"proxy opening {self.accepted}")
-        self._factory.add(task)
-        task.add_done_callback(self._factory.discard)
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
 
     async def _link(self, client: socket.socket) -> None:
-        """Joins an accepted connection to one of its own; without an upstream it is reset."""
+        """Connects an accepted connection to the upstream; without an upstream it is reset."""
         loop = asyncio.get_running_loop()
         link = _Link(self, self._forget)
         try:
@@ -200,7 +200,7 @@ class _Link:
     def __init__(self, proxy: TcpProxy, on_end: Callable[["_Link"], None]) -> None:
         self.proxy = proxy
         self.lost = False
-        """Whether bytes were swallowed, so that nothing after them makes sense."""
+        """Whether bytes were swallowed; then no later bytes are forwarded."""
         self._on_end = on_end
         on_request, self._on_reply = proxy.tap(self)
         self.client = _End(self, on_request)
@@ -222,40 +222,40 @@ class _Link:
         return self.lost
 
     def ended(self, error: Exception | None) -> None:
-        """One of the ends is gone: so is the other, unless nobody can tell it."""
-        if self.proxy.black_hole and self._standing():
+        """One end is closed: close the other, unless the proxy is a black hole."""
+        if self.proxy.black_hole and self._open_transports():
             return
         if error is not None:
             self.linger_zero()
         self.close_if_half_closed()
 
     def close_if_half_closed(self) -> None:
-        standing = self._standing()
-        if not standing:
+        transports = self._open_transports()
+        if not transports:
             self._on_end(self)
-        elif len(standing) == 1 or self.client.finished or self.upstream.finished:
+        elif len(transports) == 1 or self.client.finished or self.upstream.finished:
             self.abort()
 
     def close(self) -> None:
-        for transport in self._standing():
+        for transport in self._open_transports():
             transport.close()
 
     def abort(self) -> None:
-        for transport in self._standing():
+        for transport in self._open_transports():
             transport.abort()
 
     def linger_zero(self) -> None:
-        for transport in self._standing():
+        for transport in self._open_transports():
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
 
-    def _standing(self) -> list[asyncio.Transport]:
+    def _open_transports(self) -> list[asyncio.Transport]:
         ends = (self.client.transport, self.upstream.transport)
         return [transport for transport in ends if transport is not None]
 
 
 class _End(asyncio.Protocol):
-    """One end of a link. What it receives is under way for a while, then sent to its peer."""
+    """One end of a link. Received bytes are in transit for a while, then sent to its peer."""
 
     peer: "_End"
 
@@ -265,8 +265,8 @@ class _End(asyncio.Protocol):
         """Whether it has sent its last byte."""
         self._link = link
         self._hook = hook
-        self._under_way: deque[tuple[float, bytes]] = deque()
-        self._under_way_bytes = 0
+        self._in_transit: deque[tuple[float, bytes]] = deque()
+        self._in_transit_bytes = 0
         self.accepts_bytes = True
         self._timer: asyncio.TimerHandle | None = None
 
@@ -283,7 +283,7 @@ class _End(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
-        self._under_way.clear()
+        self._in_transit.clear()
         if self._timer is not None:
             self._timer.cancel()
         self._link.ended(exc)
@@ -297,11 +297,11 @@ class _End(asyncio.Protocol):
         self.peer.regulate()
 
     def regulate(self) -> None:
-        """Reads on only while the peer takes it and not too much is under way."""
+        """Reads only while the peer accepts bytes and not too many are in transit."""
         if self.transport is None or self.transport.is_closing():
             return
-        has_room = self._under_way_bytes < MAX_UNDER_WAY_BYTES
-        if self._link.lost or (self._peer_takes_bytes() and has_room):
+        has_capacity = self._in_transit_bytes < MAX_IN_TRANSIT_BYTES
+        if self._link.lost or (self._peer_takes_bytes() and has_capacity):
             self.transport.resume_reading()
         else:
             self.transport.pause_reading()
@@ -311,22 +311,22 @@ class _End(asyncio.Protocol):
 
     def _send_on_its_way(self, chunk: bytes) -> None:
         due = asyncio.get_running_loop().time() + self._link.proxy.delay_s
-        self._under_way.append((due, chunk))
-        self._under_way_bytes += len(chunk)
+        self._in_transit.append((due, chunk))
+        self._in_transit_bytes += len(chunk)
         if self._timer is None:
             self._deliver()
         self.regulate()
 
     def _deliver(self) -> None:
-        """Hands over what is due, and comes again for the rest."""
+        """Hands over the bytes that are due and schedules the rest."""
         self._timer = None
         loop = asyncio.get_running_loop()
-        while self._under_way and self._under_way[0][0] <= loop.time():
-            _, chunk = self._under_way.popleft()
-            self._under_way_bytes -= len(chunk)
+        while self._in_transit and self._in_transit[0][0] <= loop.time():
+            _, chunk = self._in_transit.popleft()
+            self._in_transit_bytes -= len(chunk)
             self._hand_over(chunk)
-        if self._under_way:
-            self._timer = loop.call_at(self._under_way[0][0], self._deliver)
+        if self._in_transit:
+            self._timer = loop.call_at(self._in_transit[0][0], self._deliver)
         self.regulate()
 
     def _hand_over(self, chunk: bytes) -> None:
@@ -346,5 +346,5 @@ class _End(asyncio.Protocol):
         elif self.peer.finished:
             self._link.close()
         elif self.peer.transport is not None and not self.peer.transport.is_closing():
-            with contextlib.suppress(OSError):  # gone, which it will be told
+            with contextlib.suppress(OSError):  # already closed
                 self.peer.transport.write_eof()

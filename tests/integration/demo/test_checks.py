@@ -16,7 +16,7 @@ from rogo_async.demo.checks.check_files import FAILED, INPUT, MIGRATED, SUMMARY
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
-from tests.support.expected_run import ROWS, PerfectRun, Site
+from tests.support.expected_run import ROWS, ExpectedRun, LoadedDataset
 
 ONCE = "each expected submission was migrated once, and no others"
 SUBMISSIONS = "submission rows have the expected values"
@@ -39,29 +39,29 @@ MODES = "only the owner can read files with personal data"
 
 
 @pytest.fixture
-async def loaded(stack: Stack, workspace: Workspace) -> Site:
+async def loaded(stack: Stack, workspace: Workspace) -> LoadedDataset:
     dataset = generate_for(stack, workspace, ROWS, seed=7)
     await load(dataset, stack, workspace)
-    return Site(dataset, stack, workspace)
+    return LoadedDataset(dataset, stack, workspace)
 
 
 @pytest.fixture(scope="module")
 async def finished_once(
     stack: Stack, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Site]:
+) -> AsyncIterator[LoadedDataset]:
     """A finished run that no test changes; tests copy it, which is faster than a new one."""
     workspace = await stack.new_workspace(
         uuid.uuid4().hex[:12], tmp_path_factory.mktemp("finished")
     )
-    env = Site(generate_for(stack, workspace, ROWS, seed=7), stack, workspace)
+    env = LoadedDataset(generate_for(stack, workspace, ROWS, seed=7), stack, workspace)
     await load(env.dataset, stack, workspace)
-    await PerfectRun(env.dataset, stack, workspace).write()
+    await ExpectedRun(env.dataset, stack, workspace).write()
     yield env
     await stack.remove_workspace(workspace)
 
 
 @pytest.fixture
-async def finished(finished_once: Site, tmp_path: Path) -> AsyncIterator[Site]:
+async def finished(finished_once: LoadedDataset, tmp_path: Path) -> AsyncIterator[LoadedDataset]:
     """A finished run with its own target and data directory. Its blobs are shared."""
     stack, workspace = finished_once.stack, finished_once.workspace
     copy = replace(workspace, target=f"{workspace.target}_copy", data_dir=tmp_path / "data")
@@ -72,20 +72,20 @@ async def finished(finished_once: Site, tmp_path: Path) -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-async def finished_alone(loaded: Site) -> Site:
+async def finished_alone(loaded: LoadedDataset) -> LoadedDataset:
     """A finished run that shares nothing with other tests."""
-    await PerfectRun(loaded.dataset, loaded.stack, loaded.workspace).write()
+    await ExpectedRun(loaded.dataset, loaded.stack, loaded.workspace).write()
     return loaded
 
 
-async def test_before_a_run_only_the_checks_of_unchanged_data_pass(loaded: Site) -> None:
+async def test_before_a_run_only_the_checks_of_unchanged_data_pass(loaded: LoadedDataset) -> None:
     results = await loaded.results()
     passed = {result.name for result in results if result.ok}
     assert passed == {UNTOUCHED, NO_ORPHANS, INPUTS}
     assert len(results) == 18
 
 
-async def test_all_checks_pass_after_a_perfect_run(finished: Site) -> None:
+async def test_all_checks_pass_after_a_perfect_run(finished: LoadedDataset) -> None:
     results = await finished.results()
     assert [result for result in results if not result.ok] == []
     counted = {result.name: result.detail for result in results}
@@ -208,14 +208,14 @@ STATEMENTS = [
 
 @pytest.mark.parametrize(("statement", "red"), STATEMENTS)
 async def test_errors_in_the_target_are_detected(
-    finished: Site, statement: str, red: set[str]
+    finished: LoadedDataset, statement: str, red: set[str]
 ) -> None:
     connection = await finished.target()
     try:
         assert await connection.execute(statement) not in {"UPDATE 0", "DELETE 0"}
     finally:
         await connection.close()
-    assert await finished.red() == red
+    assert await finished.failed() == red
 
 
 async def change_bytes(container: ContainerClient, name: str) -> None:
@@ -257,14 +257,14 @@ async def add_another(container: ContainerClient, name: str) -> None:
     ],
 )
 async def test_errors_in_the_container_are_detected(
-    finished_alone: Site,
+    finished_alone: LoadedDataset,
     tamper: Callable[[ContainerClient, str], Awaitable[None]],
     red: set[str],
 ) -> None:
     async with finished_alone.container() as container:
         names = [blob.name async for blob in container.list_blobs() if blob.size]
         await tamper(container, names[0])
-    assert await finished_alone.red() == red
+    assert await finished_alone.failed() == red
 
 
 def without_last_line(path: Path) -> None:
@@ -322,17 +322,17 @@ def delete_file(path: Path) -> None:
     ],
 )
 async def test_errors_in_the_data_directory_are_detected(
-    finished: Site, name: str, tamper: Callable[[Path], None], red: set[str]
+    finished: LoadedDataset, name: str, tamper: Callable[[Path], None], red: set[str]
 ) -> None:
     tamper(finished.workspace.data_dir / name)
-    assert await finished.red() == red
+    assert await finished.failed() == red
 
 
-async def test_an_unexpected_failure_code_is_detected(finished: Site) -> None:
+async def test_an_unexpected_failure_code_is_detected(finished: LoadedDataset) -> None:
     path = finished.workspace.data_dir / FAILED
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     rows[-1][-1] = "target_conflict: something else"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
-    assert await finished.red() == {FAILED_ROWS}
+    assert await finished.failed() == {FAILED_ROWS}

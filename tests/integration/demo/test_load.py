@@ -11,17 +11,17 @@ from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.blob_container import Container
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
-from tests.support.expected_run import ROWS, Site
+from tests.support.expected_run import ROWS, LoadedDataset
 
 
 @pytest.fixture
-async def loaded(stack: Stack, workspace: Workspace) -> Site:
+async def loaded(stack: Stack, workspace: Workspace) -> LoadedDataset:
     dataset = generate_for(stack, workspace, ROWS, seed=7)
     await load(dataset, stack, workspace)
-    return Site(dataset, stack, workspace)
+    return LoadedDataset(dataset, stack, workspace)
 
 
-async def test_the_servers_contain_the_data_set(loaded: Site) -> None:
+async def test_the_servers_contain_the_data_set(loaded: LoadedDataset) -> None:
     stack, workspace, dataset = loaded.stack, loaded.workspace, loaded.dataset
     connection = await asyncpg.connect(stack.postgres.dsn(workspace.warehouse))
     try:
@@ -40,7 +40,7 @@ async def test_the_servers_contain_the_data_set(loaded: Site) -> None:
     assert sum(blob.size_bytes for blob in listing.values()) == sum(b.size_bytes for b in blobs)
 
 
-async def test_every_file_is_at_the_url_of_its_row(loaded: Site) -> None:
+async def test_every_file_is_at_the_url_of_its_row(loaded: LoadedDataset) -> None:
     """Also names with commas, spaces, signs and Unicode. Without a SAS access is denied."""
     sas = loaded.stack.source_sas(loaded.workspace)
     denied = Counter[int]()

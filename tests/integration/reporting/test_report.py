@@ -102,10 +102,10 @@ async def test_the_timeline_ends_with_the_run(run: Finished) -> None:
 async def test_an_outage_is_on_the_timeline(run: Finished, page: Page) -> None:
     outage = max(summary(run.data_dir)["outages"], key=lambda each: each["seconds"])
     await page.open(run.report, 1280)
-    text = await page.tell("document.body.innerText")
+    text = await page.evaluate("document.body.innerText")
     assert outage["reason"] in text
     assert outage["dependency"] in text
-    box, chart = await page.tell(
+    box, chart = await page.evaluate(
         "(() => { const svg = document.querySelector('svg[aria-label^=\"Migrated rows\"]');"
         "return ['.serie-1 path.line', '.plot .background'].map("
         "name => { const box = svg.querySelector(name).getBoundingClientRect();"
@@ -122,7 +122,7 @@ async def test_an_outage_is_on_the_timeline(run: Finished, page: Page) -> None:
 async def test_the_browser_shows_every_chart_at_any_width(run: Finished, page: Page) -> None:
     for width in (1280, 390):
         await page.open(run.report, width)
-        boxes = await page.tell(
+        boxes = await page.evaluate(
             "[...document.querySelectorAll('svg[role=img]')].map(svg => {"
             "const box = svg.getBoundingClientRect();"
             "return [svg.getAttribute('aria-label'), box.width, box.height, box.right,"
@@ -134,16 +134,16 @@ async def test_the_browser_shows_every_chart_at_any_width(run: Finished, page: P
             assert height > 80, label
             assert right <= width, label
             assert drawn > 0, label
-        assert await page.tell("document.documentElement.scrollWidth") <= width
-        assert page.complaints == []
-        assert page.asked == [run.report.as_uri()]
-        assert (await page.picture()).startswith(b"\x89PNG")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.console_messages == []
+        assert page.requested_urls == [run.report.as_uri()]
+        assert (await page.screenshot()).startswith(b"\x89PNG")
     assert (await page.print()).startswith(b"%PDF")
 
 
 async def test_text_is_readable_on_a_phone(run: Finished, page: Page) -> None:
     await page.open(run.report, 390)
-    smallest = await page.tell(
+    smallest = await page.evaluate(
         "Math.min(...[...document.querySelectorAll('svg[role=img] text')]"
         ".filter(text => text.textContent.trim())"
         ".map(text => text.getBoundingClientRect().height))"
@@ -186,7 +186,7 @@ async def test_the_content_security_policy_blocks_an_injected_url(
             await asyncio.sleep(1)
             if name == "with.html":
                 assert asked == []
-                assert any("Content Security Policy" in text for text in page.complaints)
+                assert any("Content Security Policy" in text for text in page.console_messages)
         assert asked == ["/x"]
     finally:
         await runner.cleanup()

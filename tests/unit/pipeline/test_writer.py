@@ -42,7 +42,7 @@ def skip() -> Outcome:
 
 
 class Scenario:
-    """A ledger on two files, its writer at work."""
+    """A result writer on two files, with its task running."""
 
     def __init__(self, folder: Path, interval_s: float = 0.01) -> None:
         self.failed = AppendFile(folder / "failed.csv")

@@ -1,4 +1,4 @@
-"""Sound records, of which a test changes the one thing that it is about."""
+"""Valid records, of which a test changes one thing."""
 
 from collections.abc import Callable
 from dataclasses import replace
