@@ -1,4 +1,4 @@
-"""Real servers for every test that asks for them; one that cannot start fails the tests."""
+"""Fixtures of real servers; a server that cannot start fails the tests."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import pytest
 from rogo_async.demo.servers.scripted_source import ScriptedSource
 from rogo_async.demo.servers.stack import Stack, Workspace
 
-# A busy machine makes no property fail: examples have no time limit.
+# A slow machine must not fail a property test: examples have no time limit.
 hypothesis.settings.register_profile(
     "rogo", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -26,7 +26,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
 
 @pytest.fixture
 def source(stack: Stack) -> ScriptedSource:
-    """The scripted source, without routes and without a memory of other tests."""
+    """The scripted source, without routes and requests of other tests."""
     stack.source.forget()
     return stack.source
 
@@ -35,7 +35,7 @@ def source(stack: Stack) -> ScriptedSource:
 async def workspace(
     stack: Stack, source: ScriptedSource, tmp_path: Path
 ) -> AsyncIterator[Workspace]:
-    """Databases and containers of the test's own, all empty; its data directory is tmp_path."""
+    """Empty databases and containers of this test; its data directory is tmp_path."""
     fresh = await stack.new_workspace(uuid.uuid4().hex[:12], tmp_path)
     yield fresh
     await stack.remove_workspace(fresh)
@@ -49,11 +49,11 @@ def env(stack: Stack, workspace: Workspace) -> dict[str, str]:
 
 @pytest.fixture
 def target_db(stack: Stack, workspace: Workspace) -> str:
-    """The superuser's address of this test's own target."""
+    """The superuser's URL of this test's target."""
     return stack.postgres.dsn(workspace.target)
 
 
 @pytest.fixture
 def warehouse_db(stack: Stack, workspace: Workspace) -> str:
-    """The superuser's address (for asyncpg) of this test's own warehouse."""
+    """The superuser's URL (for asyncpg) of this test's warehouse."""
     return stack.postgres.dsn(workspace.warehouse)

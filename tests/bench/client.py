@@ -65,7 +65,7 @@ async def process(command: Sequence[str], environment: Mapping[str, str], direct
         began, started = time.time(), time.monotonic()
         child = subprocess.Popen(  # noqa: ASYNC220 - wait4 below returns its usage
             die_with_parent(command, signal.SIGKILL),
-            env={"PATH": os.environ["PATH"], **_python_path(), **environment},
+            env={"PATH": os.environ["PATH"], **environment},
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -96,10 +96,6 @@ def last_lines(log: Path) -> str:
     """The last lines of a process's output."""
     lines = log.read_text("utf-8", errors="replace").splitlines()
     return " ".join(lines[-2:])[-600:]
-
-
-def _python_path() -> dict[str, str]:
-    return {n: os.environ[n] for n in ("PYTHONPATH",) if n in os.environ}
 
 
 async def _peak(pid: int) -> int:

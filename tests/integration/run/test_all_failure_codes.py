@@ -1,4 +1,4 @@
-"""Two thousand generated rows in which every outcome occurs, against the known answer."""
+"""Two thousand generated rows with every outcome, compared with the expected result."""
 
 from collections import Counter
 from pathlib import Path

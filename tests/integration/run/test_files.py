@@ -1,4 +1,4 @@
-"""Files on their way: large, empty, broken, moved, refused (rule 14)."""
+"""Copying files: large, empty, interrupted, redirected, refused (rule 14)."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Launch ids that a careless pattern or a careless number would take for another attempt's."""
+"""Launch ids that a careless comparison would mistake for another attempt (rule 3)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An attempt is found in the target as a number, never as a piece of text (rule 3)."""
+"""Attempts in the target are compared as numbers, never as text (rule 3)."""
 
 import pytest
 

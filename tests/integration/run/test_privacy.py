@@ -1,4 +1,4 @@
-"""Personal data and secrets stay out of everything that is printed (invariant 8)."""
+"""Output contains no personal data and no secrets (invariant 8)."""
 
 import stat
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Order does not matter to what ends up in the target (invariant 5)."""
+"""The order of rows and the concurrency do not change the target (invariant 5)."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Order does not matter: not that of the rows, nor of those who work side by side (invariant 5)."""
+"""Generated rows in any order and concurrency give the same target (invariant 5)."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""A host that refuses everyone for a while, as with an expired token: no row's fault (rule 14)."""
+"""A host that answers 403 to all requests for a while fails no row (rule 14)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Services that are away: the run waits for them and fails no row."""
+"""Unreachable servers: the run waits for them and fails no row."""
 
 import asyncio
 import time
