@@ -127,7 +127,7 @@ async def retry_failover(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
 async def _read_tables(pool: Pool) -> tuple[Table, Table]:
     catalogue = await read_catalogue(pool)
     problems = [
-        f"warehouse: table {table} does not exist or is not visible. "
+        f"warehouse: table {table} does not exist, or the login has no permission to see it. "
         "Check the database in DATA_WAREHOUSE_CONNECTION_STRING and grant SELECT"
         for table in catalogue.missing_tables()
     ]
