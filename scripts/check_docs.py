@@ -3,6 +3,7 @@
 Prints one line for each problem (``file:line: problem``) and exits with 1 if there is any.
 """
 
+import ast
 import re
 import subprocess
 import sys
@@ -13,23 +14,29 @@ from typing import Final
 from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 SPECIFICATION: Final = "docs/specification.md"
+TABLE: Final = "Where each rule is implemented and tested"
 CODES: Final = "docs/codes.md"
 ERRORS: Final = "rogo_async/common/errors.py"
 DECISIONS: Final = "docs/decisions"
 FOLDERS: Final = ("rogo_async", "tests")
+"""The folders of the files that the second and third column of the table name."""
 
-_NUMBERS: Final = r"(\d+(?:(?:, | and | or | to )\d+)*)"
-_RULE: Final = re.compile(rf"\b[Rr]ules? {_NUMBERS}\b(?!\.\d)")
-_INVARIANT: Final = re.compile(rf"\b[Ii]nvariants? {_NUMBERS}\b")
-_DECISION: Final = re.compile(r"\bdecisions?[ /](\d+)\b")
-_SECTION: Final = re.compile(r"specification (§\d+(?:(?:, | and )§\d+)*)")
+# A reference may continue on the next line of a comment, or be part of a test's name.
+_SPACE: Final = r"(?: |_|\n[ \t]*(?:# |-- )?)"
+_START: Final = r"(?<![A-Za-z])"
+_END: Final = r"(?![A-Za-z\d]|\.\d)"
+_NUMBERS: Final = rf"(\d+(?:(?:,|{_SPACE}and|{_SPACE}or|{_SPACE}to){_SPACE}\d+)*)"
+_REFERENCES: Final = {
+    "rule ": re.compile(rf"{_START}[Rr]ules?{_SPACE}{_NUMBERS}{_END}"),
+    "invariant ": re.compile(rf"{_START}[Ii]nvariants?{_SPACE}{_NUMBERS}{_END}"),
+    "specification §": re.compile(rf"[Ss]pecification{_SPACE}(§\d+(?:(?:,| and) §\d+)*)"),
+    "decision ": re.compile(rf"{_START}decisions?(?:{_SPACE}|/){_NUMBERS}{_END}"),
+}
 _PAGE: Final = re.compile(r"\bdocs/[\w/.-]+\.md(?:#[\w-]+)?")
 _FOREIGN: Final = re.compile(r"\b(?:SPEC|DESIGN)\b")
-_CODE: Final = re.compile(r'^    [A-Z_]+ = "([a-z_]+)"$', re.MULTILINE)
-_TABLE_CELL: Final = re.compile(r"`([\w/]+\.(?:py|sql))`")
+_EXEMPT: Final = frozenset({"scripts/check_docs.py", "tests/unit/test_check_docs.py"})
 _TEXT: Final = frozenset({".py", ".md", ".sql", ".toml", ".env", ".j2", ""})
 
 
@@ -46,44 +53,41 @@ class Problem:
 
 
 class Page:
-    """A Markdown file: its links, and the anchors of its headings as GitHub makes them."""
+    """A Markdown file: its links, tables, and the anchors of its headings as GitHub makes them."""
 
     def __init__(self, text: str) -> None:
-        self.tokens = MarkdownIt("commonmark").enable("table").parse(text)
-        self.headings = [
-            (self.tokens[n + 1].content, (token.map or [0])[0] + 1)
-            for n, token in enumerate(self.tokens)
-            if token.type == "heading_open"
-        ]
-        self.anchors = set(_anchors(heading for heading, _ in self.headings))
+        self._lines = text.splitlines()
+        self._tokens = MarkdownIt("commonmark").enable("table").parse(text)
+        self.anchors = set(
+            _anchors(
+                self._tokens[n + 1].content
+                for n, token in enumerate(self._tokens)
+                if token.type == "heading_open"
+            )
+        )
 
     def links(self) -> Iterator[tuple[str, int]]:
         """Each link's address and its line."""
-        for token in self.tokens:
+        for token in self._tokens:
+            start, end = token.map or (0, 0)
             for child in token.children or ():
                 address = child.attrGet("href") or child.attrGet("src")
                 if address is not None:
-                    yield str(address), (token.map or [0])[0] + 1
+                    lines = (n for n in range(start, end) if str(address) in self._lines[n])
+                    yield str(address), next(lines, start) + 1
 
     def rows(self, heading: str) -> Iterator[tuple[list[str], int]]:
-        """The cells of each table row below a heading."""
-        inside = False
-        cells: list[str] = []
-        for n, token in enumerate(self.tokens):
+        """The cells and the line of each table row below a heading."""
+        inside, line, cells = False, 0, list[str]()
+        for n, token in enumerate(self._tokens):
             if token.type == "heading_open":
-                inside = self.tokens[n + 1].content == heading
-            elif inside and token.type == "td_open":
-                cells.append(self.tokens[n + 1].content)
-            elif inside and token.type == "tr_close" and cells:
-                yield cells, _line(token, self.tokens, n)
-                cells = []
-
-
-def _line(token: Token, tokens: list[Token], place: int) -> int:
-    while token.map is None and place > 0:
-        place -= 1
-        token = tokens[place]
-    return (token.map or [0])[0] + 1
+                inside = self._tokens[n + 1].content == heading
+            elif token.type == "tr_open":
+                line, cells = (token.map or [0])[0] + 1, []
+            elif token.type == "td_open":
+                cells.append(self._tokens[n + 1].content)
+            elif token.type == "tr_close" and inside and cells:
+                yield cells, line
 
 
 def _anchors(headings: Iterable[str]) -> Iterator[str]:
@@ -95,38 +99,52 @@ def _anchors(headings: Iterable[str]) -> Iterator[str]:
         yield f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor
 
 
+def _references(kind: str, text: str) -> Iterator[tuple[int, int]]:
+    """The number and the line of each reference of a kind. ``rules 0 to 7`` has eight numbers."""
+    for found in _REFERENCES[kind].finditer(text):
+        line = text.count("\n", 0, found.start()) + 1
+        for first, last in re.findall(rf"(\d+)(?:{_SPACE}to{_SPACE}(\d+))?", found[1]):
+            for number in range(int(first), int(last or first) + 1):
+                yield number, line
+
+
+def _numbers(pattern: str, text: str) -> dict[int, int]:
+    """The numbers that a text defines, with their lines."""
+    found = re.finditer(pattern, text, re.MULTILINE)
+    return {int(each[1]): text.count("\n", 0, each.start()) + 1 for each in found}
+
+
 class Checker:
-    """All checks of one tree. ``texts`` are the tracked text files by their path."""
+    """All checks of one tree. ``paths`` are its files, relative to ``root``."""
 
     def __init__(self, root: Path, paths: Iterable[str]) -> None:
-        self._root = root
+        self._root = root.resolve()
+        files = [Path(path) for path in paths if (root / path).is_file()]
+        self._known = {each.as_posix() for file in files for each in (file, *file.parents)}
         self._texts = {
-            path: (root / path).read_text("utf-8")
-            for path in paths
-            if Path(path).suffix in _TEXT and (root / path).is_file()
+            file.as_posix(): (root / file).read_text("utf-8")
+            for file in files
+            if file.suffix in _TEXT
         }
-        self._pages = {
-            path: Page(text) for path, text in self._texts.items() if path.endswith(".md")
+        self._pages = {path: Page(text) for path, text in self._texts.items() if path[-3:] == ".md"}
+        specification = self._texts.get(SPECIFICATION, "")
+        self._defined = {
+            "rule ": _numbers(r"^### Rule (\d+):", specification),
+            "invariant ": _numbers(r"^(\d+)\. \*\*", specification),
+            "specification §": _numbers(r"^## (\d+)\. ", specification),
+            "decision ": _numbers(rf"^{DECISIONS}/(\d+)-", "\n".join(self._texts)),
         }
-        headings = [heading for heading, _ in self._page(SPECIFICATION).headings]
-        self.rules = {int(n) for h in headings for n in re.findall(r"^Rule (\d+):", h)}
-        self.sections = {int(n) for h in headings for n in re.findall(r"^(\d+)\. ", h)}
-        invariants = self._texts.get(SPECIFICATION, "").partition("Invariants\n")[2]
-        self.invariants = {int(n) for n in re.findall(r"^(\d+)\. \*\*", invariants, re.MULTILINE)}
-        self.decisions = {
-            int(Path(path).name[:2])
-            for path in self._texts
-            if path.startswith(f"{DECISIONS}/") and Path(path).name[:2].isdigit()
-        }
+        # The invariants have rows of their own.
+        self._without_row = _numbers(r"^## (\d+)\. Invariants$", specification)
 
     def problems(self) -> Iterator[Problem]:
         """Every problem, file by file."""
         for path, page in sorted(self._pages.items()):
             yield from self._links(path, page)
         for path, text in sorted(self._texts.items()):
-            if path not in {"scripts/check_docs.py", "tests/unit/test_check_docs.py"}:
+            if path not in _EXEMPT:
                 yield from self._references(path, text)
-        yield from self._traceability()
+        yield from self._table()
         yield from self._codes()
 
     def _page(self, path: str) -> Page:
@@ -137,68 +155,81 @@ class Checker:
             file, _, anchor = unquote(address).partition("#")
             if re.match(r"[a-z]+:", file):
                 continue
-            target = (self._root / path).parent / file if file else self._root / path
-            if not target.exists():
-                yield Problem(path, line, f"the link {address} leads to no file")
-                continue
-            name = target.resolve().relative_to(self._root.resolve()).as_posix()
-            if anchor and name in self._pages and anchor not in self._pages[name].anchors:
+            target = ((self._root / path).parent / file if file else self._root / path).resolve()
+            inside = target.is_relative_to(self._root)
+            name = target.relative_to(self._root).as_posix() if inside else ""
+            if name not in self._known:
+                yield Problem(path, line, f"the link {address} leads to no file of the repository")
+            elif anchor and name in self._pages and anchor not in self._pages[name].anchors:
                 yield Problem(path, line, f"the link {address} leads to no heading")
 
     def _references(self, path: str, text: str) -> Iterator[Problem]:
-        kinds = (
-            (_RULE, "rule", self.rules),
-            (_INVARIANT, "invariant", self.invariants),
-            (_DECISION, "decision", self.decisions),
-            (_SECTION, "specification §", self.sections),
-        )
-        for number, line in enumerate(text.splitlines(), start=1):
-            for pattern, name, known in kinds:
-                for found in pattern.findall(line):
-                    for each in map(int, re.findall(r"\d+", found)):
-                        if each not in known:
-                            yield Problem(path, number, f"there is no {name} {each}")
-            for page in _PAGE.findall(line):
+        for kind, defined in self._defined.items():
+            for number, line in _references(kind, text):
+                if number not in defined:
+                    yield Problem(path, line, f"there is no {kind}{number}")
+        for line, content in enumerate(text.splitlines(), start=1):
+            for page in _PAGE.findall(content):
                 file, _, anchor = page.partition("#")
                 if file not in self._pages:
-                    yield Problem(path, number, f"there is no {file}")
+                    yield Problem(path, line, f"there is no {file}")
                 elif anchor and anchor not in self._pages[file].anchors:
-                    yield Problem(path, number, f"{file} has no heading #{anchor}")
-            if _FOREIGN.search(line):
-                yield Problem(path, number, "a reference to a document outside the repository")
+                    yield Problem(path, line, f"{file} has no heading #{anchor}")
+            if _FOREIGN.search(content):
+                yield Problem(path, line, "a reference to a document outside the repository")
 
-    def _traceability(self) -> Iterator[Problem]:
-        heading = "Where each rule is implemented and tested"
-        rows = list(self._page(SPECIFICATION).rows(heading))
-        named = {cells[0] for cells, _ in rows}
-        wanted = [f"rule {n}" for n in sorted(self.rules)]
-        wanted += [f"invariant {n}" for n in sorted(self.invariants)]
-        for name in wanted:
-            if name not in named:
-                yield Problem(SPECIFICATION, 1, f"{name} is missing from the table at the end")
-        for cells, line in rows:
-            for folder, cell in zip(FOLDERS, cells[1:], strict=False):
-                paths = _TABLE_CELL.findall(cell)
-                if not paths:
-                    yield Problem(SPECIFICATION, line, f"{cells[0]} names no file in {folder}/")
-                for each in paths:
-                    if not (self._root / folder / each).is_file():
-                        yield Problem(SPECIFICATION, line, f"there is no {folder}/{each}")
+    def _table(self) -> Iterator[Problem]:
+        rows = [
+            (cells[0], cells[1:], line) for cells, line in self._page(SPECIFICATION).rows(TABLE)
+        ]
+        named = {name for name, _, _ in rows} | {f"specification §{n}" for n in self._without_row}
+        for kind in ("rule ", "invariant ", "specification §"):
+            for number, line in self._defined[kind].items():
+                if f"{kind}{number}" not in named:
+                    yield Problem(SPECIFICATION, line, f"{kind}{number} is missing in the table")
+        for name, cells, line in rows:
+            for folder, cell in zip(FOLDERS, cells, strict=False):
+                files = re.findall(r"`([^`]+)`", cell)
+                if not files:
+                    yield Problem(SPECIFICATION, line, f"{name} names no file in {folder}/")
+                for each in files:
+                    problem = self._entry(name, f"{folder}/{each}")
+                    if problem:
+                        yield Problem(SPECIFICATION, line, problem)
+
+    def _entry(self, name: str, entry: str) -> str | None:
+        """Why an entry (``path`` or ``path::test``) of the row ``name`` is wrong, or None."""
+        path, _, test = entry.partition("::")
+        text = self._texts.get(path)
+        if text is None:
+            return f"there is no {path}"
+        if test and not re.search(rf"^ *(?:async )?def {re.escape(test)}\(", text, re.MULTILINE):
+            return f"{path} has no test {test}"
+        kind = next((each for each in self._defined if name.startswith(each)), None)
+        if kind is None:
+            return f"{name} is neither a rule nor an invariant nor a section"
+        if name not in {f"{kind}{number}" for number, _ in _references(kind, text)}:
+            return f"{path} does not mention {name}"
+        return None
 
     def _codes(self) -> Iterator[Problem]:
-        enums = self._texts.get(ERRORS, "").partition("class FailureCode")[2]
-        known = set(_CODE.findall(enums.partition("class RogoError")[0]))
-        page = self._page(CODES)
-        written = {
-            code
-            for heading in ("Failed", "Skipped")
-            for cells, _ in page.rows(heading)
-            for code in re.findall(r"`([a-z_]+)`", cells[0])
+        known = {
+            str(value.value): value.lineno
+            for item in ast.parse(self._texts.get(ERRORS, "")).body
+            if isinstance(item, ast.ClassDef) and item.name in {"FailureCode", "SkipCode"}
+            for value in (each.value for each in item.body if isinstance(each, ast.Assign))
+            if isinstance(value, ast.Constant)
         }
-        for code in sorted(known - written):
-            yield Problem(CODES, 1, f"the code {code} is missing")
-        for code in sorted(written - known):
-            yield Problem(CODES, 1, f"there is no code {code} in {ERRORS}")
+        written = {
+            code: line
+            for heading in ("Failed", "Skipped")
+            for cells, line in self._page(CODES).rows(heading)
+            for code in re.findall(r"`([^`]+)`", cells[0])
+        }
+        for code in sorted(known.keys() - written.keys()):
+            yield Problem(ERRORS, known[code], f"the code {code} is missing in {CODES}")
+        for code in sorted(written.keys() - known.keys()):
+            yield Problem(CODES, written[code], f"there is no code {code} in {ERRORS}")
 
 
 def main() -> int:

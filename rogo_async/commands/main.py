@@ -1,4 +1,7 @@
-"""The command line: ``python -m rogo_async [COMMAND]``; the default command is ``run``."""
+"""The command line: ``python -m rogo_async [COMMAND]``; the default command is ``run``.
+
+Source: specification §5.
+"""
 
 from typing import Final
 

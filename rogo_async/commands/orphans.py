@@ -1,7 +1,9 @@
-"""Orphans: blobs that this tool stored for this target and that no row refers to (invariant 7).
+"""Orphans: blobs that this tool stored for this target and that no row refers to.
 
 Name and metadata identify them; blobs of other tools and other targets are never touched.
 ``sweep`` looks for them in the whole container, ``rollback`` for those of what it deleted.
+
+Source: invariants 4 and 7.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Durable, private files: append, replace, sync."""
+"""Durable, private files: append, replace, sync (invariant 8)."""
 
 import asyncio
 import csv

@@ -144,7 +144,10 @@ def _json(event: Any, **_: Any) -> str:
 
 
 def error_facts(error: BaseException) -> dict[str, object]:
-    """Type and traceback of an exception for the log, without its text, which may quote a row."""
+    """Type and traceback of an exception for the log (invariant 8).
+
+    Without the text of the exception, which may quote a row.
+    """
     return {"error": type(error).__name__, "traceback": _traceback(error)}
 
 

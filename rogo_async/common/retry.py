@@ -4,7 +4,8 @@ Every call to a server goes through ``CircuitBreaker.call``. A transient or ambi
 retried with backoff and jitter; operations that may be ambiguous are written to be repeatable.
 When retries do not help, or the error is systemic, the breaker opens: all callers of this server
 wait while one task probes it. When the probe succeeds, the breaker closes and the callers go on.
-The outage ends with the first call that succeeds. An outage longer than the limit ends the run.
+The outage ends with the first call that succeeds. No row fails because of an outage (invariant 6);
+an outage longer than the limit ends the run.
 """
 
 import asyncio

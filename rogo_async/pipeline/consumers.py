@@ -1,4 +1,7 @@
-"""The fixed number of coroutines that migrate submissions side by side."""
+"""The fixed number of coroutines that migrate submissions side by side.
+
+Every submission that they take has one outcome or counts as not reached (invariant 1).
+"""
 
 import asyncio
 from collections import deque

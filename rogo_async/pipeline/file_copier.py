@@ -1,4 +1,4 @@
-"""A submission's files from their sources into the destination (rule 14)."""
+"""A submission's files from their sources into the destination (rule 14, invariant 3)."""
 
 import asyncio
 import hashlib

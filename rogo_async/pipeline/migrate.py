@@ -29,7 +29,10 @@ from rogo_async.rules.row_filter import incomplete_in_target
 
 
 class Migrator:
-    """Applies the rules to a submission, copies its files and writes its rows."""
+    """Applies the rules to a submission, copies its files and writes its rows.
+
+    The files come first, so that no row refers to a blob that does not exist (invariant 3).
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class Migrator:
         """Migrate one submission and return its outcome.
 
         Raises RunStopped when the run ends first, and a DependencyError when the outcome is
-        unknown. The blobs are kept then: rows may refer to them.
+        unknown. The blobs are kept then: rows may refer to them (invariant 7).
         """
         row, attempt = submission.row, submission.attempt
         identity = identify(attempt, self._run_id, self._lms.instance_id)

@@ -1,4 +1,7 @@
-"""The single writer of results: every outcome is on disk within ROGO_WRITE_INTERVAL."""
+"""The single writer of results: every outcome is on disk within ROGO_WRITE_INTERVAL.
+
+Source: specification §2, files in the data directory.
+"""
 
 import asyncio
 import csv
@@ -84,7 +87,8 @@ class ResultWriter(ABC):
 class CsvResultWriter(ResultWriter):
     """Writes migrated.csv and the failed-rows file.
 
-    A row is counted when it is on disk. One that could not be written counts as not reached.
+    A row is counted when it is on disk. One that could not be written counts as not reached
+    (invariant 1).
     """
 
     def __init__(

@@ -63,8 +63,8 @@ def outranks(new: EnforcementRank, existing: EnforcementRank) -> bool:
     """Whether the new malpractice rule replaces the existing one (rule 13).
 
     A strict total order on distinct ranks, so the final row does not depend on the order of
-    arrival. Of two equal rows, one of the platform's own (without an attempt) ranks above ours:
-    it says the same, so it is not replaced, whichever came first.
+    arrival (invariant 5). Of two equal rows, one of the platform's own (without an attempt) ranks
+    above ours: it says the same, so it is not replaced, whichever came first.
     """
     return _sort_key(new) > _sort_key(existing)
 

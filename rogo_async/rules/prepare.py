@@ -1,4 +1,4 @@
-"""Rules 8 to 14: from a submission and its warehouse rows to everything the target needs."""
+"""Rules 8 to 14 (specification §3): what the target needs, from the row and the warehouse."""
 
 from rogo_async.common.urls import AllowList
 from rogo_async.rules.files import plan_files

@@ -1,4 +1,7 @@
-"""Reads the two input files, submission_files.csv and attempt_number_mapping.csv (rule 0)."""
+"""Reads the two input files, submission_files.csv and attempt_number_mapping.csv.
+
+Source: specification §1, rule 0.
+"""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""Consumers cancelled at any point of their work: the invariants hold (specification §6).
+"""Consumers cancelled at any point of their work (invariants 1 to 4).
 
 The product cancels consumers only at the end of a run, after the grace time; they may be at any
 point then. ROGO_TEST_CANCELLATIONS says at how many points (1,000 in the long form).

@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments. ``scripts/chaos`` kills hundreds."""
+"""Runs killed at random moments (invariants 1 to 4). ``scripts/chaos`` kills hundreds."""
 
 import random
 from typing import Final

@@ -21,7 +21,8 @@ SPECIFICATION = """# Specification
 
 | rule | module | test |
 |---|---|---|
-| rule 0 | `rules.py` | `test_rules.py` |
+| specification §1 | `rules.py` | `test_rules.py` |
+| rule 0 | `rules.py` | `test_rules.py::test_a_row` |
 | invariant 1 | `rules.py` | `test_rules.py` |
 """
 ERRORS = """class FailureCode(StrEnum):
@@ -41,14 +42,26 @@ CODES = """# Codes
 
 ## Skipped
 """
+TEST = '''"""Specification §1 and decision 1; every invariant, above all invariant
+1.
+"""
+
+def test_a_row() -> None:
+    ...
+
+def test_rule_0() -> None:
+    # See docs/decisions/01-one.md.
+    ...
+'''
 SOUND = {
     "README.md": "# Top\n\n[rules](docs/specification.md#rule-0-a-row), [here](#top)\n",
     "docs/specification.md": SPECIFICATION,
     "docs/codes.md": CODES,
     "docs/decisions/01-one.md": "# One\n",
     "rogo_async/common/errors.py": ERRORS,
+    "rogo_async/other.py": "# a rule without a number\n",
     "rogo_async/rules.py": '"""Rule 0, invariant 1, specification §1, docs/codes.md#failed."""\n',
-    "tests/test_rules.py": "# See decision 1 and rules 0 and 0.\n",
+    "tests/test_rules.py": TEST,
 }
 
 
@@ -75,38 +88,72 @@ def test_a_sound_tree_has_no_problem(tmp_path: Path) -> None:
     ("file", "text", "problem"),
     [
         ("README.md", "# Top\n\n[x](docs/none.md)\n", "README.md:3: the link docs/none.md leads"),
-        ("README.md", "# Top\n\n[x](#bottom)\n", "README.md:3: the link #bottom leads to no head"),
+        ("README.md", "# Top\n\nSee\n[x](#bottom).\n", "README.md:4: the link #bottom leads to no"),
+        ("README.md", "# Top\n\n[x](../..)\n", "README.md:3: the link ../.. leads to no file"),
         ("rogo_async/rules.py", "# Rule 7.\n", "rogo_async/rules.py:1: there is no rule 7"),
-        ("rogo_async/rules.py", "x = 1  # rules 0 and 9\n", "there is no rule 9"),
+        (
+            "rogo_async/rules.py",
+            "x = 1\ny = 1  # rules 0 and 9\n",
+            "rules.py:2: there is no rule 9",
+        ),
+        ("rogo_async/rules.py", "# rules 0, 4\n", "there is no rule 4"),
+        ("rogo_async/rules.py", "# rules 0 to 2\n", "there is no rule 1"),
+        (
+            "rogo_async/rules.py",
+            "# a long line with a rule\n# 8\n",
+            "rules.py:1: there is no rule 8",
+        ),
+        ("tests/test_rules.py", "def test_rule_5_holds(): ...\n", "there is no rule 5"),
         ("rogo_async/rules.py", "# invariant 2\n", "there is no invariant 2"),
-        ("rogo_async/rules.py", "# specification §1, §5\n", "there is no specification § 5"),
+        ("rogo_async/rules.py", "# specification §1, §5\n", "there is no specification §5"),
         ("tests/test_rules.py", "# decision 3\n", "there is no decision 3"),
         ("tests/test_rules.py", "# docs/none.md\n", "there is no docs/none.md"),
         ("tests/test_rules.py", "# docs/codes.md#none\n", "docs/codes.md has no heading #none"),
+        (
+            "tests/test_rules.py",
+            "# docs/decisions/02-two.md\n",
+            "there is no docs/decisions/02-two.md",
+        ),
         ("rogo_async/rules.py", "# SPEC §3\n", "a document outside the repository"),
-        ("docs/codes.md", CODES.replace("row_malformed", "row_odd"), "row_malformed is missing"),
-        ("docs/codes.md", CODES.replace("row_malformed", "row_odd"), "there is no code row_odd"),
+        ("rogo_async/rules.py", "# DESIGN 3\n", "a document outside the repository"),
         (
-            "docs/specification.md",
-            SPECIFICATION.replace("| rule 0 | `rules.py`", "| rule 0 | `gone.py`"),
-            "there is no rogo_async/gone.py",
+            "docs/codes.md",
+            CODES.replace("row_malformed", "row_odd"),
+            "rogo_async/common/errors.py:2: the code row_malformed is missing in docs/codes.md",
         ),
         (
-            "docs/specification.md",
-            SPECIFICATION.replace("| rule 0 | `rules.py` | `test_rules.py` |\n", ""),
-            "rule 0 is missing from the table",
+            "docs/codes.md",
+            CODES.replace("row_malformed", "row_odd"),
+            "docs/codes.md:7: there is no code row_odd",
         ),
-        (
-            "docs/specification.md",
-            SPECIFICATION.replace("| invariant 1 | `rules.py` | `test_rules.py` |", ""),
-            "invariant 1 is missing from the table",
-        ),
-        (
-            "docs/specification.md",
-            SPECIFICATION.replace(
-                "| rule 0 | `rules.py` | `test_rules.py` |", "| rule 0 | a | b |"
-            ),
-            "rule 0 names no file in tests/",
+        *(
+            ("docs/specification.md", SPECIFICATION.replace(old, new), problem)
+            for old, new, problem in (
+                (
+                    "| rule 0 | `rules.py` | `test_rules.py::test_a_row` |\n",
+                    "",
+                    "docs/specification.md:5: rule 0 is missing in the table",
+                ),
+                (
+                    "| invariant 1 | `rules.py` | `test_rules.py` |\n",
+                    "",
+                    "docs/specification.md:9: invariant 1 is missing in the table",
+                ),
+                (
+                    "| specification §1 | `rules.py` | `test_rules.py` |\n",
+                    "",
+                    "docs/specification.md:3: specification §1 is missing in the table",
+                ),
+                (
+                    "| rule 0 | `rules.py`",
+                    "| rule 0 | `gone.py`",
+                    "docs/specification.md:16: there is no rogo_async/gone.py",
+                ),
+                ("::test_a_row", "::test_gone", "tests/test_rules.py has no test test_gone"),
+                ("`test_rules.py::test_a_row`", "none", "rule 0 names no file in tests/"),
+                ("| rule 0 | `rules.py`", "| rule 0 | `other.py`", "does not mention rule 0"),
+                ("| rule 0 |", "| row 0 |", "row 0 is neither"),
+            )
         ),
     ],
 )

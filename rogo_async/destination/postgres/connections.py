@@ -84,9 +84,9 @@ class TableConflict(Exception):
 def translate_error(operation: str, error: BaseException, *, writing: bool = False) -> Exception:
     """Translate an asyncpg error, without the server's own text, which may quote values.
 
-    Returns RowError target_refused for rejected content, TableConflict for a violated key, else
-    a DependencyError. While ``writing``, a lost reply is an AmbiguousError: the commit may have
-    succeeded.
+    Returns RowError target_refused for rejected content, TableConflict for a violated key
+    (rule 15), else a DependencyError. While ``writing``, a lost reply is an AmbiguousError: the
+    commit may have succeeded.
     """
     if isinstance(error, ssl.SSLError):
         return SystemicError(

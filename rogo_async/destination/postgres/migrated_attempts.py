@@ -1,4 +1,4 @@
-"""Reads which attempts the target already has; a run does so once, after it takes the lock."""
+"""Reads which attempts the target already has (rule 3): once in a run, after it takes the lock."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final

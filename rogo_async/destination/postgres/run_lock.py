@@ -2,8 +2,10 @@
 
 A heartbeat verifies the lock every few seconds, and a lost lock stops the run, since another run
 may start then. ``verify_held`` protects each write: after a stall of this machine it asks the
-server first. If two writers overlap all the same, the unique launch id lets one insert only (see
-``writer``).
+server first. If two writers overlap all the same, the unique launch id lets one insert only
+(invariant 2, see ``writer``).
+
+Source: specification §5, locks.
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 
 The statement is ``insert_submission`` in ``sql/submission.sql``. A launch id that exists already
 makes it write nothing, and a retry after a lost reply uses the same ids, so no attempt is written
-twice. The run lock is verified before each write; submissions with malpractice also update the
-malpractice rule of their key, under an advisory lock, in the same transaction.
+twice (invariant 2). The run lock is verified before each write; submissions with malpractice also
+update the malpractice rule of their key, under an advisory lock, in the same transaction.
 """
 
 import hashlib

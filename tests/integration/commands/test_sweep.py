@@ -1,4 +1,4 @@
-"""``sweep`` finds orphans, and deletes them and nothing else."""
+"""``sweep`` finds orphans, and deletes them and nothing else (invariants 4 and 7)."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Unreachable servers: the run waits for them and fails no row."""
+"""Unreachable servers: the run waits for them and fails no row (invariant 6)."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Command line: help texts, log level options, shell completion, imports."""
+"""Command line: help texts, log level options, shell completion, imports (specification §5)."""
 
 import os
 import subprocess

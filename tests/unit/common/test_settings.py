@@ -1,4 +1,4 @@
-"""Settings from the environment: all faults at once, and no secret in any of them."""
+"""Settings from the environment: all errors at once, without secrets (specification §4)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The order of rules 8 to 14."""
+"""The order of rules 8 to 14 (specification §3)."""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""The two CSV files: all rows come back from the end, with their line numbers."""
+"""The two CSV files: all rows come back from the end, with their line numbers.
+
+Source: specification §1, rule 0.
+"""
 
 import asyncio
 import csv

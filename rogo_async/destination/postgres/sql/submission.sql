@@ -1,4 +1,4 @@
--- Writes a submission and its malpractice rule (rules 13 and 15).
+-- Writes a submission and its malpractice rule (specification §2, rules 13 and 15).
 
 -- name: insert_submission
 -- All rows of a submission in one statement. Each part selects from the rows that the part before

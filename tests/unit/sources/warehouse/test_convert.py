@@ -1,4 +1,7 @@
-"""Conversion of driver values to the types of the rules; unreadable columns are listed."""
+"""Conversion of driver values to the types of the rules; unreadable columns are listed.
+
+Source: specification §1, the warehouse.
+"""
 
 import struct
 from datetime import UTC, date, datetime, timedelta, timezone
