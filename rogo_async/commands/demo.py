@@ -39,7 +39,7 @@ from rogo_async.common.shutdown import ExitCode
 @click.option(
     "--serve",
     is_flag=True,
-    help="Keep the servers running and print the environment for run.",
+    help="Keep the servers running and print the environment of a run.",
 )
 def demo(rows: int, seed: int, directory: Path | None, *, serve: bool) -> None:
     """Migrate generated data on embedded servers and check it."""

@@ -24,11 +24,11 @@ _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
 
 
 class _RunByDefault(click.Group):
-    """A group whose default command is ``run``: options without a command are options of it."""
+    """A group whose default command is ``run``: options without a command belong to ``run``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         begins_with_option = bool(args) and args[0].startswith("-")
-        # While a shell completes the first word, no word means any command.
+        # When a shell completes an empty first word, all commands are possible.
         is_bare = not args and not ctx.resilient_parsing
         if is_bare or (begins_with_option and args[0] not in _OWN_OPTIONS):
             args = ["run", *args]

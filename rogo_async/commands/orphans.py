@@ -1,7 +1,7 @@
 """Orphans: blobs that this tool stored for this target and that no row refers to.
 
 Name and metadata identify them; blobs of other tools and other targets are never touched.
-``sweep`` looks for them in the whole container, ``rollback`` for those of what it deleted.
+``sweep`` searches the whole container, ``rollback`` only the prefixes of what it deleted.
 
 Source: invariants 4 and 7.
 """
@@ -23,7 +23,7 @@ from rogo_async.pipeline.services import ServiceFactory
 from rogo_async.rules.files import FOLDERS, BlobOwner, owner_of_blob, size_text
 
 SESSIONS_S: Final = 45.0
-"""How long to wait for the sessions of a run to end: longer than a run takes to give up."""
+"""How long to wait for the sessions of a run to end: longer than a run needs to stop."""
 
 ALL_PREFIXES: Final = tuple(f"{folder}/rogo_" for folder in FOLDERS.values())
 """The prefixes of all blobs that migrations store."""
@@ -114,8 +114,8 @@ class OrphanFinder:
     async def delete(self, orphans: Sequence[Orphan]) -> tuple[int, int]:
         """Delete orphans. Returns how many were deleted and how many were kept.
 
-        A blob is kept when it was written again since it was listed, or when the store protects
-        it. When the command is stopping, the rest is neither.
+        A blob is kept if it was written again since it was listed, or if the store protects it.
+        When the command stops early, the remaining blobs are in neither number.
         """
         counts = [0, 0]
         waiting = iter(orphans)

@@ -152,7 +152,7 @@ class Plan(Command):
             run_id, rate_per_s = before
             return f"about {_minutes(rows / rate_per_s)} at the rate of run {run_id}"
         latency = self._record.call_stats.latency_ms().get("source.look", {"p50": 0.0})
-        # Reading a file, storing it and inserting the rows: three waits, one after another.
+        # Three sequential waits: read a file, store it, insert the rows.
         waits_s = rows * 3 * latency["p50"] / 1000 / self.settings.rogo_concurrency
         least_s = max(waits_s, size_bytes / _BYTES_PER_S)
         return f"at least {_minutes(least_s)} from the source's latency"

@@ -1,4 +1,4 @@
-"""What all commands share: options, settings, logs, the summary line and the exit code."""
+"""Shared by all commands: options, settings, logs, the summary line and the exit code."""
 
 import asyncio
 import contextlib
@@ -97,8 +97,8 @@ def run_and_exit(
 ) -> NoReturn:
     """Run a command, print its summary line and end the process with its exit code.
 
-    ``work`` receives the settings, and a console when a person watches. ``overrides`` are settings
-    from the command line; ``load`` reads the others.
+    ``work`` receives the settings, and a console if stderr is a terminal. ``overrides`` are
+    settings from the command line; ``load`` reads the others.
     """
     given = dict(overrides or {})
     if data_dir is not None:
@@ -119,7 +119,7 @@ def run_and_exit(
 
 
 def exit_with(code: int, *lines: str, to_stderr: bool) -> NoReturn:
-    """Print lines and end the process, without waiting for threads that hang in a driver's call."""
+    """Print lines and end the process. Does not wait for threads that hang in a driver call."""
     # A full disk under the output must not change the exit code.
     with contextlib.suppress(OSError):
         for text in lines:
@@ -133,13 +133,13 @@ def exit_with(code: int, *lines: str, to_stderr: bool) -> NoReturn:
 def _run(work: Work, settings: Settings, level: int) -> CommandResult:
     is_watched = _open_logs(settings, level)
     terminal = Console(stderr=True) if is_watched and level < logging.WARNING else None
-    gc.freeze()  # what is loaded by now lives until the end: the collector can skip it
+    gc.freeze()  # objects that exist now live until the end: the garbage collector can skip them
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work(settings, terminal))
 
 
 def _open_logs(settings: Settings, level: int) -> bool:
-    """Configure the logs. Returns whether a person watches. Raises SetupError."""
+    """Configure the logs. Returns whether stderr is a terminal. Raises SetupError."""
     style = format_for(sys.stderr, settings.rogo_log_format)
     on_terminal = sys.stderr.isatty() and style == "console"
     colors = on_terminal and not os.environ.get("NO_COLOR")

@@ -38,7 +38,7 @@ def status(data_dir: Path | None, *, as_json: bool) -> None:
         click.echo(text, file=output)
         output.flush()
 
-    # With --json the summary line goes to standard error: standard output is JSON alone.
+    # With --json the summary line goes to stderr, so that stdout contains JSON only.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         run_and_exit(lambda settings, _: show_status(settings, say, as_json=as_json), data_dir)
 
@@ -78,7 +78,7 @@ async def _read_target(settings: Settings) -> TargetStatus:
 
 
 def _read_runs(data_dir: Path) -> tuple[list[RunSummary], str | None]:
-    """The summaries in the data directory, newest first, and what could not be read."""
+    """The summaries in the data directory, newest first, and a text for unreadable ones."""
     if not data_dir.is_dir():
         return [], f"{data_dir}: no such directory"
     try:

@@ -64,7 +64,7 @@ def sweep(min_age: timedelta, data_dir: Path | None, *, delete: bool) -> None:
 
 @dataclass(slots=True)
 class SweepCounts:
-    """What a sweep has counted so far."""
+    """The counts of a sweep so far."""
 
     blobs: int = 0
     others: int = 0

@@ -55,8 +55,9 @@ class Stage:
 
 Stages = dict[str, Stage]
 STAGES: ContextVar[Stages | None] = ContextVar("stages", default=None)
-"""The calls of the current submission, by dependency and operation; None unless submissions are
-observed one by one. Tasks that the submission starts share the value."""
+"""The calls of the current submission, by dependency and operation.
+
+None unless single submissions are observed. Tasks that the submission starts share the value."""
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class CallStats:
     retries: Counter[str] = field(default_factory=Counter)
     outages: list[Outage] = field(default_factory=list)
     in_flight: int = 0
-    """Submissions in progress, counted only if submissions are observed one by one."""
+    """Submissions in progress, counted only if single submissions are observed."""
 
     def observe(self, dependency: Dependency, operation: str, seconds: float) -> None:
         """Record the duration of a successful call."""

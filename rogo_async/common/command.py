@@ -1,4 +1,4 @@
-"""The frame of the commands that work with servers: signals, lock, errors, summary line."""
+"""The base of the commands that use servers: signals, lock, errors, summary line."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -33,16 +33,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """The exit code of a command and the line that it prints at its end."""
+    """The exit code of a command, and its summary line."""
 
     exit_code: ExitCode
     summary_line: str
 
 
 class Command(ABC):
-    """A command that reports a result however it ends: done, interrupted, outage, full disk.
+    """A command that always reports a result, also after a signal, an outage or a full disk.
 
-    With ``lock_name`` it holds the lock of the data directory in that name (``run x``).
+    With ``lock_name`` (``run x``) it holds the lock of the data directory under this name.
     """
 
     def __init__(self, settings: Settings, lock_name: str | None = None) -> None:
@@ -54,7 +54,7 @@ class Command(ABC):
     async def execute(self) -> CommandResult:
         """Run the command; call this once.
 
-        Raises SetupError and LockHeld; the command has changed nothing then.
+        Raises SetupError and LockHeld; in that case the command has changed nothing.
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(handle_signals(self.stop_signal))
@@ -67,11 +67,11 @@ class Command(ABC):
 
     @abstractmethod
     async def work(self, stack: AsyncExitStack) -> None:
-        """Do the work. The stack closes what it opens, after ``result``."""
+        """Do the work. ``stack`` closes its resources after ``result``."""
 
     @abstractmethod
     def result(self) -> CommandResult:
-        """Report the end, with the lock still held. May write files."""
+        """Report the result while the lock is still held. May write files."""
 
     def result_of(self, failed: int, counts: str, *notes: str) -> CommandResult:
         """The result with its exit code, its notes and the reasons for an early stop."""
@@ -99,7 +99,7 @@ class Command(ABC):
                 self._internal_error(error)
             else:
                 stop(StopReason.DISK, f"{self.data.path}: {error.strerror}")
-        except Exception as error:  # noqa: BLE001 - the result is reported whatever happens
+        except Exception as error:  # noqa: BLE001 - the result is always reported
             self._internal_error(error)
 
     def _internal_error(self, error: Exception) -> None:
@@ -115,7 +115,7 @@ def _outage(error: DependencyError, limit_s: float) -> str:
 
 
 def _log_unhandled(_loop: object, context: dict[str, Any]) -> None:
-    """Log an exception that no task handles, such as one of a library's own tasks."""
+    """Log an exception that no task handles, such as one in a task of a library."""
     error = context.get("exception")
     facts = error_facts(error) if isinstance(error, BaseException) else {}
     log.error("unhandled exception in a background task", stage=context.get("message"), **facts)

@@ -45,7 +45,7 @@ class DataDir:
         self._lock: int | None = None
 
     def lock(self, holder: str) -> None:
-        """Lock the directory in the name of ``holder`` (``run x``).
+        """Lock the directory for ``holder`` (``run x``).
 
         Raises LockHeld if another process holds the lock, and SetupError if the directory cannot
         be written.
@@ -84,7 +84,7 @@ class DataDir:
             self._lock = None
 
     def begin_full_run(self, run_id: str) -> None:
-        """Move the failed-rows file of the previous full run to ``runs/``; record this run.
+        """Move the failed-rows file of the previous full run to ``runs/``, and record this run.
 
         Raises OSError.
         """
@@ -135,8 +135,8 @@ class DataDir:
     def delete_old_runs(self, keep: int, in_use: Path | None) -> None:
         """Create ``runs/`` and delete the files of all but the newest ``keep - 1`` runs in it.
 
-        With the new run ``keep`` runs are left. Does not delete ``in_use``, which the new run
-        reads, nor any other files. Raises OSError.
+        Together with the new run, ``keep`` runs remain. Keeps ``in_use``, which the new run reads,
+        and all other files. Raises OSError.
         """
         self.make_runs()
         files: dict[str, list[Path]] = {}
@@ -144,7 +144,7 @@ class DataDir:
             found = _RUN_FILE.match(file.name)
             if found and file.is_file():
                 files.setdefault(found[1], []).append(file)
-        # Sweep and rollback write files too. They do not count as runs; their age decides.
+        # Files of sweep and rollback do not count as runs; they are deleted by age.
         runs = sorted(
             run_id
             for run_id, found_files in files.items()

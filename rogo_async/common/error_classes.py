@@ -11,7 +11,7 @@ from typing import Final
 
 
 class ErrorClass(Enum):
-    """The kind of an error, which decides what happens to the call."""
+    """The class of an error. It decides whether the call is retried."""
 
     TRANSIENT = auto()
     SYSTEMIC = auto()
@@ -47,7 +47,7 @@ _HTTP_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def of_postgres(sqlstate: str | None) -> ErrorClass:
-    """Class of a PostgreSQL error; None means that the connection was lost without one."""
+    """Class of a PostgreSQL error; ``None``: the connection was lost without an error."""
     if sqlstate is None or sqlstate in _PG_TRANSIENT or sqlstate.startswith("08"):
         return ErrorClass.TRANSIENT
     if sqlstate in _PG_CONFLICT:

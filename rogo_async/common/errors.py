@@ -1,4 +1,4 @@
-"""The exceptions of the package, and what each one means for a run.
+"""The exceptions of the package, and their effect on a run.
 
 ::
 
@@ -15,8 +15,8 @@
         ├── AmbiguousError   the reply was lost: repeat the call if it is idempotent
         └── SystemicError    affects all rows (credentials, a missing table): pause all calls
 
-``error_classes`` decides which of the last three a server's error is. Each module that uses a
-client library converts its exceptions to these; no other module sees the library's own.
+``error_classes`` assigns the errors of servers to the last three classes. Each module that uses a
+client library converts the library's exceptions to these; no other module handles them.
 """
 
 import os
@@ -120,7 +120,7 @@ class DataDirFull(RogoError):
 
 
 class InputChanged(RogoError):
-    """An input file changed while the run read it."""
+    """An input file changed while it was read."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
@@ -148,7 +148,7 @@ REFUSALS_ARE_SYSTEMIC: Final = 10
 
 @dataclass(slots=True)
 class RefusalStreak:
-    """Consecutive refusals (401, 403) of one host, without a served file between them."""
+    """Consecutive refusals (401, 403) by one host, with no served file between them."""
 
     count: int = 0
     is_over: bool = False
@@ -161,7 +161,7 @@ class RefusalStreak:
 
 
 class SourceForbidden(RowError):
-    """A source refused access (401, 403). ``streak`` tells a bad row from bad credentials."""
+    """A source refused access (401, 403). ``streak``: is the row wrong, or are the credentials?"""
 
     def __init__(self, origin: str, status: int, streak: RefusalStreak) -> None:
         super().__init__(FailureCode.SOURCE_FORBIDDEN, f"{origin} answered {status}")
@@ -192,7 +192,7 @@ class SystemicError(DependencyError):
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a connection failed, for a log: without addresses and without the server's text."""
+    """The reason of a failed connection for the log, without addresses and the server's text."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(getattr(error, "os_error", error), socket.gaierror):

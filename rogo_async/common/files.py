@@ -54,7 +54,7 @@ class AppendFile:
     async def append(self, rows: Iterable[Sequence[object]]) -> None:
         """Write rows; they are on disk when this returns.
 
-        Raises OSError; then none of these rows is in the file, and the file is closed.
+        Raises OSError; in that case the file has none of these rows and is closed.
         """
         data = memoryview(csv_of(rows).encode("utf-8"))
         if self._file is None:

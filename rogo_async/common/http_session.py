@@ -1,7 +1,7 @@
-"""The HTTP session that carries the bytes of files: from the sources, to the store and back.
+"""The HTTP session that transfers the bytes of files from the sources and to the store.
 
-One aiohttp session serves both ends; the Azure SDK makes all other requests. The subclasses here
-close gaps of aiohttp 3.14, each held by a test with a raw TCP server
+It uses aiohttp; the Azure SDK makes all other requests. The subclasses here fix problems of aiohttp
+3.14. A test with a raw TCP server exists for each of them
 (docs/decisions/15-aiohttp-for-the-bytes-of-files.md).
 """
 
@@ -21,12 +21,12 @@ HTTP_ERRORS: Final = (aiohttp.ClientError, OSError)
 CONNECT_S: Final = 10.0
 """Limit for name resolution, connecting and the TLS handshake together."""
 QUIET_S: Final = 20.0
-"""Limit for each pause of the server in an answer. An upload has its total deadline alone."""
+"""Limit for each pause of the server in an answer. An upload has only a total deadline."""
 _IDLE_S: Final = 15.0
 """How long an idle connection is kept: shorter than servers and firewalls allow."""
 _READ_BYTES: Final = 256 * 1024
 _SENT_WHOLE_BYTES: Final = 1024 * 1024
-"""A larger body is sent in pieces, for aiohttp copies one that is sent whole."""
+"""A larger body is sent in pieces, since aiohttp copies a body that is sent in one piece."""
 _LONGEST_NUMBER: Final = 19
 _HEADERS: Final = {"User-Agent": "rogo_async", "Accept-Encoding": "identity"}
 
@@ -41,8 +41,8 @@ class Response(aiohttp.ClientResponse):
         await super().start(connection)
         is_refused_upload = self.method == "PUT" and not 200 <= self.status < 300
         if is_refused_upload and transport is not None:
-            # The server may not have read the body. The connection can be in the pool already,
-            # which passes over an aborted one.
+            # The server may not have read the body. The connection may be in the pool already,
+            # which skips an aborted connection.
             transport.abort()
         return self
 
@@ -74,8 +74,9 @@ class Response(aiohttp.ClientResponse):
         return block
 
     def _check_end(self) -> None:
-        """Raise the error that ended a body of no stated length: aiohttp takes a reset for the end
-        of the body.
+        """Raise the error that ended a body without a stated length.
+
+        aiohttp treats a reset as the normal end of such a body.
         """
         if "Content-Length" not in self.headers and "Transfer-Encoding" not in self.headers:
             protocol = self._connection_protocol
@@ -85,7 +86,7 @@ class Response(aiohttp.ClientResponse):
 
 
 class HttpSession:
-    """Requests to any number of servers. Made in a running loop; its owner calls ``aclose``."""
+    """Requests to any number of servers. Create it in a running loop; call ``aclose`` after use."""
 
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
@@ -122,8 +123,8 @@ class HttpSession:
         """
         options: dict[str, Any] = {}
         if method == "HEAD":
-            # A server may send a body after the answer to HEAD. The name, which is the default,
-            # gives HEAD connections of its own, so that no GET reads that body as its answer.
+            # A server may send a body after the answer to HEAD. The explicit server name, equal to
+            # the default, separates the connections of HEAD, so that no GET reads that body.
             options["server_hostname"] = url.raw_host
         elif method == "PUT":
             options["data"] = body if len(body) <= _SENT_WHOLE_BYTES else io.BytesIO(body)
@@ -142,7 +143,7 @@ class HttpSession:
     def _proxy_for(self, url: URL) -> URL | None:
         """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY give for a host, looked up once.
 
-        aiohttp's ``trust_env`` would use two threads for each request, and ~/.netrc as well.
+        aiohttp's ``trust_env`` would use two threads for each request, and would read ~/.netrc.
         """
         key = url.scheme, url.raw_host or ""
         if key not in self._proxies:
@@ -153,7 +154,7 @@ class HttpSession:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Gives out no pooled connection on which the server sent something after its answer."""
+    """Does not reuse a connection on which the server sent something after its answer."""
 
     async def connect(
         self,

@@ -33,7 +33,7 @@ class _Stderr:
     """The current ``sys.stderr``, which a live display may replace."""
 
     def write(self, text: str) -> int:
-        """Write the text, or drop it."""
+        """Write the text; drop it on an error."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(text)
         return len(text)
@@ -47,7 +47,7 @@ class _Stderr:
 class LogFile(RotatingFileHandler):
     """A file of JSON lines, readable by its owner only, rotated to ``name.1`` and so on.
 
-    Raises SetupError if the file cannot be written, unless the disk is just full.
+    Raises SetupError if the file cannot be written, except if only the disk is full.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:

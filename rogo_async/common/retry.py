@@ -3,9 +3,9 @@
 Every call to a server goes through ``CircuitBreaker.call``. A transient or ambiguous error is
 retried with backoff and jitter; operations that may be ambiguous are written to be repeatable.
 When retries do not help, or the error is systemic, the breaker opens: all callers of this server
-wait while one task probes it. When the probe succeeds, the breaker closes and the callers go on.
-The outage ends with the first call that succeeds. No row fails because of an outage (invariant 6);
-an outage longer than the limit ends the run.
+wait while one task probes it. When the probe succeeds, the breaker closes and the callers continue.
+The outage ends with the first call that succeeds. No row fails because of an outage (invariant 6).
+An outage longer than the limit ends the run.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ from rogo_async.common.shutdown import StopReason, StopSignal
 
 T = TypeVar("T")
 Probe = Callable[[], Coroutine[Any, Any, object]]
-"""Asks a server whether it is up. Raises a DependencyError or TimeoutError when it is not."""
+"""Tests whether a server is up. Raises a DependencyError or TimeoutError if it is not."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long to retry. All in seconds but ``max_tries``.
+    """How often and how long to retry. All values but ``max_tries`` are in seconds.
 
-    ``max_tries`` failures in a row open the breaker; one alone does if it took ``slow_s`` to fail.
-    ``deadline_s`` bounds the time that one operation spends in calls and waits while the server
-    answers others. After an outage callers go on within ``jitter_s``, not all at once.
+    The breaker opens after ``max_tries`` failures in a row, or after one that took ``slow_s``.
+    ``deadline_s`` limits the time of one operation, with its waits, while the server answers
+    others. After an outage the callers continue within ``jitter_s``, not all at once.
     """
 
     wait_initial_s: float = 0.1
@@ -57,7 +57,7 @@ class RetryPolicy:
     jitter_s: float = 1.0
 
     def backoff_s(self, failures: int) -> float:
-        """The wait after so many failures: exponential, with jitter between half and the whole."""
+        """The wait after this number of failures: exponential, with jitter between 50 and 100 %."""
         return min(self.wait_max_s, self.wait_initial_s * 2.0**failures) * random.uniform(0.5, 1.0)
 
 
@@ -121,12 +121,12 @@ class CircuitBreaker:
     async def call(self, operation: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run ``work`` until it succeeds and return its result.
 
-        ``work`` has a deadline of its own and raises DependencyErrors. An error of one operation
-        while others succeed does not open the breaker.
+        ``work`` has its own deadline and raises DependencyErrors. An error of one operation does
+        not open the breaker while others succeed.
 
-        Raises any other exception of ``work`` unchanged, RunStopped when the run ends first, and
-        the last DependencyError when the operation's time is used up while the server answers
-        others: the outcome is unknown then.
+        Raises any other exception of ``work`` unchanged, and RunStopped when the run ends first.
+        Raises the last DependencyError when the operation's time is used up while the server
+        answers others; in that case the outcome is unknown.
         """
         tries = _Operation()
         while True:
@@ -150,7 +150,7 @@ class CircuitBreaker:
                 return result
 
     def record_success(self) -> None:
-        """Note that the server answered a call. Ends the outage, if there is one."""
+        """Record that the server answered a call. Ends the outage, if there is one."""
         self._last_success = time.monotonic()
         if self._outage is None:
             return
@@ -166,7 +166,7 @@ class CircuitBreaker:
     def trip(self, error: DependencyError, since_s: float | None = None) -> None:
         """Open the breaker until a probe succeeds.
 
-        ``since_s`` (monotonic clock) is when the call began that failed; by default the outage
+        ``since_s`` (monotonic clock) is the start of the failed call; by default the outage
         begins now.
         """
         if self._outage is None:
@@ -205,7 +205,7 @@ class CircuitBreaker:
     async def _on_failure(self, error: DependencyError, tries: _Operation) -> None:
         """Wait for the next try, open the breaker, or raise the error when the time is used up.
 
-        The question is whether the server answered anybody since this operation last failed.
+        This depends on whether the server answered any call since this operation last failed.
         """
         policy = self._policy
         answers_others = self._last_success > tries.last_failure
@@ -243,7 +243,7 @@ class CircuitBreaker:
                     await self._probe()
             except (DependencyError, TimeoutError):
                 continue
-            except Exception as error:  # noqa: BLE001 - the callers that wait must learn of it
+            except Exception as error:  # noqa: BLE001 - the waiting callers must get the error
                 log.critical("internal error", stage="probe", error=type(error).__name__)
                 self._stop_signal.stop(StopReason.FAULT, f"probing the {self.name} failed")
                 return
@@ -260,8 +260,8 @@ async def with_retry(
 ) -> T:
     """Run ``work`` at start-up, retrying transient errors for ``limit_s`` seconds.
 
-    ``work`` has a deadline of its own. Raises the last TransientError or AmbiguousError after
-    that time, RunStopped when the run is stopped, and any other exception of ``work`` at once.
+    ``work`` has its own deadline. Raises the last TransientError or AmbiguousError after
+    ``limit_s``, RunStopped when the run is stopped, and any other exception of ``work`` at once.
     """
     give_up = time.monotonic() + limit_s
     failures = 0

@@ -67,7 +67,7 @@ _INTERRUPTED: Final = {
 
 
 class StopSignal:
-    """Tells every part of a run to stop, and keeps the reasons."""
+    """Signals every part of a run to stop, and stores the reasons."""
 
     def __init__(self) -> None:
         self.reasons: dict[StopReason, str] = {}
@@ -78,7 +78,7 @@ class StopSignal:
 
     @property
     def stopping(self) -> bool:
-        """Whether new work is no longer taken."""
+        """Whether the run takes no new work."""
         return self._stopping.is_set()
 
     def stop(self, reason: StopReason, detail: str) -> None:
@@ -87,7 +87,7 @@ class StopSignal:
         self._stopping.set()
 
     def record_internal_error(self) -> None:
-        """Note an internal error in one row; the run goes on with the other rows."""
+        """Record an internal error in one row; the run continues with the other rows."""
         self._faulty = True
 
     def raise_if_stopping(self) -> None:

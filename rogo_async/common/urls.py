@@ -1,7 +1,7 @@
 """URLs of source files, and the allow-list of their hosts (rule 14).
 
-A URL is parsed once, here, and rebuilt from its validated parts. The object compared with the
-allow-list is the one that is requested, so two parsers cannot disagree about its host.
+A URL is parsed once, here, and rebuilt from its validated parts. The same object is compared with
+the allow-list and requested, so two parsers cannot disagree about its host.
 """
 
 import re
@@ -29,7 +29,7 @@ _HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
 _FORBIDDEN_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 # `#` is encoded, not cut off: the URL of a blob has no fragment, but its name may contain `#`.
 _UNSAFE_IN_PATH: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")
-# A query may be a signature, so characters are kept as they are wherever possible.
+# A query may be a signature, so its characters are kept unchanged where possible.
 _UNSAFE_IN_QUERY: Final = re.compile(r"[^!-\"$-~]")
 
 Origin = tuple[str, str, int]

@@ -1,1 +1,1 @@
-"""What a run writes: rows in PostgreSQL, blobs in the container."""
+"""Writes the results of a run: rows in PostgreSQL, blobs in the container."""

@@ -1,1 +1,1 @@
-"""One run: producer, queue, workers and the single CSV writer."""
+"""One run: producer, queue, consumers and the single CSV writer."""

@@ -1,6 +1,6 @@
-"""The fixed number of coroutines that migrate submissions side by side.
+"""The coroutines that migrate submissions in parallel; their number is fixed.
 
-Every submission that they take has one outcome or counts as not reached (invariant 1).
+Every submission that they take has one outcome or counts as not processed (invariant 1).
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class ConsumerPool:
-    """Owner of the consumer tasks and of the rows that are held back or tried again."""
+    """Owns the consumer tasks, and the rows that are held back or retried."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class ConsumerPool:
             await self._queue.put(None)
 
     async def run(self, grace_s: float) -> None:
-        """Run until every consumer has met its end mark, or the run is stopped.
+        """Run until every consumer has received its end mark, or the run is stopped.
 
-        When the run is stopped, submissions in progress have ``grace_s`` seconds to end. The rest
-        is cancelled and counts as not reached.
+        When the run is stopped, submissions in progress have ``grace_s`` seconds to finish. The
+        others are cancelled and count as not processed.
         """
         tasks = [
             asyncio.create_task(self._consume(figures), name=f"consumer-{figures.id}")
@@ -83,10 +83,10 @@ class ConsumerPool:
             await asyncio.wait([*tasks, stopping], timeout=_CANCEL_S)
 
     def _report_crash(self, task: asyncio.Task[None]) -> None:
-        """Log a consumer that crashed; its row counts as not reached."""
+        """Log a consumer that crashed; its row counts as not processed."""
         if task.cancelled() or task.exception() is not None:
             self._stop_signal.record_internal_error()
-            log.critical("a consumer was lost; its row is not reached", consumer=task.get_name())
+            log.critical("a consumer crashed; its row is not processed", consumer=task.get_name())
 
     async def _consume(self, figures: ConsumerFigures) -> None:
         ended = False

@@ -1,4 +1,4 @@
-"""A submission's files from their sources into the destination (rule 14, invariant 3)."""
+"""Copies a submission's files from the sources to the destination (rule 14, invariant 3)."""
 
 import asyncio
 import hashlib
@@ -36,7 +36,7 @@ class ByteBudget:
         return Reservation(self, size_bytes)
 
     async def take(self, size_bytes: int) -> None:
-        """Wait until so many bytes are free, and take them."""
+        """Wait until ``size_bytes`` are free, and take them."""
         if not self._waiting and self._free >= size_bytes:
             self._free -= size_bytes
             return
@@ -48,13 +48,13 @@ class ByteBudget:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._free += size_bytes
-            elif entry in self._waiting:  # _hand_out passes over one that is cancelled
+            elif entry in self._waiting:  # _hand_out skips a cancelled one
                 self._waiting.remove(entry)
             self._hand_out()
             raise
 
     def give_back(self, size_bytes: int) -> None:
-        """Return bytes that were taken."""
+        """Give back bytes that were taken."""
         self._free += size_bytes
         self._hand_out()
 
@@ -67,9 +67,9 @@ class ByteBudget:
 
 
 class Reservation:
-    """Bytes held for the length of an async with block.
+    """Holds bytes during an async with block.
 
-    Not an ``asynccontextmanager``, which costs a generator for each file.
+    Not an ``asynccontextmanager``: that would create a generator for each file.
     """
 
     __slots__ = ("_budget", "_size_bytes")
@@ -93,7 +93,7 @@ log = structlog.get_logger()
 
 
 class FileCopier:
-    """Copies the files of one submission side by side, and checks length and MD5."""
+    """Copies the files of one submission in parallel, and checks length and MD5."""
 
     def __init__(
         self, sources: Sources, store: Store, budget: ByteBudget, metadata: Mapping[str, str]
@@ -106,7 +106,7 @@ class FileCopier:
     async def copy(self, refs: Sequence[FileRef], identity: Identity) -> list[StoredFile]:
         """Copy all files of a submission (at least one) and return them in the order of ``refs``.
 
-        When several fail, the first in that order is raised, whichever failed first. Raises
+        If several fail, raises the error of the first one in that order. Raises
         RowError (source_…, file_corrupt), RunStopped or a DependencyError.
         """
         first, *others = refs
@@ -131,8 +131,10 @@ class FileCopier:
         return stored
 
     async def delete(self, refs: Sequence[FileRef], identity: Identity) -> None:
-        """Delete the blobs of a submission that certainly has no row in the target and is not
-        tried again in this run.
+        """Delete the blobs of a submission.
+
+        Only for a submission that certainly has no row in the target and is not retried in this
+        run.
 
         A blob that cannot be deleted stays as an orphan for sweep.
         """
@@ -140,7 +142,7 @@ class FileCopier:
             try:
                 name = blob_name(identity.attempt, identity.submission_id, ref)
                 if not await self._store.delete(name):
-                    log.warning("a blob is kept by the store", attempt=identity.attempt)
+                    log.warning("blob not deleted: the store protects it", attempt=identity.attempt)
             except (DependencyError, RunStopped) as reason:
                 log.warning(
                     "blobs were left as orphans for sweep",
@@ -168,7 +170,7 @@ class FileCopier:
                 file.close()
 
     async def _copy_bytes(self, file: SourceFile, blob: Blob) -> tuple[int, bytes]:
-        """Size in bytes and MD5 of what was copied. Raises _Corrupt before a blob is made of it."""
+        """Size in bytes and MD5 of the copied file. Raises _Corrupt before the blob is created."""
         async with self._budget.reserve(file.expected_bytes()):
             block = await file.block()
             digest = await _hashed(hashlib.md5(usedforsecurity=False), block)
@@ -221,5 +223,5 @@ def _given_up(ref: FileRef, reason: Exception) -> Exception:
         return TransientError(Dependency.SOURCE, "read", "the transfer broke several times")
     return RowError(
         FailureCode.FILE_CORRUPT,
-        f"file {ref.order}: length or MD5 is not what the source states",
+        f"file {ref.order}: length or MD5 differs from what the source states",
     )

@@ -1,7 +1,7 @@
-"""Rows whose source answered 401 or 403: the row's own fault, or the credentials'? (rule 14)
+"""Rows whose source answered 401 or 403: is the row wrong, or are the credentials? (rule 14)
 
 A refused row is held back until that is known. It fails when its host serves another file, or
-when the run ends. It is tried again when the host refuses ten files in a row.
+when the run ends. It is retried when the host refuses ten files in a row.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,12 +21,12 @@ class ForbiddenRow:
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome if the refusal is the row's own fault."""
+        """The outcome if the row is wrong."""
         return Outcome.failed(self.submission.row, self.submission.attempt, self.error)
 
 
 class ForbiddenTracker:
-    """Holds refused rows back until it is clear what they are."""
+    """Holds refused rows back until the cause of the refusals is known."""
 
     def __init__(self) -> None:
         self._held: list[ForbiddenRow] = []
@@ -39,7 +39,7 @@ class ForbiddenTracker:
         self._held.append(row)
 
     def take_systemic(self) -> list[ForbiddenRow]:
-        """Remove and return the rows that belong to a streak of ten refusals: try them again."""
+        """Remove and return the rows that belong to a streak of ten refusals: retry them."""
         return self._take([row for row in self._held if row.error.streak.is_systemic])
 
     def take_failed(self) -> list[ForbiddenRow]:

@@ -1,7 +1,7 @@
-"""One submission, from top to bottom. Read this page first.
+"""The migration of one submission, from top to bottom. Read this module first.
 
-The producer has found the row new (rules 0 to 7) and has looked up its warehouse rows. What is
-left are rules 8 to 15, in their order.
+The producer has applied rules 0 to 7 and has read the warehouse rows. This module applies rules
+8 to 15, in order.
 """
 
 from functools import partial
@@ -54,7 +54,7 @@ class Migrator:
         """Migrate one submission and return its outcome.
 
         Raises RunStopped when the run ends first, and a DependencyError when the outcome is
-        unknown. The blobs are kept then: rows may refer to them (invariant 7).
+        unknown. In that case the blobs are kept, because rows may refer to them (invariant 7).
         """
         row, attempt = submission.row, submission.attempt
         identity = identify(attempt, self._run_id, self._lms.instance_id)
@@ -78,7 +78,7 @@ class Migrator:
                 line = self._migrated_line(prepared, identity)
                 return Outcome(row, Status.MIGRATED, attempt, migrated_line=line)
             case WriteResult.ALREADY_EXISTS:
-                skip = RowSkip(SkipCode.ALREADY_MIGRATED, "another run wrote it meanwhile")
+                skip = RowSkip(SkipCode.ALREADY_MIGRATED, "another run wrote this attempt first")
                 return Outcome.skipped(row, attempt, skip)
             case WriteResult.INCOMPLETE:
                 return Outcome.failed(row, attempt, incomplete_in_target())

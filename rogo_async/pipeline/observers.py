@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Observers:
-    """An async context around a run; leaving it closes what it opened."""
+    """An async context around a run; on exit it closes what it opened."""
 
     def __init__(self, settings: Settings, record: RunRecord, runs: Path) -> None:
         self._settings = settings
@@ -75,12 +75,12 @@ class Observers:
         await self._stack.aclose()
 
     def of(self, handler: Handler) -> Handler:
-        """The handler, wrapped where single submissions are observed."""
+        """The handler, wrapped if single submissions are observed."""
         return observed(handler, self._record.call_stats, self._observers)
 
     @asynccontextmanager
     async def watching(self, done_by_status: "Counter[Status]") -> AsyncIterator[None]:
-        """Record the timeline and publish metrics for the length of the block."""
+        """Record the timeline and publish metrics during the block."""
         sampling = asyncio.create_task(self._sample(done_by_status), name="sampling")
         try:
             yield

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The two input files, and the attempts that the target knows already."""
+    """The two input files, and the attempts that are already in the target."""
 
     file: SubmissionsFile
     mapping: Mapping
@@ -38,7 +38,7 @@ class Inputs:
 
 
 class Pipeline:
-    """Passes every row through a handler. Owns the producer, writer and progress tasks."""
+    """Applies a handler to every row. Owns the producer, writer and progress tasks."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Reads the input from its end and fills the queue with submissions that are looked up."""
+"""Reads the input from its end, reads the warehouse rows, and fills the queue."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Producer:
-    """Fills the consumers' queue. Reads ahead of them by two chunks and no more."""
+    """Fills the queue of the consumers. Reads at most two chunks ahead of them."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Producer:
         self._queue = queue
         self._stop_signal = stop_signal
         self.unresolved = 0
-        """Rows that could not be looked up although the warehouse is up: not reached."""
+        """Rows whose query failed although the warehouse is up: not processed."""
         self._chunks: asyncio.Queue[tuple[list[Submission], _LookUp] | None] = asyncio.Queue(
             _CHUNKS_AHEAD
         )
@@ -48,7 +48,7 @@ class Producer:
     async def run(self) -> None:
         """Queue every selected row that passes rules 0 to 7, until the run is stopped.
 
-        Raises a group of RunStopped or InputChanged.
+        Raises an exception group with RunStopped or InputChanged.
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._fill_queue(), name="producer-queue")

@@ -40,7 +40,7 @@ _LOGGED: Final = {
     "by_code",
     "stopped_by",
 }
-"""The fields of the summary that the last log line has."""
+"""The fields of the summary in the last log line."""
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class Run(Command):
         self._observers = Observers(settings, self._record, self.data.runs)
 
     async def execute(self) -> CommandResult:
-        """Run once. Every end has a summary, except SetupError and LockHeld, which are raised."""
+        """Run once and return the summary. Raises SetupError and LockHeld, without a summary."""
         structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
         return await super().execute()
 

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The options that select rows. A full run has none of them."""
+    """The options that select rows. In a full run none of them is set."""
 
     newest: int | None = None
     attempts: tuple[int, ...] = ()
@@ -29,7 +29,7 @@ class Selection:
 async def open_selection(
     selection: Selection, directory: Path, stack: AsyncExitStack
 ) -> tuple[SubmissionsFile, Mapping]:
-    """Open both input files and select rows of the first; the stack closes it.
+    """Open both input files and select rows of the first, which the stack closes.
 
     Raises SetupError.
     """

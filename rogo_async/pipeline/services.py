@@ -29,7 +29,7 @@ _CANCEL_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The connected servers of a run, and what reads from and writes to them."""
+    """The connected servers of a run, with their readers and writers."""
 
     warehouse: Warehouse
     connections: Connections
@@ -40,10 +40,10 @@ class Services:
 
 
 class ServiceFactory:
-    """Connects to servers; the exit stack that it was given closes the connections.
+    """Connects to servers; ``stack`` closes the connections.
 
-    Every method raises SetupError for what is certainly wrong, RunStopped, and the last
-    TransientError of a server that was unreachable for ROGO_OUTAGE_LIMIT.
+    Every method raises SetupError for a permanent error, RunStopped, and the last TransientError
+    of a server that was unreachable for ROGO_OUTAGE_LIMIT.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ServiceFactory:
         return connections
 
     async def warehouse(self) -> Warehouse:
-        """The warehouse, its tables and columns checked."""
+        """The warehouse, after a check of its tables and columns."""
         settings = self.settings
         dsn = settings.data_warehouse_connection_string.get_secret_value()
         warehouse = await self.with_retry(
@@ -88,7 +88,7 @@ class ServiceFactory:
         return warehouse
 
     async def account(self) -> Account:
-        """The destination account, its container checked."""
+        """The destination account, after a check of its container."""
         account = Account(self.settings)
         self._stack.push_async_callback(account.aclose)
         await self.with_retry(account.check)
@@ -101,7 +101,7 @@ class ServiceFactory:
         return http
 
     def sources(self, http: HttpSession) -> Sources:
-        """The source hosts, a circuit breaker for each."""
+        """The source hosts, each with a circuit breaker."""
         return Sources(
             http,
             self.settings.allow_list,
@@ -145,7 +145,7 @@ class ServiceFactory:
 
 
 async def open_services(factory: ServiceFactory, run_id: str, journal: Journal) -> Services:
-    """Connect to everything that a run needs; the target's lock comes before the target."""
+    """Connect to everything that a run needs. Takes the target's lock before it opens the pool."""
     settings = factory.settings
     warehouse = await factory.warehouse()
     lock = await factory.lock()

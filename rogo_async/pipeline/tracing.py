@@ -1,7 +1,7 @@
 """Traces of single submissions: a debug log line, and an OpenTelemetry span.
 
-A run without observers pays nothing: ``observed`` returns the handler unchanged, and OpenTelemetry
-is imported only when the environment asks for it.
+A run without observers has no overhead: ``observed`` returns the handler unchanged, and
+OpenTelemetry is imported only when an environment variable enables it.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SubmissionTrace:
-    """What one submission took; times are on the monotonic clock.
+    """The durations of one submission; times are on the monotonic clock.
 
     ``calls`` are the successful calls by dependency and operation. ``stages`` sums them up as
-    ``files`` and ``insert``. A submission that is tried again has several traces.
+    ``files`` and ``insert``. A submission that is retried has several traces.
     """
 
     attempt: int
@@ -59,7 +59,7 @@ Observer = Callable[[SubmissionTrace], None]
 
 
 def observed(handler: Handler, call_stats: CallStats, observers: Sequence[Observer]) -> Handler:
-    """A handler that reports each submission to the observers; the same one without observers."""
+    """A handler that reports each submission to the observers; without observers ``handler``."""
     if not observers:
         return handler
 
@@ -95,7 +95,7 @@ def observed(handler: Handler, call_stats: CallStats, observers: Sequence[Observ
 
 
 def count_only(_trace: SubmissionTrace) -> None:
-    """An observer that does nothing: with it, ``observed`` counts what is in flight."""
+    """An observer that does nothing, so that ``observed`` counts submissions in progress."""
 
 
 def log_submission(seen: SubmissionTrace) -> None:
@@ -116,9 +116,9 @@ def _ms(seconds: float) -> float:
 
 
 class Tracer:
-    """Makes a span of each submission, with a child for each stage and below it for each call.
+    """Makes a span for each submission, with a child for each stage and grandchildren for calls.
 
-    The attempt is the only identifier in them.
+    The attempt is the only identifier in a span.
     """
 
     def __init__(self, provider: Any) -> None:
@@ -149,7 +149,7 @@ class Tracer:
         self._end(parent, whole)
 
     async def aclose(self) -> None:
-        """Send what is queued, for at most five seconds."""
+        """Send the queued spans, for at most five seconds."""
         sending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, _FLUSH_S)
@@ -190,7 +190,7 @@ def open_tracer(environment: Mapping[str, str]) -> Tracer | None:
 
 
 def _exporter(chosen: str, environment: Mapping[str, str]) -> Any:
-    """An exporter by the name under which its package registers it."""
+    """The exporter that a package registers under this name."""
     if chosen == "otlp":
         protocol = environment.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         chosen = f"otlp_proto_{'grpc' if protocol == 'grpc' else 'http'}"
@@ -200,7 +200,7 @@ def _exporter(chosen: str, environment: Mapping[str, str]) -> Any:
             if chosen == "console":
                 return kind(formatter=lambda span: span.to_json(indent=None) + "\n")
             return kind()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is not the run's
+        except Exception as error:  # noqa: BLE001 - an exporter must not stop the run
             log.warning("spans cannot be sent", exporter=chosen, error=type(error).__name__)
             return None
     log.warning("spans cannot be sent: no such exporter is installed", exporter=chosen)

@@ -44,7 +44,7 @@ class ResultWriter(ABC):
     def __init__(self, tally: Tally, write_interval_s: float) -> None:
         self.tally = tally
         self.handed_over: Counter[Status] = Counter()
-        """Rows that have an outcome, whether or not it is written yet."""
+        """Rows with an outcome, written or not."""
         self._write_interval_s = write_interval_s
         self._queue: asyncio.Queue[Sequence[Outcome] | None] = asyncio.Queue(_QUEUED_BATCHES)
 
@@ -53,13 +53,13 @@ class ResultWriter(ABC):
         """Write outcomes and count those that are on disk."""
 
     async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Queue outcomes; waits while the writer is behind."""
+        """Queue outcomes; waits while the queue is full."""
         if outcomes:
             await self._queue.put(outcomes)
             self.handed_over.update(outcome.status for outcome in outcomes)
 
     async def finish(self) -> None:
-        """Let the writer end when it has written what is queued."""
+        """Let the writer end after it has written all queued outcomes."""
         await self._queue.put(None)
 
     async def run(self) -> None:
@@ -87,7 +87,7 @@ class ResultWriter(ABC):
 class CsvResultWriter(ResultWriter):
     """Writes migrated.csv and the failed-rows file.
 
-    A row is counted when it is on disk. One that could not be written counts as not reached
+    A row is counted when it is on disk. A row that could not be written counts as not processed
     (invariant 1).
     """
 
@@ -140,7 +140,7 @@ class CsvResultWriter(ResultWriter):
 
 @dataclass(slots=True)
 class KnownFailures:
-    """The rows that failed in the latest full run, by attempt or else by their cells."""
+    """The rows that failed in the latest full run, by attempt or, without one, by their cells."""
 
     keys: set[int] = field(default_factory=set)
 
@@ -148,7 +148,7 @@ class KnownFailures:
     def read(cls, path: Path) -> Self:
         """Read the failed-rows file of the latest full run; empty when it cannot be read.
 
-        Call this before the file is moved or recolumnd.
+        Call this before the file is moved or replaced.
         """
         known = cls()
         try:
@@ -168,11 +168,11 @@ class KnownFailures:
         return known
 
     def has(self, outcome: Outcome) -> bool:
-        """Whether this row failed in that run."""
+        """Whether this row failed in the latest full run."""
         return _key(outcome.attempt, outcome.row.cells) in self.keys
 
     def add(self, attempt: int | None, cells: Sequence[str]) -> None:
-        """Add one row of that run's failed-rows file."""
+        """Add one row of its failed-rows file."""
         self.keys.add(_key(attempt, cells))
 
 

@@ -1,1 +1,1 @@
-"""What a run shows: progress, summary, Prometheus metrics, HTML report."""
+"""Output about a run: progress, summary, Prometheus metrics, HTML report."""

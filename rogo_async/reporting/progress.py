@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class RunProgress:
-    """How far a run is. ``started_s`` is on the monotonic clock."""
+    """The progress of a run. ``started_s`` is on the monotonic clock."""
 
     total: int
     done_by_status: Counter[Status]
@@ -34,7 +34,7 @@ class RunProgress:
 
     @property
     def done(self) -> int:
-        """Rows that have an outcome."""
+        """Rows with an outcome."""
         return self.done_by_status.total()
 
     def rate_per_s(self) -> float:
@@ -73,7 +73,7 @@ class RunProgress:
 
 
 async def log_lines(facts: Callable[[], Mapping[str, object]], interval_s: float) -> None:
-    """Log the facts of the moment every interval until cancelled."""
+    """Log the current counts every interval until cancelled."""
     while True:
         await asyncio.sleep(interval_s)
         log.info("progress", **facts())
@@ -81,7 +81,7 @@ async def log_lines(facts: Callable[[], Mapping[str, object]], interval_s: float
 
 @contextlib.asynccontextmanager
 async def shown(display: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a progress display while the block runs."""
+    """Show the progress during the block."""
     task = asyncio.create_task(display, name="progress")
     try:
         yield

@@ -174,7 +174,7 @@ def _labels(name: str) -> dict[str, str]:
 
 
 class _Snapshot(Collector):
-    """Metrics of one moment, for a thread that writes them while the run continues."""
+    """A snapshot of the metrics, for a thread that writes them while the run continues."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = metrics
@@ -237,7 +237,7 @@ class MetricsExporter:
 
 
 def last_success(runs: Path) -> float | None:
-    """When the latest run ended that gave every row an outcome, by the stored summaries."""
+    """The end of the latest run that gave every row an outcome, from the stored summaries."""
     return next(
         (each.finished_at.timestamp() for each in readable_summaries(runs) if each.is_complete),
         None,

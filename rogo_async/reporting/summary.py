@@ -1,4 +1,4 @@
-"""run_summary.json and what it is made of: counts, model, reading (specification §2)."""
+"""run_summary.json: counts, model, reader (specification §2)."""
 
 import contextlib
 import re
@@ -135,13 +135,13 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Rows that have an outcome."""
+        """Rows with an outcome."""
         return sum(self.by_status.values())
 
 
 @dataclass(slots=True)
 class RunRecord:
-    """What a run counts while it lasts. ``started_s`` is on the monotonic clock."""
+    """The counts of a run in progress. ``started_s`` is on the monotonic clock."""
 
     run_id: str
     started_at: datetime

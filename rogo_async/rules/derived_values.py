@@ -19,71 +19,71 @@ NEVER_EXPIRES: Final = datetime(2099, 12, 31, tzinfo=UTC)
 
 
 def full_name(row: SourceRow) -> str | None:
-    """Give first and last name, either of which may be missing, else Rogo User Name, else None."""
+    """Return the first and last name, as far as present, else Rogo User Name, else None."""
     named = " ".join(name for name in (row.first_name, row.surname) if name)
     return named or row.rogo_user_name or None
 
 
 def context_title(row: SourceRow, report: Report) -> str | None:
-    """Give Course Title, else Exercise."""
+    """Return Course Title, else Exercise."""
     return row.course_title or report.exercise
 
 
 def lms_user_id(lms: Lms, report: Report) -> str:
-    """Give the learner's id in the target: ``{instance id}::{TIUserId}``."""
+    """Return the learner's id in the target: ``{instance id}::{TIUserId}``."""
     return f"{lms.instance_id}::{report.ti_user_id}"
 
 
 def context_id(lms: Lms, report: Report) -> str:
-    """Give the course's id in the target: ``{instance id}::{TISectionId}``."""
+    """Return the course's id in the target: ``{instance id}::{TISectionId}``."""
     return f"{lms.instance_id}::{report.ti_section_id}"
 
 
 def return_url(lms: Lms, report: Report) -> str:
-    """Give the configured base plus TISectionId."""
+    """Return the configured base plus TISectionId."""
     return f"{lms.return_url_base}{report.ti_section_id}"
 
 
 def created_at(report: Report) -> datetime:
-    """Give DateInserted. Raises RowError report_field_missing, which rule 8 rules out."""
+    """Return DateInserted. Raises RowError report_field_missing; rule 8 prevents this."""
     if report.date_inserted is None:
         raise RowError(FailureCode.REPORT_FIELD_MISSING, "report row: no value in DateInserted")
     return report.date_inserted
 
 
 def effective_at(report: Report) -> datetime:
-    """Give ResultsApproved, else DateInserted: submitted_at, uploaded_at, completed_at, ….
+    """Return ResultsApproved, else DateInserted: submitted_at, uploaded_at, completed_at, ….
 
-    Raises as created_at does.
+    Raises the same error as created_at.
     """
     return report.results_approved or created_at(report)
 
 
 def updated_at(report: Report) -> datetime:
-    """Give DateModified, else DateInserted. Raises as created_at does."""
+    """Return DateModified, else DateInserted. Raises the same error as created_at."""
     return report.date_modified or created_at(report)
 
 
 def score_created_at(score: Score, report: Report) -> datetime:
-    """Give the score row's DateInserted, the report's where it has none."""
+    """Return the score row's DateInserted, else that of the report."""
     return score.date_inserted or created_at(report)
 
 
 def score_updated_at(score: Score, report: Report) -> datetime:
-    """Give the score row's DateModified, else its DateInserted, else what the report says.
+    """Return the score row's DateModified, else its DateInserted, else updated_at of the report.
 
-    The row's own DateInserted comes before the report's dates: a report that was modified later
-    tells nothing about this mark.
+    The row's DateInserted has priority over the report's DateModified: a later change of the
+    report does not mean that this mark has changed.
     """
     return score.date_modified or score.date_inserted or updated_at(report)
 
 
 @lru_cache(1024)
 def custom_params(assessment_code: str) -> str:
-    """Give the launch's custom parameters as JSON text."""
+    """Return the launch's custom parameters as JSON text."""
     return json.dumps({"cis": CUSTOM_INSTRUCTION_SET, "cas": assessment_code}, ensure_ascii=False)
 
 
 def uploaded_by(row: SourceRow) -> str:
-    """Give who uploaded the learner files: Rogo User ID, else email. Feedback has none."""
+    """Return the uploader of the learner files: Rogo User ID, else email. Feedback has none."""
     return row.rogo_user_id or row.email

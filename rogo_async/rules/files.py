@@ -88,7 +88,7 @@ _TYPES: Final = {
 
 
 def content_type(extension: str) -> str:
-    """Give the content type of an extension (without its dot, in any case)."""
+    """Return the content type of an extension (without its dot, in any letter case)."""
     return _TYPES.get(extension.lower(), UNKNOWN_TYPE)
 
 
@@ -136,7 +136,7 @@ def plan_files(row: SourceRow, assessment_code: str, allow: AllowList) -> tuple[
 
 
 def blob_name(attempt: int, submission_id: str, ref: FileRef) -> str:
-    """Give the name of a file's blob (specification §2).
+    """Return the name of a file's blob (specification §2).
 
     For any file name it is ASCII, without ``..``, backslashes and control characters, and far
     shorter than the 1,024 characters that the store allows.
@@ -165,7 +165,7 @@ def owner_of_blob(name: str) -> BlobOwner | None:
 
 
 def size_text(size_bytes: int) -> str:
-    """Give a size as the platform writes it: ``1.2 MB`` (specification §3, derived values)."""
+    """Return a size as the platform writes it: ``1.2 MB`` (specification §3, derived values)."""
     return f"{size_bytes / _BYTES_PER_MB:.1f} MB"
 
 
@@ -180,7 +180,7 @@ def _feedback_names(row: SourceRow, assessment_code: str, urls: Sequence[str]) -
 
 
 def _extension(name: str) -> str:
-    """Give the extension of a name in lower case; empty when it has none."""
+    """Return the extension of a name in lower case; empty when it has none."""
     match = _EXTENSION.fullmatch(name, max(name.rfind("."), 0))
     return match[1].lower() if match else ""
 
@@ -195,15 +195,15 @@ def _safe(name: str, extension: str) -> str:
 
 
 def split_urls(cell: str) -> tuple[str, ...]:
-    """Give the URLs of a cell (specification §1): a comma separates only before http(s)://."""
+    """Return the URLs of a cell (specification §1): a comma separates only before http(s)://."""
     return tuple(url for part in _SEPARATOR.split(cell) if (url := part.strip()))
 
 
 def split_names(cell: str, urls: Sequence[str]) -> tuple[str, ...]:
-    """Give a name for each URL, never an empty one (specification §1).
+    """Return a name for each URL, never an empty one (specification §1).
 
-    Names are paired with URLs by position only when their numbers agree, since names contain
-    commas. Otherwise, and for an empty name, it is the last segment of the URL's path.
+    Names are paired with URLs by position only if there are as many names as URLs, since names
+    contain commas. Otherwise, and for an empty name, the last segment of the URL's path is used.
     """
     names = [name.strip() for name in cell.split(",")]
     if len(names) != len(urls):

@@ -24,7 +24,7 @@ _WORD: Final = re.compile(r"[^\W_]+")
 
 
 def final_grade(grade: str, assessment_code: str) -> str:
-    """Give the grade on the new platform (rule 12). An unchanged grade is only trimmed.
+    """Return the grade on the new platform (rule 12). An unchanged grade is only trimmed.
 
     Raises RowError grade_missed.
     """
@@ -39,7 +39,7 @@ def final_grade(grade: str, assessment_code: str) -> str:
 def malpractice(grade: str, attempt_number: int, reference: Reference) -> Malpractice | None:
     """Read malpractice from the grade (rule 13); None when there is none.
 
-    With malpractice the final grade is REFER, whatever rule 12 says.
+    With malpractice the final grade is REFER, regardless of rule 12.
 
     Raises RowError malpractice_level_missing.
     """
@@ -62,9 +62,9 @@ def malpractice(grade: str, attempt_number: int, reference: Reference) -> Malpra
 def outranks(new: EnforcementRank, existing: EnforcementRank) -> bool:
     """Whether the new malpractice rule replaces the existing one (rule 13).
 
-    A strict total order on distinct ranks, so the final row does not depend on the order of
-    arrival (invariant 5). Of two equal rows, one of the platform's own (without an attempt) ranks
-    above ours: it says the same, so it is not replaced, whichever came first.
+    The order of ranks is strict and total, so the final row does not depend on the order of
+    arrival (invariant 5). Of two equal rows, a row of the platform (without an attempt) ranks
+    above a row of this tool. It has the same content, so it is never replaced.
     """
     return _sort_key(new) > _sort_key(existing)
 

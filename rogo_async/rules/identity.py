@@ -19,9 +19,9 @@ _LAUNCH_ID: Final = re.compile(r"rogo_([0-9]+)_")
 
 
 def sql_int(digits: str) -> int | None:
-    """Read ASCII digits as an integer; None when it is beyond SQL int, however long it is."""
+    """Read ASCII digits, of any length, as an integer; None if it is beyond SQL int."""
     significant = digits.lstrip("0")
-    # int() refuses strings of several thousand digits with an error of its own.
+    # int() raises ValueError for strings of several thousand digits.
     if len(significant) > len(str(SQL_INT_MAX)):
         return None
     value = int(significant or "0")
@@ -29,7 +29,7 @@ def sql_int(digits: str) -> int | None:
 
 
 def parse_attempt_id(text: str) -> int:
-    """Read an Attempt ID (rule 1): ASCII digits and nothing else; ``007`` is 7.
+    """Read an Attempt ID (rule 1): ASCII digits only; ``007`` is 7.
 
     Raises RowError attempt_id_missing or attempt_id_invalid.
     """
@@ -46,7 +46,7 @@ def parse_attempt_id(text: str) -> int:
 
 
 def launch_id(attempt: int, instance_id: str) -> str:
-    """Give the launch id that this tool derives from an attempt (specification §2).
+    """Return the launch id that this tool derives from an attempt (specification §2).
 
     Never change its form: every attempt would be migrated a second time.
     """
@@ -56,7 +56,7 @@ def launch_id(attempt: int, instance_id: str) -> str:
 
 
 def attempt_of_launch_id(launch_id: str) -> int | None:
-    """Give the attempt that a launch id marks as migrated, by this tool or an earlier one.
+    """Return the attempt that a launch id marks as migrated, by this tool or an earlier one.
 
     None when it is not of the form ``rogo_{digits}_{anything}`` or beyond SQL int.
     """
@@ -65,7 +65,7 @@ def attempt_of_launch_id(launch_id: str) -> int | None:
 
 
 def submission_id(run_id: str, attempt: int) -> str:
-    """Give the id of an attempt's submission in a run, always the same one."""
+    """Return the id of an attempt's submission in a run; deterministic."""
     return str(uuid5(_NAMESPACE, f"submission/{attempt}/{run_id}"))
 
 
@@ -75,12 +75,12 @@ def is_uuid(text: str) -> bool:
 
 
 def child_id(submission_id: str, kind: str, index: int = 0) -> str:
-    """Give the id of the ``index``-th row of a kind that belongs to a submission (UUIDv5)."""
+    """Return the id of the ``index``-th row of a kind that belongs to a submission (UUIDv5)."""
     return str(uuid5(UUID(submission_id), f"{index}/{kind}"))
 
 
 def identify(attempt: int, run_id: str, instance_id: str) -> Identity:
-    """Give the ids under which a run writes an attempt."""
+    """Return the ids under which a run writes an attempt."""
     return Identity(
         attempt=attempt,
         launch_id=launch_id(attempt, instance_id),

@@ -15,7 +15,7 @@ _INTEGER: Final = re.compile(r"(?P<minus>(?<=\s)[-\N{MINUS SIGN}])?(?P<digits>\d
 
 
 def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int:
-    """Give the attempt number (rules 4, 5, 6).
+    """Return the attempt number (rules 4, 5, 6).
 
     Raises RowError mapping_missing, version_missing, submission_text_missing or
     attempt_number_missing, and RowSkip version_excluded.
@@ -49,13 +49,13 @@ def require_email(row: SourceRow) -> None:
 
 
 def _number_after_attempt(submission: str) -> int | None:
-    """Read the first integer after the first whole word Attempt; None if it is no SQL int."""
+    """Read the first integer after the first whole word Attempt; None if it is not a SQL int."""
     for word in _ATTEMPT.finditer(submission):
         start, end = word.span()
         if submission[start - 1 : start].isalpha() or submission[end : end + 1].isalpha():
             continue
         integer = _INTEGER.search(submission, end)
-        # Digits of other scripts are not read, and not passed over either: a later number would
+        # Digits of other scripts are neither read nor skipped: a later number would
         # mean something else.
         if integer is None or integer["minus"] or not integer["digits"].isascii():
             return None

@@ -16,7 +16,7 @@ _CACHED_LABELS: Final = 32_768
 class Reference:
     """The target's reference data (specification §1), indexed for the rules.
 
-    ``levels`` keep their order. Look-ups are cached, within bounds: a text that is longer than
+    ``levels`` keep their order. Results are cached in a bounded cache. A text that is longer than
     every name is not cached, so hostile rows cannot fill the memory.
     """
 
@@ -71,7 +71,7 @@ class Reference:
 
 
 def match_assessment(exercise: str, version: str, reference: Reference) -> Assessment:
-    """Give the assessment of an Exercise and a version (rule 10).
+    """Return the assessment of an Exercise and a version (rule 10).
 
     Raises RowError exercise_invalid, assessment_missing or assessment_ambiguous.
     """
@@ -101,7 +101,7 @@ def match_assessment(exercise: str, version: str, reference: Reference) -> Asses
 def match_sections(
     scores: Sequence[Score], assessment: Assessment, reference: Reference
 ) -> tuple[SectionMark, ...]:
-    """Give the section of each score, in the order of the scores (rule 11).
+    """Return the section of each score, in the order of the scores (rule 11).
 
     Raises RowError section_missing (first) or section_ambiguous; each lists all such labels.
     """
@@ -150,7 +150,7 @@ def _spans(name: str, prefix: str, suffix: str) -> bool:
 
 
 def _begins(text: str, label: str) -> bool:
-    """Whether a text begins with the label as a whole: `1` begins neither `10` nor `1.1`."""
+    """Whether a text begins with the whole label: `10` and `1.1` do not begin with label `1`."""
     if not text.startswith(label):
         return False
     following = text[len(label) : len(label) + 2]

@@ -1,4 +1,4 @@
-"""Rules 8 to 14 (specification §3): what the target needs, from the row and the warehouse."""
+"""Rules 8 to 14 (specification §3): convert a row and its warehouse rows for the target."""
 
 from rogo_async.common.urls import AllowList
 from rogo_async.rules.files import plan_files
@@ -11,7 +11,7 @@ from rogo_async.rules.warehouse_rows import require_report, require_scores
 def prepare(
     submission: Submission, reference: Reference, allow_list: AllowList
 ) -> PreparedSubmission:
-    """Apply rules 8 to 14 in their order; of rule 14 the part that needs no request.
+    """Apply rules 8 to 14 in order; only the part of rule 14 that needs no request.
 
     Raises RowError with the code of the first rule that the submission fails.
     """

@@ -1,6 +1,6 @@
-"""The records that a row becomes on its way through a run. All frozen; times are in UTC.
+"""The records of a row in each stage of a run. All are frozen; times are in UTC.
 
-SourceRow → Submission → PreparedSubmission, and in the end an Outcome.
+SourceRow → Submission → PreparedSubmission → Outcome.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class MappingRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A row of Rogo_AssessmentReport as the rules need it. Texts are trimmed, None when blank.
+    """The columns of Rogo_AssessmentReport that the rules use. Texts are trimmed, None if blank.
 
     ``marks`` is MarksAchieved unless that is NULL, else MarksAwarded.
     """
@@ -85,7 +85,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class WarehouseRows:
-    """The warehouse's rows of one attempt: zero or more of each kind."""
+    """The warehouse rows of one attempt: zero or more of each kind."""
 
     reports: tuple[Report, ...] = ()
     scores: tuple[Score, ...] = ()
@@ -93,7 +93,7 @@ class WarehouseRows:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A row that passed rules 0 to 7. ``warehouse_rows`` are added by the look-up."""
+    """A row that passed rules 0 to 7. ``warehouse_rows`` are added by the lookup."""
 
     row: SourceRow
     attempt: int
@@ -182,7 +182,7 @@ class Malpractice:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSubmission:
-    """A submission that passed every rule that needs no file: 0 to 13, and 14 in part."""
+    """A submission that passed the rules that need no file: 0 to 13, and part of 14."""
 
     attempt: int
     attempt_number: int
@@ -208,7 +208,7 @@ class Identity:
 class EnforcementRank:
     """The rank of a malpractice rule among those of one key (rule 13).
 
-    ``attempt`` is None for a row of the platform's own.
+    ``attempt`` is None for a row of the platform.
     """
 
     attempt_number: int | None
@@ -238,7 +238,7 @@ class MigratedLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one row. ``message`` may quote the row: it is for the failed-rows file only."""
+    """The result of one row. ``message`` may quote the row: use it in the failed-rows file only."""
 
     row: SourceRow
     status: Status
@@ -254,5 +254,5 @@ class Outcome:
 
     @classmethod
     def skipped(cls, row: SourceRow, attempt: int | None, skip: RowSkip) -> Self:
-        """The outcome of a row that is not migrated, without being wrong."""
+        """The outcome of a valid row that needs no migration."""
         return cls(row, Status.SKIPPED, attempt, skip.code, skip.message)

@@ -1,4 +1,4 @@
-"""Rules 0 to 7: which rows are new and complete enough to be looked up in the warehouse."""
+"""Rules 0 to 7: select the new and complete rows, which are then read from the warehouse."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from rogo_async.rules.records import MappingRow, Outcome, SourceRow, Submission
 
 @dataclass(frozen=True, slots=True)
 class MigratedAttempts:
-    """The attempts that the target knows, as compressed bitmaps (a few bits an attempt)."""
+    """The attempts in the target, as compressed bitmaps (a few bits per attempt)."""
 
     migrated: BitMap = field(default_factory=BitMap)
     """Attempts with a submission."""
@@ -44,7 +44,7 @@ class RowFilter:
         self._seen = BitMap()
 
     def apply(self, row: SourceRow) -> Outcome | Submission:
-        """The row's outcome where one of these rules decides it, else the submission."""
+        """The row's outcome if one of these rules decides it, else the submission."""
         attempt = None
         try:
             _require_well_formed(row)
@@ -77,7 +77,7 @@ def _require_well_formed(row: SourceRow) -> None:
 
 
 def incomplete_in_target() -> RowError:
-    """The error of an attempt that somebody began to write into the target (rule 3)."""
+    """The error of an attempt that is incomplete in the target (rule 3)."""
     return RowError(
         FailureCode.TARGET_INCOMPLETE,
         "the target has a launch or session record of this attempt and no submission",

@@ -14,10 +14,10 @@ _DATES: Final = frozenset({"ResultsApproved", "DateInserted", "DateModified"})
 
 
 def require_report(reports: Sequence[Report]) -> Report:
-    """Give the one complete report row (rule 8). Zero marks are marks.
+    """Return the one complete report row (rule 8). Zero marks are marks.
 
-    A value that cannot be read fails the row even in a column that is not required: a grade must
-    not arrive with a wrong date or without its notes.
+    An unreadable value fails the row, even in an optional column: otherwise a grade could be
+    migrated with a wrong date or without its notes.
 
     Raises RowError report_missing, report_ambiguous or report_field_missing.
     """

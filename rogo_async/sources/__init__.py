@@ -1,1 +1,1 @@
-"""What a run reads: CSV files, source files over HTTP, the warehouse."""
+"""Reads the inputs of a run: CSV files, source files over HTTP, the warehouse."""

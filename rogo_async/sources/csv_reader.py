@@ -17,7 +17,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record that is not blank. ``defect`` says why its ``cells`` are only a guess."""
+    """One record that is not blank. With a ``defect`` its ``cells`` are only a guess."""
 
     offset: int
     line: int
@@ -67,7 +67,7 @@ def records(
     """Parse lines of bytes, each with its line end, into records with offsets and line numbers.
 
     A quote is special only at the start of a cell, as in the csv module. An unclosed quote would
-    swallow the rows that follow. Such a record therefore ends with its first line, and reading
+    hide the rows that follow. Such a record therefore ends with its first line, and reading
     continues with the second line. The same applies if a line inside a quoted cell is itself a
     row of ``width`` cells. A malformed record is split at its commas and has a ``defect``. Raises
     UnicodeDecodeError for bytes that are not UTF-8.
@@ -126,7 +126,7 @@ def scan(path: Path, handle: BinaryIO) -> Iterator[Record]:
     except UnicodeDecodeError:
         line = _line_of_bad_byte(handle)
         raise SetupError(
-            f"{path}, line {line}: not valid UTF-8. Export the file as UTF-8 and start again"
+            f"{path}, line {line}: not valid UTF-8. Export the file as UTF-8 and run again"
         ) from None
 
 

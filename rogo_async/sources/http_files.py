@@ -1,4 +1,4 @@
-"""Source files over HTTP: permitted hosts only, resumed where a connection breaks."""
+"""Source files over HTTP: only from permitted hosts, resumed after a broken connection."""
 
 import binascii
 import re
@@ -26,11 +26,12 @@ from rogo_async.common.retry import CircuitBreaker, Probe
 from rogo_async.common.urls import AllowList, Origin, origin
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
-"""A file up to this size is held whole and stored in one request. A larger one is copied in blocks
-of this size, each a request, and takes two requests more.
+"""A file up to this size is read into memory and stored with one request.
+
+A larger file is copied in blocks of this size, with one request each and two further requests.
 """
 BLOCK_S: Final = 120.0
-"""How long the head of an answer, or one block of a file, may take."""
+"""Time limit for the head of an answer, and for one block of a file."""
 _MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FORBIDDEN: Final = frozenset({401, 403})
@@ -43,7 +44,7 @@ _RANGE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """What the source says about a file before its bytes arrive; None where it says nothing."""
+    """The headers of a file, read before its bytes; None for a missing header."""
 
     size_bytes: int | None = None
     md5: bytes | None = None
@@ -51,7 +52,7 @@ class FileInfo:
 
     @classmethod
     def of(cls, response: Response) -> Self:
-        """Read the headers of a response that holds the whole file."""
+        """Read the headers of a response with the whole file."""
         headers = response.headers
         try:
             md5 = binascii.a2b_base64(headers.get("Content-MD5", ""), strict_mode=True)
@@ -65,7 +66,7 @@ class FileInfo:
         )
 
     def is_continued_by(self, response: Response, offset: int) -> bool:
-        """Whether a response holds the rest of this same file, from ``offset`` to its end."""
+        """Whether a response has the rest of the same file, from ``offset`` to its end."""
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if response.status != 206 or found is None or int(found["first"]) != offset:
             return False
@@ -78,11 +79,11 @@ class FileInfo:
 
 
 class Restart(Exception):
-    """A broken transfer cannot be resumed: the file has to be read from its start."""
+    """A broken transfer cannot be resumed: read the file again from its start."""
 
 
 class SourceHost:
-    """One host of the allow-list: its circuit breaker, its SAS, and what it answered last."""
+    """One host of the allow-list: its circuit breaker, its SAS, and its last answers."""
 
     def __init__(
         self,
@@ -104,20 +105,20 @@ class SourceHost:
         self._tripped_by: URL | None = None
 
     def record_served(self, url: URL) -> None:
-        """Note a file that was read to its end."""
+        """Record a file that was read completely."""
         self._served = url
         if self._streak.count:
             self._streak.is_over = True
             self._streak = RefusalStreak()
 
     def record_refused(self, url: URL, status: int) -> SourceForbidden:
-        """Note a refusal (401, 403). Returns the error for it."""
+        """Record a refusal (401, 403) and return its error."""
         self._refused = url
         self._streak.count += 1
         return SourceForbidden(self.name, status, self._streak)
 
     def trip(self) -> None:
-        """Open the breaker until the host serves the file that it refused last (rule 14)."""
+        """Open the breaker until the host serves the file that it refused (rule 14)."""
         self._tripped_by = self._refused
         reason = (
             f"{self.name} refuses every file (401, 403). "
@@ -126,10 +127,10 @@ class SourceHost:
         self.breaker.trip(SystemicError(Dependency.SOURCE, "get", reason))
 
     async def file_info(self, url: URL) -> FileInfo:
-        """What the host states about a file, without reading it.
+        """The properties of a file, without its bytes.
 
         Raises RowError (source_file_missing, source_forbidden, source_refused), RunStopped, or
-        a DependencyError when the host keeps failing for this file alone.
+        a DependencyError if the host keeps failing for this file only.
         """
         info = await self.breaker.call("look", lambda: self._file_info(url))
         self.record_served(url)
@@ -149,10 +150,10 @@ class SourceHost:
             if response.status not in _REDIRECTS:
                 raise self._refusal(url, response, in_part="Range" in headers)
             url = self._redirected(url, response)
-        raise RowError(FailureCode.SOURCE_REFUSED, f"{self.name} redirects without an end")
+        raise RowError(FailureCode.SOURCE_REFUSED, f"{self.name} sends too many redirects")
 
     async def request(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
-        """One request, signed with the host's own SAS. Raises a DependencyError."""
+        """One request with the SAS of the host. Raises a DependencyError."""
         try:
             return await self._http.request(
                 method, _signed(url, self._token), headers, within_s=BLOCK_S
@@ -165,10 +166,10 @@ class SourceHost:
             raise _transfer_error(error) from None
 
     async def _probe(self) -> None:
-        """Ask for the properties of a file that the host should serve.
+        """Request the properties of a file that the host should serve.
 
-        That is the file that tripped the breaker, else the one served last: a new file may be the
-        only one that fails. Raises TransientError.
+        This is the file that opened the breaker, else the one served last. A new file could be
+        the only one that fails. Raises TransientError.
         """
         if self._tripped_by is not None:
             await self._head(self._tripped_by, _FORBIDDEN)
@@ -192,13 +193,13 @@ class SourceHost:
         except RowError as error:
             if error.code is not FailureCode.SOURCE_REFUSED:
                 raise
-            # Not every server supports HEAD. A run meets the answer to GET.
+            # Not every server supports HEAD. A run reports the answer to GET.
             response = await self.fetch("GET", url, {})
         response.close()
         return FileInfo.of(response)
 
     def _refusal(self, url: URL, response: Response, *, in_part: bool) -> Exception:
-        """The error for a status that brings no file (rule 14)."""
+        """The error for a status other than success (rule 14)."""
         status = response.status
         text = f"{self.name} answered {status}"
         if error_classes.of_http(status) is ErrorClass.TRANSIENT:
@@ -247,7 +248,7 @@ class Sources:
         return self._hosts[origin(url)]
 
     def file(self, url: URL) -> "SourceFile":
-        """A file to be read, of a URL that the allow-list permits. Sends no request yet."""
+        """The file of a URL that the allow-list permits. Sends no request yet."""
         return SourceFile(self.host(url), url)
 
     def trip_host(self, name: str) -> None:
@@ -258,9 +259,9 @@ class Sources:
 
 
 class SourceFile:
-    """One file, read block by block. After a broken connection it is resumed, not read again.
+    """One file, read block by block. After a broken connection the transfer is resumed.
 
-    ``begin`` comes first; its owner calls ``close``.
+    Call ``begin`` first and ``close`` last.
     """
 
     def __init__(self, host: SourceHost, url: URL) -> None:
@@ -272,17 +273,17 @@ class SourceFile:
         self._offset = 0
 
     async def begin(self) -> None:
-        """Request the file; afterwards ``info`` is set.
+        """Request the file and set ``info``.
 
         Raises RowError (source_file_missing, source_forbidden, source_refused), RunStopped, or
-        a DependencyError when the host keeps failing for this file alone.
+        a DependencyError if the host keeps failing for this file only.
         """
         await self._host.breaker.call("get", self._open)
 
     async def block(self) -> bytes:
         """The next BLOCK_BYTES of the file, fewer at its end; then ``at_end`` is true.
 
-        Raises as ``begin`` does, and Restart when the file has to be read from its start.
+        Raises the same errors as ``begin``, and Restart if the file must be read from its start.
         """
         return await self._host.breaker.call("read", self._read)
 
@@ -297,7 +298,7 @@ class SourceFile:
             self._response = None
 
     def expected_bytes(self) -> int:
-        """How much memory the next block may need."""
+        """The maximum number of bytes that the next block needs."""
         if self.info.size_bytes is None:
             return BLOCK_BYTES
         return min(BLOCK_BYTES, max(0, self.info.size_bytes - self._offset))
@@ -343,7 +344,7 @@ def _transfer_error(error: BaseException) -> TransientError:
 
 
 def _signed(url: URL, token: str | None) -> URL:
-    """The URL with the host's SAS; one with a signature of its own is left as it is."""
+    """The URL with the host's SAS. A URL that already has a signature is unchanged."""
     if token is None or "sig=" in url.raw_query_string:
         return url
     return URL(f"{url}{'&' if url.raw_query_string else '?'}{token}", encoded=True)

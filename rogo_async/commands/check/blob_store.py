@@ -113,7 +113,7 @@ class BlobStoreChecks:
                 report.skip(name, "store.reach")
 
     async def _reach(self) -> CheckResult:
-        """Send a request without credentials: the store rejects these when clocks differ."""
+        """Send a request without credentials: the store rejects credentials if clocks differ."""
         await with_timeout(Dependency.STORE, lambda: with_brief_retry(self._read_time))
         return ok("store reachable")
 
@@ -192,7 +192,7 @@ class BlobStoreChecks:
         return ok("test blob deleted")
 
     async def _clean_up(self) -> None:
-        """Delete the test blob if it may exist; a cancellation waits for this, which is bounded."""
+        """Delete the test blob if it may exist. A cancellation waits for this, up to a deadline."""
         if not self._may_exist:
             return
         deletion = asyncio.create_task(self._delete_test_blob(), name="delete-test-blob")
@@ -213,7 +213,7 @@ class BlobStoreChecks:
 
 
 async def _request(operation: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of ``work``; the error of a refused request names the missing permission."""
+    """The result of ``work``. The error of a refused request names the missing permission."""
     try:
         return await with_timeout(Dependency.STORE, lambda: with_brief_retry(work))
     except SystemicError as error:

@@ -60,7 +60,7 @@ def check(data_dir: Path | None, *, as_json: bool) -> None:
 
 
 class CheckRunner:
-    """Runs all checks once: ``load``, then ``execute``. ``show`` receives each line."""
+    """Runs all checks once: call ``load``, then ``execute``. ``show`` receives each line."""
 
     def __init__(self, show: Callable[[ReportLine], object]) -> None:
         self._show = show

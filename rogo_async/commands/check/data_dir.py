@@ -99,7 +99,7 @@ class DataDirChecks:
         return ok(message)
 
     def _writable(self) -> CheckResult:
-        """Write a file without a name, which cannot be left behind."""
+        """Write an unnamed file, which the kernel deletes when it is closed."""
         try:
             for directory in (self._path, self._path / "runs"):
                 if directory.exists():
@@ -133,7 +133,7 @@ class DataDirChecks:
         return ok(f"local disk ({kind})")
 
     def _lock(self) -> CheckResult:
-        """Whether a run holds the lock. The test takes it shared for an instant."""
+        """Whether a run holds the lock. The test takes a shared lock for a moment."""
         try:
             descriptor = os.open(self._path / LOCK_FILE, os.O_RDONLY)
         except FileNotFoundError:
@@ -209,7 +209,7 @@ def _write_in(directory: Path) -> None:
 
 
 def _filesystem_of(path: Path) -> str | None:
-    """The type of the file system of a directory, as the kernel names it; None if unknown."""
+    """The kernel's name of a directory's file system type; None if unknown."""
     device = path.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="replace") as mounts:

@@ -106,7 +106,7 @@ class TargetChecks:
 def _failed_step(error: DependencyError) -> tuple[str, CheckResult]:
     """The connection step that failed, and its result.
 
-    The exception of the driver tells the steps apart; a run does not need this distinction.
+    The type of the driver's exception identifies the step. A run does not need this.
     """
     result = result_of_error(error, _CHECK_SERVER)
     cause = error.__context__
@@ -124,7 +124,7 @@ def _failed_step(error: DependencyError) -> tuple[str, CheckResult]:
 
 
 class ServerChecks:
-    """Checks of the server and the session, whatever the schema."""
+    """Checks of the server and the session, independent of the schema."""
 
     def __init__(self, queries: QueryRunner, settings: Settings, report: CheckReport) -> None:
         self._queries = queries

@@ -1,4 +1,4 @@
-"""Requests of ``check``, without the retries of a run: check reports an outage, a run waits."""
+"""Requests of ``check``. They have few retries: check reports an outage, a run waits for it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -23,7 +23,7 @@ _SYNC_CLOCKS: Final = "Synchronise the clocks by NTP (timedatectl set-ntp true),
 
 
 async def with_timeout(dependency: Dependency, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of ``work``. Raises TransientError after TIMEOUT_S, and what ``work`` raises."""
+    """The result of ``work``. Raises TransientError after TIMEOUT_S, and the errors of ``work``."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await work()
@@ -51,7 +51,7 @@ class NoRetry(CircuitBreaker):
         operation: str,  # noqa: ARG002 - part of the interface
         work: Callable[[], Coroutine[Any, Any, T]],
     ) -> T:
-        """Run ``work`` and raise what it raises."""
+        """Run ``work`` once; its errors are not caught."""
         return await work()
 
 
@@ -73,7 +73,7 @@ class QueryRunner:
 def compare_clocks(
     server_time: datetime, before: datetime, after: datetime, server: str
 ) -> CheckResult:
-    """Compare a server's clock with this machine's, read ``before`` and ``after`` the request."""
+    """Compare a server's clock with this machine's clock ``before`` and ``after`` the request."""
     skew = server_time - (before + (after - before) / 2)
     seconds = abs(skew.total_seconds())
     direction = "ahead of" if skew > timedelta() else "behind"

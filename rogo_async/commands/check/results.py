@@ -1,4 +1,4 @@
-"""Checks, their results and their dependencies: a check is skipped when one it needs failed."""
+"""Checks, results and dependencies: a check is skipped if a check that it needs failed."""
 
 import asyncio
 import re
@@ -109,7 +109,7 @@ class CheckReport:
     async def run(self, checks: Sequence[Check]) -> None:
         """Run the checks of one server in order.
 
-        After the first one that gets no answer the rest are skipped: each would wait as long.
+        After the first one without an answer the others are skipped: each would wait as long.
         """
         unreachable: str | None = None
         for check in checks:
@@ -131,7 +131,7 @@ class CheckReport:
         self._lines[name] = ReportLine(name, result)
 
     def skip(self, name: str, cause: str) -> None:
-        """Report ``name`` as skipped because of ``cause``, or because of what skipped that one."""
+        """Report ``name`` as skipped because of ``cause``, or of the root cause of ``cause``."""
         self._skip_causes[name] = root_cause = self._skip_causes.get(cause, cause)
         message = f"{name.partition('.')[2]} skipped: needs {root_cause}"
         self.add(name, CheckResult(CheckStatus.SKIPPED, message))

@@ -36,7 +36,7 @@ _PLACEHOLDERS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class PartialSettings:
-    """The settings that are valid; ``problems`` by the names of those that are not."""
+    """The valid settings; ``problems`` by the names of the invalid ones."""
 
     settings: Settings
     problems: Mapping[str, str]
@@ -72,7 +72,7 @@ class PartialSettings:
             if name in self.problems and name not in self.origins and DOTENV in self.problems:
                 report.skip(f"settings.{name}", "settings.env_file")
             elif name == "ROGO_SOURCE_SAS_TOKEN" and "ROGO_SOURCE_HOSTS" in self.problems:
-                # Tokens are matched to hosts, so they cannot be validated without them.
+                # Tokens are matched to hosts, so they cannot be validated without valid hosts.
                 report.skip(f"settings.{name}", "settings.ROGO_SOURCE_HOSTS")
             else:
                 report.add(f"settings.{name}", self._result(field, name))

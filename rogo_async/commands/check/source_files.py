@@ -47,7 +47,7 @@ class SourceChecks:
         self._sources: Sources
 
     async def execute(self, inputs: Awaitable[object]) -> None:
-        """Run the checks; those of files once ``inputs`` has read the rows that name them."""
+        """Run the checks. Those of files wait until ``inputs`` has read the newest rows."""
         report, hosts = self._report, sorted(self._settings.allow_list.origins)
         if not report.passed("settings.ROGO_SOURCE_HOSTS"):
             report.skip("source.hosts", "settings.ROGO_SOURCE_HOSTS")
@@ -109,8 +109,8 @@ class SourceChecks:
         if errors:
             shown = "; ".join(sorted(set(errors))[:_FILES_PER_HOST])
             return warning(
-                f"{len(errors):,} files of the newest {NEWEST_ROWS:,} rows are not on allowed "
-                f"hosts: {shown}",
+                f"files not on allowed hosts ({len(errors):,} in the newest {NEWEST_ROWS:,} rows): "
+                f"{shown}",
                 "Add the host to ROGO_SOURCE_HOSTS if you trust it",
             )
         return ok(f"all files of the newest {NEWEST_ROWS:,} rows are on allowed hosts")

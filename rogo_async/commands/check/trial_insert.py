@@ -124,7 +124,7 @@ async def _write_malpractice_rule(session: Session, rule: Mapping[str, object]) 
 
 
 def _failure(error: RowError | TableConflict | DependencyError) -> CheckResult:
-    """The failed result, without the server's own text: that may quote values."""
+    """The failed result, without the server's text, which may quote values."""
     cause = error.__context__
     state = getattr(cause, "sqlstate", None) or "?"
     facts = [f"SQLSTATE {state}", type(cause).__name__]

@@ -1,4 +1,4 @@
-"""The ``rollback`` command: options, question and answer."""
+"""The ``rollback`` command: options and confirmation."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from rogo_async.commands.runner import attempt_option, data_dir_option, run_and_
 from rogo_async.common.data_dir import RUN_ID
 
 _ANSWER_S: Final = 600.0
-"""How long to wait for an answer: both locks are held meanwhile."""
+"""How long to wait for an answer. The command holds both locks during this time."""
 
 
 @click.command()
@@ -58,9 +58,9 @@ async def _agree(question: str) -> bool:  # noqa: ARG001 - takes the place of _a
 
 
 async def _ask(question: str) -> bool:
-    """Ask on the terminal; no answer in time means no.
+    """Ask on the terminal. No answer in time means no.
 
-    Waits in the event loop, since a thread that reads the terminal would keep the process alive.
+    Waits in the event loop: a thread that reads the terminal would keep the process alive.
     """
     click.echo(f"{question} [y/N] ", nl=False, err=True)
     loop = asyncio.get_running_loop()

@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class RollbackCounts:
-    """What a rollback has counted so far."""
+    """The counts of a rollback so far."""
 
     total: int = 0
     removed: int = 0

@@ -1,4 +1,4 @@
-"""What a rollback deletes: the submissions of a run, or of some attempts."""
+"""Selects what a rollback deletes: the submissions of a run, or of some attempts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Selection(Protocol):
         """The prefixes of the names of these blobs."""
 
     def is_known(self, data: DataDir) -> bool:
-        """Whether an empty selection is plausible, and not a typing error."""
+        """Whether the selection is valid although it is empty. Otherwise it is a typing error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class OfRun:
         return f"run {self.run_id}"
 
     def includes(self, submission: MigratedSubmission) -> bool:
-        """Whether this run wrote it: the ids of its rows are derived from run and attempt."""
+        """Whether this run wrote it. The ids of its rows are derived from run and attempt."""
         ours = submission_id(self.run_id, submission.attempt)
         if submission.submission_id is not None:
             return submission.submission_id == ours
         return submission.session_id == child_id(ours, "session")
 
     def includes_blob(self, orphan: Orphan) -> bool:
-        """Whether this run stored it."""
+        """Whether this run stored the blob."""
         owner = orphan.owner
         return (
             orphan.run_id == self.run_id
@@ -90,5 +90,5 @@ class OfAttempts:
         ]
 
     def is_known(self, data: DataDir) -> bool:  # noqa: ARG002 - any attempt may be given
-        """Always: any attempt may be given."""
+        """True: every attempt is a valid selection."""
         return True

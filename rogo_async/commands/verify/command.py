@@ -48,7 +48,7 @@ def verify(sample: int | None, data_dir: Path | None, *, quick: bool) -> None:
 
 @dataclass(slots=True)
 class VerificationCounts:
-    """What a verification has counted so far. A submission is ok, wrong or unverifiable."""
+    """The counts of a verification so far. A submission is ok, wrong or unverifiable."""
 
     total: int = 0
     ok: int = 0
@@ -69,8 +69,8 @@ class VerificationCounts:
 class Verification(Command):
     """One verification of all submissions, or of ``sample`` random ones.
 
-    With ``whole`` it reads the blobs; without, it compares the length and the MD5 that the store
-    states.
+    With ``whole`` it reads the blobs; otherwise it compares only the length and MD5 that the
+    store states.
     """
 
     def __init__(self, settings: Settings, sample: int | None, *, whole: bool) -> None:

@@ -11,7 +11,7 @@ from rogo_async.rules.identity import submission_id
 
 
 class Verdict(StrEnum):
-    """What can be wrong with a submission. The values are stable: operators search for them."""
+    """The possible problems of a submission. The values are stable: operators search for them."""
 
     SUBMISSION_DOUBLED = "submission_doubled"
     SUBMISSION_MISSING = "submission_missing"
@@ -39,7 +39,7 @@ class Problem:
 
 
 def compare_rows(row: SubmissionRow) -> Iterator[Problem]:
-    """The problems that the tables show without the blobs."""
+    """The problems that are visible in the tables, without the blobs."""
     if not row.has_launch:
         yield Problem(Verdict.LAUNCH_MISSING, "no row in lti_launch_sessions")
     elif not row.launch_agrees:
@@ -69,7 +69,7 @@ def compare_rows(row: SubmissionRow) -> Iterator[Problem]:
 def compare_blob(
     attempt: int, row: SubmissionRow, file: FileRow, content: BlobContent | None, *, whole: bool
 ) -> Iterator[Problem]:
-    """The problems of one file's blob. ``whole`` tells whether its bytes were read."""
+    """The problems of one file's blob. ``whole``: its bytes were read."""
     name = f"file {file.order}"
     if content is None:
         yield Problem(Verdict.BLOB_MISSING, f"{name}: the blob does not exist")

@@ -22,7 +22,7 @@ class CheckResult:
 
 
 class Comparison:
-    """One check in progress: counts the comparisons and keeps the first differences."""
+    """One check in progress: counts the comparisons and stores the first differences."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -165,7 +165,7 @@ def _cases(builder: DatasetBuilder, rows: int, seed: int) -> list[SubmissionCase
 
 
 def _add_existing_rows(builder: DatasetBuilder, rows: int, migrated: list[SubmissionCase]) -> None:
-    """Adds rows to the target that the run must not change or take for one of its attempts."""
+    """Adds rows to the target that the run must neither change nor count as its attempts."""
     existing_rows.add_platform_submissions(builder, min(3 + rows // 50, 200))
     if is_small(rows):
         return

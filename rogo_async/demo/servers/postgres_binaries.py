@@ -19,7 +19,7 @@ from rogo_async.demo.servers.process import ServerStartError, as_nobody, run_com
 
 PROBE_TIMEOUT_S: Final = 30.0
 
-_VAR_TMP: Final = Path("/var/tmp")  # noqa: S108 - its content is used only if we own it
+_VAR_TMP: Final = Path("/var/tmp")  # noqa: S108 - used only if it belongs to this user
 
 
 def environment() -> dict[str, str]:

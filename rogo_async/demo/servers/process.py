@@ -36,7 +36,7 @@ def nobody() -> pwd.struct_passwd:
 
 
 def as_nobody(command: Sequence[str]) -> list[str]:
-    """If we are root, the command as run by ``nobody``; else the command itself.
+    """For root, the command as run by the user ``nobody``; otherwise the unchanged command.
 
     Apply it after ``die_with_parent``: the kernel resets that when a process changes its user.
     """
@@ -53,9 +53,9 @@ def as_nobody(command: Sequence[str]) -> list[str]:
 
 
 def die_with_parent(command: Sequence[str], stop_signal: signal.Signals) -> list[str]:
-    """The command, to which the kernel sends ``stop_signal`` when we die, even by SIGKILL.
+    """The command, stopped by the kernel with ``stop_signal`` when this process ends or is killed.
 
-    Without setpriv (not on Linux) the command itself.
+    Without setpriv (not on Linux) the unchanged command.
     """
     if shutil.which("setpriv") is None:
         return list(command)

@@ -43,14 +43,14 @@ _NO_RETRIES: Final[dict[str, Any]] = {
 
 @dataclass(slots=True)
 class _Signature:
-    """A container SAS and the time to make the next one."""
+    """A container SAS, and the time when it must be renewed."""
 
     query: str
     renew_at: datetime
 
 
 class Account:
-    """Credentials and control plane of the destination. Its owner calls ``aclose``."""
+    """Credentials and control plane of the destination. Call ``aclose`` after use."""
 
     def __init__(self, settings: Settings) -> None:
         self._container_name = settings.rogo_container
@@ -85,8 +85,8 @@ class Account:
     ) -> tuple[URL, Mapping[str, str]]:
         """URL and headers of a signed request for a blob of the container.
 
-        With an account key every request has a signature of its own. Otherwise the URL has a SAS.
-        Raises a DependencyError when the SAS needs a user delegation key and gets none.
+        With an account key each request is signed. Otherwise the URL has a SAS. Raises a
+        DependencyError if the SAS needs a user delegation key and cannot get one.
         """
         name = quote(blob_name)
         url = f"{self.container_url}/{name}"
@@ -101,7 +101,7 @@ class Account:
     ) -> T:
         """Make one request through the SDK, with a deadline for sending ``size_bytes``.
 
-        Raises a DependencyError in place of the SDK's own.
+        Raises a DependencyError instead of the SDK's errors.
         """
         try:
             async with asyncio.timeout(deadline_s(size_bytes)):
@@ -138,7 +138,7 @@ class Account:
         return _Signature(query, now + SAS_LIFE / 2)
 
     def _shared_key_of_service(self) -> SharedKey | None:
-        """None without an account key: with an identity, or with a SAS alone."""
+        """None without an account key, that is, with an identity or a SAS."""
         if self._credential is not None or self._given_sas is not None:
             return None
         credential = self._service.credential
@@ -167,14 +167,14 @@ class Account:
         if settings.azure_storage_account_key is not None:
             key = settings.azure_storage_account_key.get_secret_value()
             return BlobServiceClient(url, credential=key, **_NO_RETRIES)
-        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - slow to load; few need it
+        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - slow to import, rarely needed
 
         self._credential = DefaultAzureCredential()
         return BlobServiceClient(url, credential=self._credential, **_NO_RETRIES)
 
 
 def deadline_s(size_bytes: int) -> float:
-    """The deadline of a request that sends so many bytes, in seconds."""
+    """The deadline, in seconds, of a request that sends this number of bytes."""
     return CALL_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 

@@ -39,7 +39,7 @@ class ListedBlob:
 
 @dataclass(frozen=True, slots=True)
 class BlobContent:
-    """The length and MD5 of the bytes that were read, and those that the store states."""
+    """Length and MD5: computed from the bytes, and as stated by the store."""
 
     size_bytes: int
     md5: bytes
@@ -57,7 +57,7 @@ class Inventory:
         self._breaker = breaker
 
     async def now(self) -> datetime:
-        """The store's own time. Raises RunStopped."""
+        """The time on the store's clock. Raises RunStopped."""
         dates: list[str] = []
 
         def note(response: Any) -> None:
@@ -73,7 +73,7 @@ class Inventory:
             return datetime.now(UTC)
 
     async def anonymous_time(self) -> datetime | None:
-        """The store's time, asked without credentials, which fail when the clocks differ.
+        """The store's time. Sends no credentials, since the store rejects them if clocks differ.
 
         None when the response has no date. Raises TransientError.
         """
@@ -90,7 +90,7 @@ class Inventory:
             return None
 
     async def pages(self, prefix: str) -> AsyncIterator[list[ListedBlob]]:
-        """All blobs with this prefix, some thousand at a time. Raises RunStopped."""
+        """All blobs with this prefix, in pages of some thousand. Raises RunStopped."""
         token: str | None = None
         while True:
 
@@ -109,7 +109,8 @@ class Inventory:
     async def delete(self, blob: ListedBlob) -> bool:
         """Delete a blob if it is unchanged since it was listed. A missing blob counts as deleted.
 
-        False when it has changed, or a lease, a snapshot or a policy keeps it. Raises RunStopped.
+        False if it has changed, or if a lease, a snapshot or a policy protects it. Raises
+        RunStopped.
         """
         client = self._account.container.get_blob_client(blob.name)
 
@@ -127,9 +128,9 @@ class Inventory:
         return bool(await self._call("delete", gone))
 
     async def read(self, name: str, *, whole: bool) -> BlobContent | None:
-        """Read a blob to its end, or its properties alone. None when it does not exist.
+        """Read a whole blob, or only its properties. None if it does not exist.
 
-        Raises RunStopped, or a DependencyError when it keeps failing for this blob alone.
+        Raises RunStopped, or a DependencyError if the request keeps failing for this blob only.
         """
         return await self._breaker.call("read", lambda: self._read(name, whole=whole))
 

@@ -53,7 +53,7 @@ class Store:
     async def put(self, blob: Blob, data: bytes, md5: bytes) -> None:
         """Write a blob in one request. The store checks its length and MD5.
 
-        Raises RunStopped, or a DependencyError when it keeps failing for this blob alone.
+        Raises RunStopped, or a DependencyError if the request keeps failing for this blob only.
         """
         digest = base64.b64encode(md5).decode()
         headers = {
@@ -80,7 +80,7 @@ class Store:
     async def commit(self, blob: Blob, block_ids: list[str], size_bytes: int, md5: bytes) -> None:
         """Commit the blocks as a blob, then check its length and MD5.
 
-        Raises RowError file_corrupt when they differ, RunStopped or a DependencyError.
+        Raises RowError file_corrupt if they differ, RunStopped or a DependencyError.
         """
         client = self._account.container.get_blob_client(blob.name)
         blocks = [BlobBlock(block_id) for block_id in block_ids]
@@ -93,10 +93,10 @@ class Store:
         )
         found = await self._call("properties", client.get_blob_properties)
         if found.size != size_bytes or bytes(found.content_settings.content_md5 or b"") != md5:
-            raise RowError(FailureCode.FILE_CORRUPT, "the destination holds other bytes")
+            raise RowError(FailureCode.FILE_CORRUPT, "length or MD5 of the stored blob differs")
 
     async def delete(self, blob_name: str) -> bool:
-        """Delete a blob. A missing blob counts as deleted; False when the store keeps it.
+        """Delete a blob. A missing blob counts as deleted. False if the store refuses.
 
         Raises RunStopped or a DependencyError.
         """
@@ -132,13 +132,13 @@ class Store:
         stored = answer.headers.get("Content-MD5") or digest
         damaged = answer.headers.get("x-ms-error-code") in _DIGEST_REFUSED
         if damaged or (answer.status == 201 and stored != digest):
-            raise TransientError(Dependency.STORE, "put", "the bytes were damaged on the way")
+            raise TransientError(Dependency.STORE, "put", "the bytes were damaged in transit")
         if answer.status != 201:
             raise error_of_status("put", answer.status, answer.headers.get("Retry-After"))
 
 
 def still_kept(error: HttpResponseError) -> bool:
-    """False for a refused deletion that concerns this blob alone; raises any other error.
+    """Return False for a refused deletion of this blob; raise any other error.
 
     Reasons are a lease, a snapshot, a policy, or a change of the blob.
     """

@@ -53,7 +53,7 @@ class BlobReferences:
         async def ask() -> RunSessions | None:
             async with self._connections.session("sessions") as session:
                 row = await session.row("run_sessions", {"name": RUN})
-            # Every user sees that a session exists, but only its own user sees its start.
+            # Every user sees that a session exists, but only the same user sees its start.
             return RunSessions(row["count"], row["since"]) if row["count"] else None
 
         return await self._breaker.call("sessions", ask)

@@ -1,6 +1,6 @@
 """Connections to the target: options, deadlines, pool, and the meaning of their errors.
 
-When a statement is cancelled on a dead socket, asyncpg waits for ever, and so does the release of
+When a statement is cancelled on a dead socket, asyncpg waits forever, and so does the release of
 the connection to its pool. Therefore a connection is terminated before its release unless the
 server answered its last statement.
 """
@@ -54,10 +54,9 @@ _MEANING: Final = {
 
 
 def translate_connect_error(operation: str, error: BaseException) -> Exception:
-    """Translate an error of connecting: no row is involved, and a value that cannot be used comes
-    from DATABASE_URL.
+    """Translate a connection error to a DependencyError.
 
-    Returns a DependencyError.
+    No row is involved, so an unusable value comes from DATABASE_URL.
     """
     if isinstance(error, OSError) and error.filename is not None:
         reason = "cannot read a file named in DATABASE_URL (sslrootcert, sslcert …)"
@@ -150,7 +149,7 @@ LIBRARY_ERRORS: Final = (
 class ConnectOptions:
     """How to connect to the target.
 
-    ``dsn`` decides about TLS when ``tls`` is None. ``name`` is the application_name that the
+    If ``tls`` is None, the sslmode in ``dsn`` applies. ``name`` is the application_name that the
     server shows in pg_stat_activity.
     """
 
@@ -198,7 +197,7 @@ class Session:
 
 
 class Connections:
-    """A pool of connections. Made by ``open``; its owner calls ``aclose``."""
+    """A pool of connections. Create it with ``open``; call ``aclose`` after use."""
 
     def __init__(self, options: ConnectOptions, pool: Any) -> None:
         self.options = options
@@ -231,9 +230,9 @@ class Connections:
             self._pool.terminate()
 
     def session(self, operation: str, *, writing: bool = False) -> "PooledSession":
-        """Return an async context manager that gives a Session on a connection of the pool.
+        """Return an async context manager with a Session on a connection of the pool.
 
-        Errors of asyncpg leave the block translated: RowError, TableConflict or DependencyError.
+        Translates the errors of asyncpg to RowError, TableConflict or DependencyError.
         """
         return PooledSession(self._pool, operation, writing=writing)
 
@@ -244,9 +243,9 @@ class Connections:
 
 
 class PooledSession:
-    """Async context manager: takes a connection from the pool and gives it back.
+    """Async context manager: takes a connection from the pool and returns it.
 
-    A class, since ``asynccontextmanager`` costs CPU time for a generator in each submission.
+    A class, since ``asynccontextmanager`` would create a generator for each submission.
     """
 
     __slots__ = ("_connection", "_operation", "_pool", "_writing")

@@ -1,9 +1,9 @@
 """The journal of a run: malpractice rules as they were before the run changed them.
 
-Rows that a run inserts are known by their ids, but a row that it overwrites is lost unless it is
-recorded. A line is durable on disk before the change is committed: a line may exist without its
-change, never the reverse. ``rollback`` reads these journals to restore malpractice rules, and
-records what it restores in a journal of its own (specification §5).
+Inserted rows have known ids, but the content of an overwritten row is lost unless it is recorded.
+A line is durable on disk before the change is committed. So a line may exist without its change,
+but never the reverse. ``rollback`` reads these journals to restore malpractice rules. It records
+what it restores in its own journal (specification §5).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _PRIVATE: Final = 0o600
 
 
 class Journal:
-    """Appends JSON lines to one file, which the first line creates."""
+    """Appends JSON lines to one file. The first line creates the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -72,7 +72,7 @@ def journal_path(runs: Path, run_id: str) -> Path:
 class Journals:
     """All journals of the data directory, and the journal of the rollback in progress (``own``).
 
-    For each submission and row the last line counts, since a retry appends another line.
+    For each submission and row the last line is used, since a retry appends another line.
     """
 
     def __init__(self, own: Journal) -> None:
@@ -90,7 +90,7 @@ class Journals:
             for line in path.read_bytes().splitlines():
                 try:
                     entry = orjson.loads(line)
-                except orjson.JSONDecodeError:  # torn by a power failure
+                except orjson.JSONDecodeError:  # incomplete after a power failure
                     continue
                 journals._index(run_id, entry)
         return journals

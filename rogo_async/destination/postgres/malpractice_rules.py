@@ -1,7 +1,7 @@
 """Reads and changes the malpractice rules of a submission that ``rollback`` removes.
 
-``rule_restoration`` decides what each rule becomes; this module reads what that decision needs,
-and applies it. A run writes its malpractice rules in ``writer``.
+``rule_restoration`` decides the new content of each rule; this module reads the input of that
+decision and applies the result. A run writes its malpractice rules in ``writer``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class RuleRestorer:
     async def changes(
         self, session: Session, values: Mapping[str, object], written_by: str
     ) -> list[tuple[MalpracticeRule, RuleChange]]:
-        """Return each rule that names the submission, and what it becomes.
+        """Return each rule that names the submission, and its restoration.
 
         ``written_by`` is the transaction that wrote the submission. Raises RemovalSkipped.
         """

@@ -1,4 +1,4 @@
-"""Reads which attempts the target already has (rule 3): once in a run, after it takes the lock."""
+"""Reads the attempts that are already in the target (rule 3), once per run, under its lock."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -13,7 +13,7 @@ _SCAN_S: Final = 600.0
 
 
 async def read_migrated_attempts(connections: Connections) -> MigratedAttempts:
-    """Scan the three tables that carry launch ids. Raises a DependencyError."""
+    """Scan the three tables with launch ids. Raises a DependencyError."""
     existing = MigratedAttempts()
     async with connections.session("existing") as session, session.raw.transaction():
         rows = session.raw.cursor(

@@ -12,7 +12,7 @@ from rogo_async.rules.records import Assessment, MalpracticeLevel, Section
 
 @dataclass(frozen=True, slots=True)
 class ReferenceData:
-    """Loaded once per run: data to match against, and the user who applies malpractice rules."""
+    """Loaded once per run: data for matching, and the user who applies malpractice rules."""
 
     matching: Reference
     applied_by: str
@@ -20,8 +20,10 @@ class ReferenceData:
 
 @dataclass(frozen=True, slots=True)
 class SchemaDifferences:
-    """What is wrong with the target's tables: missing tables, and by table
-    the missing columns and the columns that require a value which this version does not write.
+    """Differences between the target's tables and the expected ones.
+
+    Missing tables, and by table: missing columns, and columns that require a value which this
+    version does not write.
     """
 
     missing_tables: Sequence[str] = ()
@@ -87,9 +89,9 @@ async def compare_schema(session: Session) -> SchemaDifferences:
 
 
 async def missing_rights(session: Session) -> list[tuple[str, str]]:
-    """Table and privilege of each right that a run needs and that the user does not have.
+    """Table and privilege of each missing right that a run needs.
 
-    A right on some columns of the table is enough here.
+    A right on some columns of the table is sufficient here.
     """
     pairs = [(table, "SELECT") for table in READ_TABLES]
     pairs += [(table, right) for table in WRITTEN_TABLES for right in ("SELECT", "INSERT")]

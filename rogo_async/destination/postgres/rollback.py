@@ -38,12 +38,12 @@ _OWN_KEYS: Final = (
     ("submission_grades", "submission_id"),
     ("malpractice_enforcements", "submission_id"),
 )
-"""The foreign keys that this tool fills; rows that refer through them are checked one by one."""
+"""The foreign keys that this tool fills. Rows that use them are checked one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class MigratedSubmission:
-    """A launch id that marks an attempt as migrated, and the submission of it, if there is one."""
+    """A launch id that marks an attempt as migrated, and its submission, if there is one."""
 
     launch_id: str
     attempt: int
@@ -53,12 +53,12 @@ class MigratedSubmission:
     assessment_code: str | None
     context_id: str | None
     shares_transaction: bool
-    """One transaction wrote this submission and another one; a run never does that."""
+    """One transaction wrote both this submission and another one, which a run never does."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnedRow:
-    """A row that belongs to a submission. ``written_by`` is its xmin."""
+    """A row of a submission. ``written_by`` is its xmin."""
 
     table: str
     id: str
@@ -129,7 +129,7 @@ class SubmissionRemover:
         return row["files"], row["rules"]
 
     async def remove(self, trace: MigratedSubmission) -> RemovalResult:
-        """Delete a submission with all its rows, or nothing.
+        """Delete a submission with all its rows, or delete nothing.
 
         After a lost reply the retry finds the submission deleted or still there. Raises
         RemovalSkipped, DataDirFull, or a DependencyError if the outcome stays unknown.
@@ -260,7 +260,7 @@ class _Transaction:
 async def _transaction(session: Session, key: int) -> AsyncIterator[_Transaction]:
     """A REPEATABLE READ transaction under the advisory lock of a malpractice rule's key.
 
-    The session takes the lock before the snapshot, so it sees the rows of a run that held it.
+    The session takes the lock before the snapshot, so it sees the rows of an earlier lock holder.
     """
     raw = session.raw
     await session.row("lock_key", {"key": key})

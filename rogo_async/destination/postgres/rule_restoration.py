@@ -1,8 +1,8 @@
 """Decides what happens to a malpractice rule when the submission that it names is removed.
 
-The rule becomes what it would be if that submission had never been migrated. The result is the
-highest rank among the platform's own version, which a run's journal keeps, and the migrated
-submissions with malpractice that remain (specification §5, rollback). No input or output here.
+The rule gets the content that it would have without the migration of that submission. The
+candidates are the platform's version, which a run's journal keeps, and the remaining migrated
+submissions with malpractice. The highest rank wins (specification §5, rollback). No I/O here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ class MalpracticeRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleCandidate:
-    """A remaining submission with malpractice, for which a run would have written the rule."""
+    """A remaining submission with malpractice, which would also cause the rule."""
 
     submission_id: str
     launch_id: str
@@ -104,7 +104,7 @@ class _Baseline:
 
 
 def earlier_versions(journals: Journals, row_id: str, submission_id: str) -> Iterator[RuleContent]:
-    """The rule before this submission changed it, then the version before that one, and so on."""
+    """The rule before this submission changed it, and all earlier versions, newest first."""
     seen: set[str] = set()
     named: str | None = submission_id
     while named is not None and named not in seen:
@@ -127,7 +127,7 @@ def decide_change(
 
     ``others`` are the other rules of its key, ``candidates`` the remaining submissions of its
     key. ``launch_ids`` has the remaining submissions among those that earlier versions name.
-    Raises RemovalSkipped if the journals do not tell.
+    Raises RemovalSkipped if the journals are not sufficient.
     """
     versions = [*earlier_versions(journals, rule.id, rule.submission_id or "")]
     baseline = _baseline(rule, versions, launch_ids, journals)
@@ -157,8 +157,8 @@ def _baseline(
         if named is None or named in launch_ids:
             return _Baseline(content, launch_ids.get(named) if named else None)
     removed = [rule.submission_id or "", *(content["submission_id"] for content in versions)]
-    # The first submission that is known to have changed the row must also have inserted it. If
-    # it found the row and no journal has a line, the row may have held anything, such as the
+    # The first submission that is known to have changed the row must also have inserted it.
+    # Otherwise, without a line in a journal, the earlier content is unknown. It could be the
     # result of an appeal.
     if _inserted(removed[-1], rule.id) or journals.has_original(removed[-1], rule.id):
         return _Baseline(None)
@@ -168,7 +168,7 @@ def _baseline(
 
 
 def _inserted(submission_id: str, row_id: str) -> bool:
-    """Whether the submission inserted the row. The platform's own ids may have any form."""
+    """Whether the submission inserted the row. Ids of the platform may have any form."""
     return is_uuid(submission_id) and row_id == child_id(submission_id, "enforcement")
 
 

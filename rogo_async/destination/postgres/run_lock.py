@@ -1,9 +1,9 @@
 """Allows one run at a time per target: a PostgreSQL advisory lock on its own connection.
 
-A heartbeat verifies the lock every few seconds, and a lost lock stops the run, since another run
-may start then. ``verify_held`` protects each write: after a stall of this machine it asks the
-server first. If two writers overlap all the same, the unique launch id lets one insert only
-(invariant 2, see ``writer``).
+A heartbeat verifies the lock every few seconds. A lost lock stops the run, since another run may
+start. ``verify_held`` protects each write: after a stall of this machine it asks the server first.
+If two writers overlap nevertheless, the unique launch id allows only one insert (invariant 2, see
+``writer``).
 
 Source: specification §5, locks.
 """
@@ -30,7 +30,7 @@ _OBJECT: Final = 1
 LOCK_KEY: Final = {"class": _CLASS, "object": _OBJECT}
 HEARTBEAT_S: Final = 5.0
 _HEARTBEAT_TIMEOUT_S: Final = 60.0
-"""A slow server still holds the lock; after this time its keepalives have found a lost client."""
+"""A slow server still holds the lock; after this time its keepalives detected a lost client."""
 
 _FRESH_S: Final = 3 * HEARTBEAT_S
 
@@ -41,7 +41,7 @@ def _now_s() -> float:
 
 
 class RunLock:
-    """Held from ``acquire`` to ``release``. Losing it stops the run."""
+    """The lock, held from ``acquire`` to ``release``. The run stops if the lock is lost."""
 
     def __init__(self, connection: Any, stop_signal: StopSignal) -> None:
         self._connection = connection
@@ -76,10 +76,10 @@ class RunLock:
         return lock
 
     async def verify_held(self) -> None:
-        """Return if the lock was held a moment ago; raise RunStopped otherwise.
+        """Return if the lock was held recently; otherwise raise RunStopped.
 
-        Normally the last heartbeat is recent, and this costs nothing. After a stall of this
-        machine a write may wake before the heartbeat, so it asks the server first.
+        Normally the last heartbeat is recent and no query is needed. After a stall of this
+        machine a write may resume before the heartbeat, so this asks the server.
         """
         if _now_s() - self._verified_s > _FRESH_S:
             await self._check_server()

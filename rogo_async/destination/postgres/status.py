@@ -1,4 +1,4 @@
-"""Counts what the target holds, for the command ``status``."""
+"""Counts the migrated rows in the target, for the command ``status``."""
 
 import heapq
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class RecentSubmission:
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """The session that holds the run lock, and its start; None where they are not visible."""
+    """The session that holds the run lock, and its start; None if they are not visible."""
 
     name: str | None
     since: datetime | None

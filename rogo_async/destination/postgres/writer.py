@@ -1,9 +1,9 @@
 """Writes one submission: all its rows in one statement, or nothing (rules 13 and 15).
 
-The statement is ``insert_submission`` in ``sql/submission.sql``. A launch id that exists already
-makes it write nothing, and a retry after a lost reply uses the same ids, so no attempt is written
-twice (invariant 2). The run lock is verified before each write; submissions with malpractice also
-update the malpractice rule of their key, under an advisory lock, in the same transaction.
+The statement is ``insert_submission`` in ``sql/submission.sql``. It writes nothing if the launch id
+already exists, and a retry after a lost reply uses the same ids. So no attempt is written twice
+(invariant 2). The run lock is verified before each write. A submission with malpractice also
+updates the malpractice rule of its key, under an advisory lock, in the same transaction.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ class Writer:
     async def write(
         self, prepared: PreparedSubmission, files: Sequence[StoredFile], identity: Identity
     ) -> WriteResult:
-        """Insert all rows of a submission or none; return which submission exists afterwards.
+        """Insert all rows of a submission or none. Returns which submission exists afterwards.
 
         The ids are the same in each retry. If a reply was lost, the retry waits for the first
         transaction and then finds its launch id. Raises RowError target_refused or
@@ -136,8 +136,8 @@ async def _insert_with_rule(
 ) -> bool:
     """Write submission and malpractice rule in one transaction; False if the launch id exists.
 
-    READ COMMITTED, with the lock in a separate statement: otherwise the snapshot is older than
-    the lock, and two runs do not see each other's rule.
+    READ COMMITTED, with the lock in a separate statement. Otherwise the snapshot would be older
+    than the lock, and two runs would not see each other's rule.
     """
     raw = session.raw
     await raw.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
@@ -155,7 +155,7 @@ async def _insert_with_rule(
 
 
 async def _write_rule(session: Session, rule: Mapping[str, object], journal: Journal) -> None:
-    """Keep the highest-ranking rule of the key; record a rule before changing it (rule 13)."""
+    """Keep the highest-ranking rule of the key; record a rule before it changes (rule 13)."""
     existing = await session.rows("existing_malpractice_rules", rule)
     ours = EnforcementRank(
         attempt_number=_int(rule["attempt_number"]),

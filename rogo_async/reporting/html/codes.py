@@ -1,7 +1,7 @@
-"""What each code means and how to fix it: the tables of docs/codes.md.
+"""The meaning and the remedy of each code, read from the tables in docs/codes.md.
 
-``codes.md`` beside this module is a link to that file, and a copy of it in an installed package.
-Text in backquotes is a name, to be set in a fixed-width font.
+``codes.md`` beside this module is a link to that file; an installed package has a copy. Text in
+backquotes is a name, which the page sets in a fixed-width font.
 """
 
 import re
@@ -14,7 +14,7 @@ _ROW: Final = re.compile(r"^\| *((?:`\w+`(?:, )?)+) *\|(.*)\|$", re.MULTILINE)
 
 
 class Advice(NamedTuple):
-    """What a code means, and what to do about its rows; nothing for a row that is skipped."""
+    """The meaning of a code and its remedy, which is empty for skipped rows."""
 
     meaning: str
     remedy: str = ""

@@ -1,4 +1,4 @@
-"""The page: one HTML file that loads nothing and contains no personal data, only counts."""
+"""The page: one HTML file with counts. It loads nothing and contains no personal data."""
 
 import re
 import statistics
@@ -86,7 +86,7 @@ def _template() -> Template:
 
 
 def _code_rows(by_code: Mapping[str, int], *, skipped: bool) -> list[CodeRow]:
-    """The codes of the rows that were skipped, or that failed, most frequent first."""
+    """The codes of the skipped or failed rows, most frequent first."""
     rows = [
         CodeRow(code, count, *advice().get(code, _UNKNOWN))
         for code, count in by_code.items()
@@ -114,5 +114,5 @@ def _duration(seconds: float) -> str:
 
 
 def _names(text: str) -> Markup:
-    """Text with the names in backquotes set in a fixed-width font."""
+    """Text as HTML, with the names in backquotes in a fixed-width font."""
     return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704

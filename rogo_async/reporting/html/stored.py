@@ -1,4 +1,4 @@
-"""The files of a run that a report is made from, and the report beside them (specification §2)."""
+"""Reads the files of a run, and writes the report beside them (specification §2)."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ def newest_run(runs: Path) -> str:
 def write_report(runs: Path, run_id: str, output: Path | None = None) -> Path:
     """Write the HTML page of a run, by default beside its summary. Returns its path.
 
-    Raises SetupError when there is no such run, and OSError.
+    Raises SetupError if there is no such run, and OSError.
     """
     if re.fullmatch(RUN_ID, run_id) is None:
         raise SetupError(f"{run_id!r} is not a run id (expected 20260131T011500Z-0123abcd)")
@@ -30,7 +30,7 @@ def write_report(runs: Path, run_id: str, output: Path | None = None) -> Path:
     try:
         summary = read_summary(file)
     except ValueError:
-        raise SetupError(f"{file}: is not the summary of a run") from None
+        raise SetupError(f"{file}: not a valid run summary") from None
     except OSError as error:
         raise SetupError(f"{file}: cannot be read ({error.strerror})") from None
     of_selection = runs / f"{run_id}.failed.csv"

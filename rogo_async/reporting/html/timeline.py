@@ -15,8 +15,9 @@ _LIMIT: Final = 2_000
 class Point:
     """The state of a run ``at_s`` seconds after its start.
 
-    ``done``, ``migrated``, ``failed`` and ``skipped`` count from the start. ``rate_per_s`` and
-    ``outages``, the most at one time, refer to the ``seconds`` before the point.
+    ``done``, ``migrated``, ``failed`` and ``skipped`` count from the start of the run.
+    ``rate_per_s`` and ``outages`` (the maximum of simultaneous ones) refer to the ``seconds``
+    before the point.
     """
 
     at_s: float
@@ -33,8 +34,10 @@ _POINT: Final = TypeAdapter(Point)
 
 
 class Timeline:
-    """Points in order of time. At the limit, neighbours are merged in pairs, so that a long run is
-    covered as a whole with fewer points per hour.
+    """Points in order of time.
+
+    At the limit, pairs of neighbours are merged. A long run is then covered completely, with
+    fewer points per hour.
     """
 
     def __init__(self, limit: int = _LIMIT) -> None:
@@ -44,7 +47,7 @@ class Timeline:
         self._in_last = 0
 
     def add(self, point: Point) -> None:
-        """Add a point that is later than all others."""
+        """Add a point, which must be later than all others."""
         if self.points and self._in_last < self._stride:
             self.points[-1] = _merged(self.points[-1], point)
             self._in_last += 1
@@ -55,8 +58,10 @@ class Timeline:
             self._coarsen()
 
     def finish(self, point: Point) -> None:
-        """Add the last point; right after another one it is merged, since the rate of a very short
-        time is meaningless.
+        """Add the last point.
+
+        Shortly after another point it is merged with that one: the rate of a very short period
+        has no meaning.
         """
         if self.points and point.seconds < self.points[-1].seconds / 2:
             self.points[-1] = _merged(self.points[-1], point)
@@ -64,7 +69,7 @@ class Timeline:
             self.add(point)
 
     def json_lines(self) -> bytes:
-        """The content of the file."""
+        """The points as the text of the file."""
         return b"".join(orjson.dumps(asdict(point)) + b"\n" for point in self.points)
 
     def _coarsen(self) -> None:
@@ -94,12 +99,12 @@ def _merged(first: Point, second: Point) -> Point:
 
 
 def timeline_file(runs: Path, run_id: str) -> Path:
-    """The file of a run's timeline."""
+    """The path of a run's timeline file."""
     return runs / f"{run_id}.timeline.jsonl"
 
 
 def read_points(lines: Iterable[bytes]) -> list[Point]:
-    """The points of a file, without lines that a crash cut off."""
+    """Read the points of a file. Ignores a line that a crash left incomplete."""
     points = []
     for line in lines:
         try:

@@ -1,7 +1,7 @@
 """Translates DATA_WAREHOUSE_CONNECTION_STRING for the chosen ODBC driver (specification §4).
 
-The pages on which keywords exist: Microsoft's SqlConnection.ConnectionString, Microsoft's ODBC
-connection string keywords, and the FreeTDS user guide on ODBC connection strings.
+Sources for the keywords: Microsoft's pages on SqlConnection.ConnectionString and on the keywords of
+its ODBC driver, and the FreeTDS user guide on ODBC connection strings.
 """
 
 import re

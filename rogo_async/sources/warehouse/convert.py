@@ -28,7 +28,7 @@ def register_converters(pyodbc: Any, connection: Any) -> None:
 def datetimeoffset(raw: bytes | None) -> datetime | str | None:
     """Convert a SQL_SS_TIMESTAMPOFFSET_STRUCT to a time in UTC.
 
-    Returns a text that is not a time for one outside the years 1 to 9999.
+    For a time outside the years 1 to 9999 it returns a text, which is then unreadable.
     """
     if raw is None:
         return None

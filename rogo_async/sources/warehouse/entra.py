@@ -11,9 +11,9 @@ _SCOPE: Final = "https://database.windows.net/.default"
 
 
 class SqlTokens:
-    """Gives access tokens, which the Azure credential caches until they expire.
+    """Source of access tokens, which the Azure credential caches until they expire.
 
-    ``client_id`` names a user-assigned managed identity. Its owner calls ``aclose``.
+    ``client_id`` names a user-assigned managed identity. Call ``aclose`` after use.
     """
 
     def __init__(self, dependency: Dependency, client_id: str | None) -> None:

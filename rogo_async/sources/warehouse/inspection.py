@@ -1,4 +1,4 @@
-"""Reads the warehouse step by step for the command ``check``; a run opens it in one go."""
+"""Reads the warehouse step by step for the command ``check``."""
 
 from contextlib import AsyncExitStack
 from typing import Final, Self
@@ -30,7 +30,7 @@ _HAS_RIGHT: Final = (
 
 
 class Inspection:
-    """One connection. Made by ``open``; its owner calls ``aclose``.
+    """One connection. Create it with ``open``; call ``aclose`` after use.
 
     Each method raises TransientError while the server is unreachable and SystemicError for a
     permanent error.

@@ -76,7 +76,7 @@ _IGNORED: Final = frozenset(
         "userinstance",
     }
 )
-"""Keywords about pools, transactions and the like, which this tool decides itself."""
+"""Keywords about pools, transactions and similar options, which this tool sets itself."""
 
 _YES_OR_NO: Final = {"true": "yes", "yes": "yes", "false": "no", "no": "no"}
 _CHOICES: Final = {

@@ -1,8 +1,8 @@
 """Pool of connections to the warehouse, each with its own thread.
 
 aioodbc's own pool deadlocks if a connection dies while others wait for one, and it connects while
-it holds its lock. This pool limits slots, not connections. A call that exceeds its deadline goes
-on in its thread, so the pool discards that connection together with the thread.
+it holds its lock. This pool limits slots, not connections. A call that exceeds its deadline
+continues in its thread, so the pool discards that connection together with the thread.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class DaemonThread(Executor):
     """An executor with one daemon thread.
 
-    Unlike in a ThreadPoolExecutor, a call that hangs does not keep the process from exiting.
+    The process can exit while a call hangs, which a ThreadPoolExecutor would prevent.
     """
 
     def __init__(self, name: str) -> None:
@@ -44,7 +44,7 @@ class DaemonThread(Executor):
         self._work.put((future, partial(fn, *args, **kwargs)))
         return future
 
-    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - the interface's
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - signature of the base class
         """End the thread after the queued calls."""
         self._work.put(None)
 
@@ -62,7 +62,7 @@ def _call(future: Future[Any], call: Callable[[], Any]) -> None:
         result = call()
     except BaseException as error:  # noqa: BLE001 - the future passes it on
         future.set_exception(error)
-        # The traceback refers to this frame; this way it keeps neither of them alive.
+        # The traceback refers to this frame; without these names it keeps no object alive.
         del future, call
     else:
         future.set_result(result)
@@ -157,7 +157,7 @@ class Pool:
             except BaseException:
                 if connection is not None:
                     self._discard(connection)
-                # Idle connections are older than this error and may have died of its cause.
+                # Idle connections are older than this error and may be broken, too.
                 self._discard_idle()
                 raise
             self._idle.append(connection)
@@ -281,4 +281,4 @@ def _close(leftovers: list[Any], driver_error: type[Exception]) -> None:
 
 
 def _nothing() -> None:
-    """The last call of the thread; its end means that the connection is closed."""
+    """The last call of the thread; when it returns, the connection is closed."""

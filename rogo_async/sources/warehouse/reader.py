@@ -16,8 +16,10 @@ from rogo_async.sources.warehouse.pool import DEFAULT_DEADLINES, Deadlines, Pool
 from rogo_async.sources.warehouse.tables import Table, full_name, read_catalogue
 
 CHUNK_ATTEMPTS: Final = 250
-"""Attempts in one query. SQL Server accepts at most 2,100 parameters; a row that waits with its
-warehouse rows takes about 6 KB of memory (measured).
+"""Attempts in one query.
+
+SQL Server accepts at most 2,100 parameters. A row in the queue needs about 6 KB of memory with its
+warehouse rows (measured).
 """
 NOT_OPENED_WAITS_S: Final = (0.5, 1.0, 2.0)
 """Waits between retries at start while the database cannot be opened."""
@@ -27,7 +29,7 @@ T = TypeVar("T")
 
 
 class Warehouse:
-    """Reads reports and scores. Made by ``open``; its owner calls ``aclose``."""
+    """Reads reports and scores. Create it with ``open``; call ``aclose`` after use."""
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class Warehouse:
     async def look_up(self, attempts: Sequence[int]) -> dict[int, WarehouseRows]:
         """Read the rows of up to CHUNK_ATTEMPTS attempts, in two concurrent queries.
 
-        Attempts without any row are not in the result. Raises RunStopped, or a DependencyError
+        The result does not contain attempts without rows. Raises RunStopped, or a DependencyError
         if only this query keeps failing.
         """
         padded = [*attempts, *[attempts[-1]] * (CHUNK_ATTEMPTS - len(attempts))]

@@ -84,7 +84,7 @@ class Catalogue:
         return missing
 
     def tables(self) -> tuple[Table, Table]:
-        """Reports and scores, with the columns to read. For a catalogue without missing ones."""
+        """Reports and scores, with the columns to read. The catalogue must have all columns."""
         columns = (*_REQUIRED[REPORT], *self._marks())
         return (
             Table(REPORT, columns, tuple(self.report[each.lower()] for each in columns)),

@@ -511,7 +511,7 @@ async def source_file_missing(setup: Setup) -> None:
     setup.scenario.source.routes.clear()
 
 
-@broken(code=0, warned={"source.allowed": r"1 files .*not on the allow-list.*ROGO_SOURCE_HOSTS"})
+@broken(code=0, warned={"source.allowed": r"\(1 in .*not on the allow-list.*ROGO_SOURCE_HOSTS"})
 async def source_host_not_allowed(setup: Setup) -> None:
     setup.env["ROGO_SOURCE_HOSTS"] = setup.scenario.stack.azurite.origin
 

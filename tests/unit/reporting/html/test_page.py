@@ -237,7 +237,7 @@ def test_an_invalid_run_id_is_rejected(tmp_path: Path, run_id: str) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"run_id": "x"}', "\xff", "{"])
 def test_a_file_that_is_not_a_summary_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / f"{RUN}.json").write_text(text, encoding="latin-1")
-    with pytest.raises(SetupError, match="is not the summary of a run"):
+    with pytest.raises(SetupError, match="not a valid run summary"):
         write_report(tmp_path, RUN)
 
 
