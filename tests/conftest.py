@@ -43,7 +43,7 @@ async def workspace(
 
 @pytest.fixture
 def env(stack: Stack, workspace: Workspace) -> dict[str, str]:
-    """The environment that ``run`` needs for this test's own place (specification §4)."""
+    """The environment variables of ``run`` for the test's workspace (specification §4)."""
     return stack.environment_of(workspace)
 
 

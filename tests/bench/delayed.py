@@ -15,7 +15,7 @@ HALF_A_CORE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One tool's run: its steady state, the rate over all of it, and cores by process then."""
+    """One tool's run: its steady state, its total rate, and the cores by process."""
 
     steady: Steady
     whole: float
@@ -36,11 +36,11 @@ def ideal_latency_s() -> float:
 async def calibrate_stretch(
     data: dataset.BenchDataset, directory: Path, peak_rate: float, rows: int
 ) -> float:
-    """The stretch at which ``peak_rate`` leaves every server and proxy half a core to spare.
+    """The stretch at which every server and proxy uses at most half a core at ``peak_rate``.
 
-    Found from the CPU time a submission of each, in a run through proxies that do not delay. It
-    has ``rows`` submissions, as many as the longest run that follows: what Azurite needs for a
-    blob grows with the number of those that it has.
+    It is computed from the CPU time per submission, in a run through proxies without delay. That
+    run has ``rows`` submissions, as many as the longest run that follows, since the CPU time of
+    Azurite per blob grows with the number of its blobs.
     """
     async with delayed_servers(data.stack, 0.0) as wire:
         workspace = await data.new_target("calibration", directory / "calibration")
@@ -62,7 +62,7 @@ def pids(stack: Stack, wire: Wire) -> dict[str, int]:
 async def ours_at(
     data: dataset.BenchDataset, directory: Path, wire: Wire, consumers: int, waves: int
 ) -> Measured:
-    """Ours with so many consumers, ``waves`` submissions for each of them."""
+    """A run of this tool with this number of consumers, and ``waves`` submissions for each."""
     stack, rows = data.stack, waves * consumers
     name = f"ours{consumers}"
     workspace = await data.new_target(name, directory / name)

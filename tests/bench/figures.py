@@ -23,10 +23,10 @@ class Steady:
 def steady(finished: Sequence[float], consumers: int) -> Steady:
     """The steady state of a run whose submissions ended at these times.
 
-    With equal latencies consumers end in waves, so a window that begins and ends anywhere counts
-    up to a wave too many or too few. This one spans whole waves: from the middle of one to the
-    middle of another, without the two first (connections are opened in them) and the last one
-    (in which consumers have nothing left to do). Raises ValueError for fewer than six waves.
+    With equal latencies consumers finish in waves, so an arbitrary window counts up to one wave
+    too many or too few. This window spans whole waves, from the middle of one to the middle of
+    another. It excludes the first two (which open connections) and the last one (in which
+    consumers run out of work). Raises ValueError for fewer than six waves.
     """
     times = sorted(finished)
     waves = len(times) // consumers
@@ -44,7 +44,7 @@ def steady(finished: Sequence[float], consumers: int) -> Steady:
 
 
 def spread(values: Sequence[float]) -> float:
-    """How far the values lie apart: highest less lowest, as a share of their median."""
+    """The spread of the values: highest minus lowest, as a share of their median."""
     return (max(values) - min(values)) / statistics.median(values) if values else 0.0
 
 

@@ -66,7 +66,7 @@ async def measure(report: Report, *, quick: bool, stretch: float | None) -> None
             found[key] = {"rclone": [], "ours": []}
             for number in range(repeats):
                 for tool in ("rclone", "ours"):
-                    # A store of its own for each: Azurite is twice as slow with what went before.
+                    # A separate store for each: with more blobs Azurite is twice as slow.
                     directory = Path(name) / f"{key}-{tool}-{number}"
                     async with dataset.start_stack(directory) as stack:
                         bench = _Bench(stack, load, program, directory)

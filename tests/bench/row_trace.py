@@ -47,7 +47,7 @@ class RowTrace:
         self.depth_at_get = 0
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> None:
-        """Handle an event of ``sys.setprofile``. A resumed coroutine is no new call."""
+        """Handle an event of ``sys.setprofile``. A resumed coroutine is not a new call."""
         code = frame.f_code
         if event != "call" or not is_ours(code.co_filename) or frame.f_lasti != _start(code):
             return
@@ -74,7 +74,7 @@ class RowTrace:
 
     @property
     def module_changes(self) -> int:
-        """How often a call goes to another module than the call before."""
+        """The number of calls whose module differs from that of the previous call."""
         modules = [module for module, _ in self.calls]
         return sum(one != other for one, other in itertools.pairwise(modules))
 

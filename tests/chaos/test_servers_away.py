@@ -54,7 +54,7 @@ async def reset(proxy: TcpProxy) -> float:
 
 
 async def frozen(proxy: TcpProxy) -> float:
-    """All bytes are late and none is lost: the server or its machine is frozen."""
+    """Delay all bytes and lose none, as if the server or its machine were frozen."""
     proxy.delay_s = FREEZE_S
     await asyncio.sleep(FREEZE_S)
     proxy.delay_s = 0.0
@@ -166,7 +166,7 @@ async def test_losing_the_locks_connection_ends_the_run_and_loses_nothing(
 async def test_the_run_waits_for_a_target_that_hangs_up_during_tls_negotiation(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    """The driver reports it like a server without TLS."""
+    """The driver reports this error like a server without TLS."""
     left = 3
 
     def tap(wire: Wire) -> tuple[Hook, Hook]:
@@ -209,7 +209,7 @@ async def test_a_restart_of_postgresql_loses_nothing(
 async def test_sessions_ended_by_an_administrator_are_replaced(
     scenario: Scenario, env: dict[str, str], target_db: str
 ) -> None:
-    """All but the lock's own, ten times, like a server that sheds load."""
+    """All connections but that of the lock, ten times, like a server that sheds load."""
     administrator = await asyncpg.connect(target_db)
     try:
         async with start_cli(env, ROGO_CONCURRENCY="3", ROGO_PROGRESS_INTERVAL="0.2") as command:
@@ -232,7 +232,7 @@ async def test_sessions_ended_by_an_administrator_are_replaced(
 async def test_a_target_with_too_few_connections_is_retried(
     scenario: Scenario, env: dict[str, str], stack: Stack, workspace: Workspace
 ) -> None:
-    """53300, for the run's pool but not for its lock and its first connection."""
+    """Error 53300, for the pool of the run, but not for its lock and its first connection."""
     limit = f"ALTER DATABASE {quoted(workspace.target)} CONNECTION LIMIT"
     await stack.postgres.execute_script("postgres", f"{limit} 3")
     result = await run_cli(env, ROGO_CONCURRENCY="16")

@@ -1,4 +1,4 @@
-"""Two runs beside each other (specification §5, invariants 2 and 3)."""
+"""Two concurrent runs (specification §5, invariants 2 and 3)."""
 
 import asyncio
 import shutil
@@ -60,7 +60,7 @@ async def test_of_two_simultaneous_runs_one_exits_with_4(
 
 
 async def cut_off_from_its_lock(target_db: str) -> None:
-    """End the session of the run's lock alone."""
+    """End only the session of the run lock."""
     administrator = await asyncpg.connect(target_db)
     try:
         await administrator.execute(
@@ -76,7 +76,7 @@ async def cut_off_from_its_lock(target_db: str) -> None:
 async def test_a_stalled_run_that_resumes_after_another_run_changes_nothing(
     scenario: Scenario, env: dict[str, str], target_db: str, stack: Stack, stalled_in: str
 ) -> None:
-    """Its lock is gone meanwhile; what it still writes must neither double nor dangle."""
+    """The run has lost its lock; its late writes must neither duplicate rows nor lose blobs."""
     port = stack.azurite.port if stalled_in == "upload" else stack.postgres.port
     name = STORE if stalled_in == "upload" else "DATABASE_URL"
     async with TcpProxy("127.0.0.1", port) as proxy:

@@ -1,4 +1,4 @@
-"""Builds submissions: a test states what is special about them, the rest is valid."""
+"""Builds submissions: a test sets the special values, all others are valid."""
 
 import csv
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence

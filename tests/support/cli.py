@@ -24,7 +24,7 @@ _MODULE = (sys.executable, "-m", "rogo_async")
 
 @dataclass(frozen=True, slots=True)
 class CliResult:
-    """The result of a command. ``messages`` are its lines on stderr that are no log lines."""
+    """The result of a command. ``messages`` are its lines on stderr other than log lines."""
 
     code: int
     stdout: str

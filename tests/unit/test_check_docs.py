@@ -1,4 +1,4 @@
-"""scripts/check_docs.py: each kind of dead reference is found, and a sound tree has none."""
+"""scripts/check_docs.py: each kind of dead reference is found, and a correct tree has none."""
 
 import importlib.util
 import sys

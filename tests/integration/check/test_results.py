@@ -63,7 +63,7 @@ def test_sas_permissions_and_times(token: str | None, status: CheckStatus, says:
     ],
 )
 def test_clock_skew(skew_s: int, status: CheckStatus, says: str) -> None:
-    """The answer took ten seconds: our time is taken from the middle of them."""
+    """The answer took ten seconds; the local time is that of the middle."""
     there = NOW + timedelta(seconds=skew_s)
     before, after = NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)
     result = compare_clocks(there, before, after, "the store's")

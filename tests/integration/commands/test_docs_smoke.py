@@ -23,7 +23,7 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 
 
 def line(result: CliResult) -> str:
-    """The last line, which is the one for the operator."""
+    """The last line, which is the summary line."""
     return result.stdout.splitlines()[-1]
 
 

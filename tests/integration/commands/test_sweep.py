@@ -146,7 +146,7 @@ async def test_it_does_not_run_beside_a_migration(
 async def test_it_waits_for_the_sessions_of_a_run(
     scenario: Scenario, env: dict[str, str], orphan: str, target_db: str, *, other_role: bool
 ) -> None:
-    """Whoever the run's role is: of another one's session the server tells little."""
+    """The sessions of a run are found for any role, although the server shows few columns."""
     stalled = await asyncpg.connect(
         target_db if other_role else env["DATABASE_URL"],
         server_settings={"application_name": "rogo_async"},

@@ -28,7 +28,7 @@ def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 
 
 def parsed(text: str) -> Samples:
-    """Every sample by name and labels; each family must have help and none may come twice."""
+    """Every sample by name and labels. Each family has help, and each sample is unique."""
     families = list(text_string_to_metric_families(text))
     assert families
     assert all(family.documentation for family in families)
@@ -40,7 +40,7 @@ def parsed(text: str) -> Samples:
 
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
-    """Submissions of which three fail, each taking a while."""
+    """Slow submissions; three of them fail."""
     made = Scenario(stack, workspace)
     submissions = [made.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
@@ -170,7 +170,7 @@ async def test_the_port_is_scraped_during_a_run(scenario: Scenario, env: dict[st
 
 
 async def listens_on_loopback_alone(port: int) -> None:
-    """The kernel's own table of listening sockets."""
+    """The kernel's table of listening sockets."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     local = [line.split()[1] for line in lines if line.split()[3] == "0A"]
     assert [address for address in local if address.endswith(f":{port:04X}")] == [

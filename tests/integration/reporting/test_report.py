@@ -1,4 +1,4 @@
-"""The report of a real run, looked at in a real browser (specification §5)."""
+"""The report of a real run, opened in a real browser (specification §5)."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ CHARTS = 6
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that has ended, and where it left its files."""
+    """A finished run, and the directory of its files."""
 
     result: CliResult
     data_dir: Path
@@ -154,7 +154,7 @@ async def test_text_is_readable_on_a_phone(run: Finished, page: Page) -> None:
 async def test_the_content_security_policy_blocks_an_injected_url(
     run: Finished, tmp_path: Path, page: Page
 ) -> None:
-    """With the policy taken out the same page does ask: the test can tell."""
+    """Without the policy the same page sends requests, so the test can detect them."""
     asked: list[str] = []
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:

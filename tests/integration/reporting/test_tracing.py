@@ -22,7 +22,7 @@ CANARY = "Canary"
 
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
-    """Submissions of which the first has no file."""
+    """Submissions; the first one has no file."""
     made = Scenario(stack, workspace)
     submissions = [made.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
@@ -35,7 +35,7 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 
 
 class Collector:
-    """An OTLP collector: what it was sent."""
+    """An OTLP collector, and the requests that it received."""
 
     def __init__(self) -> None:
         self.raw = b""
@@ -159,7 +159,7 @@ def test_no_tracer_by_default(environment: dict[str, str]) -> None:
 async def test_a_collector_that_is_down_does_not_stop_the_run(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    """It listens and never answers."""
+    """A collector that listens and never answers."""
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -29,7 +29,7 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 async def answered(
     env: Mapping[str, str], answer: str | signal.Signals, *args: str
 ) -> tuple[int, str]:
-    """Run it on a terminal and answer when it asks: its exit code and what it shows."""
+    """Run it on a terminal and answer the question. Returns the exit code and the output."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "rogo_async", "rollback", *args,

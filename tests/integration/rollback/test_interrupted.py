@@ -1,4 +1,4 @@
-"""An interrupted rollback is finished, by itself or by the next one."""
+"""An interrupted rollback is completed, by a retry or by the next rollback."""
 
 import asyncio
 import os
@@ -20,8 +20,9 @@ STORE = "AZURE_STORAGE_CONNECTION_STRING"
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A scenario whose target and container are behind proxies, for all commands alike: the blobs
-    carry the target's address.
+    """A scenario with target and container behind proxies, for all commands.
+
+    The metadata of blobs contain a digest of the target's address.
     """
 
     scenario: Scenario
@@ -88,7 +89,7 @@ async def test_a_repeated_rollback_finishes_an_interrupted_one(
         os.kill(command.process.pid, number)
         result = await command.wait()
     ground.target.delay_s = ground.store.delay_s = 0.0
-    ground.store.cut()  # what is under way arrives now or never
+    ground.store.cut()  # requests in transit arrive now or never
     await asyncio.sleep(0.5)
     assert result.code == (-9 if number is signal.SIGKILL else 143), result.output
     left = await picture(scenario)
@@ -100,7 +101,7 @@ async def test_a_repeated_rollback_finishes_an_interrupted_one(
 
 
 def losing(request: bytes, losses: list[bytes]) -> Callable[[Wire], tuple[Hook, Hook]]:
-    """A tap that loses the reply to the first two requests of this kind."""
+    """A tap that drops the reply to the first two requests of this kind."""
 
     def tap(wire: Wire) -> tuple[Hook, Hook]:
         asked = False

@@ -1,4 +1,4 @@
-"""The malpractice rule of a key while submissions come and go, in any order (rule 13)."""
+"""The malpractice rule of a key after migrations and rollbacks in any order (rule 13)."""
 
 import math
 import random
@@ -36,7 +36,7 @@ CLAIMS = {
 GOES, STAYS = submission_id("run", 4), submission_id("run", 1)
 
 ENTERED = [None, (None, None), (2, 3), (2, None), (3, 1)]
-"""Attempt number and limit of a row that staff have entered before."""
+"""Attempt number and limit of an earlier row entered by staff."""
 
 
 def limit(number: int, level: str) -> int | None:
@@ -72,7 +72,7 @@ async def standing(scenario: Scenario) -> list[dict[str, Any]]:
 
 
 def highest(present: set[int], entered: tuple[int | None, int | None] | None) -> int | None:
-    """The attempt whose row stands, 0 for the row entered by staff, None for no row."""
+    """The attempt whose row exists, 0 for the row entered by staff, None for no row."""
     ranks = {n: strength(CLAIMS[n][0], limit(*CLAIMS[n]), n) for n in present}
     if entered is not None:
         ranks[0] = strength(*entered, -math.inf)
@@ -131,7 +131,7 @@ async def test_the_highest_remaining_claim_wins(
 async def test_a_lower_claim_is_restored_and_recognized(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    """It never had the row; after a rollback has given it, the platform's change of it counts."""
+    """A rollback assigns the row to it; a later change of the row by the platform is detected."""
     await enter(scenario, None, None)
     before, empty = await standing(scenario), await picture(scenario)
     higher = await migrate(env, 4)
@@ -173,7 +173,7 @@ NO_JOURNALS = Journals(Journal(Path("unused.journal.jsonl")))
 def test_a_claim_with_another_rule_gets_no_second_one(
     named: str | None, winner: str | None
 ) -> None:
-    """The platform has weakened the row that names it, which the claim would outrank else."""
+    """The platform lowered the row that names it; otherwise the candidate would outrank the row."""
     content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
     rule = MalpracticeRule(child_id(GOES, "enforcement"), GOES, "rogo_4_x", "7", content)
     weak = {"attempt_number": None, "enforced_max_attempts": None, "submission_id": named}
@@ -188,7 +188,7 @@ def test_a_claim_with_another_rule_gets_no_second_one(
 
 
 def test_a_rule_without_a_journal_entry_is_kept() -> None:
-    """Who stays made it, who goes overwrote it; what the platform did in between nobody knows."""
+    """A kept submission inserted the row, a removed one overwrote it: the old content is lost."""
     content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
     rule = MalpracticeRule(child_id(STAYS, "enforcement"), GOES, "rogo_4_x", "7", content)
     level = MalpracticeLevel("level-minor", "Minor")

@@ -30,12 +30,12 @@ UNKNOWN_TABLES = """
     ALTER TABLE submission_files ADD copy_of varchar REFERENCES submission_files;
     ALTER TABLE lti_session_records ADD reopened varchar REFERENCES assignment_submissions;
 """
-"""What the platform has that this tool knows nothing of."""
+"""Tables and columns of the platform that this tool does not know."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something done to one submission, by SQL in which $1 is its id, and what is said of it."""
+    """A change to one submission, by SQL in which $1 is its id, and the expected reason."""
 
     sql: str
     said: str
@@ -128,7 +128,7 @@ RULE_CHANGES = [
         "INSERT INTO reviews SELECT id FROM malpractice_enforcements WHERE submission_id = $1",
     ),
 ]
-"""What can be done to the enforcement row of a submission with malpractice."""
+"""Changes to the malpractice rule of a submission."""
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ async def migrated(
 async def test_rows_that_were_all_rewritten_are_kept(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    """As after a restore from a dump in one transaction."""
+    """The state after a restore from a dump in one transaction."""
     run, _ = await migrated(scenario, env, 1, 2)
     async with scenario.target() as target, target.transaction():
         for name in (
@@ -274,7 +274,7 @@ MEANWHILE = {
 async def test_concurrent_changes_of_the_platform_are_not_lost(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    """Its transaction commits when the deletion has looked and waits for it."""
+    """Its transaction commits while the deletion waits for it."""
     await migrate(env, *MEANWHILE)
     ids = await ids_of(scenario)
     async with scenario.target() as platform, scenario.target() as watcher:

@@ -169,7 +169,7 @@ async def test_only_the_given_attempts_are_rolled_back(
 
 
 async def test_files_without_blobs_are_reported(scenario: Scenario, env: dict[str, str]) -> None:
-    """As when the container is not the one of the run."""
+    """As if the configured container were not that of the run."""
     run = await migrate(env, *PLAIN)
     other = f"{scenario.workspace.container}-other"
     async with scenario.container() as container:

@@ -20,7 +20,7 @@ from tests.support.snapshot import take_snapshot
 ROWS = 2_000
 SEED = 7
 EVERY_CODE = {*FailureCode, *SkipCode} - {FailureCode.TARGET_CONFLICT}
-"""A conflict takes a race, which no data can bring about: test_target_conflict has it."""
+"""A conflict needs a race, which no data can cause: test_target_conflict tests it."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_every_row_has_its_expected_outcome_also_in_a_second_run(
 
 
 async def _plan(stack: Stack, workspace: Workspace, env: dict[str, str]) -> list[dict[str, str]]:
-    """The rows of plan.csv; making it has changed nothing."""
+    """The rows of plan.csv. The plan must change nothing."""
     scenario = Scenario(stack, workspace)
     before = await take_snapshot(scenario, PLAN)
     ended = await run_cli(env, "plan")
@@ -60,8 +60,9 @@ async def _plan(stack: Stack, workspace: Workspace, env: dict[str, str]) -> list
 def _plan_and_run_agree(
     planned: list[dict[str, str]], workspace: Workspace, found: dict[str, Any]
 ) -> set[str]:
-    """Every row has the outcome and code that were planned, but for those that were left open:
-    their attempts are returned.
+    """Every row has the planned outcome and code, except rows with open codes.
+
+    Returns the attempts of the exceptions.
     """
     failed = Counter(
         (_plain(row["Attempt ID"]), row["Error"].partition(": ")[0])
@@ -84,7 +85,7 @@ def _plan_and_run_agree(
 
 
 def _plain(attempt_id: str) -> str:
-    """The number where it is one: a plan says 7 where a row says 007."""
+    """The Attempt ID as a number, if it is one: the plan has 7 for 007."""
     text = attempt_id.strip()
     return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 12 else text
 

@@ -1,6 +1,6 @@
-"""Every column of every row of four submissions, which are written by hand.
+"""Every column of every row of four handwritten submissions.
 
-The expected values are written by hand too, from specification §2 and §3 only.
+The expected values are handwritten too, from specification §2 and §3 only.
 """
 
 import hashlib

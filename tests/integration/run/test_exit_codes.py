@@ -1,4 +1,4 @@
-"""Runs that end before their work is done lose nothing (specification §5, §6)."""
+"""Runs that end early lose nothing (specification §5, §6)."""
 
 import resource
 import signal
@@ -15,7 +15,7 @@ ROWS = 60
 
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
-    """Submissions, every fifth of which fails, each taking a while."""
+    """Slow submissions; every fifth one fails."""
     made = Scenario(stack, workspace)
     submissions = [made.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
@@ -36,7 +36,7 @@ async def finished_by_a_rerun(scenario: Scenario, env: dict[str, str]) -> None:
 
 
 async def holds(scenario: Scenario) -> None:
-    """What is counted is what is there."""
+    """The counts agree with the target and the files."""
     migrated, failed, skipped, not_reached = counts(scenario.data_dir)
     assert migrated + failed + skipped + not_reached == ROWS
     assert not_reached > 0

@@ -10,7 +10,7 @@ from tests.support.cli import failures, run_cli, summary
 async def leave(
     scenario: Scenario, launch_id: str, *, launch: bool, record: bool, submission: bool
 ) -> None:
-    """Put into the target what another tool, or one that broke off, has left there."""
+    """Insert rows of another tool, or of an interrupted import, into the target."""
     async with scenario.target() as target:
         if launch:
             await target.execute(

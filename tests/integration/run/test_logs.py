@@ -23,7 +23,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
-    """Submissions of which one has no file and one has no report."""
+    """Submissions; one has no file and one has no report."""
     made = Scenario(stack, workspace)
     submissions = [made.submission(attempt) for attempt in range(1, ROWS + 1)]
     for each in submissions:
@@ -37,7 +37,7 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 
 
 async def on_terminal(env: Mapping[str, str], *args: str, **settings: str) -> str:
-    """What a person sees of a command: its standard error is a terminal."""
+    """The output of a command whose standard error is a terminal."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "rogo_async", *args),

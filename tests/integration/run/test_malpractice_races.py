@@ -1,4 +1,4 @@
-"""One malpractice rule per learner, assessment and course, whatever races (rule 13)."""
+"""One malpractice rule per learner, assessment and course, with any races (rule 13)."""
 
 import asyncio
 import math

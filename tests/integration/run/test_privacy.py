@@ -12,7 +12,7 @@ CANARY = "Canary"
 
 
 def marked(made: SourceSubmission, *, but: Sequence[str] = ()) -> SourceSubmission:
-    """The submission with something recognisable in every cell that it may be in."""
+    """The submission with a marker in every cell that may contain personal data."""
     for name in COLUMNS:
         if name not in {"Attempt ID", "Error", "Learner Azure Blob URLs", *but}:
             made.cells[name] = f"{CANARY} {name}"
@@ -24,7 +24,7 @@ def marked(made: SourceSubmission, *, but: Sequence[str] = ()) -> SourceSubmissi
 
 
 async def laid_out(scenario: Scenario) -> None:
-    """One row for each way in which a row meets the outside, all of them marked."""
+    """One row for each kind of contact with a server, each with markers."""
     secret_path = f"/{CANARY}/a.txt?sig={CANARY}"
     submissions = [marked(scenario.submission(1))]
     nul = marked(scenario.submission(2))
@@ -138,7 +138,7 @@ def _mode(path: Path) -> int:
 
 
 def _secrets(env: dict[str, str]) -> list[str]:
-    """The passwords, the account's key and the signature of a site."""
+    """The passwords, the account key and the signature of a scenario."""
     return [
         env["DATABASE_URL"].split(":")[2].partition("@")[0],
         env["DATA_WAREHOUSE_CONNECTION_STRING"].partition("PWD=")[2].partition(";")[0],

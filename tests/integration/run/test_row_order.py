@@ -25,7 +25,7 @@ WRITTEN_NOW = {"assigned_at", "rule_applied_at"}
 
 
 def submissions(scenario: Scenario) -> list[SourceSubmission]:
-    """Many learners, a few of whom share enforcement keys, in an order of their own."""
+    """Many learners in random order; a few of them share malpractice rules."""
     rng = random.Random(11)
     made = []
     for attempt in range(1, 121):
@@ -81,7 +81,7 @@ def plain(row: dict[str, Any], of: dict[str, str]) -> str:
 
 
 async def picture(scenario: Scenario) -> dict[str, list[str]]:
-    """All that a migration wrote, comparable between targets."""
+    """All rows of a migration, comparable between targets."""
     parents = await scenario.rows("assignment_submissions")
     of = {row["id"]: row["lti_launch_id"] for row in parents}
     found = {"assignment_submissions": parents}

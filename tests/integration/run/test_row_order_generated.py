@@ -52,7 +52,7 @@ async def test_invariant_5_the_target_is_the_same_in_any_order(
 async def _variant(
     stack: Stack, workspace: Workspace, tmp_path: Path, concurrency: int, backwards: bool
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
-    """What a run leaves in a target and a container of its own."""
+    """The results of a run in a separate target and container."""
     name = f"c{concurrency}{'back' if backwards else ''}"
     own = replace(
         workspace,
@@ -101,7 +101,7 @@ def _attempt(row: list[str], workspace: int) -> object:
 
 
 async def _dump(scenario: Scenario) -> dict[str, list[str]]:
-    """Every row of every table as text, what a run makes up replaced by what it stands for."""
+    """Every row of every table as text, with generated ids replaced by their meaning."""
     submissions = await scenario.rows("assignment_submissions")
     records = await scenario.rows("lti_session_records")
     names = {
@@ -123,7 +123,7 @@ def _plain(row: dict[str, Any], names: dict[str, str], table: str) -> list[tuple
 
 
 def _named(value: Any, names: dict[str, str]) -> Any:
-    """A value with the known names in it replaced, where they are a path's whole segment."""
+    """A value with its known names replaced, if they are a whole segment of a path."""
     if not isinstance(value, str):
         return value
     return "/".join(names.get(part, part) for part in value.split("/"))

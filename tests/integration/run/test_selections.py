@@ -18,7 +18,7 @@ def faulty(scenario: Scenario, attempt: int) -> SourceSubmission:
 
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
-    """Attempts 1, 2, 3 (faulty), 2 again and 4, the oldest first."""
+    """Attempts 1, 2, 3 (invalid), 2 again and 4, the oldest first."""
     made = Scenario(stack, workspace)
     second = made.submission(2)
     await made.load([made.submission(1), second, faulty(made, 3), made.submission(4)])

@@ -17,14 +17,14 @@ MAPPING = "attempt_number_mapping.csv"
 
 @pytest.fixture
 async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
-    """A place where a run would migrate one submission."""
+    """A scenario in which a run would migrate one submission."""
     made = Scenario(stack, workspace)
     await made.load([made.submission(1)])
     return made
 
 
 async def refused(scenario: Scenario, env: Mapping[str, str], *says: str) -> CliResult:
-    """Hold a run to the contract of a refusal; its one line has every text of ``says``."""
+    """Assert that a run is refused correctly: its one line has every text of ``says``."""
     result = await run_cli(env)
     assert result.code == 2, result.output
     assert len(result.messages) == 1, result.messages

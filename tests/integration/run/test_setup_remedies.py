@@ -22,7 +22,7 @@ def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something to break, and what each line about it must say: the thing and the remedy."""
+    """A change that breaks the set-up, and patterns for each line: the problem and the remedy."""
 
     name: str
     breaks: Callable[[Scenario, Site], Awaitable[object]]
@@ -33,7 +33,7 @@ FAULTS: list[Fault] = []
 
 
 def fault(*lines: str) -> Callable[[Callable[[Scenario, Site], Awaitable[object]]], None]:
-    """Take a function that breaks something. ``lines`` are patterns, one for each line."""
+    """Register a function that breaks the set-up. ``lines`` are patterns, one for each line."""
 
     def take(breaks: Callable[[Scenario, Site], Awaitable[object]]) -> None:
         FAULTS.append(Fault(breaks.__name__, breaks, lines))
@@ -42,7 +42,7 @@ def fault(*lines: str) -> Callable[[Callable[[Scenario, Site], Awaitable[object]
 
 
 def changed(env: Site, name: str, pattern: str, replacement: str) -> None:
-    """Change one setting; fails when there is nothing to change."""
+    """Change one setting. Fails if the pattern does not match."""
     env[name], count = re.subn(pattern, replacement, env[name])
     assert count == 1
 

@@ -60,7 +60,7 @@ async def test_a_rejected_key_is_a_conflict_and_the_files_are_kept(
     assert "submission_section_marks" in messages["2"]
     assert "submission_grades" in messages["3"]
     assert "malpractice_enforcements" in messages["4"]
-    # All rows of a submission or none. Its files stay, since other rows may refer to them.
+    # All rows of a submission or none. Its blobs are kept, since other rows may refer to them.
     assert await scenario.attempts() == [5]
     for name in ("lti_launch_sessions", "lti_session_records", "submission_files"):
         assert len(await scenario.rows(name)) == 1

@@ -27,7 +27,7 @@ def proxy_for(stack: Stack, server: str) -> TcpProxy:
 
 
 def through(proxy: TcpProxy, env: dict[str, str], server: str, stack: Stack) -> dict[str, str]:
-    """The site with one server behind the proxy."""
+    """The scenario with one server behind the proxy."""
     name = SETTINGS[server]
     return {**env, name: env[name].replace(str(port_of(stack, server)), str(proxy.port))}
 
@@ -103,7 +103,7 @@ async def test_a_temporary_outage_of_the_store_fails_no_row(
 async def test_a_permanent_outage_during_a_run_ends_it_and_fails_no_row(
     stack: Stack, scenario: Scenario, env: dict[str, str], server: str
 ) -> None:
-    """One that falls silent is a matter of its own: tests/chaos/test_servers_away."""
+    """tests/chaos/test_servers_away tests a server that stops answering."""
     async with (
         proxy_for(stack, server) as proxy,
         start_cli(

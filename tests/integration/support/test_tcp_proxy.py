@@ -136,7 +136,7 @@ async def test_the_proxy_refuses(echo: TcpProxy) -> None:
 
 
 async def test_the_proxy_drops_a_reply(stack: Stack, workspace: Workspace) -> None:
-    """The reply to COMMIT is lost, and what was committed stands."""
+    """The reply to COMMIT is lost, and the transaction is committed."""
     async with TcpProxy(stack.postgres.host, stack.postgres.port) as proxy:
         dsn = stack.postgres.dsn(workspace.target)
         connection = await asyncpg.connect(
@@ -159,7 +159,7 @@ async def test_the_proxy_drops_a_reply(stack: Stack, workspace: Workspace) -> No
 
 
 def forgetful(then: Callable[[], None]) -> tuple[Hook, Hook]:
-    """Hooks that lose the answers to lines with a certain word and then do as told."""
+    """Hooks that drop the answers to lines with a certain word and then call a function."""
     asked: list[bytes] = []
 
     def request(chunk: bytes) -> bytes:

@@ -91,7 +91,7 @@ def test_completion_offers_commands_and_options(
 
 
 def test_optional_libraries_are_not_loaded() -> None:
-    """Drawing, metrics and spans cost a run nothing that does not ask for them."""
+    """A run without charts, metrics and spans does not import their libraries."""
     code = (
         "import sys, rogo_async.commands.main, rogo_async.pipeline.run\n"
         "from rogo_async.pipeline.tracing import open_tracer\n"

@@ -1,4 +1,4 @@
-"""What a run measures of itself stays small and true."""
+"""The statistics of a run are correct and use bounded memory."""
 
 import random
 

@@ -61,7 +61,7 @@ async def download(http: HttpSession, server: RawServer, within_s: float = 5.0) 
 
 @contextlib.contextmanager
 def soon() -> Iterator[None]:
-    """The block must end within some seconds, of itself."""
+    """The block must end without help within some seconds."""
     began = time.monotonic()
     yield
     assert time.monotonic() - began < 5.0
@@ -164,7 +164,7 @@ async def test_connections_are_kept_and_none_is_shared(http: HttpSession) -> Non
 
 
 async def test_a_kept_connection_that_the_server_closed(http: HttpSession) -> None:
-    """Closed or reset between two requests, noticed or not: the second is sent again."""
+    """A connection is closed or reset between two requests: the second is sent again."""
 
     async def once_then_reset(peer: Peer) -> None:
         await peer.request()
@@ -231,7 +231,7 @@ async def test_connections_lost_before_the_head_ends_are_an_error(
     ],
 )
 async def test_a_connection_is_not_used_again(http: HttpSession, answer: bytes) -> None:
-    """Where the server says so, and where it sent another answer that no request asked for."""
+    """If the server closes it, or if it sent a further answer without a request."""
     async with raw_server(responding(answer)) as server:
         assert [await download(http, server) for _ in range(2)] == [b"1", b"1"]
         assert server.connections == 2
@@ -301,7 +301,7 @@ async def test_no_body_follows_where_none_can(http: HttpSession) -> None:
         assert server.connections == 1
 
 
-# Bodies that break off
+# Bodies that end early
 
 
 @pytest.mark.parametrize("run", LOOPS)
@@ -339,7 +339,7 @@ async def test_a_body_without_a_length_ends_with_its_connection(http: HttpSessio
 
 @pytest.mark.parametrize("run", LOOPS)
 def test_a_body_without_a_length_that_is_reset_is_an_error(run: Run) -> None:
-    """The reset is not taken for the end of the file."""
+    """A reset does not count as the end of the file."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -360,7 +360,7 @@ def test_a_body_without_a_length_that_is_reset_is_an_error(run: Run) -> None:
 def test_a_body_that_waits_when_the_server_closes(
     run: Run, size_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader that waits for memory finds all that the server sent before it closed."""
+    """A reader that waits for memory receives all bytes that the server sent before it closed."""
     tls = trusted(tmp_path, monkeypatch)
     body = bytes(size_bytes)
 
@@ -383,7 +383,7 @@ def test_a_body_that_waits_when_the_server_closes(
     assert run(late()) == body
 
 
-# Answers that are no HTTP, or have no end
+# Answers that are not HTTP, or have no end
 
 
 async def test_an_interim_answer_is_passed_over(http: HttpSession) -> None:
@@ -503,7 +503,7 @@ async def test_a_length_of_thousands_of_digits(http: HttpSession) -> None:
 
 
 async def test_small_chunks_take_a_bounded_amount_of_memory(http: HttpSession) -> None:
-    """Each chunk is an object of its own, of which few may wait."""
+    """Each chunk is a separate object, and only few may wait."""
     body = BODY * 3
     async with raw_server(responding(chunked(body, 2))) as server:
         response = await get(http, server)
@@ -589,7 +589,7 @@ async def test_connecting_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_slow_reader_is_not_overrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes that no one reads stay with the server, and no deadline runs meanwhile."""
+    """Unread bytes stay at the server, and no deadline runs during the pause."""
     monkeypatch.setattr(http_session, "QUIET_S", 0.5)
     sent = 0
 
@@ -686,7 +686,7 @@ async def test_a_closed_response_closes_its_connection(http: HttpSession) -> Non
 def test_an_answer_before_the_upload_has_ended(
     run: Run, secure: bool, size_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server would take the rest of the body for the next request, or the reverse."""
+    """The server would read the rest of the body as the next request, or the reverse."""
     tls = trusted(tmp_path, monkeypatch) if secure else None
 
     async def early(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Log lines: as JSON, on a terminal, and in a file that turns over and may fail."""
+"""Log lines: as JSON, on a terminal, and in a file that is rotated and may fail."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 class Stderr:
-    """What has been written to the standard error by now."""
+    """The output on standard error so far."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys

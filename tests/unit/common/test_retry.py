@@ -1,4 +1,4 @@
-"""The circuit breaker: when callers wait, when they go on, and when the run gives up."""
+"""The circuit breaker: when callers wait, when they continue, and when the run ends."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Server:
-    """A dependency that answers by a script; without one it serves."""
+    """A dependency that answers by a script, and successfully without one."""
 
     def __init__(self, *faults: Exception | None) -> None:
         self.script = iter(faults)

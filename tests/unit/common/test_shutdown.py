@@ -1,4 +1,4 @@
-"""What ends a run, and the exit code where several things do (specification §5)."""
+"""The reasons that end a run, and the exit code for several reasons (specification §5)."""
 
 import asyncio
 

@@ -32,7 +32,7 @@ def breaker_for(probe: Probe, host: str) -> CircuitBreaker:
 
 @contextlib.asynccontextmanager
 async def copying(server: RawServer) -> AsyncIterator[FileCopier]:
-    """A file copier from this server to nowhere."""
+    """A file copier from this server, without a destination."""
     async with contextlib.aclosing(HttpSession()) as http:
         sources = Sources(http, AllowList(frozenset({server.origin})), {}, breaker_for)
         yield FileCopier(sources, cast("Store", None), ByteBudget(), {})
@@ -47,7 +47,7 @@ def refs(server: RawServer, count: int) -> list[FileRef]:
 
 
 def by_path(**words: bytes) -> Script:
-    """Answers the file of a number with these words, any other with silence."""
+    """Answers requests for the files in ``words``, and never answers others."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -68,7 +68,7 @@ async def asked(server: RawServer, count: int) -> None:
 
 
 async def cancelled(whole: asyncio.Task[Any]) -> None:
-    """Cancels it, after which nothing of it is left."""
+    """Cancel the task, and assert that none of its file tasks remain."""
     whole.cancel()
     await asyncio.wait({whole}, timeout=DEADLINE_S / 2)
     assert whole.cancelled()
@@ -87,7 +87,7 @@ async def test_cancelling_a_submission_cancels_all_its_files() -> None:
 
 
 async def test_a_file_that_fails_waits_for_the_others() -> None:
-    """So that nothing of a submission is under way when its row has an outcome."""
+    """No work for a submission is in progress when its row has an outcome."""
     missing = b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"
     async with (
         asyncio.timeout(DEADLINE_S),

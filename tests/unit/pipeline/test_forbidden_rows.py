@@ -1,4 +1,4 @@
-"""Rule 14: ten refusals in a row by one host are not the rows' fault."""
+"""Rule 14: ten refusals in a row by one host mean wrong credentials, not wrong rows."""
 
 from typing import Any, cast
 

@@ -1,4 +1,4 @@
-"""The single writer: what is counted is what is on disk."""
+"""The single writer counts exactly the rows that are on disk."""
 
 import asyncio
 import csv
@@ -111,7 +111,7 @@ async def test_nothing_is_counted_before_it_is_written(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_files() -> Iterator[int]:
-    """No file of this process may grow beyond so many bytes: what a full disk does to a write."""
+    """Limit the size of files of this process, to simulate a full disk."""
     limit = 4_096
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))

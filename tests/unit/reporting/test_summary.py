@@ -1,4 +1,4 @@
-"""run_summary.json: what a run writes is what every reader gets, older files included."""
+"""run_summary.json: every reader gets the written values, also from older files."""
 
 import json
 from pathlib import Path

@@ -133,7 +133,7 @@ def a_ref(
 
 
 def fault(code: FailureCode, call: Callable[[], object]) -> str:
-    """Call, expect a RowError of that code, and give its message."""
+    """Call, expect a RowError of that code, and return its message."""
     with pytest.raises(RowError) as raised:
         call()
     assert raised.value.code is code

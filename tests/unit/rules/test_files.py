@@ -318,7 +318,7 @@ def test_joined_urls_are_split_again(names: list[str]) -> None:
         ("a, b.docx", ("https://h/x/a%2C%20b.docx",), ("a, b.docx",)),
         ("a.docx", ("https://h/1.doc", "https://h/2.doc"), ("1.doc", "2.doc")),
         ("a,b,c", ("https://h/1.doc", "https://h/2.doc"), ("1.doc", "2.doc")),
-        # a blank one of a list that agrees
+        # an empty name in a list of the right length
         ("", ("https://h/x/b%20c.docx?sig=a/b",), ("b c.docx",)),
         ("a.docx,", ("https://h/1.doc", "https://h/2.doc"), ("a.docx", "2.doc")),
         # percent-decoding
@@ -326,7 +326,7 @@ def test_joined_urls_are_split_again(names: list[str]) -> None:
         ("", ("https://h/C# 1.docx",), ("C# 1.docx",)),
         ("", ("https://h/100%.docx",), ("100%.docx",)),
         ("", ("https://h/%ff.docx",), ("\ufffd.docx",)),
-        # no name to be had
+        # no name available
         ("", ("https://h",), ("file",)),
         ("", ("https://h?x=/y.docx",), ("file",)),
         ("", ("https://h/a/",), ("file",)),

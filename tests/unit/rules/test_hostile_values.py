@@ -1,4 +1,4 @@
-"""Hostile cells and warehouse values through the rules: a value or a code, never a surprise.
+"""Hostile cells and warehouse values: the rules return a value or a code, no other error.
 
 ROGO_TEST_HOSTILE is the number of inputs over all hostile suites (nine tenths of them are here),
 ROGO_TEST_SEED varies them.
@@ -116,7 +116,7 @@ CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def an_address(random_: random.Random) -> str:
-    """A sound address of which up to four parts are not, and now and then a character."""
+    """A valid address with up to four invalid parts, and sometimes an invalid character."""
     parts = [
         *random_.choice((("https", "://", "", "good.example"), ("http", "://", "", "127.0.0.1")))
     ]
@@ -136,7 +136,7 @@ def an_address(random_: random.Random) -> str:
 
 
 def a_cell(random_: random.Random) -> str:
-    """One address as a rule, several at times, and now and then a hundred."""
+    """Mostly one address, sometimes several, rarely a hundred."""
     count = random_.choice((1, 1, 1, 1, 2, 3, 100 if random_.random() < 0.02 else 1))
     return ",".join(an_address(random_) for _ in range(count))
 
@@ -148,7 +148,7 @@ def a_name(random_: random.Random) -> str:
 def test_hostile_urls_are_split_and_permitted_or_refused_with_a_code(
     record_property: Callable[[str, Any], None],
 ) -> None:
-    """What is permitted leads to the allow-list by the reading of two parsers that are not ours."""
+    """Two independent parsers agree that a permitted URL is on the allow-list."""
     random_, count = random.Random(SEED), COUNT * 4 // 10
     seen: Counter[str] = Counter()
     for _ in range(count):
@@ -208,7 +208,7 @@ def a_permitted_cell(random_: random.Random) -> str:
 
 
 def holds_blob_name(ref: FileRef) -> BlobOwner:
-    """Hold rule 14 for the name of a file's blob; gives whose it is by that name."""
+    """Check rule 14 for the name of a file's blob. Returns the owner that the name contains."""
     identity = identify(7, "20250301T000000Z-00000000", "inst")
     name = blob_name(7, identity.submission_id, ref)
     folder = "LTI_Uploads" if ref.kind is FileKind.SUBMISSION else "Marker_files"
@@ -227,7 +227,7 @@ def holds_blob_name(ref: FileRef) -> BlobOwner:
 def test_hostile_warehouse_values_give_a_value_or_a_code(
     record_property: Callable[[str, Any], None],
 ) -> None:
-    """Whatever the driver hands over, what comes out can be written as it is, or has a code."""
+    """For every value of the driver, the result can be written to the target or has a code."""
     random_, count = random.Random(SEED + 2), COUNT * 3 // 10
     seen: Counter[str] = Counter()
     for _ in range(count):
@@ -266,7 +266,7 @@ def test_hostile_warehouse_values_give_a_value_or_a_code(
 
 
 def report_cells(random_: random.Random) -> dict[str, Any]:
-    """A sound report but for some of its columns."""
+    """A valid report, except for some of its columns."""
     cells = {
         "AttemptId": 7, "TIUserId": 5, "TISectionId": "81", "Exercise": "5AB01 Working Lives",
         "MarksAchieved": 40, "MarksAwarded": None, "MarksAvailable": Decimal(60),
@@ -307,7 +307,7 @@ def holds_values(values: Any) -> None:
 
 
 def told(record_property: Callable[[str, Any], None], what: str, count: int, seen: Any) -> None:
-    """Say, in the test's output and in its report, how many inputs there were."""
+    """Print and record the number of inputs."""
     record_property(f"hostile {what}", count)
     print(f"{count:,} hostile {what}: {dict(seen)}")  # noqa: T201 - the output is what is asked for
 

@@ -78,7 +78,7 @@ def test_rule_8_optional_columns_may_be_empty() -> None:
         ("grade_percent", "GradePercent", "GradePercent is not a number"),
         ("date_inserted", "DateInserted", "DateInserted is not a date"),
         ("grade", "Grade", "Grade is not a text"),
-        # not required, and yet no row goes on with a value that could not be read
+        # optional columns, but an unreadable value fails the row
         ("marker_notes", "MarkerNotes", "MarkerNotes is not a text"),
         ("results_approved", "ResultsApproved", "ResultsApproved is not a date"),
         ("date_modified", "DateModified", "DateModified is not a date"),

@@ -1,4 +1,4 @@
-"""Signed requests: as the vendor's own library signs them, and bound to what they ask."""
+"""Signed requests: equal to those of the Azure SDK, and valid for one request only."""
 
 import re
 from typing import Any

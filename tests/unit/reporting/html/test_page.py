@@ -1,4 +1,4 @@
-"""The report page shows any summary; nothing in it becomes markup or a link."""
+"""The report page shows any summary, and escapes all text in it."""
 
 import json
 import re
@@ -96,7 +96,7 @@ class Elements(HTMLParser):
 
 
 def harmless(html: str) -> Elements:
-    """The page's elements, which run nothing and load nothing."""
+    """The page's elements, none of which runs a script or loads anything."""
     found = Elements(html)
     assert not {"script", "img", "link", "iframe", "object", "embed", "form", "base", "a"} & set(
         found.names
