@@ -52,14 +52,14 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "input_file",
             metavar="FILE",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="Read this file, such as a failed-rows file.",
+            help="Read this file instead, for example a failed-rows file.",
         ),
         attempt_option("Only this attempt; repeatable."),
         click.option(
             "--limit",
             metavar="N",
             type=click.IntRange(min=1),
-            help="Only the last N rows, the newest.",
+            help="Only the newest N rows.",
         ),
     ):
         command = option(command)

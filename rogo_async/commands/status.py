@@ -30,7 +30,7 @@ _RUNS: Final = 10
 def status(data_dir: Path | None, *, as_json: bool) -> None:
     """Show what was migrated, the latest runs and any run in progress.
 
-    Takes no lock, changes nothing and may run beside a migration.
+    Takes no lock, changes nothing and may run during a migration.
     """
     output = sys.stdout
 

@@ -41,7 +41,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # not generic in ever
 
 
 @click.command()
-@click.option("--delete", is_flag=True, help="Delete the orphans; without it, only list them.")
+@click.option("--delete", is_flag=True, help="Delete the orphans; otherwise only list them.")
 @click.option(
     "--min-age",
     metavar="AGE",

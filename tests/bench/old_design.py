@@ -2,7 +2,7 @@
 
 Five workers, each a thread that takes one row at a time from top to bottom: a duplicate check (a
 LIKE scan for the launch id), two lookups in the warehouse, one file after another (GET, then
-PUT), then twelve inserts one by one in a transaction of its own. Every wait holds its thread.
+PUT), then twelve inserts one by one in a separate transaction. Every wait holds its thread.
 
 Libraries: pyodbc for the warehouse and azure-storage-blob's synchronous client for the files, as
 such a tool has them. Its PostgreSQL driver is no dependency here, so each thread uses asyncpg

@@ -1,6 +1,6 @@
 """Random faults of every kind in any order, drawn by a Hypothesis state machine.
 
-Hypothesis draws and the servers run in an event loop, so the model lives in a thread of its own.
+Hypothesis draws and the servers run in an event loop, so the model runs in a separate thread.
 """
 
 import asyncio

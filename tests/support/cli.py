@@ -1,6 +1,6 @@
 """Runs the command as an operator does and returns its exit code, messages, log and files.
 
-The command is a process of its own, as cron starts it: its environment has only the settings and a
+The command is a separate process, as cron starts it: its environment has only the settings and a
 PATH, its working directory is the data directory.
 """
 

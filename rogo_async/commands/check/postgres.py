@@ -271,7 +271,7 @@ class SchemaChecks:
             names = " and ".join(row["table_name"] for row in rows)
             return fail(
                 f"{names}: no unique key on launch_id, so an attempt could be migrated twice",
-                "Have the platform's owner add a unique constraint on launch_id",
+                "Ask the platform team to add a unique constraint on launch_id",
             )
         return ok("launch_id is unique")
 

@@ -105,7 +105,7 @@ class WarehouseChecks:
             text = "; ".join(
                 f"{table} has no column {', '.join(names)}" for table, names in columns.items()
             )
-            return fail(text, "Have the warehouse's owner add it, or fix the database name")
+            return fail(text, "Ask the owner of the warehouse to add it, or fix the database name")
         return ok("both tables exist, with all required columns")
 
     async def _read(self) -> CheckResult:
@@ -113,7 +113,8 @@ class WarehouseChecks:
             empty = await self._inspection.empty_tables(self._catalogue)
         except ValueError:
             return fail(
-                "AttemptId of a row is not a whole number", "Have the warehouse's owner fix it"
+                "AttemptId of a row is not a whole number",
+                "Ask the owner of the warehouse to fix it",
             )
         if empty:
             return warning(

@@ -1,1 +1,1 @@
-"""The ``verify`` command: compares migrated submissions with their tables and blobs."""
+"""The ``verify`` command: compares migrated submissions with their rows and blobs."""

@@ -31,12 +31,12 @@ _COLUMNS: Final = ("Attempt ID", "Launch ID", "Submission ID", "Verdict", "Probl
 
 @click.command()
 @click.option(
-    "--sample", metavar="N", type=click.IntRange(min=1), help="Only N submissions, at random."
+    "--sample", metavar="N", type=click.IntRange(min=1), help="Only N random submissions."
 )
-@click.option("--quick", is_flag=True, help="Compare length and stored MD5; read no blob.")
+@click.option("--quick", is_flag=True, help="Compare only length and MD5; do not read blobs.")
 @data_dir_option
 def verify(sample: int | None, data_dir: Path | None, *, quick: bool) -> None:
-    """Compare every migrated submission with its tables and blobs.
+    """Compare every migrated submission with its rows and blobs.
 
     Changes nothing. Problems are listed in verification_failures.csv. Exit code 1: a submission
     is wrong.

@@ -160,7 +160,7 @@ class Stack:
         await self.postgres.drop_database(workspace.warehouse)
         async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
             for name in (workspace.source_container, workspace.container):
-                with suppress(ResourceNotFoundError):  # Azurite restarted meanwhile
+                with suppress(ResourceNotFoundError):  # Azurite has restarted
                     await store.delete_container(name)
 
     async def _start(self) -> None:

@@ -1,9 +1,9 @@
 """Removes migrated submissions from the target, each in one transaction (specification §5).
 
 The transaction is REPEATABLE READ, so it deletes exactly the rows that it checked. If another
-session changes or adds a row meanwhile, the transaction fails with a serialization failure and is
-retried. It needs the rights SELECT and DELETE only. A submission stays if one of its rows differs
-from what a run wrote: ``RemovalSkipped`` gives the reason.
+session changes or adds a row at the same time, the transaction fails with a serialization failure
+and is retried. It needs the rights SELECT and DELETE only. A submission is kept if one of its rows
+differs from what a run wrote: ``RemovalSkipped`` has the reason.
 """
 
 from collections import Counter

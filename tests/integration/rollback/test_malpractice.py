@@ -67,7 +67,7 @@ async def enter(scenario: Scenario, number: int | None, most: int | None) -> Non
         )
 
 
-async def standing(scenario: Scenario) -> list[dict[str, Any]]:
+async def existing_rules(scenario: Scenario) -> list[dict[str, Any]]:
     return await scenario.rows("malpractice_enforcements")
 
 
@@ -81,7 +81,7 @@ def highest(present: set[int], entered: tuple[int | None, int | None] | None) ->
 
 async def holds(scenario: Scenario, present: set[int], before: list[dict[str, Any]]) -> None:
     entered = (before[0]["attempt_number"], before[0]["enforced_max_attempts"]) if before else None
-    found = await standing(scenario)
+    found = await existing_rules(scenario)
     winner = highest(present, entered)
     if not winner:
         assert found == before
@@ -109,7 +109,7 @@ async def test_the_highest_remaining_claim_wins(
     entered = ENTERED[(seed + 1) % len(ENTERED)]
     if entered is not None:
         await enter(scenario, *entered)
-    before, empty = await standing(scenario), await picture(scenario)
+    before, empty = await existing_rules(scenario), await picture(scenario)
     present: set[int] = set()
     for _ in range(9):
         absent = CLAIMS.keys() - present
@@ -133,7 +133,7 @@ async def test_a_lower_claim_is_restored_and_recognized(
 ) -> None:
     """A rollback assigns the row to it; a later change of the row by the platform is detected."""
     await enter(scenario, None, None)
-    before, empty = await standing(scenario), await picture(scenario)
+    before, empty = await existing_rules(scenario), await picture(scenario)
     higher = await migrate(env, 4)
     lower = await migrate(env, 1)
     assert (await roll_back(env, higher)).code == 0
@@ -155,13 +155,13 @@ async def test_each_of_several_rules_is_restored(scenario: Scenario, env: dict[s
     empty = await picture(scenario)
     first = await migrate(env, 1)
     await enter(scenario, 2, 3)
-    both = await standing(scenario)
+    both = await existing_rules(scenario)
     second = await migrate(env, 4)
-    assert {row["attempt_number"] for row in await standing(scenario)} == {1, 3}
+    assert {row["attempt_number"] for row in await existing_rules(scenario)} == {1, 3}
     assert (await roll_back(env, second)).code == 0
-    assert sorted(await standing(scenario), key=str) == sorted(both, key=str)
+    assert sorted(await existing_rules(scenario), key=str) == sorted(both, key=str)
     assert (await roll_back(env, first)).code == 0
-    rows = await standing(scenario)
+    rows = await existing_rules(scenario)
     assert {row["attempt_number"] for row in rows} == {None, 2}
     assert empty.tables["malpractice_enforcements"][0] in rows
 

@@ -1,4 +1,4 @@
-"""The files of one submission are copied side by side, within the byte budget."""
+"""The files of one submission are copied in parallel, within the byte budget."""
 
 import asyncio
 import contextlib

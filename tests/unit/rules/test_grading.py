@@ -173,7 +173,7 @@ def rank(number: int | None, limit: int | None, attempt: int | None) -> Enforcem
         (rank(1, 3, 1), rank(1, 3, 2)),
         (rank(None, None, 1), rank(None, None, 2)),
         (rank(1, None, 12), rank(1, None, 100)),
-        # of the platform's own: stands on a complete tie, else like any other
+        # a row of the platform: wins a complete tie, otherwise ranked like any other
         (rank(1, 3, None), rank(1, 3, 1)),
         (rank(1, 3, None), rank(1, 3, 0)),
         (rank(1, 2, 5), rank(1, 3, None)),
@@ -204,8 +204,8 @@ def test_rule_13_the_rank_is_a_strict_total_order(
 def test_rule_13_the_final_row_is_the_same_in_any_order(
     data: st.DataObject, ranks: list[EnforcementRank]
 ) -> None:
-    def arrive(standing: EnforcementRank, challenger: EnforcementRank) -> EnforcementRank:
-        return challenger if outranks(challenger, standing) else standing
+    def arrive(existing: EnforcementRank, challenger: EnforcementRank) -> EnforcementRank:
+        return challenger if outranks(challenger, existing) else existing
 
     permuted = data.draw(st.permutations(ranks))
     stands = reduce(arrive, permuted)
