@@ -204,9 +204,9 @@ class Settings(LocalSettings):
     def target_ssl(self) -> ssl.SSLContext | None:
         """The TLS context for the target, or None if asyncpg follows the sslmode of the URL.
 
-        Without an sslmode the server's certificate and host name are verified, with the
-        authorities of sslrootcert or else of the system, unless the host is this machine. Raises
-        SetupError for a certificate file that cannot be used.
+        Without an sslmode, certificate and host name of the server are verified, unless the host
+        is this machine. The authorities are those of sslrootcert, else those of the system.
+        Raises SetupError for an unusable certificate file.
         """
         parts = urlsplit(self.target_dsn)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}

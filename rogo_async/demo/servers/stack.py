@@ -50,8 +50,8 @@ class Stack:
     """Starts all servers on entry and stops them on exit; all their files are in ``directory``.
 
     ``workspace`` has empty tables and containers; ``new_workspace`` creates more. With ``keep``
-    the blobs are on disk too, and a later stack in the same directory has the same data and
-    ports, but not the routes of the scripted source.
+    the blobs are on disk too. A later stack in the same directory then has the same data and
+    ports, but no routes of the scripted source.
     """
 
     postgres: EmbeddedPostgres
