@@ -53,7 +53,7 @@ async def _plan(stack: Stack, workspace: Workspace, env: dict[str, str]) -> list
     rows = table(workspace.data_dir / PLAN)
     assert len(rows) == ROWS
     migrate = sum(row["Outcome"] == "migrate" for row in rows)
-    assert f"of {ROWS:,} rows {migrate:,} would migrate" in ended.stdout
+    assert f"{ROWS:,} rows: {migrate:,} would migrate" in ended.stdout
     return rows
 
 
