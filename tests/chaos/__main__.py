@@ -134,11 +134,15 @@ async def _faults(report: ChaosReport, rounds: int) -> None:
 
 @click.command()
 @click.option(
-    "--kills", type=click.IntRange(1), help="Kill so many runs at random moments [default: 200]."
+    "--kills",
+    type=click.IntRange(1),
+    help="Number of runs to kill at random moments [default: 200].",
 )
-@click.option("--steps", help="Kill runs at so many points of one submission, or at 'all' of them.")
-@click.option("--replies", type=click.IntRange(1), help="Drop replies at random in so many runs.")
-@click.option("--faults", "rounds", type=click.IntRange(1), help="Mix faults in so many rounds.")
+@click.option("--steps", help="Number of points in one submission to kill at, or 'all'.")
+@click.option("--replies", type=click.IntRange(1), help="Number of runs with dropped replies.")
+@click.option(
+    "--faults", "rounds", type=click.IntRange(1), help="Number of rounds with mixed faults."
+)
 @click.option("--weather", "rounds", type=click.IntRange(1), hidden=True)
 @click.option("--rows", type=click.IntRange(1), default=300, show_default=True)
 @click.option("--seed", type=int, help="Seed of the random generator [default: random].")

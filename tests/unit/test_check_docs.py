@@ -80,7 +80,7 @@ def problems(root: Path, **changes: str) -> list[str]:
     return [str(each) for each in module.Checker(root, files).problems()]
 
 
-def test_a_sound_tree_has_no_problem(tmp_path: Path) -> None:
+def test_a_correct_tree_has_no_problem(tmp_path: Path) -> None:
     assert problems(tmp_path) == []
 
 

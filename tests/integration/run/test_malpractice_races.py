@@ -259,7 +259,7 @@ async def _platform_row(
         )
 
 
-async def test_other_keys_have_rows_of_their_own(scenario: Scenario, writers: list[Writer]) -> None:
+async def test_other_keys_have_separate_rows(scenario: Scenario, writers: list[Writer]) -> None:
     await asyncio.gather(
         *(
             race([writer], [Finding(attempt, 1, "severe")], f"learner{attempt}")

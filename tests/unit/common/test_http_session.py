@@ -239,7 +239,7 @@ async def test_a_connection_is_not_used_again(http: HttpSession, answer: bytes) 
 
 @pytest.mark.parametrize("cut", [0, 1, 20, len(sized(b"1")), len(sized(b"1")) + 20])
 @pytest.mark.parametrize("surplus", [sized(b"surplus"), b"HTTP/1.1 200 OK\r\n", b"\r\n", b"junk"])
-async def test_surplus_bytes_are_no_answer_to_the_next_request(
+async def test_surplus_bytes_are_not_an_answer_to_the_next_request(
     http: HttpSession, cut: int, surplus: bytes
 ) -> None:
     """In one packet with the answer, or in a later one."""
@@ -261,7 +261,7 @@ async def test_surplus_bytes_are_no_answer_to_the_next_request(
         assert await download(http, server) == b"2"
 
 
-async def test_bytes_that_arrive_unasked_end_a_kept_connection(http: HttpSession) -> None:
+async def test_unrequested_bytes_end_a_kept_connection(http: HttpSession) -> None:
     async def eager(peer: Peer) -> None:
         await peer.request()
         await peer.send(sized(b"1"))
@@ -310,7 +310,7 @@ async def test_no_body_follows_where_none_can(http: HttpSession) -> None:
 @pytest.mark.parametrize(
     "begun", [sized(BODY)[:-1], chunked(BODY, 1_000)[:-5], chunked(BODY, 1_000)[:-2]]
 )
-def test_a_body_that_breaks_off_is_an_error(
+def test_a_body_that_ends_early_is_an_error(
     run: Run, ending: str, in_parts: bool, begun: bytes
 ) -> None:
     async def script(peer: Peer) -> None:
@@ -386,7 +386,7 @@ def test_a_body_that_waits_when_the_server_closes(
 # Answers that are not HTTP, or have no end
 
 
-async def test_an_interim_answer_is_passed_over(http: HttpSession) -> None:
+async def test_an_interim_answer_is_skipped(http: HttpSession) -> None:
     interim = b"HTTP/1.1 100 Continue\r\nETag: not this\r\n\r\n"
     async with raw_server(responding(interim + sized(b"1", b"ETag: this"))) as server:
         response = await get(http, server)
@@ -413,7 +413,7 @@ async def test_an_interim_answer_afterwards_changes_nothing(http: HttpSession) -
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-async def test_an_answer_that_is_no_http_is_an_error(http: HttpSession, answer: bytes) -> None:
+async def test_an_answer_that_is_not_http_is_an_error(http: HttpSession, answer: bytes) -> None:
     async with raw_server(responding(answer)) as server:
         with pytest.raises(HTTP_ERRORS):
             await download(http, server)
@@ -435,7 +435,7 @@ async def test_a_chunk_without_an_end_has_a_deadline(http: HttpSession, rest: by
             await asyncio.wait_for(download(http, server, within_s=0.3), 10.0)
 
 
-async def test_a_switch_of_protocols_is_no_file(http: HttpSession) -> None:
+async def test_a_protocol_switch_ends_the_connection(http: HttpSession) -> None:
     switch = b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"
     async with raw_server(responding(switch, times=1), responding(sized(b"2"))) as server:
         response = await get(http, server)

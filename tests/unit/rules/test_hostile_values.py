@@ -330,6 +330,6 @@ def test_values_that_once_crashed_are_refused_with_a_code(column: str, value: ob
 
 
 @pytest.mark.parametrize("value", [inf, nan, Decimal("Infinity"), Decimal("sNaN"), None, date.min])
-def test_a_warehouse_attempt_id_that_is_no_number_is_one_kind_of_error(value: object) -> None:
+def test_a_warehouse_attempt_id_that_is_not_a_number_is_one_kind_of_error(value: object) -> None:
     with pytest.raises(ValueError, match=r"AttemptId|NaN"):
         convert.attempt({"AttemptId": value})

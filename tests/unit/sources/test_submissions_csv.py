@@ -201,7 +201,7 @@ def test_a_huge_cell_counts_as_an_unclosed_quote(tmp_path: Path) -> None:
     assert len(found) == 1102
 
 
-async def test_a_file_that_changes_stops_the_reading(tmp_path: Path) -> None:
+async def test_a_file_that_changes_stops_the_reader(tmp_path: Path) -> None:
     path = written(tmp_path / "file.csv", *(row(n) for n in range(1, 600)))
     file = await SubmissionsFile.open(path)
     try:

@@ -35,7 +35,7 @@ PUT = {
         ("HEAD", "/migrated/x", {"x-ms-version": "2021-12-02", "Range": "bytes=5-"}, 0),
     ],
 )
-def test_a_signature_is_the_one_of_the_vendors_library(
+def test_a_signature_equals_that_of_the_azure_sdk(
     method: str, path: str, headers: dict[str, str], body_bytes: int
 ) -> None:
     signed = SharedKey(ACCOUNT, KEY).signed(method, path, headers, body_bytes)
@@ -52,7 +52,7 @@ def test_a_signature_is_the_one_of_the_vendors_library(
     assert signed["Authorization"] == theirs.headers["Authorization"]
 
 
-def test_a_signature_counts_for_nothing_else() -> None:
+def test_a_signature_is_valid_for_one_request_only() -> None:
     key = SharedKey(ACCOUNT, KEY)
     base = key.signed("PUT", "/c/a", PUT, 10)
     date = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")
@@ -70,6 +70,6 @@ def test_a_signature_counts_for_nothing_else() -> None:
     assert not any(KEY in text for text in seen)
 
 
-def test_a_key_that_is_no_base64_is_refused() -> None:
+def test_a_key_that_is_not_base64_is_refused() -> None:
     with pytest.raises(ValueError, match=r"[Bb]ase64|characters|padding"):
         SharedKey(ACCOUNT, "not a key!")
