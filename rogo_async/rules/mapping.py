@@ -30,7 +30,7 @@ def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int
     if not version.startswith(prefixes):
         raise RowSkip(
             SkipCode.VERSION_EXCLUDED,
-            f"version {quoted(version)} begins with none of {', '.join(prefixes)}",
+            f"version {quoted(version)} does not begin with any of {', '.join(prefixes)}",
         )
     number = _number_after_attempt(submission)
     if not number:

@@ -122,7 +122,8 @@ def match_sections(
     if ambiguous:
         raise RowError(
             FailureCode.SECTION_AMBIGUOUS,
-            f"not one section of {assessment.code} for each of {listed(ambiguous)}",
+            f"labels and sections of {assessment.code} do not match one to one: "
+            f"{listed(ambiguous)}",
         )
     return tuple(
         SectionMark(section_id=sections[0].id, score=score)

@@ -62,7 +62,9 @@ class RowFilter:
     def _require_new(self, attempt: int) -> None:
         """Rules 2 and 3."""
         if attempt in self._seen:
-            raise RowSkip(SkipCode.DUPLICATE_ROW, "a row nearer the end has this Attempt ID")
+            raise RowSkip(
+                SkipCode.DUPLICATE_ROW, "a row nearer the end of the file has the same Attempt ID"
+            )
         self._seen.add(attempt)
         if self._migrated.is_migrated(attempt):
             raise RowSkip(SkipCode.ALREADY_MIGRATED, "the target has a submission of this attempt")
