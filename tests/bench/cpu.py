@@ -15,7 +15,8 @@ from tests.bench.report import Report
 
 ROWS = 2_000
 REPEATS = 5
-MOST_MS = 2.0
+MOST_MS = 2.8
+"""1.5 times the 1.86 ms of version 0.1.0, which had an HTTP client of its own."""
 SHOWN = 15
 
 

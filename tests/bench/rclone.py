@@ -24,7 +24,7 @@ from tests.bench.report import Report
 
 REMEDY = "rclone is missing: apt-get install rclone"
 REPEATS = 3
-TARGETS = {"small": 2.0, "large": 1.0}
+TARGETS = {"small": 1.5, "large": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
