@@ -400,7 +400,7 @@ statement(
         'ALTER TABLE dbo."Rogo_AssessmentReport" DROP COLUMN "MarksAchieved", '
         'DROP COLUMN "MarksAwarded", DROP COLUMN "Grade"'
     ),
-    warehouse__tables=r"no column Grade, MarksAchieved or MarksAwarded.*Have",
+    warehouse__tables=r"no column Grade, MarksAchieved or MarksAwarded.*Ask the owner",
 )
 statement(
     "warehouse_column_not_granted",

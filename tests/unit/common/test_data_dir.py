@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
+import time
 from pathlib import Path
 
 import pytest
 
-from rogo_async.common.data_dir import DataDir
+from rogo_async.common.data_dir import DataDir, new_run_id
 from rogo_async.common.errors import LockHeld
 
 
@@ -74,3 +76,13 @@ def test_the_lock_works_on_a_full_disk(data: DataDir, monkeypatch: pytest.Monkey
     other = DataDir(data.path)
     other.lock("run y")
     other.unlock()
+
+
+def test_run_ids_of_the_same_second_sort_by_start_time() -> None:
+    made = []
+    for _ in range(50):
+        made.append(new_run_id())
+        time.sleep(0.000_01)  # longer than the 0.95 microseconds that an id can tell apart
+    assert made == sorted(made)
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", each) for each in made)
