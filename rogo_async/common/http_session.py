@@ -6,6 +6,7 @@ It uses aiohttp; the Azure SDK makes all other requests. The subclasses here fix
 """
 
 import asyncio
+import functools
 import io
 import ssl
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from typing import Any, Final, Self, cast
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
 HTTP_ERRORS: Final = (aiohttp.ClientError, OSError)
@@ -76,13 +79,18 @@ class Response(aiohttp.ClientResponse):
     def _check_end(self) -> None:
         """Raise the error that ended a body without a stated length.
 
-        aiohttp treats a reset as the normal end of such a body.
+        aiohttp treats every end of the connection as the end of such a body: also a reset, and
+        under TLS a connection that is cut without a closing message.
         """
+        if self.content is EMPTY_PAYLOAD:
+            return
         if "Content-Length" not in self.headers and "Transfer-Encoding" not in self.headers:
             protocol = self._connection_protocol
             error = None if protocol is None else protocol.exception()
             if error is not None and not isinstance(error, aiohttp.ServerDisconnectedError):
                 raise error
+            if isinstance(protocol, _Protocol) and not protocol.is_ended_by_peer:
+                raise aiohttp.ClientPayloadError("the connection was cut within the body")
 
 
 class HttpSession:
@@ -153,8 +161,23 @@ class HttpSession:
         return self._proxies[key]
 
 
+class _Protocol(ResponseHandler):
+    """Notes whether the server closed its side of the connection in an orderly way."""
+
+    is_ended_by_peer = False
+
+    def eof_received(self) -> None:
+        self.is_ended_by_peer = True
+        super().eof_received()
+
+
 class _Connector(aiohttp.TCPConnector):
     """Does not reuse a connection on which the server sent something after its answer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        factory = functools.partial(_Protocol, loop=self._loop)
+        self._factory = cast("functools.partial[ResponseHandler]", factory)
 
     async def connect(
         self,

@@ -106,7 +106,7 @@ class SourceHost:
 
     def record_served(self, url: URL) -> None:
         """Record a file that was read completely."""
-        self._served = url
+        self._served, self._tripped_by = url, None
         if self._streak.count:
             self._streak.is_over = True
             self._streak = RefusalStreak()
