@@ -383,6 +383,32 @@ def test_a_body_that_waits_when_the_server_closes(
     assert run(late()) == body
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.3])
+def test_a_tls_body_without_a_length_that_is_cut_is_an_error(
+    pause_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 3: a cut file is not a whole one. Only uvloop, which a run uses, can tell."""
+    tls = trusted(tmp_path, monkeypatch)
+
+    async def cutting(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\n", bytes(100_000))
+        await asyncio.sleep(0.1)
+        peer.writer.transport.abort()
+
+    async def cut() -> None:
+        async with (
+            raw_server(cutting, tls=tls) as server,
+            contextlib.aclosing(HttpSession()) as http,
+        ):
+            response = await get(http, server)
+            await asyncio.sleep(pause_s)
+            with contextlib.closing(response), pytest.raises(HTTP_ERRORS):
+                await response.block(MIB, 5.0)
+
+    uvloop.run(cut())
+
+
 # Answers that are not HTTP, or have no end
 
 
