@@ -67,7 +67,7 @@ class LogFile(RotatingFileHandler):
         """Append a line."""
         self.handle(logging.makeLogRecord({"msg": text}))
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging calls it
         """Log once that lines are dropped."""
         if not self._warned:
             self._warned = True
@@ -107,6 +107,7 @@ def configure(
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
+        # _Stderr has all that structlog uses of a text file.
         logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )

@@ -280,7 +280,7 @@ async def _check_malpractice_rules(
     rows: dict[Key, list[FoundRow]] = defaultdict(list)
     for row in await reader.all_rows("malpractice_enforcements"):
         key = (row["lms_user_id"], row["custom_assessment_code"], row["context_id"])
-        rows[tuple(map(str, key))].append(row)  # type: ignore[index]
+        rows[tuple(map(str, key))].append(row)  # type: ignore[index] # keys have as many parts as columns
     for key, expected_rows in dataset.expected_malpractice_rules.items():
         found_rows = rows.pop(key, [])
         for expected in expected_rows:

@@ -309,7 +309,7 @@ def holds_values(values: Any) -> None:
 def told(record_property: Callable[[str, Any], None], what: str, count: int, seen: Any) -> None:
     """Print and record the number of inputs."""
     record_property(f"hostile {what}", count)
-    print(f"{count:,} hostile {what}: {dict(seen)}")  # noqa: T201 - the output is what is asked for
+    print(f"{count:,} hostile {what}: {dict(seen)}")  # noqa: T201 - the counts are the result
 
 
 @pytest.mark.parametrize(
