@@ -1,4 +1,5 @@
-# rogo_async with FreeTDS and Microsoft's ODBC driver, run by an ordinary user. It has not been built yet.
+# rogo_async with FreeTDS and Microsoft's ODBC driver, run by an ordinary user.
+# Built and run with Buildah on a minimal image of Debian 12; not yet with a Docker engine.
 #
 #   docker build -t rogo-async .
 #   docker run --rm --env-file .env --volume /srv/rogo:/srv/rogo rogo-async check

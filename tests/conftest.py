@@ -9,10 +9,21 @@ import pytest
 
 from rogo_async.demo.servers.scripted_source import ScriptedSource
 from rogo_async.demo.servers.stack import Stack, Workspace
+from tests.support.secure_store import SecureContainer, SecureStore, start_secure_store
 
-# A slow machine must not fail a property test: examples have no time limit.
+# A slow machine must not fail a property test: examples have no time limit. The result depends only
+# on the code: no database of examples, and the same examples every time. To search further, pass
+# --hypothesis-profile=search: a thousand random examples of each property.
 hypothesis.settings.register_profile(
-    "rogo", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "rogo",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "search", hypothesis.settings.get_profile("rogo"), derandomize=False, max_examples=1000
 )
 hypothesis.settings.load_profile("rogo")
 
@@ -57,3 +68,17 @@ def target_db(stack: Stack, workspace: Workspace) -> str:
 def warehouse_db(stack: Stack, workspace: Workspace) -> str:
     """The superuser's URL (for asyncpg) of this test's warehouse."""
     return stack.postgres.dsn(workspace.warehouse)
+
+
+@pytest.fixture(scope="session")
+async def secure_store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SecureStore]:
+    """Azurite over https with access tokens, one for all tests."""
+    async with start_secure_store(tmp_path_factory.mktemp("secure_store")) as store:
+        yield store
+
+
+@pytest.fixture
+async def secure_container(secure_store: SecureStore) -> AsyncIterator[SecureContainer]:
+    """An empty container of the secure store."""
+    async with secure_store.new_container() as container:
+        yield container

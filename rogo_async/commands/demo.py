@@ -41,15 +41,30 @@ from rogo_async.common.shutdown import ExitCode
     is_flag=True,
     help="Keep the servers running and print the environment of a run.",
 )
-def demo(rows: int, seed: int, directory: Path | None, *, serve: bool) -> None:
+@click.option(
+    "--no-run",
+    is_flag=True,
+    help="Serve, migrate nothing, print commands to try.",
+)
+@click.option(
+    "--refresh",
+    is_flag=True,
+    help="Then change source and platform, and run again with --refresh.",
+)
+def demo(
+    rows: int, seed: int, directory: Path | None, *, serve: bool, no_run: bool, refresh: bool
+) -> None:
     """Migrate generated data on embedded servers and check it."""
     try:
         _require_extra()
         from rogo_async.demo.demo import Demo  # noqa: PLC0415 - its libraries are an extra
 
-        code = asyncio.run(Demo(rows, seed, directory, click.echo).execute(serve=serve))
+        prepared = Demo(rows, seed, directory, click.echo)
+        code = asyncio.run(
+            prepared.execute(serve=serve, migrate=not no_run, refresh=refresh and not no_run)
+        )
     except SetupError as error:
-        exit_with(ExitCode.SETUP, *error.problems, to_stderr=True)
+        exit_with(ExitCode.SETUP, *error.problems, is_error=True)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     sys.exit(code)

@@ -3,7 +3,7 @@
 Source: specification §5.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,12 +15,19 @@ from rogo_async.commands.plan import plan
 from rogo_async.commands.report import report
 from rogo_async.commands.rollback.command import rollback
 from rogo_async.commands.run import run
-from rogo_async.commands.runner import log_level_options
+from rogo_async.commands.runner import env_file_option, log_level_options
 from rogo_async.commands.status import status
 from rogo_async.commands.sweep import sweep
 from rogo_async.commands.verify.command import verify
 
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
+
+
+_HINTS: Final = {
+    "--dry-run": "The command plan shows what a run would do",
+    "--concurrency": "Set ROGO_CONCURRENCY, in the environment or in .env",
+}
+"""Options of other tools that an operator may look for."""
 
 
 class _RunByDefault(click.Group):
@@ -33,6 +40,16 @@ class _RunByDefault(click.Group):
         if is_bare or (begins_with_option and args[0] not in _OWN_OPTIONS):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; give a hint for an option that exists under another name."""
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name not in _HINTS:
+                raise
+            text = f"no such option: {error.option_name}. {_HINTS[error.option_name]}"
+            raise click.UsageError(text, error.ctx) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = super().shell_complete(ctx, incomplete)
@@ -56,4 +73,6 @@ for _command in (run, plan, check, verify, sweep, rollback, status, report, demo
     _command.params += log_level_options(
         "Log more, with a line for each submission." if _per_row else "Log more."
     )
+    if _command is not demo:
+        _command.params.append(env_file_option())
     main.add_command(_command)

@@ -11,14 +11,21 @@ import click
 import structlog
 from rich.console import Console
 
-from rogo_async.commands.runner import data_dir_option, run_and_exit, selection_options
-from rogo_async.common.command import Command, CommandResult
+from rogo_async.commands.json_output import FactsCommand, json_option, run_command_and_exit
+from rogo_async.commands.plan_estimate import estimated_duration
+from rogo_async.commands.runner import (
+    data_dir_option,
+    selection_options,
+)
+from rogo_async.common.command import CommandResult
 from rogo_async.common.data_dir import new_run_id
-from rogo_async.common.errors import FailureCode, RowError, SourceForbidden
+from rogo_async.common.errors import Dependency, FailureCode, RowError, SourceForbidden
 from rogo_async.common.files import AppendFile
-from rogo_async.common.settings import Lms, Settings
+from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopReason, StopSignal
-from rogo_async.common.urls import AllowList
+from rogo_async.common.text import plural, size_shown
+from rogo_async.destination.postgres.instance_ids import verify_instance_id
+from rogo_async.destination.postgres.journal import Journal, Journals, journal_path
 from rogo_async.destination.postgres.migrated_attempts import read_migrated_attempts
 from rogo_async.destination.postgres.parameters import (
     malpractice_rule_values,
@@ -28,11 +35,19 @@ from rogo_async.destination.postgres.parameters import (
 from rogo_async.destination.postgres.reference_data import read_reference_data
 from rogo_async.pipeline.forbidden_rows import ForbiddenRow
 from rogo_async.pipeline.pipeline import Inputs, Pipeline
+from rogo_async.pipeline.refresh import (
+    ExistingRows,
+    KeepExisting,
+    RefreshExisting,
+    StaleSubmission,
+)
 from rogo_async.pipeline.selection import Selection, open_selection
-from rogo_async.pipeline.services import ServiceFactory
+from rogo_async.pipeline.services import ServiceFactory, check_refresh_rights, open_reconciler
+from rogo_async.pipeline.source_comparison import SourceComparison
 from rogo_async.pipeline.writer import ResultWriter
-from rogo_async.reporting.summary import RunRecord, Tally, readable_summaries
-from rogo_async.rules.files import blob_name, size_text
+from rogo_async.reporting.progress import Stages
+from rogo_async.reporting.summary import RunRecord, Tally
+from rogo_async.rules.files import blob_name
 from rogo_async.rules.identity import identify
 from rogo_async.rules.matching import Reference
 from rogo_async.rules.prepare import prepare
@@ -44,7 +59,8 @@ from rogo_async.rules.records import (
     StoredFile,
     Submission,
 )
-from rogo_async.sources.http_files import FileInfo, Sources
+from rogo_async.sources.answers import FileInfo
+from rogo_async.sources.http_files import Sources
 
 PLAN: Final = "plan.csv"
 RUN_ONLY_CODES: Final = (
@@ -55,33 +71,45 @@ RUN_ONLY_CODES: Final = (
 """Codes that a row may still get in a run although its plan says ``migrate``."""
 
 _COLUMNS: Final = ("Attempt ID", "Outcome", "Code", "Message", "Files", "Bytes", "Open")
-_OUTCOME: Final = {Status.MIGRATED: "migrate", Status.FAILED: "fail", Status.SKIPPED: "skip"}
-_MIN_ROWS: Final = 50
-"""The smallest run whose rate is used for an estimate."""
+_OUTCOME: Final = {
+    Status.MIGRATED: "migrate",
+    Status.REFRESHED: "refresh",
+    Status.FAILED: "fail",
+    Status.SKIPPED: "skip",
+}
+_NAMES: Final = {
+    Status.MIGRATED: "to_migrate",
+    Status.REFRESHED: "to_refresh",
+    Status.FAILED: "to_fail",
+    Status.SKIPPED: "to_skip",
+}
+"""The names of the counts while planning: nothing is migrated."""
 
-_BYTES_PER_S: Final = 100 * 1024 * 1024
 log = structlog.get_logger()
 
 
 @click.command()
 @selection_options
+@click.option(
+    "--refresh", is_flag=True, help="Also plan the updates of run --refresh (ROGO_REFRESH)."
+)
+@json_option
 @data_dir_option
-def plan(
-    limit: int | None,
-    attempts: tuple[int, ...],
-    input_file: Path | None,
-    data_dir: Path | None,
-) -> None:
+def plan(selection: Selection, data_dir: Path | None, *, refresh: bool, as_json: bool) -> None:
     """Show what a run would do to each row; write plan.csv only.
 
     Requests the properties of the files, but does not read them. Exit code 1: some rows would
     fail.
     """
-    selection = Selection(limit, attempts, input_file)
-    run_and_exit(lambda settings, terminal: Plan(settings, selection, terminal).execute(), data_dir)
+    run_command_and_exit(
+        lambda settings, terminal: Plan(settings, selection, terminal),
+        data_dir,
+        {"rogo_refresh": True} if refresh else {},
+        as_json=as_json,
+    )
 
 
-class Plan(Command):
+class Plan(FactsCommand):
     """One plan. It takes no lock."""
 
     def __init__(self, settings: Settings, selection: Selection, terminal: Console | None) -> None:
@@ -94,39 +122,66 @@ class Plan(Command):
     async def work(self, stack: AsyncExitStack) -> None:
         """Write plan.csv."""
         settings, record = self.settings, self._record
-        file, mapping = await open_selection(self._selection, self.data.path, stack)
+        stages = Stages(self._terminal, settings.rogo_progress_interval)
+        file, mapping = await open_selection(self._selection, self.data.path, stack, stages)
         record.tally.total = len(file)
         factory = ServiceFactory(
             settings, self.stop_signal, record.call_stats, stack, name="rogo_async plan"
         )
         warehouse = await factory.warehouse()
         connections = await factory.connections()
-        user_id = settings.rogo_migration_user_id
+        instance_id, user_id = settings.rogo_instance_id, settings.rogo_migration_user_id
+        await factory.with_retry(lambda: verify_instance_id(connections, instance_id))
         reference = await factory.with_retry(lambda: read_reference_data(connections, user_id))
-        await factory.account()
+        account = await factory.account()
         sources = factory.sources(await factory.http())
-        existing = await factory.with_retry(lambda: read_migrated_attempts(connections))
+        async with stages.stage("reading the attempts in the target", "attempts") as stage:
+            existing = await factory.with_retry(
+                lambda: read_migrated_attempts(connections, stage.set_done)
+            )
         report = AppendFile(self.data.path / PLAN)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
         self._results = PlanWriter(
             report, record.tally, self.stop_signal, settings.rogo_write_interval
         )
-        planner = Planner(
-            settings.lms, settings.allow_list, reference.matching, sources, settings.rogo_container
+        planner = Planner(settings, reference.matching, sources)
+        skips = self._selection.expected_skips(existing.migrated, file)
+        rows: ExistingRows = KeepExisting()
+        if settings.rogo_refresh:
+            journal = Journal(journal_path(self.data.runs, record.run_id))  # nothing is written
+            journals = await asyncio.to_thread(Journals.read, self.data.runs, journal)
+            breaker = factory.breaker(Dependency.TARGET, connections.probe)
+            reconciler = open_reconciler(
+                settings, connections, breaker, account, reference.applied_by, journals
+            )
+            await factory.with_retry(lambda: check_refresh_rights(connections))
+            rows = RefreshExisting(
+                SourceComparison(
+                    settings, mapping.get, reference.matching, warehouse.look_up, reconciler
+                )
+            )
+        pipeline = Pipeline(
+            settings, self.stop_signal, record, self._terminal, title="planning", names=_NAMES
         )
-        pipeline = Pipeline(settings, self.stop_signal, record, self._terminal, title="planning")
         await pipeline.run(
-            Inputs(file, mapping, existing), warehouse, sources, planner.plan, self._results
+            Inputs(file, mapping, existing, skips, rows),
+            warehouse,
+            sources,
+            planner.plan,
+            self._results,
         )
 
     def result(self) -> CommandResult:
         """Report the counts; rows that would fail count as failures."""
         tally = self._record.tally
         would_fail = tally.by_status[Status.FAILED]
+        to_refresh = tally.by_status[Status.REFRESHED]
+        skipped = tally.by_status[Status.SKIPPED]
+        refreshed = f"{to_refresh:,} would be refreshed, " if to_refresh else ""
         counts = (
-            f"{tally.total:,} rows: {tally.by_status[Status.MIGRATED]:,} would migrate"
-            f"{self._estimate()}, {would_fail:,} would fail, {tally.by_status[Status.SKIPPED]:,} "
+            f"{plural(tally.total, 'row')}: {tally.by_status[Status.MIGRATED]:,} would migrate"
+            f"{self._estimate()}, {refreshed}{would_fail:,} would fail, {skipped:,} "
             f"would be skipped, {tally.total - tally.done:,} not checked"
         )
         result = self.result_of(would_fail, counts, f"see {self.data.path / PLAN}")
@@ -134,40 +189,32 @@ class Plan(Command):
         log.info("plan ended", exit_code=int(result.exit_code), by_code=by_code)
         return result
 
+    def facts(self) -> dict[str, object]:
+        """The counts, for ``--json``."""
+        tally, results = self._record.tally, self._results
+        return {
+            "selection": self._selection.facts(),
+            "rows": tally.total,
+            **{name: tally.by_status[status] for status, name in _NAMES.items()},
+            "not_checked": tally.total - tally.done,
+            "by_code": dict(sorted(tally.by_code.items())),
+            "files": results.files if results else 0,
+            "size_bytes": results.size_bytes if results else 0,
+            "rows_of_unknown_size": results.rows_of_unknown_size if results else 0,
+            "file": str(self.data.path / PLAN),
+        }
+
     def _estimate(self) -> str:
         """Files, bytes and duration, in brackets."""
         rows, results = self._record.tally.by_status[Status.MIGRATED], self._results
         if not rows or results is None:
             return ""
         unknown = results.rows_of_unknown_size
-        more = f" and {unknown:,} rows of unknown size" if unknown else ""
+        more = f" and {plural(unknown, 'row')} of unknown size" if unknown else ""
         return (
-            f" ({results.files:,} files, {size_text(results.size_bytes)}{more}; "
-            f"{self._duration(rows, results.size_bytes)})"
+            f" ({plural(results.files, 'file')}, {size_shown(results.size_bytes)}{more}; "
+            f"{estimated_duration(self.data.runs, self._record, rows, results.size_bytes)})"
         )
-
-    def _duration(self, rows: int, size_bytes: int) -> str:
-        """An estimate, and what it is based on."""
-        if (before := _latest_rate(self.data.runs)) is not None:
-            run_id, rate_per_s = before
-            return f"about {_minutes(rows / rate_per_s)} at the rate of run {run_id}"
-        latency = self._record.call_stats.latency_ms().get("source.look", {"p50": 0.0})
-        # Three sequential waits: read a file, store it, insert the rows.
-        waits_s = rows * 3 * latency["p50"] / 1000 / self.settings.rogo_concurrency
-        least_s = max(waits_s, size_bytes / _BYTES_PER_S)
-        return f"at least {_minutes(least_s)} from the source's latency"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} min" if seconds >= 90 else f"{seconds:,.0f} s"
-
-
-def _latest_rate(runs: Path) -> tuple[str, float] | None:
-    """Id and rate of the latest run that migrated enough rows for an estimate."""
-    for summary in readable_summaries(runs):
-        if summary.migrated >= _MIN_ROWS and summary.duration_s > 0:
-            return summary.run_id, summary.migrated / summary.duration_s
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,19 +228,22 @@ class PlannedRow(Outcome):
 class Planner:
     """Handles a submission as a run does, without writing anything."""
 
-    def __init__(
-        self, lms: Lms, allow: AllowList, reference: Reference, sources: Sources, container: str
-    ) -> None:
-        self._lms = lms
-        self._allow = allow
+    def __init__(self, settings: Settings, reference: Reference, sources: Sources) -> None:
+        self._settings = settings
         self._reference = reference
         self._sources = sources
-        self._container = container
 
     async def plan(self, submission: Submission) -> Outcome | ForbiddenRow:
         """Return the outcome that a run would have. Raises RunStopped and DependencyErrors."""
+        if isinstance(submission, StaleSubmission):
+            return Outcome(submission.row, Status.REFRESHED, submission.attempt)
         try:
-            prepared = prepare(submission, self._reference, self._allow)
+            prepared = prepare(
+                submission,
+                self._reference,
+                self._settings.allow_list,
+                self._settings.rogo_ambiguous_reports,
+            )
             return await self._plan_files(submission, prepared)
         except RowError as error:
             return Outcome.failed(submission.row, submission.attempt, error)
@@ -222,7 +272,8 @@ class Planner:
 
     def _check_values(self, prepared: PreparedSubmission, infos: Sequence[FileInfo]) -> None:
         """Raise RowError target_refused for values that PostgreSQL cannot store."""
-        identity = identify(prepared.attempt, "plan", self._lms.instance_id)
+        lms = self._settings.lms
+        identity = identify(prepared.attempt, "plan", lms.instance_id)
 
         def stored(ref: FileRef, size_bytes: int) -> StoredFile:
             name = blob_name(prepared.attempt, identity.submission_id, ref)
@@ -232,9 +283,9 @@ class Planner:
             stored(ref, each.size_bytes or 0)
             for ref, each in zip(prepared.files, infos, strict=True)
         ]
-        values = submission_values(prepared, files, identity, self._lms, self._container)
+        values = submission_values(prepared, files, identity, lms, self._settings.rogo_container)
         if prepared.malpractice:
-            values = {**values, **malpractice_rule_values(prepared, identity, self._lms, "")}
+            values = {**values, **malpractice_rule_values(prepared, identity, lms, "")}
         if reason := predict_rejection(values):
             raise RowError(FailureCode.TARGET_REFUSED, reason)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from rogo_async.commands.runner import data_dir_option, exit_with
+from rogo_async.commands.runner import data_dir_option, exit_with, settings_of_options
 from rogo_async.common.data_dir import DataDir
 from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import load_local_settings
@@ -28,13 +28,12 @@ def report(run_id: str | None, output: Path | None, data_dir: Path | None) -> No
     """
     from rogo_async.reporting.html.stored import newest_run, write_report  # noqa: PLC0415 - charts load slowly
 
-    overrides = {} if data_dir is None else {"rogo_data_dir": data_dir}
     try:
-        runs = DataDir(load_local_settings(**overrides).rogo_data_dir).runs
+        runs = DataDir(load_local_settings(**settings_of_options(data_dir)).rogo_data_dir).runs
         written = write_report(runs, run_id or newest_run(runs), output)
     except SetupError as error:
-        exit_with(ExitCode.SETUP, *error.problems, to_stderr=True)
+        exit_with(ExitCode.SETUP, *error.problems, is_error=True)
     except OSError as error:
         text = f"the report cannot be written ({error.strerror})"
-        exit_with(ExitCode.SETUP, text, to_stderr=True)
+        exit_with(ExitCode.SETUP, text, is_error=True)
     click.echo(f"rogo_async: {written}")

@@ -1,6 +1,9 @@
 """``status``: counts of the target, latest migrations, latest runs (specification §5)."""
 
+import asyncio
 import contextlib
+import csv
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
@@ -8,90 +11,125 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import orjson
+from rich.console import Console
 
+from rogo_async.commands.completion import read_completion
 from rogo_async.commands.runner import data_dir_option, run_and_exit
+from rogo_async.commands.watch import watch_run
 from rogo_async.common.command import CommandResult
-from rogo_async.common.errors import DependencyError, SystemicError
+from rogo_async.common.errors import DependencyError, InputChanged, SetupError, SystemicError
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import ExitCode
-from rogo_async.destination.postgres.connections import Connections, ConnectOptions
+from rogo_async.common.streams import wrapped
+from rogo_async.common.text import encodable
+from rogo_async.destination.postgres.connections import Connections
+from rogo_async.destination.postgres.connector import ConnectOptions
 from rogo_async.destination.postgres.status import TargetStatus, read_target_status
-from rogo_async.reporting.summary import RunSummary, read_summary, summary_files
+from rogo_async.reporting.progress import Stages
+from rogo_async.reporting.run_history import RunHistory
+from rogo_async.reporting.summary import RunSummary
 from rogo_async.rules.identity import submission_id
 
 _LATEST: Final = 10
-_RUNS: Final = 10
+_WATCH_S: Final = 2.0
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+@click.option(
+    "--watch",
+    "watch_s",
+    metavar="[SECONDS]",
+    type=click.FloatRange(min=0.1, max=3600),
+    is_flag=False,
+    flag_value=_WATCH_S,
+    help="First follow the run under way to its end.",
+)
 @data_dir_option
-def status(data_dir: Path | None, *, as_json: bool) -> None:
+def status(data_dir: Path | None, watch_s: float | None, *, as_json: bool) -> None:
     """Show what was migrated, the latest runs and any run in progress.
 
     Takes no lock, changes nothing and may run during a migration.
     """
+    if as_json and watch_s is not None:
+        raise click.UsageError("--watch and --json cannot be combined")
     output = sys.stdout
 
     def say(text: str) -> None:
-        click.echo(text, file=output)
+        click.echo(wrapped(text, output), file=output)
         output.flush()
+
+    async def work(settings: Settings, terminal: Console | None) -> CommandResult:
+        if watch_s is not None:
+            stopped = await watch_run(settings.rogo_data_dir, watch_s, output, say)
+            if stopped is not None:
+                return stopped
+        stages = Stages(terminal, settings.rogo_progress_interval)
+        return await show_status(settings, stages, say, as_json=as_json)
 
     # With --json the summary line goes to stderr, so that stdout contains JSON only.
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        run_and_exit(lambda settings, _: show_status(settings, say, as_json=as_json), data_dir)
+        run_and_exit(work, data_dir)
 
 
 async def show_status(
-    settings: Settings, say: Callable[[str], object], *, as_json: bool
+    settings: Settings, stages: Stages, say: Callable[[str], object], *, as_json: bool
 ) -> CommandResult:
     """Print the status with ``say``, line by line or as one JSON object."""
     code, target_problem, state = ExitCode.DONE, None, None
     try:
-        state = await _read_target(settings)
+        state = await _read_target(settings, stages)
     except SystemicError as error:
         code, target_problem = ExitCode.SETUP, f"target: {error.reason}"
     except DependencyError as error:
         code, target_problem = ExitCode.STOPPED_EARLY, f"target unreachable: {error.reason}"
-    runs, data_dir_problem = _read_runs(settings.rogo_data_dir)
+    completion, input_problem = None, None
+    if state is not None:
+        try:
+            completion = await read_completion(settings, state.existing, stages)
+        except (SetupError, InputChanged, OSError, ValueError, csv.Error) as error:
+            input_problem = f"the input is not counted: {_reason(error)}"
+    history = await asyncio.to_thread(RunHistory.read, settings.rogo_data_dir)
     if as_json:
         facts = {
-            "target": None if state is None else _target_facts(state, runs),
+            "target": None if state is None else _target_facts(state, history.runs),
             "target_problem": target_problem,
-            "runs": [_run_facts(run) for run in runs[:_RUNS]],
-            "data_dir_problem": data_dir_problem,
+            "input": None if completion is None else completion.facts(),
+            "input_problem": input_problem,
+            **history.facts(),
+            "data_dir_problem": history.problem,
         }
-        say(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        say(encodable(json.dumps(facts, ensure_ascii=False, indent=2)))
     else:
-        for line in _lines(state, runs):
+        for line in (
+            *(() if state is None else _target_lines(state, history.runs)),
+            *history.lines(),
+            *([input_problem] if input_problem else completion.lines() if completion else ()),
+        ):
             say(line)
-    problems = [each for each in (target_problem, data_dir_problem) if each is not None]
+    problems = [each for each in (target_problem, history.problem) if each is not None]
     return CommandResult(code, "; ".join([*problems, f"exit {int(code)}"]))
 
 
-async def _read_target(settings: Settings) -> TargetStatus:
-    options = ConnectOptions(settings.target_dsn, settings.target_ssl, name="rogo_async status")
-    connections = await Connections.open(options, 1)
-    async with contextlib.aclosing(connections):
-        return await read_target_status(connections, settings.rogo_instance_id, _LATEST)
+def _reason(error: Exception) -> str:
+    """Without the text of any cell."""
+    if isinstance(error, SetupError):
+        return "; ".join(error.problems)
+    if isinstance(error, InputChanged):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    return "a failed-rows file cannot be read. Move it out of the data directory"
 
 
-def _read_runs(data_dir: Path) -> tuple[list[RunSummary], str | None]:
-    """The summaries in the data directory, newest first, and a text for unreadable ones."""
-    if not data_dir.is_dir():
-        return [], f"{data_dir}: no such directory"
-    try:
-        files = summary_files(data_dir / "runs")
-    except OSError as error:
-        return [], f"{data_dir}: its runs cannot be read ({error.strerror})"
-    runs, unreadable = [], 0
-    for file in files:
-        try:
-            runs.append(read_summary(file))
-        except (OSError, ValueError):
-            unreadable += 1
-    return runs, f"{unreadable} unreadable summaries in {data_dir}/runs" if unreadable else None
+async def _read_target(settings: Settings, stages: Stages) -> TargetStatus:
+    options = ConnectOptions.of(settings.target_url, "rogo_async status")
+    async with stages.stage("reading the target", "rows") as stage:
+        connections = await Connections.open(options, 1)
+        async with contextlib.aclosing(connections):
+            return await read_target_status(
+                connections, settings.rogo_instance_id, _LATEST, stage.add
+            )
 
 
 def _target_facts(state: TargetStatus, runs: Sequence[RunSummary]) -> dict[str, Any]:
@@ -115,41 +153,19 @@ def _latest(state: TargetStatus, runs: Sequence[RunSummary]) -> Iterator[dict[st
         yield {"attempt": each.attempt, "written_at": at, "run_id": next(of, None)}
 
 
-def _run_facts(run: RunSummary) -> dict[str, Any]:
-    shown = run.model_dump(mode="json")
-    return {
-        "run_id": run.run_id,
-        "started_at": shown["started_at"],
-        "minutes": round(run.duration_s / 60, 1),
-        "exit_code": run.exit_code,
-        **{name: shown[name] for name in ("migrated", "failed", "skipped", "not_reached")},
-        "stopped_by": run.stopped_by,
-    }
-
-
-def _lines(state: TargetStatus | None, runs: Sequence[RunSummary]) -> Iterator[str]:
-    if state is not None:
-        yield (
-            f"target: {state.submissions:,} submissions migrated by this tool "
-            f"({state.files:,} files, {state.malpractice_rules:,} malpractice rules), "
-            f"{state.of_another_tool:,} by another tool"
-        )
-        yield _lock_line(state)
-        if state.latest:
-            yield "latest migrations:"
-        for each in _latest(state, runs):
-            at = (each["written_at"] or "time unknown")[:19].replace("T", " ")
-            run_id = each["run_id"] or "unknown (no files in this data directory)"
-            yield f"  {at}  attempt {each['attempt']}  run {run_id}"
-    yield "latest runs:" if runs else "no runs in the data directory"
-    for run in runs[:_RUNS]:
-        stopped = "".join(f"; stopped: {detail}" for detail in run.stopped_by.values())
-        yield (
-            f"  {run.run_id}  started {run.started_at:%Y-%m-%d %H:%M:%S}, "
-            f"{run.duration_s / 60:.1f} min, exit {run.exit_code}: {run.migrated:,} migrated, "
-            f"{run.failed:,} failed, {run.skipped:,} skipped, {run.not_reached:,} not processed"
-            f"{stopped}"
-        )
+def _target_lines(state: TargetStatus, runs: Sequence[RunSummary]) -> Iterator[str]:
+    yield (
+        f"target: {state.submissions:,} submissions migrated by this tool "
+        f"({state.files:,} files, {state.malpractice_rules:,} malpractice rules), "
+        f"{state.of_another_tool:,} by another tool"
+    )
+    yield _lock_line(state)
+    if state.latest:
+        yield "latest migrations:"
+    for each in _latest(state, runs):
+        at = (each["written_at"] or "time unknown")[:19].replace("T", " ")
+        run_id = each["run_id"] or "unknown (no files in this data directory)"
+        yield f"  {at}  attempt {each['attempt']}  run {run_id}"
 
 
 def _lock_line(state: TargetStatus) -> str:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from rogo_async.common.errors import Dependency
@@ -62,12 +63,17 @@ None unless single submissions are observed. Tasks that the submission starts sh
 
 @dataclass(slots=True)
 class Outage:
-    """A period in which a dependency did not answer. ``ended_s`` is None while it lasts."""
+    """A period in which a dependency did not answer. ``ended_s`` is None while it lasts.
+
+    It begins with the first failed call after the last success. ``began_s`` and ``ended_s`` are of
+    the monotonic clock. The run ends ``limit_s`` seconds after the beginning.
+    """
 
     dependency: str
-    began_at: str
+    began_at: datetime
     began_s: float
     reason: str
+    limit_s: float
     ended_s: float | None = None
 
 

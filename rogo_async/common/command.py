@@ -17,6 +17,7 @@ from rogo_async.common.errors import (
     LockHeld,
     RunStopped,
     SetupError,
+    SystemicError,
 )
 from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
@@ -108,6 +109,8 @@ class Command(ABC):
 
 
 def _outage(error: DependencyError, limit_s: float) -> str:
+    if isinstance(error, SystemicError):
+        return f"{error.dependency.value}: {error.reason}"
     return (
         f"{error.dependency.value} unreachable for {limit_s:g} s: {error.reason}. "
         f"Check that it is running and that {_SETTING_OF[error.dependency]} points to it"

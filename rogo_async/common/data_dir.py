@@ -14,20 +14,30 @@ from typing import Final
 import aiofiles
 
 from rogo_async.common.errors import DataDirFull, LockHeld, SetupError
-from rogo_async.common.files import PRIVATE_MODE, replace_durably, sync_directory, write_private
+from rogo_async.common.files import (
+    PRIVATE_MODE,
+    make_private_directory,
+    replace_durably,
+    write_private,
+)
 
 SUBMISSIONS: Final = "submission_files.csv"
 MAPPING: Final = "attempt_number_mapping.csv"
 MIGRATED: Final = "migrated.csv"
 FAILED: Final = "submissions_failed_migration.csv"
+ERROR_COLUMN: Final = "Error"
+"""The last column of a failed-rows file: ``code: message``."""
+FAILURES: Final = "failures_by_assessment.csv"
+ACCEPTED: Final = "accepted_failures.csv"
 SUMMARY: Final = "run_summary.json"
 LOCK_FILE: Final = ".rogo_async.lock"
-_LATEST_FULL: Final = "latest_full_run"
+LATEST_FULL: Final = "latest_full_run"
 _NOT_OF_A_RUN: Final = (".orphans.csv", ".rollback.csv")
 _AFTER_ALL_RUNS: Final = "~"
 RUN_ID: Final = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
 """The pattern of a run id."""
 
+_FAILED_ROWS: Final = re.compile(r"\.failed\..*csv\Z")
 _RUN_FILE: Final = re.compile(rf"({RUN_ID})\.")
 
 
@@ -49,12 +59,25 @@ class DataDir:
         self.runs = path / "runs"
         self._lock: int | None = None
 
+    @property
+    def is_used(self) -> bool:
+        """Whether it has the files of a migration. False if that cannot be seen."""
+        try:
+            return self.runs.is_dir() or (self.path / SUBMISSIONS).exists()
+        except OSError:
+            return False
+
     def lock(self, holder: str) -> None:
         """Lock the directory for ``holder`` (``run x``).
 
         Raises LockHeld if another process holds the lock, and SetupError if the directory cannot
         be written.
         """
+        if foreign := self.files_of_another_user():
+            raise SetupError(
+                f"owned by another user: {', '.join(foreign)}. Run as root: "
+                f"chown -R {os.geteuid()} {self.path.absolute()}"
+            )
         try:
             descriptor = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, PRIVATE_MODE)
         except OSError as error:
@@ -80,6 +103,20 @@ class DataDir:
             text = f"{holder} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
             os.pwrite(descriptor, text.encode(), 0)
 
+    def files_of_another_user(self) -> list[str]:
+        """The files of earlier runs that a run needs and that this user, unless root, does not own.
+
+        They are private, so a run cannot read or change them.
+        """
+        user = os.geteuid()
+        paths = (self.path / LOCK_FILE, self.path / FAILED, self.runs, self.runs / LATEST_FULL)
+        # os.path.exists is false for what this user cannot see.
+        return [
+            str(path.relative_to(self.path))
+            for path in paths
+            if user and os.path.exists(path) and path.stat().st_uid != user  # noqa: PTH110 - see above
+        ]
+
     def unlock(self) -> None:
         """Release the lock."""
         if self._lock is not None:
@@ -91,8 +128,9 @@ class DataDir:
     def begin_full_run(self, run_id: str) -> None:
         """Move the failed-rows file of the previous full run to ``runs/``, and record this run.
 
-        Raises OSError.
+        Deletes the table of its failures. Raises OSError.
         """
+        (self.path / FAILURES).unlink(missing_ok=True)
         current = self.path / FAILED
         if current.exists():
             previous = self._latest_full_run() or f"{run_id}.before"
@@ -101,9 +139,20 @@ class DataDir:
                 kept = self.runs / f"{previous}.failed.{run_id}.csv"
             current.chmod(PRIVATE_MODE)
             current.rename(kept)
-            sync_directory(self.runs)
-            sync_directory(self.path)
-        write_private(self.runs / _LATEST_FULL, run_id.encode())
+        # This makes the new name of the moved file durable, too.
+        write_private(self.runs / LATEST_FULL, run_id.encode())
+
+    def failed_rows_files(self) -> list[Path]:
+        """The failed-rows files of all runs that are kept, the newest run first. Raises OSError."""
+        found = [
+            (run[1], file)
+            for file in (self.runs.iterdir() if self.runs.is_dir() else ())
+            if (run := _RUN_FILE.match(file.name)) and _FAILED_ROWS.search(file.name)
+        ]
+        current = self.path / FAILED
+        if current.is_file():
+            found.append((self._latest_full_run() or _AFTER_ALL_RUNS, current))
+        return [file for _, file in sorted(found, reverse=True)]
 
     async def rebuild_migrated(
         self, export: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
@@ -127,15 +176,16 @@ class DataDir:
             await asyncio.to_thread(os.fsync, file.fileno())
         await asyncio.to_thread(replace_durably, draft, self.path / MIGRATED)
 
-    def write_summary(self, run_id: str, data: bytes) -> None:
-        """Write run_summary.json and its copy in ``runs/``. Raises OSError."""
+    def write_summary(self, run_id: str, data: bytes, *, is_full: bool) -> None:
+        """Write the summary in ``runs/``; of a full run also run_summary.json. Raises OSError."""
         self.make_runs()
         write_private(self.runs / f"{run_id}.json", data)
-        write_private(self.path / SUMMARY, data)
+        if is_full:
+            write_private(self.path / SUMMARY, data)
 
     def make_runs(self) -> None:
         """Create ``runs/``. Raises OSError."""
-        self.runs.mkdir(mode=0o700, exist_ok=True)
+        make_private_directory(self.runs)
 
     def delete_old_runs(self, keep: int, in_use: Path | None) -> None:
         """Create ``runs/`` and delete the files of all but the newest ``keep - 1`` runs in it.
@@ -165,6 +215,6 @@ class DataDir:
 
     def _latest_full_run(self) -> str | None:
         try:
-            return (self.runs / _LATEST_FULL).read_text().strip() or None
+            return (self.runs / LATEST_FULL).read_text().strip() or None
         except OSError:
             return None

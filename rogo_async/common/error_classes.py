@@ -5,7 +5,9 @@ raise the exception for the class. Sources: PostgreSQL's appendix of error codes
 of transient errors of Azure SQL, Azure Storage's REST status codes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Final
 
@@ -19,11 +21,19 @@ class ErrorClass(Enum):
     """The server rejects the content of the row, permanently."""
     CONFLICT = auto()
     """The row violates a unique or foreign key."""
+    REFUSED = auto()
+    """The server refuses the statement: its tables, their columns, a permission."""
+    DECLINED = auto()
+    """The server does not do this for a reason of its own; there is another way to do it."""
 
 
 _PG_TRANSIENT: Final = frozenset(
-    {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "57014", "25006"}
+    {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "57014"}
+    # The server ended a session that was idle for too long.
+    | {"25P03", "25P04", "57P05"}
 )
+_PG_SYSTEMIC: Final = ("28", "3D", "53", "57", "58", "F0", "XX")
+"""Classes of errors of the server as a whole: logins, resources, its files."""
 _PG_CONTENT: Final = frozenset({"23502", "23514", "54000", "54001", "P0001"})
 _PG_CONFLICT: Final = frozenset({"23503", "23505", "23P01"})
 
@@ -43,7 +53,21 @@ _ODBC_TRANSIENT: Final = frozenset(
     | {"HY000"}
 )
 
-_HTTP_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
+_HTTP_TRANSIENT: Final = frozenset({408, 425, 429})
+_HTTP_PERMANENT: Final = frozenset({501, 505})
+"""Not implemented, HTTP version not supported. RFC 9110: treat every other 5xx as 500."""
+_ACCESS_REFUSED: Final = frozenset({401, 403})
+_ACCESS_REFUSED_CODES: Final = frozenset(
+    {
+        (400, "InvalidAuthenticationInfo"),
+        (400, "InvalidQueryParameterValue"),
+        (404, "ResourceNotFound"),
+        (409, "PublicAccessNotPermitted"),
+    }
+)
+"""Azure Storage's other answers to a wrong SAS, or to no SAS. A missing blob is BlobNotFound."""
+_BLOB_MAY_EXIST: Final = frozenset({(409, "BlobAlreadyExists"), (412, "ConditionNotMet")})
+_LONGEST_CODE: Final = 64
 
 
 def of_postgres(sqlstate: str | None) -> ErrorClass:
@@ -54,7 +78,7 @@ def of_postgres(sqlstate: str | None) -> ErrorClass:
         return ErrorClass.CONFLICT
     if sqlstate in _PG_CONTENT or sqlstate.startswith("22"):
         return ErrorClass.CONTENT
-    return ErrorClass.SYSTEMIC
+    return ErrorClass.SYSTEMIC if sqlstate.startswith(_PG_SYSTEMIC) else ErrorClass.REFUSED
 
 
 def of_odbc(sqlstate: str, numbers: Collection[int]) -> tuple[ErrorClass, float]:
@@ -77,13 +101,47 @@ def of_odbc(sqlstate: str, numbers: Collection[int]) -> tuple[ErrorClass, float]
 
 def of_http(status: int) -> ErrorClass:
     """Class of an HTTP error status that the caller does not handle itself."""
-    return ErrorClass.TRANSIENT if status in _HTTP_TRANSIENT else ErrorClass.SYSTEMIC
+    transient = status in _HTTP_TRANSIENT or (status >= 500 and status not in _HTTP_PERMANENT)
+    return ErrorClass.TRANSIENT if transient else ErrorClass.SYSTEMIC
 
 
-def seconds_of(retry_after: str | None) -> float:
-    """The seconds of a Retry-After header; 0 if it is missing or a date."""
-    return (
-        float(retry_after)
-        if retry_after and retry_after.isascii() and retry_after.isdigit()
-        else 0.0
-    )
+def of_copy(status: int, code: str | None) -> ErrorClass:
+    """Class of an answer to Put Blob From URL other than success.
+
+    CONFLICT: a blob with this name may exist. DECLINED also covers errors that the request for
+    the bytes themselves reports better: of the source, and of the credentials.
+    """
+    if (status, code) in _BLOB_MAY_EXIST:
+        return ErrorClass.CONFLICT
+    if of_http(status) is ErrorClass.TRANSIENT and code != "CannotVerifyCopySource":
+        return ErrorClass.TRANSIENT
+    return ErrorClass.DECLINED
+
+
+def is_access_refused(status: int, code: str | None) -> bool:
+    """Whether a source refuses access: the credentials are wrong, unless it serves other files."""
+    return status in _ACCESS_REFUSED or (status, code) in _ACCESS_REFUSED_CODES
+
+
+def code_of(headers: Mapping[str, str]) -> str | None:
+    """Azure Storage's own name of an error, if it is one: letters and digits."""
+    code = headers.get("x-ms-error-code", "")
+    return code if code.isascii() and code.isalnum() and len(code) <= _LONGEST_CODE else None
+
+
+def seconds_of(retry_after: str | None, now: datetime | None = None) -> float:
+    """The seconds of a Retry-After header, which has a number or a date (RFC 9110, 10.2.3).
+
+    0 if it is missing or invalid.
+    """
+    if not retry_after:
+        return 0.0
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    try:
+        date = parsedate_to_datetime(retry_after)
+    except (ValueError, OverflowError):
+        return 0.0
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())

@@ -13,7 +13,8 @@
     └── DependencyError  a server returned an error, or did not answer
         ├── TransientError   the same call may succeed later: retry with backoff
         ├── AmbiguousError   the reply was lost: repeat the call if it is idempotent
-        └── SystemicError    affects all rows (credentials, a missing table): pause all calls
+        └── SystemicError    affects all rows (credentials, a full disk): pause all calls
+            └── RefusedError     the server refuses the statement itself (a missing column)
 
 ``error_classes`` assigns the errors of servers to the last three classes. Each module that uses a
 client library converts the library's exceptions to these; no other module handles them.
@@ -75,6 +76,8 @@ class SkipCode(StrEnum):
     DUPLICATE_ROW = "duplicate_row"
     ALREADY_MIGRATED = "already_migrated"
     VERSION_EXCLUDED = "version_excluded"
+    CHANGED_ON_PLATFORM = "changed_on_platform"
+    FILES_CHANGED = "files_changed"
 
 
 class RogoError(Exception):
@@ -148,7 +151,7 @@ REFUSALS_ARE_SYSTEMIC: Final = 10
 
 @dataclass(slots=True)
 class RefusalStreak:
-    """Consecutive refusals (401, 403) by one host, with no served file between them."""
+    """Consecutive refusals of access by one host, with no served file between them."""
 
     count: int = 0
     is_over: bool = False
@@ -161,15 +164,19 @@ class RefusalStreak:
 
 
 class SourceForbidden(RowError):
-    """A source refused access (401, 403). ``streak``: is the row wrong, or are the credentials?"""
+    """A source refused access. ``streak``: is the row wrong, or are the credentials?"""
 
-    def __init__(self, origin: str, status: int, streak: RefusalStreak) -> None:
-        super().__init__(FailureCode.SOURCE_FORBIDDEN, f"{origin} answered {status}")
+    def __init__(self, origin: str, text: str, streak: RefusalStreak) -> None:
+        super().__init__(FailureCode.SOURCE_FORBIDDEN, text)
         self.origin = origin
         self.streak = streak
 
 
-INCONCLUSIVE: Final = (SourceForbidden, RunStopped)
+class CopyUnanswered(RogoError):
+    """The service did not answer a request to copy a blob, several times. Stream the file."""
+
+
+INCONCLUSIVE: Final = (SourceForbidden, CopyUnanswered, RunStopped)
 """Errors of a call that do not prove that the server is up."""
 
 
@@ -188,7 +195,14 @@ class AmbiguousError(DependencyError):
 
 
 class SystemicError(DependencyError):
-    """An error that affects all rows and lasts: wrong credentials, a missing table."""
+    """An error that affects all rows and lasts: wrong credentials, a full disk."""
+
+
+class RefusedError(SystemicError):
+    """The server refuses a statement, whatever its values: a missing column, a missing right.
+
+    Waiting hardly ever helps, so the run ends soon instead of after ROGO_OUTAGE_LIMIT.
+    """
 
 
 def reason_of(error: BaseException) -> str:

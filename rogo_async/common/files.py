@@ -12,6 +12,8 @@ from typing import Any, Final
 import aiofiles
 
 PRIVATE_MODE: Final = 0o600
+MAX_CELL_CHARS: Final = 1024 * 1024
+"""A longer quoted cell of a CSV file counts as an unclosed quote."""
 
 
 def sync_directory(directory: Path) -> None:
@@ -21,6 +23,36 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_private_directory(directory: Path) -> None:
+    """Create a directory durably, if it does not exist. Raises OSError."""
+    if not directory.is_dir():
+        directory.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(directory.parent)
+
+
+def append_durably(path: Path, data: bytes) -> None:
+    """Append to a private file, which may be new; the data are on disk when this returns.
+
+    Raises OSError; then the file has no part of the data.
+    """
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_MODE)
+    try:
+        size_bytes = os.fstat(descriptor).st_size
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size_bytes)
+            raise
+    finally:
+        os.close(descriptor)
+    if is_new:
+        sync_directory(path.parent)
 
 
 def csv_of(rows: Iterable[Sequence[object]]) -> str:
@@ -79,10 +111,15 @@ class AppendFile:
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace a file atomically and durably; only its owner can read it. Raises OSError."""
+    write_private_parts(path, [data])
+
+
+def write_private_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file like ``write_private``, without keeping it in memory."""
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_MODE)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
     replace_durably(draft, path)

@@ -6,17 +6,26 @@ It uses aiohttp; the Azure SDK makes all other requests. The subclasses here fix
 """
 
 import asyncio
+import contextlib
 import functools
 import io
+import os
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final, Self, cast
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
+
+from rogo_async.common.errors import (
+    Dependency,
+    SystemicError,
+    TransientError,
+    reason_of,
+)
+from rogo_async.common.proxies import DIRECT, PROXY_AUTHENTICATION, Proxies, ProxyError
 
 HTTP_ERRORS: Final = (aiohttp.ClientError, OSError)
 """The errors of a request or a read when the network or the server fails. TimeoutError is one."""
@@ -25,6 +34,10 @@ CONNECT_S: Final = 10.0
 """Limit for name resolution, connecting and the TLS handshake together."""
 QUIET_S: Final = 20.0
 """Limit for each pause of the server in an answer. An upload has only a total deadline."""
+_CLOSE_S: Final = 5.0
+"""Limit for closing all connections."""
+_LONGEST_HEADER_BYTES: Final = 64 * 1024
+"""Limit for the status line and for each header; aiohttp's default is 8 KiB."""
 _IDLE_S: Final = 15.0
 """How long an idle connection is kept: shorter than servers and firewalls allow."""
 _READ_BYTES: Final = 256 * 1024
@@ -93,26 +106,42 @@ class Response(aiohttp.ClientResponse):
                 raise aiohttp.ClientPayloadError("the connection was cut within the body")
 
 
+def system_tls() -> ssl.SSLContext:
+    """The context that trusts the authorities of the system.
+
+    It is made once, since reading the authorities takes 60 ms of CPU time.
+    """
+    return _system_tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@functools.cache
+def _system_tls(*_read_by_openssl: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
 class HttpSession:
     """Requests to any number of servers. Create it in a running loop; call ``aclose`` after use."""
 
-    def __init__(self) -> None:
+    def __init__(self, proxies: Proxies = DIRECT) -> None:
         self._session = aiohttp.ClientSession(
-            connector=_Connector(
-                limit=0, keepalive_timeout=_IDLE_S, ssl=ssl.create_default_context()
-            ),
+            connector=_Connector(limit=0, keepalive_timeout=_IDLE_S, ssl=system_tls()),
             response_class=Response,
             headers=_HEADERS,
             timeout=aiohttp.ClientTimeout(connect=CONNECT_S, sock_read=QUIET_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            max_line_size=_LONGEST_HEADER_BYTES,
+            max_field_size=_LONGEST_HEADER_BYTES,
         )
         self._upload_timeout = aiohttp.ClientTimeout(connect=CONNECT_S)
-        self._proxies: dict[tuple[str, str], URL | None] = {}
+        self._proxies = proxies
+        self._proxy_of: dict[URL, URL | None] = {}
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        await self._session.close()
+        """Close all connections. Returns within _CLOSE_S, in all cases."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._session.close()
 
     async def request(
         self,
@@ -137,34 +166,66 @@ class HttpSession:
         elif method == "PUT":
             options["data"] = body if len(body) <= _SENT_WHOLE_BYTES else io.BytesIO(body)
             options["timeout"] = self._upload_timeout
-        async with asyncio.timeout(within_s):
-            response = await self._session.request(
-                method,
-                url,
-                headers=headers,
-                proxy=self._proxy_for(url),
-                allow_redirects=False,
-                **options,
-            )
+        proxy = self._proxy_for(url)
+        try:
+            async with asyncio.timeout(within_s):
+                response = await self._session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    proxy=proxy,
+                    allow_redirects=False,
+                    **options,
+                )
+        except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
+            raise self._proxies.error_of(url, error) from None
+        if proxy is not None and response.status == PROXY_AUTHENTICATION:
+            response.close()
+            raise self._proxies.refusal(url, response.status)
         return cast("Response", response)
 
     def _proxy_for(self, url: URL) -> URL | None:
-        """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY give for a host, looked up once.
+        """The proxy for a URL, looked up once for each server.
 
         aiohttp's ``trust_env`` would use two threads for each request, and would read ~/.netrc.
         """
-        key = url.scheme, url.raw_host or ""
-        if key not in self._proxies:
-            scheme, host = key
-            proxy = None if proxy_bypass(host) else getproxies().get(scheme)
-            self._proxies[key] = URL(proxy) if proxy else None
-        return self._proxies[key]
+        origin = url.origin()
+        if origin not in self._proxy_of:
+            self._proxy_of[origin] = self._proxies.proxy_for(url)
+        return self._proxy_of[origin]
+
+
+def request_error(
+    dependency: Dependency, operation: str, error: BaseException
+) -> SystemicError | TransientError:
+    """The DependencyError for one of HTTP_ERRORS."""
+    if isinstance(error, ProxyError):
+        kind = SystemicError if error.is_permanent else TransientError
+        return kind(dependency, operation, str(error))
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = getattr(error.certificate_error, "verify_message", "").rstrip(".")
+        return SystemicError(
+            dependency,
+            operation,
+            f"the certificate of {error.host} is not trusted ({cause or 'unknown cause'}). Add its "
+            "authority to the system's, or name a PEM file with all authorities in SSL_CERT_FILE",
+        )
+    return TransientError(dependency, operation, reason_of(error))
 
 
 class _Protocol(ResponseHandler):
-    """Notes whether the server closed its side of the connection in an orderly way."""
+    """Notes whether the server closed its side of the connection in an orderly way.
+
+    An upload that was given up ends at once: a connection that is closed sends the rest first.
+    """
 
     is_ended_by_peer = False
+
+    def close(self) -> None:
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self.abort()
+        else:
+            super().close()
 
     def eof_received(self) -> None:
         self.is_ended_by_peer = True

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import orjson
 import structlog
 
+from rogo_async.common.console_log import ConsoleLines
 from rogo_async.common.errors import SetupError
 
 KEPT_LOG_FILES: Final = 5
@@ -100,7 +101,7 @@ def configure(
     if file is not None:
         shared.append(_CopyToFile(file))
     last: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=colors)]
+        [ConsoleLines(colors=colors)]
         if style == "console"
         else [structlog.processors.JSONRenderer(serializer=_json)]
     )

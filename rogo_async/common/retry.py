@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -25,7 +25,9 @@ from rogo_async.common.errors import (
     AmbiguousError,
     Dependency,
     DependencyError,
+    RefusedError,
     RunStopped,
+    SourceForbidden,
     SystemicError,
     TransientError,
 )
@@ -44,7 +46,8 @@ class RetryPolicy:
 
     The breaker opens after ``max_tries`` failures in a row, or after one that took ``slow_s``.
     ``deadline_s`` limits the time of one operation, with its waits, while the server answers
-    others. After an outage the callers continue within ``jitter_s``, not all at once.
+    others. After an outage the callers continue within ``jitter_s``, not all at once. The run ends
+    when a server has refused a statement itself for ``refused_s``.
     """
 
     wait_initial_s: float = 0.1
@@ -55,6 +58,7 @@ class RetryPolicy:
     probe_wait_initial_s: float = 0.25
     probe_wait_max_s: float = 2.0
     jitter_s: float = 1.0
+    refused_s: float = 30.0
 
     def backoff_s(self, failures: int) -> float:
         """The wait after this number of failures: exponential, with jitter between 50 and 100 %."""
@@ -115,6 +119,9 @@ class CircuitBreaker:
         self._closed.set()
         self._outage: Outage | None = None
         self._last_success = -math.inf
+        self._failing_since: float | None = None
+        """When the first failed call since the last success began."""
+        self._refused_since: float | None = None
         self._probe_wait_s = policy.probe_wait_initial_s
         self._prober: asyncio.Task[None] | None = None
 
@@ -130,15 +137,16 @@ class CircuitBreaker:
         """
         tries = _Operation()
         while True:
-            if not self._closed.is_set():
-                await self._wait_until_closed()
+            await self.wait_until_closed()
             tries.begin_try()
             try:
                 result = await work()
             except DependencyError as error:
                 self._call_stats.retries[f"{self.dependency.value}.{operation}"] += 1
                 await self._on_failure(error, tries)
-            except INCONCLUSIVE:
+            except INCONCLUSIVE as error:
+                if isinstance(error, SourceForbidden) and self._outage is None:
+                    self._failing_since = None  # it answered
                 raise
             except Exception:
                 # A definite answer: the server is up.
@@ -152,6 +160,8 @@ class CircuitBreaker:
     def record_success(self) -> None:
         """Record that the server answered a call. Ends the outage, if there is one."""
         self._last_success = time.monotonic()
+        self._failing_since = None
+        self._refused_since = None
         if self._outage is None:
             return
         outage, self._outage = self._outage, None
@@ -163,19 +173,16 @@ class CircuitBreaker:
             seconds=round(outage.ended_s - outage.began_s, 1),
         )
 
-    def trip(self, error: DependencyError, since_s: float | None = None) -> None:
+    def trip(self, error: DependencyError) -> None:
         """Open the breaker until a probe succeeds.
 
-        ``since_s`` (monotonic clock) is the start of the failed call; by default the outage
-        begins now.
+        The outage begins with the first failed call after the last success, or now.
         """
         if self._outage is None:
-            self._outage = Outage(
-                self.name,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-                time.monotonic() if since_s is None else since_s,
-                error.reason,
-            )
+            now_s = time.monotonic()
+            began_s = now_s if self._failing_since is None else self._failing_since
+            began_at = datetime.now(UTC) - timedelta(seconds=now_s - began_s)
+            self._outage = Outage(self.name, began_at, began_s, error.reason, self._limit_s)
             self._call_stats.outages.append(self._outage)
             log.warning("outage began", dependency=self.name, reason=error.reason)
         if self._closed.is_set():
@@ -190,7 +197,10 @@ class CircuitBreaker:
             self._prober.cancel()
             await asyncio.gather(self._prober, return_exceptions=True)
 
-    async def _wait_until_closed(self) -> None:
+    async def wait_until_closed(self) -> None:
+        """Return at once while the breaker is closed. Raises RunStopped when the run ends first."""
+        if self._closed.is_set():
+            return
         stopping = asyncio.create_task(self._stop_signal.wait(), name="breaker-stopping")
         closing = asyncio.create_task(self._closed.wait(), name="breaker-closing")
         try:
@@ -209,6 +219,11 @@ class CircuitBreaker:
         """
         policy = self._policy
         answers_others = self._last_success > tries.last_failure
+        if isinstance(error, RefusedError):
+            self._stop_if_refused_for_long(error, tries)
+        if self._failing_since is None:
+            # A call that began before the last success may fail after it.
+            self._failing_since = max(tries.began, self._last_success)
         seconds = tries.record_failure()
         if answers_others:
             tries.spent_s += seconds
@@ -219,7 +234,7 @@ class CircuitBreaker:
             or tries.failures >= policy.max_tries
             or seconds >= policy.slow_s
         ):
-            self.trip(error, since_s=tries.began)
+            self.trip(error)
             return
         wait_s = policy.backoff_s(tries.failures - 1)
         if isinstance(error, TransientError):
@@ -227,13 +242,26 @@ class CircuitBreaker:
         tries.spent_s += wait_s
         await self._stop_signal.sleep(wait_s)
 
+    def _stop_if_refused_for_long(self, error: RefusedError, tries: _Operation) -> None:
+        """End the run if no call has succeeded since the first refusal, ``refused_s`` ago.
+
+        A probe cannot end this: the server is up.
+        """
+        if self._refused_since is None:
+            self._refused_since = tries.began
+        limit_s = min(self._policy.refused_s, self._limit_s)
+        if time.monotonic() - self._refused_since >= limit_s:
+            self._stop_signal.stop(StopReason.OUTAGE, f"{self.name}: {error.reason}")
+            raise RunStopped
+
     async def _probe_until_up(self, outage: Outage) -> None:
+        reason = outage.reason
         while self._outage is outage:
             left_s = outage.began_s + self._limit_s - time.monotonic()
             if left_s <= 0:
                 self._stop_signal.stop(
                     StopReason.OUTAGE,
-                    f"{self.name} was unreachable for {self._limit_s:g} s: {outage.reason}",
+                    f"{self.name} was unreachable for {self._limit_s:g} s: {reason}",
                 )
                 return
             await asyncio.sleep(min(left_s, self._probe_wait_s))
@@ -241,8 +269,12 @@ class CircuitBreaker:
             try:
                 async with asyncio.timeout(max(0.1, left_s)):
                     await self._probe()
-            except (DependencyError, TimeoutError):
+            except DependencyError as error:
+                reason = error.reason
+            except TimeoutError:
                 continue
+            except RunStopped:  # the probe has ended the run
+                return
             except Exception as error:  # noqa: BLE001 - the waiting callers must get the error
                 log.critical("internal error", stage="probe", error=type(error).__name__)
                 self._stop_signal.stop(StopReason.FAULT, f"probing the {self.name} failed")

@@ -1,29 +1,47 @@
 """Settings from the environment and ``.env``, as one frozen record (specification §4)."""
 
 import os
-import ssl
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
-from rogo_async.common.errors import SetupError
-from rogo_async.common.urls import AllowList, Origin
+from rogo_async.common.database_url import DatabaseUrl
+from rogo_async.common.durations import DURATION_FORM, parse_duration
+from rogo_async.common.notify_urls import NotifyUrl, parse_notify_urls
+from rogo_async.common.proxies import Proxies, parse_proxy
+from rogo_async.common.settings_base import EnvironmentSettings, read_settings
+from rogo_async.common.source_sas import parse_source_sas
+from rogo_async.common.urls import AllowList, Origin, parse_endpoint
 
 DEFAULT_CONCURRENCY = 64
 PG_POOL_CAP = 20
 WAREHOUSE_POOL_CAP = 4
 _FILES_IN_URL = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-_LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 _Required = Annotated[str, Field(min_length=1)]
-_Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600, allow_inf_nan=False)]
-_List = Annotated[tuple[str, ...], NoDecode]
-_S = TypeVar("_S", bound="LocalSettings")
+_LONGEST_S = 7 * 24 * 3600
+
+
+def _read_seconds(value: object) -> object:
+    seconds = parse_duration(value) if isinstance(value, str) else value
+    if isinstance(seconds, int | float) and not 0 < seconds <= _LONGEST_S:
+        raise ValueError(f"must be more than 0 and at most 7d: {DURATION_FORM}")
+    return seconds
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+_Seconds = Annotated[float, BeforeValidator(_read_seconds)]
+_List = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +54,22 @@ class Lms:
     return_url_base: str
 
 
-class LocalSettings(BaseSettings):
-    """Data directory and logs: the settings of commands that use no server."""
+class AmbiguousReports(StrEnum):
+    """What happens to an attempt with different report rows (rule 8)."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        str_strip_whitespace=True,
-    )
+    FAIL = "fail"
+    LATEST = "latest"
+
+
+class CopyMode(StrEnum):
+    """How files reach the destination (specification §4)."""
+
+    AUTO = "auto"
+    STREAM = "stream"
+
+
+class LocalSettings(EnvironmentSettings):
+    """Data directory and logs: the settings of commands that use no server."""
 
     rogo_data_dir: Path = Path()
     rogo_log_format: Literal["console", "json"] | None = None
@@ -55,7 +77,50 @@ class LocalSettings(BaseSettings):
     rogo_log_max_bytes: Annotated[int, Field(ge=1024)] = 50 * 1024 * 1024
 
 
-class Settings(LocalSettings):
+class NotifySettings(EnvironmentSettings):
+    """Who is told about a run, and the proxies that lead there."""
+
+    rogo_notify_url: SecretStr | None = None
+    https_proxy: SecretStr | None = None
+    http_proxy: SecretStr | None = None
+    no_proxy: _List = ()
+
+    @field_validator("https_proxy", "http_proxy", "no_proxy", mode="before")
+    @classmethod
+    def _prefer_lower_case(cls, value: Any, info: ValidationInfo) -> Any:
+        return value if value is None else os.environ.get(info.field_name or "") or value
+
+    @field_validator("https_proxy", "http_proxy")
+    @classmethod
+    def _check_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_proxy(value.get_secret_value())
+        return value
+
+    @field_validator("rogo_notify_url")
+    @classmethod
+    def _check_notify_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_notify_urls(value.get_secret_value())
+        return value
+
+    @cached_property
+    def proxies(self) -> Proxies:
+        """The proxies for HTTP requests."""
+        https, http = [
+            None if value is None else parse_proxy(value.get_secret_value())
+            for value in (self.https_proxy, self.http_proxy)
+        ]
+        return Proxies(https, http, self.no_proxy)
+
+    @cached_property
+    def notify_urls(self) -> tuple[NotifyUrl, ...]:
+        """Who is told about the start and the end of a full run."""
+        value = self.rogo_notify_url
+        return () if value is None else parse_notify_urls(value.get_secret_value())
+
+
+class Settings(LocalSettings, NotifySettings):
     """All settings of specification §4, validated. Secrets are masked when printed."""
 
     database_url: SecretStr
@@ -65,6 +130,7 @@ class Settings(LocalSettings):
     azure_storage_account_name: Annotated[
         str | None, Field(validate_default=True, pattern=r"^[a-z0-9]{3,24}$")
     ] = None
+    azure_storage_service_endpoint: str | None = None
     rogo_source_hosts: Annotated[_List, Field(min_length=1)]
     rogo_source_sas_token: SecretStr | None = None
     rogo_container: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$")]
@@ -74,6 +140,8 @@ class Settings(LocalSettings):
     rogo_return_url_base: _Required
     rogo_version_prefixes: Annotated[_List, Field(min_length=1)] = ("24", "25")
     rogo_migration_user_id: str | None = None
+    rogo_ambiguous_reports: AmbiguousReports = AmbiguousReports.FAIL
+    rogo_copy: CopyMode = CopyMode.AUTO
     rogo_concurrency: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_CONCURRENCY
     rogo_pg_pool_size: Annotated[int | None, Field(ge=1, le=500)] = None
     rogo_warehouse_pool_size: Annotated[int | None, Field(ge=1, le=64)] = None
@@ -82,16 +150,10 @@ class Settings(LocalSettings):
     rogo_outage_limit: _Seconds = 900.0
     rogo_max_duration: _Seconds | None = None
     rogo_keep_runs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    rogo_refresh: bool = False
     rogo_report: bool = False
     rogo_metrics_file: Path | None = None
     rogo_metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = None
-
-    @field_validator("rogo_source_hosts", "rogo_version_prefixes", mode="before")
-    @classmethod
-    def _split_commas(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
 
     @field_validator("rogo_metrics_file")
     @classmethod
@@ -103,18 +165,13 @@ class Settings(LocalSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(value.get_secret_value())
-            usable = parts.port is None or parts.port > 0
-        except ValueError:
-            usable = False
-        if not usable or parts.scheme.partition("+")[0] not in {"postgres", "postgresql"}:
+        url = DatabaseUrl.parse(value.get_secret_value())
+        if variables := url.variables_that_count(os.environ):
             raise ValueError(
-                "must have the form postgresql://user:password@host:5432/database "
-                "(write / @ : # in the password as %2F %40 %3A %23)"
+                "must name host, port and database itself, since "
+                f"{', '.join(variables)} would count otherwise. Add them to the URL"
             )
-        query = parse_qs(parts.query)
-        files = {name: query.get(name, ["system"])[0] for name in _FILES_IN_URL}
+        files = {name: url.parameters.get(name, "system") for name in _FILES_IN_URL}
         unreadable = [
             name
             for name, file in files.items()
@@ -149,6 +206,11 @@ class Settings(LocalSettings):
             )
         return value
 
+    @field_validator("azure_storage_service_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        return None if value is None else parse_endpoint(value)
+
     @field_validator("rogo_source_hosts")
     @classmethod
     def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -159,7 +221,7 @@ class Settings(LocalSettings):
     @classmethod
     def _check_sas(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None and "rogo_source_hosts" in info.data:
-            _parse_sas(value.get_secret_value(), info.data["rogo_source_hosts"])
+            parse_source_sas(value.get_secret_value(), info.data["rogo_source_hosts"])
         return value
 
     @cached_property
@@ -172,7 +234,9 @@ class Settings(LocalSettings):
         """The SAS of each source that has one, without a question mark."""
         if self.rogo_source_sas_token is None:
             return {}
-        return _parse_sas(self.rogo_source_sas_token.get_secret_value(), self.rogo_source_hosts)
+        return parse_source_sas(
+            self.rogo_source_sas_token.get_secret_value(), self.rogo_source_hosts
+        )
 
     @cached_property
     def lms(self) -> Lms:
@@ -194,98 +258,30 @@ class Settings(LocalSettings):
         """Connections to the warehouse, which only the producer uses."""
         return self.rogo_warehouse_pool_size or min(self.rogo_concurrency, WAREHOUSE_POOL_CAP)
 
-    @cached_property
-    def target_dsn(self) -> str:
-        """DATABASE_URL for asyncpg, without a ``+driver`` in its scheme."""
-        scheme, colon, rest = self.database_url.get_secret_value().partition(":")
-        return f"{scheme.partition('+')[0]}{colon}{rest}"
+    @property
+    def target_names(self) -> dict[str, str]:
+        """Host, database and container of the destination, without credentials."""
+        url = self.target_url
+        hosts = ", ".join(str(host) if host.name else "this machine" for host in url.hosts)
+        database = url.database or url.user or ""
+        return {"host": hosts, "database": database, "container": self.rogo_container}
 
     @cached_property
-    def target_ssl(self) -> ssl.SSLContext | None:
-        """The TLS context for the target, or None if asyncpg follows the sslmode of the URL.
-
-        Without an sslmode, certificate and host name of the server are verified, unless the host
-        is this machine. The authorities are those of sslrootcert, else those of the system.
-        Raises SetupError for an unusable certificate file.
-        """
-        parts = urlsplit(self.target_dsn)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        mode, root = query.get("sslmode", ""), query.get("sslrootcert")
-        is_local = (parts.hostname or "") in _LOCAL_HOSTS and not query.get("host")
-        if mode not in {"", "verify-full"} or (not mode and is_local and root is None):
-            return None
-        try:
-            context = ssl.create_default_context(cafile=None if root == "system" else root)
-            if "sslcert" in query:
-                context.load_cert_chain(query["sslcert"], query.get("sslkey"))
-        except (OSError, ssl.SSLError):
-            raise SetupError(
-                "DATABASE_URL: sslrootcert, sslcert or sslkey names a file that cannot be used"
-            ) from None
-        return context
-
-
-def _parse_sas(text: str, hosts: tuple[str, ...]) -> dict[Origin, str]:
-    named = {f"{host}=": host for host in hosts}
-    tokens: dict[Origin, str] = {}
-    pieces = text.split()
-    for piece in pieces:
-        host = next((host for start, host in named.items() if piece.startswith(start)), None)
-        token = piece if host is None else piece[len(host) + 1 :]
-        if host is None:
-            if len(hosts) > 1 or len(pieces) > 1:
-                raise ValueError(
-                    "with several hosts, put the host in front of each token, "
-                    "spelled as in ROGO_SOURCE_HOSTS: host=token host=token"
-                )
-            host = hosts[0]
-        token = token.lstrip("?")
-        if "=" not in token or not token.isascii():
-            raise ValueError("contains a token that is not a SAS (expected sv=…&sig=…)")
-        (origin,) = AllowList.from_hosts((host,)).origins
-        tokens[origin] = token
-    return tokens
-
-
-_INVALID_NAME = (
-    "is not a valid name: use lower-case letters and digits (and single hyphens in a container)"
-)
-_REMEDIES = {
-    "string_pattern_mismatch": _INVALID_NAME,
-    "missing": "is missing: set it in the environment or in .env",
-    "string_too_short": "is empty: set it in the environment or in .env",
-    "too_short": "is empty: name at least one",
-}
+    def target_url(self) -> DatabaseUrl:
+        """DATABASE_URL in its parts."""
+        return DatabaseUrl.parse(self.database_url.get_secret_value())
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read and validate the settings; ``overrides`` are fields set on the command line.
-
-    Raises SetupError with one line for each error, without the values.
-    """
-    return _load(Settings, overrides)
+    """Read and validate all settings, as ``read_settings`` does."""
+    return read_settings(Settings, overrides)
 
 
 def load_local_settings(**overrides: Any) -> LocalSettings:
-    """Read and validate the settings that use no server, as ``load_settings`` does."""
-    return _load(LocalSettings, overrides)
+    """Read and validate the settings that use no server, as ``read_settings`` does."""
+    return read_settings(LocalSettings, overrides)
 
 
-def _load(kind: type[_S], overrides: dict[str, Any]) -> _S:
-    try:
-        return kind(**overrides)
-    except ValidationError as error:
-        raise SetupError(*(_explain(item) for item in error.errors(include_url=False))) from None
-    except (UnicodeDecodeError, OSError):
-        raise SetupError(
-            ".env: cannot be read: it must be UTF-8 text with NAME=value lines"
-        ) from None
-
-
-def _explain(item: Any) -> str:
-    name = str(item["loc"][0]).upper() if item["loc"] else "settings"
-    remedy = _REMEDIES.get(item["type"])
-    if remedy is None:
-        remedy = item["msg"].removeprefix("Value error, ")
-        remedy = remedy[0].lower() + remedy[1:]
-    return f"{name}: {remedy}"
+def load_notify_settings(**overrides: Any) -> NotifySettings:
+    """Read and validate the settings of notifications, as ``read_settings`` does."""
+    return read_settings(NotifySettings, overrides)

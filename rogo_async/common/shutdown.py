@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
 from rogo_async.common.errors import RunStopped
+from rogo_async.common.streams import print_lines, show_cursor
 
 log = structlog.get_logger()
 
@@ -25,6 +27,7 @@ class ExitCode(IntEnum):
     LOCKED = 4
     WINDOW_ENDED = 5
     INTERNAL = 70
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -39,6 +42,7 @@ class StopReason(StrEnum):
     WINDOW = "window"
     SIGINT = "sigint"
     SIGTERM = "sigterm"
+    SIGHUP = "sighup"
     FAULT = "fault"
 
 
@@ -46,23 +50,32 @@ _EXIT: Final = {
     StopReason.FAULT: ExitCode.INTERNAL,
     StopReason.SIGINT: ExitCode.INTERRUPTED,
     StopReason.SIGTERM: ExitCode.TERMINATED,
+    StopReason.SIGHUP: ExitCode.HUNG_UP,
     StopReason.OUTAGE: ExitCode.STOPPED_EARLY,
     StopReason.DISK: ExitCode.STOPPED_EARLY,
     StopReason.LOCK_LOST: ExitCode.STOPPED_EARLY,
     StopReason.INPUT_CHANGED: ExitCode.STOPPED_EARLY,
     StopReason.WINDOW: ExitCode.WINDOW_ENDED,
 }
+_SIGNALS: Final = {
+    signal.SIGINT: StopReason.SIGINT,
+    signal.SIGTERM: StopReason.SIGTERM,
+    signal.SIGHUP: StopReason.SIGHUP,
+}
 _PRECEDENCE: Final = (
     ExitCode.INTERNAL,
     ExitCode.INTERRUPTED,
     ExitCode.TERMINATED,
+    ExitCode.HUNG_UP,
     ExitCode.STOPPED_EARLY,
     ExitCode.WINDOW_ENDED,
     ExitCode.SOME_FAILED,
 )
+_ABORT_RECORD_S: Final = 1.0
 _INTERRUPTED: Final = {
     StopReason.SIGINT: "interrupted (Ctrl-C); run again to continue",
     StopReason.SIGTERM: "terminated (SIGTERM); run again to continue",
+    StopReason.SIGHUP: "terminal closed (SIGHUP); run again to continue",
 }
 
 
@@ -71,6 +84,8 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.reasons: dict[StopReason, str] = {}
+        self.on_abort: Callable[[ExitCode, str], object] | None = None
+        """Receives exit code and text before a second signal ends the process."""
         self.unresolved = 0
         """Rows whose outcome is unknown although their servers are up."""
         self._faulty = False
@@ -109,7 +124,7 @@ class StopSignal:
         raise RunStopped
 
     def exit_code(self, failed: int) -> ExitCode:
-        """The exit code; of several that apply, the first of 70, 130, 143, 3, 5, 1, 0."""
+        """The exit code; of several that apply, the first of 70, 130, 143, 129, 3, 5, 1, 0."""
         codes = [_EXIT[reason] for reason in self.reasons]
         if self._faulty:
             codes.append(ExitCode.INTERNAL)
@@ -120,32 +135,69 @@ class StopSignal:
         return next((code for code in _PRECEDENCE if code in codes), ExitCode.DONE)
 
 
+def _abort(stop_signal: StopSignal, code: ExitCode, cause: str) -> NoReturn:
+    text = f"{cause}; exit {int(code)}; run again to continue, nothing is lost"
+    show_cursor()
+    print_lines([f"rogo_async: {text}"], to_both=True)
+    if stop_signal.on_abort is not None:
+        # The disk may hang.
+        record = threading.Thread(target=stop_signal.on_abort, args=(code, text), daemon=True)
+        record.start()
+        record.join(_ABORT_RECORD_S)
+    os._exit(code)
+
+
+@contextlib.contextmanager
+def received_signals(on_signal: Callable[[signal.Signals], object]) -> Iterator[None]:
+    """Call ``on_signal`` for each SIGINT, SIGTERM or SIGHUP during the block.
+
+    A SIGHUP that is ignored at start, as under nohup, stays ignored.
+    """
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in _numbers()}
+    for number in before:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+def _numbers() -> list[signal.Signals]:
+    return [
+        number
+        for number in _SIGNALS
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+
+
+def end_on_signal(code: ExitCode) -> None:
+    """From now on, let a signal end the process with this exit code: the work is over."""
+    for number in _numbers():
+        signal.signal(number, lambda *_: os._exit(code))
+
+
+def exit_code_of_signal(number: signal.Signals) -> ExitCode:
+    """The exit code of a command that a signal ends."""
+    return _EXIT[_SIGNALS[number]]
+
+
 @contextlib.contextmanager
 def handle_signals(stop_signal: StopSignal) -> Iterator[None]:
-    """Drain the run on the first SIGINT or SIGTERM; end the process at once on the second."""
-    loop = asyncio.get_running_loop()
-    codes = {
-        signal.SIGINT: (StopReason.SIGINT, ExitCode.INTERRUPTED),
-        signal.SIGTERM: (StopReason.SIGTERM, ExitCode.TERMINATED),
-    }
+    """Drain the run on the first signal; end the process on the second."""
 
     def received(number: signal.Signals) -> None:
-        reason, code = codes[number]
-        if (
-            stop_signal.stopping
-            and {StopReason.SIGINT, StopReason.SIGTERM} & stop_signal.reasons.keys()
-        ):
-            os._exit(code)
+        reason = _SIGNALS[number]
+        if stop_signal.stopping and _INTERRUPTED.keys() & stop_signal.reasons.keys():
+            code = exit_code_of_signal(number)
+            _abort(stop_signal, code, f"stopped at once by a second signal ({number.name})")
         log.warning(
             "stopping: finishing the work in progress; a second signal stops immediately",
             signal=number.name,
         )
         stop_signal.stop(reason, _INTERRUPTED[reason])
 
-    for number in codes:
-        loop.add_signal_handler(number, received, number)
-    try:
+    with received_signals(received):
         yield
-    finally:
-        for number in codes:
-            loop.remove_signal_handler(number)

@@ -7,7 +7,7 @@ the allow-list and requested, so two parsers cannot disagree about its host.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -82,6 +82,34 @@ class AllowList:
                 f"{quoted(f'{scheme}://{_bracketed(host)}:{port}')} is not on the allow-list",
             )
         return parsed
+
+
+def parse_endpoint(text: str) -> str:
+    """Parse the URL of a storage account's blob service; returns it without a slash at the end.
+
+    Raises ValueError, whose text quotes no secret. http is allowed only for this machine: keys,
+    tokens and people's files would be sent unencrypted.
+    """
+    form = "use the form https://ACCOUNT.blob.core.windows.net"
+    try:
+        url = _parse(text)
+    except ValueError as error:
+        raise ValueError(f"is not the URL of a blob service ({error}): {form}") from None
+    if url.query_string or "#" in text:
+        raise ValueError(f"is not the URL of a blob service (it has a query): {form}")
+    if url.path.strip("/").count("/"):
+        raise ValueError(f"is not the URL of a blob service (it has a container): {form}")
+    if url.scheme == "http" and not is_loopback(url.host or ""):
+        raise ValueError("uses http, which would send files and credentials unencrypted: use https")
+    return str(url).rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def name_in_url(url: str) -> str:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +17,19 @@ import orjson
 
 from rogo_async.common.errors import SetupError
 from rogo_async.common.shutdown import ExitCode
+from rogo_async.demo.changes.changed_dataset import change
+from rogo_async.demo.changes.check_refresh import check_refresh
+from rogo_async.demo.changes.known_answer import Outcome
+from rogo_async.demo.changes.load_changes import change_platform, change_source
+from rogo_async.demo.changes.snapshot import read_target
 from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.checks.comparison import CheckResult
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.load import generate_for, load, set_routes
+from rogo_async.demo.servers import azurite
+from rogo_async.demo.servers.ports import LOOPBACK
 from rogo_async.demo.servers.process import write_private
-from rogo_async.demo.servers.stack import Stack
+from rogo_async.demo.servers.stack import LOCK_FILE, Stack
 from rogo_async.rules.records import Status
 
 RUN_S: Final = 3600.0
@@ -35,6 +42,16 @@ _INHERITED: Final = (
     "ROGO_LOG_FORMAT",
     "ROGO_PROGRESS_INTERVAL",
     "ROGO_WRITE_INTERVAL",
+)
+_TO_PRACTISE: Final = (
+    "check",
+    "plan",
+    "run --limit 10",
+    "run",
+    "status",
+    "verify",
+    "report",
+    "rollback --help",
 )
 
 
@@ -52,31 +69,41 @@ class Demo:
     def _say(self, text: str) -> None:
         self._echo(f"demo: {text}")
 
-    async def execute(self, *, serve: bool) -> ExitCode:
+    async def execute(
+        self, *, serve: bool, migrate: bool = True, refresh: bool = False
+    ) -> ExitCode:
         """Returns DONE if all checks pass, else SOME_FAILED.
 
-        Raises SetupError when a server cannot start, or for another data set in the directory.
+        With ``serve`` the servers run until a signal; without ``migrate`` they also do, and the
+        rows are left to the user. With ``refresh`` a second run follows, on changed data. Raises
+        SetupError when a server cannot start, or for a directory with other data.
         """
         with self._open_directory() as directory:
             say, began = self._say, time.monotonic()
+            if not azurite.is_installed():
+                say(f"installing Azurite {azurite.VERSION} from npm: 190 MB, about 15 s, only once")
             say("starting PostgreSQL, Azurite and a small HTTP source")
             async with Stack(directory, keep=self._directory is not None) as stack:
                 say(f"servers started in {time.monotonic() - began:.1f} s")
-                code = await self._migrate_once(stack, directory)
-                if serve:
-                    await self._serve(stack, directory)
+                code = await self._prepare_and_migrate(
+                    stack, directory, migrate=migrate, refresh=refresh
+                )
+                if serve or not migrate:
+                    await self._serve(stack, directory, ["check"] if migrate else _TO_PRACTISE)
             return code
 
     @contextlib.contextmanager
     def _open_directory(self) -> Iterator[Path]:
         if self._directory is not None:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _require_usable(self._directory)
             yield self._directory
         else:
             with tempfile.TemporaryDirectory(prefix="rogo_demo_") as name:
                 yield Path(name)
 
-    async def _migrate_once(self, stack: Stack, directory: Path) -> ExitCode:
+    async def _prepare_and_migrate(
+        self, stack: Stack, directory: Path, *, migrate: bool, refresh: bool
+    ) -> ExitCode:
         dataset = generate_for(stack, stack.workspace, self._rows, self._seed)
         state_file = directory / STATE_FILE
         options = {"rows": self._rows, "seed": self._seed}
@@ -87,16 +114,37 @@ class Demo:
                     f"({state_file.read_text()}): use these values, or another directory"
                 )
             set_routes(dataset, stack)
-            self._say("the data in this directory are already migrated; nothing to run")
+            self._say(
+                "the data are already loaded; the demo migrates only in a new directory. "
+                "With --serve it starts the servers for your own commands"
+            )
             return ExitCode.DONE
         self._say(f"generating and loading {self._rows:,} rows (seed {self._seed})")
         await load(dataset, stack, stack.workspace)
         write_private(state_file, orjson.dumps(options))
-        self._say("running rogo_async run")
+        if not migrate:
+            return ExitCode.DONE
         await self._run(stack)
-        return self._report(dataset, await check(dataset, stack, stack.workspace))
+        code = self._report(dataset, await check(dataset, stack, stack.workspace))
+        return max(code, await self._refresh(stack, dataset)) if refresh else code
 
-    async def _run(self, stack: Stack) -> None:
+    async def _refresh(self, stack: Stack, dataset: Dataset) -> ExitCode:
+        """Changes the source and the platform's rows, and runs again with ``--refresh``."""
+        changed, dsn = change(dataset, self._seed), stack.postgres.dsn(stack.workspace.target)
+        count, on_platform = len(changed.changed), len(changed.platform_changes())
+        self._say(f"changing {count:,} submissions, {on_platform:,} of them on the platform")
+        await change_source(changed, stack, stack.workspace)
+        await change_platform(changed, stack, stack.workspace)
+        before = await read_target(dsn)
+        await self._run(stack, "--refresh")
+        self._say("expected results of the migrated submissions:")
+        for outcome in Outcome:
+            self._say(f"  {outcome}: {changed.counts()[outcome]:,}")
+        return self._show(check_refresh(changed, before, await read_target(dsn)))
+
+    async def _run(self, stack: Stack, *options: str) -> None:
+        arguments = ("-m", "rogo_async", "run", *options)
+        self._say(" ".join(("running", *arguments[1:])))
         environment = {
             **{
                 name: os.environ[name]
@@ -106,7 +154,7 @@ class Demo:
             **stack.environment(),
         }
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "rogo_async", "run", env=environment, cwd=stack.workspace.data_dir
+            sys.executable, *arguments, env=environment, cwd=stack.workspace.data_dir
         )
         try:
             async with asyncio.timeout(RUN_S):
@@ -127,6 +175,10 @@ class Demo:
             say(f"  {status.value}: {dataset.counts()[status]:,}")
             for code, count in sorted(codes.items()):
                 say(f"      {code}: {count:,}")
+        return self._show(results)
+
+    def _show(self, results: Sequence[CheckResult]) -> ExitCode:
+        say = self._say
         for result in results:
             say(f"{'ok    ' if result.ok else 'FAILED'} {result.name}: {result.detail}")
         failed = sum(not result.ok for result in results)
@@ -136,20 +188,39 @@ class Demo:
         )
         return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
-    async def _serve(self, stack: Stack, directory: Path) -> None:
-        lines = [f"export {k}={shlex.quote(v)}" for k, v in stack.environment().items()]
+    async def _serve(self, stack: Stack, directory: Path, commands: Sequence[str]) -> None:
+        # A proxy of the operator's environment does not reach the servers on this machine.
+        environment = {**stack.environment(), "NO_PROXY": LOOPBACK}
+        lines = [f"export {k}={shlex.quote(v)}" for k, v in environment.items()]
         file = directory / ENVIRONMENT
         write_private(file, ("\n".join(lines) + "\n").encode())
-        for line in lines:
-            self._echo(line)
-        self._say("the servers are running; Ctrl-C stops them. To use them in another terminal:")
-        self._say(f"  . {shlex.quote(str(file))}")
-        self._say(f"  {shlex.quote(sys.executable)} -m rogo_async check")
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
+        for line in lines:
+            self._echo(line)
+        self._say("the servers are running; Ctrl-C stops them. To use them in another terminal:")
+        self._say(f"  . {shlex.quote(str(file.resolve()))}")
+        python = shlex.quote(sys.executable)  # Debian has no `python`
+        for command in commands:
+            self._say(f"  {python} -m rogo_async {command}")
         await stopped.wait()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         self._say("stopping the servers")
+
+
+def _require_usable(directory: Path) -> None:
+    """Makes the directory. Raises SetupError if it cannot, or for files that are not a demo's."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = {path.name for path in directory.iterdir()}
+    except OSError as error:
+        raise SetupError(
+            f"--dir {directory} cannot be used ({error.strerror}): name another directory"
+        ) from None
+    if found and LOCK_FILE not in found:
+        raise SetupError(
+            f"--dir {directory} has files that are not a demo's: name a new or empty directory"
+        )

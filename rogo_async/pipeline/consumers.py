@@ -41,6 +41,8 @@ class ConsumerPool:
         stop_signal: StopSignal,
     ) -> None:
         self.figures = [ConsumerFigures(number) for number in range(1, count + 1)]
+        self.in_work = 0
+        """Submissions in progress."""
         self._queue = queue
         self._handler = handler
         self._trip_host = trip_host
@@ -101,6 +103,7 @@ class ConsumerPool:
                 await self._process(submission, figures)
 
     async def _process(self, submission: Submission, figures: ConsumerFigures) -> None:
+        self.in_work += 1
         try:
             result = await self._handler(submission)
             if isinstance(result, ForbiddenRow):
@@ -120,6 +123,8 @@ class ConsumerPool:
         except Exception as error:  # noqa: BLE001 - an error in one row must not stop the others
             self._stop_signal.record_internal_error()
             log.critical("internal error", attempt=submission.attempt, **error_facts(error))
+        finally:
+            self.in_work -= 1
 
     async def _settle_forbidden(self, figures: ConsumerFigures) -> None:
         for row in self._forbidden.take_systemic():

@@ -16,9 +16,11 @@ from rogo_async.common.errors import (
     RunStopped,
     TransientError,
 )
+from rogo_async.destination.blobs.service_copy import CopyDeclined
 from rogo_async.destination.blobs.store import Blob, Store
+from rogo_async.pipeline.server_side_copy import ServerSideCopier
 from rogo_async.rules.files import blob_name
-from rogo_async.rules.records import FileKind, FileRef, Identity, StoredFile
+from rogo_async.rules.records import FileKind, FileRef, Identity, Route, StoredFile
 from rogo_async.sources.http_files import Restart, SourceFile, Sources
 
 IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
@@ -96,10 +98,16 @@ class FileCopier:
     """Copies the files of one submission in parallel, and checks length and MD5."""
 
     def __init__(
-        self, sources: Sources, store: Store, budget: ByteBudget, metadata: Mapping[str, str]
+        self,
+        sources: Sources,
+        store: Store,
+        server_side: ServerSideCopier,
+        budget: ByteBudget,
+        metadata: Mapping[str, str],
     ) -> None:
         self._sources = sources
         self._store = store
+        self._server_side = server_side
         self._budget = budget
         self._metadata = metadata
 
@@ -130,6 +138,15 @@ class FileCopier:
             stored.append(result)
         return stored
 
+    async def renew(self, refs: Sequence[FileRef], identity: Identity) -> bool:
+        """Renew the blobs of a submission. Returns whether all of them exist.
+
+        A sweep or a rollback that listed them before keeps them from then on. Raises RunStopped or
+        a DependencyError.
+        """
+        blobs = [self._blob_of(ref, identity) for ref in refs]
+        return all([await self._store.renew(blob) for blob in blobs])
+
     async def delete(self, refs: Sequence[FileRef], identity: Identity) -> None:
         """Delete the blobs of a submission.
 
@@ -152,20 +169,29 @@ class FileCopier:
                 return
 
     async def _copy_file(self, ref: FileRef, identity: Identity) -> StoredFile:
-        name = blob_name(identity.attempt, identity.submission_id, ref)
-        blob = Blob(name, ref.content_type, self._metadata_of(ref, identity))
+        blob = self._blob_of(ref, identity)
+        try:
+            source = await self._server_side.copy(ref.url, blob)
+        except CopyDeclined as declined:
+            route = declined.route
+            size_bytes, md5 = await self._stream_file(ref, blob)
+        else:
+            route, size_bytes, md5 = Route.COPIED, source.size_bytes, source.md5
+        url = self._store.url_of(blob.name)
+        return StoredFile(ref, blob.name, url, size_bytes, md5, route)
+
+    async def _stream_file(self, ref: FileRef, blob: Blob) -> tuple[int, bytes]:
+        """Size in bytes and MD5 of a file that passed through this machine."""
         tries = 1
         while True:
             file = self._sources.file(ref.url)
             try:
                 await file.begin()
-                size_bytes, md5 = await self._copy_bytes(file, blob)
+                return await self._copy_bytes(file, blob)
             except (_Corrupt, Restart) as reason:
                 if tries == _READS:
                     raise _given_up(ref, reason) from None
                 tries += 1
-            else:
-                return StoredFile(ref, name, self._store.url_of(name), size_bytes, md5)
             finally:
                 file.close()
 
@@ -173,6 +199,8 @@ class FileCopier:
         """Size in bytes and MD5 of the copied file. Raises _Corrupt before the blob is created."""
         async with self._budget.reserve(file.expected_bytes()):
             block = await file.block()
+            # Only now: the first block may have been read again, with other headers.
+            blob = blob.described(file.info.content_encoding, file.info.content_language)
             digest = await _hashed(hashlib.md5(usedforsecurity=False), block)
             if file.at_end():
                 _check(file, len(block), digest.digest())
@@ -190,6 +218,10 @@ class FileCopier:
         _check(file, size_bytes, digest.digest())
         await self._store.commit(blob, block_ids, size_bytes, digest.digest())
         return size_bytes, digest.digest()
+
+    def _blob_of(self, ref: FileRef, identity: Identity) -> Blob:
+        name = blob_name(identity.attempt, identity.submission_id, ref)
+        return Blob(name, ref.content_type, self._metadata_of(ref, identity))
 
     def _metadata_of(self, ref: FileRef, identity: Identity) -> dict[str, str]:
         metadata = {"attemptId": str(identity.attempt), **self._metadata}

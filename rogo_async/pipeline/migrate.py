@@ -4,13 +4,14 @@ The producer has applied rules 0 to 7 and has read the warehouse rows. This modu
 8 to 15, in order.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode, SourceForbidden
-from rogo_async.common.settings import Lms
+from rogo_async.common.settings import AmbiguousReports, Lms
 from rogo_async.common.urls import AllowList
 from rogo_async.destination.postgres.parameters import session_record_id
-from rogo_async.destination.postgres.writer import Writer, WriteResult
+from rogo_async.destination.postgres.writer import StoredFiles, Writer, WriteResult
 from rogo_async.pipeline.file_copier import FileCopier
 from rogo_async.pipeline.forbidden_rows import ForbiddenRow
 from rogo_async.rules import derived_values
@@ -23,6 +24,7 @@ from rogo_async.rules.records import (
     Outcome,
     PreparedSubmission,
     Status,
+    StoredFile,
     Submission,
 )
 from rogo_async.rules.row_filter import incomplete_in_target
@@ -39,6 +41,7 @@ class Migrator:
         run_id: str,
         lms: Lms,
         allow_list: AllowList,
+        ambiguous_reports: AmbiguousReports,
         reference: Reference,
         file_copier: FileCopier,
         writer: Writer,
@@ -46,6 +49,7 @@ class Migrator:
         self._run_id = run_id
         self._lms = lms
         self._allow_list = allow_list
+        self._ambiguous_reports = ambiguous_reports
         self._reference = reference
         self._file_copier = file_copier
         self._writer = writer
@@ -59,13 +63,18 @@ class Migrator:
         row, attempt = submission.row, submission.attempt
         identity = identify(attempt, self._run_id, self._lms.instance_id)
         try:
-            prepared = prepare(submission, self._reference, self._allow_list)  # rules 8 to 14
+            prepared = prepare(  # rules 8 to 14
+                submission, self._reference, self._allow_list, self._ambiguous_reports
+            )
         except RowError as error:
             return Outcome.failed(row, attempt, error)
         delete_files = partial(self._file_copier.delete, prepared.files, identity)
         try:
+            hold = await self._writer.ready()
             files = await self._file_copier.copy(prepared.files, identity)  # rule 14
-            result = await self._writer.write(prepared, files, identity)  # rule 15
+            renew = partial(self._file_copier.renew, prepared.files, identity)
+            stored = StoredFiles(files, hold, renew)
+            result = await self._writer.write(prepared, stored, identity)  # rule 15
         except SourceForbidden as error:
             return ForbiddenRow(submission, error, delete_files)
         except RowError as error:
@@ -73,14 +82,33 @@ class Migrator:
             if error.code is not FailureCode.TARGET_CONFLICT:
                 await delete_files()
             return Outcome.failed(row, attempt, error)
+        if result is WriteResult.FILES_GONE:
+            return await self.migrate(submission)
+        return self._outcome(result, submission, prepared, identity, files)
+
+    def _outcome(
+        self,
+        result: WriteResult,
+        submission: Submission,
+        prepared: PreparedSubmission,
+        identity: Identity,
+        files: Sequence[StoredFile],
+    ) -> Outcome:
+        row, attempt = submission.row, submission.attempt
         match result:
             case WriteResult.INSERTED:
                 line = self._migrated_line(prepared, identity)
-                return Outcome(row, Status.MIGRATED, attempt, migrated_line=line)
+                return Outcome(
+                    row,
+                    Status.MIGRATED,
+                    attempt,
+                    migrated_line=line,
+                    stored=tuple((file.route, file.size_bytes) for file in files),
+                )
             case WriteResult.ALREADY_EXISTS:
                 skip = RowSkip(SkipCode.ALREADY_MIGRATED, "another run wrote this attempt first")
                 return Outcome.skipped(row, attempt, skip)
-            case WriteResult.INCOMPLETE:
+            case _:
                 return Outcome.failed(row, attempt, incomplete_in_target())
 
     def _migrated_line(self, prepared: PreparedSubmission, identity: Identity) -> MigratedLine:

@@ -120,9 +120,6 @@ class Observers:
             if self._exporter is not None and (
                 published is None or point.at_s >= published.at_s + interval_s
             ):
-                since = published or point
-                seconds = max(point.at_s - since.at_s, _SAMPLE_S)
-                self._exporter.collector.rate_per_s = (point.done - since.done) / seconds
                 published = point
                 await self._exporter.refresh()
             await asyncio.sleep(min(interval_s, _SAMPLE_S))
@@ -154,6 +151,6 @@ def _open_exporter(settings: Settings, record: RunRecord, runs: Path) -> "Metric
             raise
         raise SetupError(
             "ROGO_METRICS_FILE, ROGO_METRICS_PORT: prometheus-client is not installed: "
-            "pip install 'rogo-async[metrics]', or unset them"
+            "pip install '.[metrics]' in the source directory, or unset them"
         ) from None
     return MetricsExporter(RunCollector(record, last_success(runs)), settings.rogo_metrics_file)

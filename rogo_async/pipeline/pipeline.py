@@ -1,11 +1,15 @@
 """The tasks of a run: producer, consumers, result writer and progress, and the queue between."""
 
 import asyncio
-import time
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import structlog
+from pyroaring import BitMap
 from rich.console import Console
 
 from rogo_async.common.errors import InputChanged, RunStopped
@@ -14,13 +18,17 @@ from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.pipeline.consumers import ConsumerPool, Handler
 from rogo_async.pipeline.producer import Producer
+from rogo_async.pipeline.refresh import ExistingRows, KeepExisting
 from rogo_async.pipeline.writer import ResultWriter
-from rogo_async.reporting.progress import RunProgress, log_lines, show_bar
+from rogo_async.reporting.live import published
+from rogo_async.reporting.progress import MIGRATION_NAMES, RunProgress, log_lines
+from rogo_async.reporting.run_display import RunDisplay, show_run
 from rogo_async.reporting.summary import RunRecord
-from rogo_async.rules.records import Submission
+from rogo_async.rules.records import Status, Submission
 from rogo_async.rules.row_filter import MigratedAttempts, RowFilter
 from rogo_async.sources.http_files import Sources
-from rogo_async.sources.submissions_csv import Mapping, SubmissionsFile
+from rogo_async.sources.submissions_csv import Mapping as AttemptMapping
+from rogo_async.sources.submissions_csv import SubmissionsFile
 from rogo_async.sources.warehouse.reader import Warehouse
 
 GRACE_S: Final = 30.0
@@ -30,11 +38,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The two input files, and the attempts that are already in the target."""
+    """The two input files, and the attempts that are already in the target.
+
+    ``expected_skips`` are the attempts that the producer will probably skip; for the time left.
+    """
 
     file: SubmissionsFile
-    mapping: Mapping
+    mapping: AttemptMapping
     migrated: MigratedAttempts
+    expected_skips: BitMap
+    existing: ExistingRows = field(default_factory=KeepExisting)
 
 
 class Pipeline:
@@ -47,12 +60,16 @@ class Pipeline:
         record: RunRecord,
         terminal: Console | None,
         title: str = "migrating",
+        names: Mapping[Status, str] = MIGRATION_NAMES,
+        live_file: Path | None = None,
     ) -> None:
         self._settings = settings
         self._stop_signal = stop_signal
         self._record = record
         self._terminal = terminal
         self._title = title
+        self._names = names
+        self._live_file = live_file
 
     async def run(
         self,
@@ -66,20 +83,39 @@ class Pipeline:
         settings, stop_signal = self._settings, self._stop_signal
         queue: asyncio.Queue[Submission | None] = asyncio.Queue(2 * settings.rogo_concurrency)
         row_filter = RowFilter(inputs.mapping.get, inputs.migrated, settings.rogo_version_prefixes)
-        producer = Producer(inputs.file, row_filter, warehouse, results, queue, stop_signal)
+        producer = Producer(
+            inputs.file, row_filter, warehouse, inputs.existing, results, queue, stop_signal
+        )
         consumers = ConsumerPool(
             settings.rogo_concurrency, queue, handler, sources.trip_host, results, stop_signal
         )
         self._record.consumers = consumers.figures
         writing = asyncio.create_task(self._write(results), name="writer")
         producing = asyncio.create_task(self._produce(producer, consumers), name="producer")
-        showing = asyncio.create_task(self._show(results), name="progress")
+
+        def left() -> int:
+            unread = self._record.tally.total - producer.rows_read
+            skips = min(unread, row_filter.count_unseen(inputs.expected_skips))
+            return self._record.tally.total - results.handed_over.total() - skips
+
+        progress = RunProgress(
+            self._record.tally.total,
+            results.handed_over,
+            consumers.figures,
+            self._record.rate,
+            left,
+            self._names,
+        )
+        sampling = asyncio.create_task(progress.sample_each_second(), name="progress-rate")
+        showing = asyncio.create_task(self._show(progress, consumers), name="progress")
         try:
-            await consumers.run(GRACE_S)
+            async with self._published(progress):
+                await consumers.run(GRACE_S)
         finally:
             await _ended(producing)
             await self._drain(results, writing)
             await _ended(showing)
+            await _ended(sampling)
         stop_signal.unresolved += producer.unresolved
 
     async def _produce(self, producer: Producer, consumers: ConsumerPool) -> None:
@@ -111,13 +147,16 @@ class Pipeline:
             self._stop_signal.stop(StopReason.DISK, "the results could not be written in time")
         await _ended(writing)
 
-    async def _show(self, results: ResultWriter) -> None:
-        record = self._record
-        progress = RunProgress(
-            record.tally.total, results.handed_over, record.consumers, time.monotonic()
-        )
+    def _published(self, progress: RunProgress) -> AbstractAsyncContextManager[None]:
+        if self._live_file is None:
+            return contextlib.nullcontext()
+        interval_s = self._settings.rogo_progress_interval
+        return published(self._live_file, self._record, progress, interval_s)
+
+    async def _show(self, progress: RunProgress, consumers: ConsumerPool) -> None:
         if self._terminal is not None:
-            await show_bar(progress, self._terminal, self._title)
+            display = RunDisplay(self._title, progress, self._record, lambda: consumers.in_work)
+            await show_run(display, self._terminal)
         else:
             await log_lines(progress.facts, self._settings.rogo_progress_interval)
 

@@ -1,23 +1,23 @@
 """Reads the input from its end, reads the warehouse rows, and fills the queue."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 import structlog
 
 from rogo_async.common.errors import DependencyError
 from rogo_async.common.shutdown import StopSignal
+from rogo_async.pipeline.refresh import ExistingRows
+from rogo_async.pipeline.source_comparison import with_warehouse_rows
 from rogo_async.pipeline.writer import ResultWriter
-from rogo_async.rules.records import Outcome, SourceRow, Submission, WarehouseRows
+from rogo_async.rules.records import Outcome, SourceRow, Submission
 from rogo_async.rules.row_filter import RowFilter
 from rogo_async.sources.submissions_csv import SubmissionsFile
 from rogo_async.sources.warehouse.reader import CHUNK_ATTEMPTS, Warehouse
 
 _CHUNKS_AHEAD: Final = 1
-_NO_ROWS: Final = WarehouseRows()
-_LookUp = asyncio.Task[dict[int, WarehouseRows] | None]
+_Settled = list[Outcome | Submission]
 log = structlog.get_logger()
 
 
@@ -29,6 +29,7 @@ class Producer:
         file: SubmissionsFile,
         row_filter: RowFilter,
         warehouse: Warehouse,
+        existing: ExistingRows,
         results: ResultWriter,
         queue: asyncio.Queue[Submission | None],
         stop_signal: StopSignal,
@@ -36,13 +37,15 @@ class Producer:
         self._file = file
         self._row_filter = row_filter
         self._warehouse = warehouse
+        self._existing = existing
         self._results = results
         self._queue = queue
         self._stop_signal = stop_signal
         self.unresolved = 0
-        """Rows whose query failed although the warehouse is up: not processed."""
-        self._chunks: asyncio.Queue[tuple[list[Submission], _LookUp] | None] = asyncio.Queue(
-            _CHUNKS_AHEAD
+        """Rows whose query failed although the server is up: not processed."""
+        self.rows_read = 0
+        self._chunks: asyncio.Queue[tuple[int, asyncio.Task[_Settled | None]] | None] = (
+            asyncio.Queue(_CHUNKS_AHEAD)
         )
 
     async def run(self) -> None:
@@ -53,42 +56,70 @@ class Producer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._fill_queue(), name="producer-queue")
             waiting: list[Submission] = []
+            existing: list[Outcome] = []
             async for rows in self._file.chunks_from_end():
                 self._stop_signal.raise_if_stopping()
-                waiting.extend(await self._filter(rows))
-                while len(waiting) >= CHUNK_ATTEMPTS:
-                    await self._look_up(group, waiting[:CHUNK_ATTEMPTS])
-                    del waiting[:CHUNK_ATTEMPTS]
-            if waiting:
-                await self._look_up(group, waiting)
+                await self._filter(rows, waiting, existing)
+                await self._look_up(group, waiting, existing, CHUNK_ATTEMPTS)
+            await self._look_up(group, waiting, existing, 1)
             await self._chunks.put(None)
 
-    async def _filter(self, rows: Sequence[SourceRow]) -> list[Submission]:
-        filtered = [self._row_filter.apply(row) for row in rows]
-        await self._results.record([each for each in filtered if isinstance(each, Outcome)])
-        return [each for each in filtered if isinstance(each, Submission)]
+    async def _filter(
+        self, rows: Sequence[SourceRow], waiting: list[Submission], existing: list[Outcome]
+    ) -> None:
+        """Apply rules 0 to 7; add the rows that are not decided to the two lists."""
+        decided = []
+        for result in map(self._row_filter.apply, rows):
+            if isinstance(result, Submission):
+                waiting.append(result)
+            elif self._existing.takes(result):
+                existing.append(result)
+            else:
+                decided.append(result)
+        self.rows_read += len(rows)
+        await self._results.record(decided)
 
-    async def _look_up(self, group: asyncio.TaskGroup, chunk: list[Submission]) -> None:
-        attempts = [submission.attempt for submission in chunk]
-        look_up = group.create_task(self._warehouse_rows(attempts), name="producer-look-up")
-        await self._chunks.put((chunk, look_up))
+    async def _look_up(
+        self,
+        group: asyncio.TaskGroup,
+        waiting: list[Submission],
+        existing: list[Outcome],
+        least: int,
+    ) -> None:
+        """Begin to look up chunks of both lists, as long as ``least`` rows wait."""
+        while len(waiting) >= least:
+            await self._begin(group, waiting, self._new(waiting[:CHUNK_ATTEMPTS]))
+        while len(existing) >= least:
+            await self._begin(group, existing, self._existing.settle(existing[:CHUNK_ATTEMPTS]))
 
-    async def _warehouse_rows(self, attempts: Sequence[int]) -> dict[int, WarehouseRows] | None:
-        try:
-            return await self._warehouse.look_up(attempts)
-        except DependencyError as error:
-            log.error(
-                "a chunk of attempts cannot be looked up", rows=len(attempts), reason=error.reason
-            )
-            return None
+    async def _begin(
+        self, group: asyncio.TaskGroup, rows: list[Any], work: Coroutine[Any, Any, _Settled]
+    ) -> None:
+        count = min(len(rows), CHUNK_ATTEMPTS)
+        del rows[:count]
+        look_up = group.create_task(_settled(work, count), name="producer-look-up")
+        await self._chunks.put((count, look_up))
+
+    async def _new(self, chunk: Sequence[Submission]) -> _Settled:
+        rows = await self._warehouse.look_up([submission.attempt for submission in chunk])
+        return [with_warehouse_rows(submission, rows) for submission in chunk]
 
     async def _fill_queue(self) -> None:
         while (item := await self._chunks.get()) is not None:
-            chunk, look_up = item
-            found = await look_up
-            if found is None:
-                self.unresolved += len(chunk)
+            count, look_up = item
+            settled = await look_up
+            if settled is None:
+                self.unresolved += count
                 continue
-            for submission in chunk:
-                rows = found.get(submission.attempt, _NO_ROWS)
-                await self._queue.put(replace(submission, warehouse_rows=rows))
+            for each in settled:
+                if isinstance(each, Submission):
+                    await self._queue.put(each)
+            await self._results.record([each for each in settled if isinstance(each, Outcome)])
+
+
+async def _settled(work: Coroutine[Any, Any, _Settled], rows: int) -> _Settled | None:
+    try:
+        return await work
+    except DependencyError as error:
+        log.error("a chunk of attempts cannot be looked up", rows=rows, reason=error.reason)
+        return None

@@ -1,6 +1,7 @@
 """The life of a run: connect, read what exists, migrate, write the summary."""
 
 import asyncio
+import csv
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,37 +11,76 @@ import structlog
 from rich.console import Console
 
 from rogo_async.common.command import Command, CommandResult
-from rogo_async.common.data_dir import FAILED, MIGRATED, new_run_id
+from rogo_async.common.data_dir import (
+    ACCEPTED,
+    ERROR_COLUMN,
+    FAILED,
+    FAILURES,
+    MIGRATED,
+    new_run_id,
+)
+from rogo_async.common.errors import LockHeld, SetupError
 from rogo_async.common.files import AppendFile
+from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import ExitCode, StopReason
-from rogo_async.destination.postgres.journal import Journal
-from rogo_async.destination.postgres.migrated_attempts import (
-    export_migrated,
-    read_migrated_attempts,
-)
+from rogo_async.destination.postgres.journal import Journal, Journals
+from rogo_async.destination.postgres.migrated_attempts import read_migrated_attempts
+from rogo_async.pipeline.consumers import Handler
+from rogo_async.pipeline.known_failures import KnownFailures
 from rogo_async.pipeline.migrate import Migrator
+from rogo_async.pipeline.migrated_csv import rebuild_migrated_csv
 from rogo_async.pipeline.observers import Observers
 from rogo_async.pipeline.pipeline import Inputs, Pipeline
+from rogo_async.pipeline.refresh import (
+    ExistingRows,
+    KeepExisting,
+    Migrate,
+    RefreshExisting,
+    RefreshingMigrator,
+)
 from rogo_async.pipeline.selection import Selection, open_selection
-from rogo_async.pipeline.services import ServiceFactory, open_services
-from rogo_async.pipeline.writer import CsvResultWriter, KnownFailures, ResultWriter
+from rogo_async.pipeline.services import (
+    ServiceFactory,
+    Services,
+    open_reconciler,
+    open_refresher,
+    open_services,
+)
+from rogo_async.pipeline.source_comparison import SourceComparison
+from rogo_async.pipeline.writer import CsvResultWriter, ResultWriter
+from rogo_async.reporting.failures_csv import write_failures
+from rogo_async.reporting.live import LIVE
+from rogo_async.reporting.progress import Stages
+from rogo_async.reporting.run_display import end_table
+from rogo_async.reporting.starts import Starts
 from rogo_async.reporting.summary import RunRecord
-from rogo_async.sources.submissions_csv import ERROR_COLUMN, SubmissionsFile
+from rogo_async.sources.accepted_failures import AcceptedFailures, read_accepted_failures
+from rogo_async.sources.submissions_csv import Mapping, SubmissionsFile
 
 _LOGGED: Final = {
     "exit_code",
     "rows_total",
     "migrated",
+    "refreshed",
     "failed",
     "failed_new",
+    "failed_accepted",
     "skipped",
     "not_reached",
     "rate_per_s",
     "by_code",
+    "copied_files",
+    "copied_bytes",
+    "streamed_files",
+    "streamed_bytes",
+    "streamed_because",
     "stopped_by",
 }
 """The fields of the summary in the last log line."""
+
+_PROBLEMS: Final = 10
+"""Problems of accepted_failures.csv that are logged, one line each."""
 
 log = structlog.get_logger()
 
@@ -53,18 +93,40 @@ class Run(Command):
         super().__init__(settings, lock_name=f"run {run_id}")
         self._selection = selection
         self._terminal = terminal
-        self._record = RunRecord.begin(run_id, settings.rogo_concurrency)
+        self._accepted = AcceptedFailures()
+        self._starts: Starts | None = None
+        self._record = RunRecord.begin(
+            run_id, settings.rogo_concurrency, settings.target_names, selection.facts()
+        )
         self._observers = Observers(settings, self._record, self.data.runs)
 
     async def execute(self) -> CommandResult:
         """Run once and return the summary. Raises SetupError and LockHeld, without a summary."""
-        structlog.contextvars.bind_contextvars(run_id=self._record.run_id)
-        return await super().execute()
+        run_id = self._record.run_id
+        structlog.contextvars.bind_contextvars(run_id=run_id)
+        if not self.data.is_used:
+            return await super().execute()
+        self._starts = starts = Starts(self.data.runs)
+        self.stop_signal.on_abort = lambda code, text: starts.ended(run_id, code, [text])
+        try:
+            await asyncio.to_thread(starts.began, run_id)
+            return await super().execute()  # it records its result
+        except SetupError as error:
+            await asyncio.to_thread(starts.ended, run_id, ExitCode.SETUP, error.problems)
+            raise
+        except LockHeld as error:
+            await asyncio.to_thread(starts.ended, run_id, ExitCode.LOCKED, [str(error)])
+            raise
+        except Exception:
+            line = "internal error, see the log"
+            await asyncio.to_thread(starts.ended, run_id, ExitCode.INTERNAL, [line])
+            raise
 
     async def work(self, stack: AsyncExitStack) -> None:
         """Connect to everything, migrate every row, and write the results."""
         await stack.enter_async_context(self._observers)
-        file, mapping = await open_selection(self._selection, self.data.path, stack)
+        stages = Stages(self._terminal, self.settings.rogo_progress_interval)
+        file, mapping = await open_selection(self._selection, self.data.path, stack, stages)
         self._record.tally.total = len(file)
         record = self._record
         journal = Journal(self.data.runs / f"{record.run_id}.journal.jsonl")
@@ -72,41 +134,83 @@ class Run(Command):
         if self.settings.rogo_max_duration is not None:
             self._close_window_after(self.settings.rogo_max_duration, stack)
         services = await open_services(factory, record.run_id, journal)
-        migrated = await factory.with_retry(lambda: read_migrated_attempts(services.connections))
-        await factory.with_retry(
-            lambda: self.data.rebuild_migrated(
-                lambda sink: export_migrated(services.connections, sink)
+        async with stages.stage("reading the attempts in the target", "attempts") as stage:
+            migrated = await factory.with_retry(
+                lambda: read_migrated_attempts(services.connections, stage.set_done)
             )
-        )
+        await rebuild_migrated_csv(factory, services.connections, self.data, stages)
         self.stop_signal.raise_if_stopping()
         results = await self._results(file, stack)
+        migrator = Migrator(
+            record.run_id,
+            self.settings.lms,
+            self.settings.allow_list,
+            self.settings.rogo_ambiguous_reports,
+            services.reference.matching,
+            services.file_copier,
+            services.writer,
+        )
+        existing, handler = await self._existing(
+            factory, services, mapping, journal, migrator.migrate
+        )
         log.info(
             "migration begins",
             already_migrated=len(migrated.migrated),
             concurrency=self.settings.rogo_concurrency,
         )
-        migrator = Migrator(
-            record.run_id,
-            self.settings.lms,
-            self.settings.allow_list,
-            services.reference.matching,
-            services.file_copier,
-            services.writer,
+        pipeline = Pipeline(
+            self.settings,
+            self.stop_signal,
+            record,
+            self._terminal,
+            live_file=self.data.path / LIVE,
         )
-        pipeline = Pipeline(self.settings, self.stop_signal, record, self._terminal)
-        inputs = Inputs(file, mapping, migrated)
-        handler = self._observers.of(migrator.migrate)
+        skips = self._selection.expected_skips(migrated.migrated, file)
+        inputs = Inputs(file, mapping, migrated, skips, existing)
+        handler = self._observers.of(handler)
         async with self._observers.watching(results.handed_over):
             await pipeline.run(inputs, services.warehouse, services.sources, handler, results)
 
+    async def _existing(
+        self,
+        factory: ServiceFactory,
+        services: Services,
+        mapping: Mapping,
+        journal: Journal,
+        migrate: Migrate,
+    ) -> tuple[ExistingRows, Handler]:
+        """What happens to rows of migrated attempts, and the handler of a submission."""
+        settings = self.settings
+        if not settings.rogo_refresh:
+            return KeepExisting(), migrate
+        applied_by, target = services.reference.applied_by, services.target
+        journals = await asyncio.to_thread(Journals.read, self.data.runs, journal)
+        reconciler = open_reconciler(
+            settings, target.connections, target.breaker, services.account, applied_by, journals
+        )
+        refresher = await open_refresher(factory, target, applied_by, journals)
+        comparison = SourceComparison(
+            settings,
+            mapping.get,
+            services.reference.matching,
+            services.warehouse.look_up,
+            reconciler,
+        )
+        return RefreshExisting(comparison), RefreshingMigrator(refresher, migrate).handle
+
     async def _results(self, file: SubmissionsFile, stack: AsyncExitStack) -> ResultWriter:
         data, run_id = self.data, self._record.run_id
+        self._accepted = await asyncio.to_thread(read_accepted_failures, data.path / ACCEPTED)
+        for problem in self._accepted.problems[:_PROBLEMS]:
+            log.error("accepted failures cannot be used", problem=problem)
+        known = await asyncio.to_thread(KnownFailures.read, data.failed_rows_files())
         await asyncio.to_thread(
             data.delete_old_runs, self.settings.rogo_keep_runs, self._selection.input
         )
-        known = await asyncio.to_thread(KnownFailures.read, data.path / FAILED)
+        await asyncio.to_thread(Starts(data.runs).shorten)
         if self._selection.is_full:
             await asyncio.to_thread(data.begin_full_run, run_id)
+            stack.push_async_callback(asyncio.to_thread, self._write_failures, known)
         migrated = AppendFile(data.path / MIGRATED)
         failed = AppendFile(self._failed_path())
         await migrated.open(None)
@@ -118,9 +222,21 @@ class Run(Command):
             failed,
             self._record.tally,
             known,
+            self._accepted,
             self.stop_signal,
             self.settings.rogo_write_interval,
         )
+
+    def _write_failures(self, known: KnownFailures) -> None:
+        try:
+            write_failures(
+                self.data.path / FAILED,
+                self.data.path / FAILURES,
+                lambda row: known.is_new(row.attempt, row.cells, row.code),
+                lambda row: self._accepted.has(row.attempt, row.code),
+            )
+        except (OSError, ValueError, csv.Error) as error:
+            log.warning("a file cannot be written", file=FAILURES, **error_facts(error))
 
     def _failed_path(self) -> Path:
         if self._selection.is_full:
@@ -133,7 +249,7 @@ class Run(Command):
             left_s,
             self.stop_signal.stop,
             StopReason.WINDOW,
-            f"the time window of {seconds:g} s ended (ROGO_MAX_DURATION)",
+            f"the time window of {seconds:.0f} s ended (ROGO_MAX_DURATION, --until)",
         )
         stack.callback(handle.cancel)
 
@@ -141,12 +257,30 @@ class Run(Command):
         """Write run_summary.json and what the observers write at the end."""
         summary = self._record.summary(self.stop_signal)
         try:
-            self.data.write_summary(self._record.run_id, summary.to_json())
+            self.data.write_summary(
+                self._record.run_id, summary.to_json(), is_full=self._selection.is_full
+            )
         except OSError as error:
             self.stop_signal.stop(
                 StopReason.DISK, f"run_summary.json cannot be written ({error.strerror})"
             )
             summary = self._record.summary(self.stop_signal)
         self._observers.ended(summary)
+        # A complete run has at most one failed row for each attempt (rule 2).
+        stale = len(self._accepted.entries) - summary.failed_accepted
+        if stale and self._selection.is_full and not summary.not_reached:
+            log.info(
+                "accepted failures that no longer fail with their code",
+                entries=stale,
+                remedy=f"remove their lines from {ACCEPTED}",
+            )
+        if self._terminal is not None:
+            try:
+                self._terminal.print(end_table(summary))
+            except Exception as error:  # noqa: BLE001 - a table must not change the result
+                log.warning("the table cannot be shown", **error_facts(error))
         log.info("run ended", **summary.model_dump(include=_LOGGED))
-        return CommandResult(ExitCode(summary.exit_code), summary.line(self._failed_path()))
+        line = summary.line(self._failed_path())
+        if self._starts is not None:
+            self._starts.ended(self._record.run_id, summary.exit_code, [line])
+        return CommandResult(ExitCode(summary.exit_code), line)

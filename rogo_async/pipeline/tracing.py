@@ -183,7 +183,10 @@ def open_tracer(environment: Mapping[str, str]) -> Tracer | None:
     if off or chosen in {"", "none"}:
         return None
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        log.warning("no spans are exported: install 'rogo-async[otel]'")
+        log.warning(
+            "no spans are exported: OpenTelemetry is not installed",
+            remedy="pip install '.[otel]' in the source directory",
+        )
         return None
     exporter = _exporter(chosen, environment)
     return None if exporter is None else Tracer(_provider(exporter, environment))

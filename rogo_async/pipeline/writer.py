@@ -4,26 +4,22 @@ Source: specification §2, files in the data directory.
 """
 
 import asyncio
-import csv
 import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import structlog
 
-from rogo_async.common.errors import FailureCode, RowError
+from rogo_async.common.errors import FailureCode
 from rogo_async.common.files import AppendFile
 from rogo_async.common.shutdown import StopReason, StopSignal
+from rogo_async.pipeline.known_failures import KnownFailures
 from rogo_async.reporting.summary import Tally
-from rogo_async.rules.identity import parse_attempt_id
 from rogo_async.rules.records import Outcome, Status
-from rogo_async.sources.csv_reader import MAX_CELL_CHARS
-from rogo_async.sources.submissions_csv import ERROR_COLUMN
+from rogo_async.sources.accepted_failures import AcceptedFailures
 
 MIGRATED_COLUMNS: Final = (
     "Attempt ID",
@@ -96,7 +92,8 @@ class CsvResultWriter(ResultWriter):
         migrated: AppendFile,
         failed: AppendFile,
         tally: Tally,
-        known_failures: "KnownFailures",
+        known_failures: KnownFailures,
+        accepted: AcceptedFailures,
         stop_signal: StopSignal,
         write_interval_s: float,
     ) -> None:
@@ -104,6 +101,7 @@ class CsvResultWriter(ResultWriter):
         self._migrated = migrated
         self._failed = failed
         self._known_failures = known_failures
+        self._accepted = accepted
         self._stop_signal = stop_signal
 
     async def write_batch(self, batch: Sequence[Outcome]) -> None:
@@ -127,8 +125,16 @@ class CsvResultWriter(ResultWriter):
     def _count(self, batch: Sequence[Outcome], failures: Sequence[Outcome]) -> None:
         tally = self.tally
         tally.by_status.update(o.status for o in batch)
+        for outcome in batch:
+            for route, size_bytes in outcome.stored:
+                tally.count_file(route, size_bytes)
         tally.by_code.update(o.code.value for o in batch if o.code is not None)
-        tally.failed_new += sum(not self._known_failures.has(o) for o in failures)
+        for failure in failures:
+            attempt, code = failure.attempt, failure.code or ""
+            if self._accepted.has(attempt, code):
+                tally.failed_accepted += 1
+            else:
+                tally.failed_new += self._known_failures.is_new(attempt, failure.row.cells, code)
 
     def _stop(self, file: AppendFile, error: OSError) -> None:
         self._stop_signal.stop(
@@ -136,55 +142,6 @@ class CsvResultWriter(ResultWriter):
             f"{file.path} cannot be written ({os.strerror(error.errno or 0)}). "
             "Free disk space or fix the directory, then run again",
         )
-
-
-@dataclass(slots=True)
-class KnownFailures:
-    """The rows that failed in the latest full run, by attempt or, without one, by their cells."""
-
-    keys: set[int] = field(default_factory=set)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the failed-rows file of the latest full run; empty when it cannot be read.
-
-        Call this before the file is moved or replaced.
-        """
-        known = cls()
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                csv.field_size_limit(MAX_CELL_CHARS)
-                reader = csv.reader(file)
-                header = next(reader, [])
-                column = header.index("Attempt ID") if "Attempt ID" in header else 0
-                width = len(header) - (header[-1:] == [ERROR_COLUMN])
-                for cells in reader:
-                    if cells:
-                        malformed = cells[-1].startswith(FailureCode.ROW_MALFORMED.value)
-                        attempt = None if malformed else _attempt(cells, column)
-                        known.add(attempt, cells[:width])
-        except (OSError, UnicodeDecodeError, csv.Error):
-            return known
-        return known
-
-    def has(self, outcome: Outcome) -> bool:
-        """Whether this row failed in the latest full run."""
-        return _key(outcome.attempt, outcome.row.cells) in self.keys
-
-    def add(self, attempt: int | None, cells: Sequence[str]) -> None:
-        """Add one row of its failed-rows file."""
-        self.keys.add(_key(attempt, cells))
-
-
-def _attempt(cells: list[str], column: int) -> int | None:
-    try:
-        return parse_attempt_id(cells[column]) if column < len(cells) else None
-    except RowError:
-        return None
-
-
-def _key(attempt: int | None, cells: Sequence[str]) -> int:
-    return attempt if attempt is not None else -1 - (hash(tuple(cells)) & 0xFFFFFFFFFFFF)
 
 
 def error_cell(outcome: Outcome) -> str:

@@ -44,15 +44,13 @@ class RunCollector(Collector):
         self._last_success_s = last_success_s
         self._finished_s: float | None = None
         self._exit_code: int | None = None
-        self.rate_per_s = 0.0
-        """Rows with an outcome per second since the metrics were last published."""
 
     def end(self, exit_code: int) -> None:
         """The run is over."""
         self._finished_s = time.time()
         self._exit_code = exit_code
-        self.rate_per_s = 0.0
-        if exit_code in {ExitCode.DONE, ExitCode.SOME_FAILED}:
+        is_full = self._record.selection is None
+        if is_full and exit_code in {ExitCode.DONE, ExitCode.SOME_FAILED}:
             self._last_success_s = self._finished_s
 
     def collect(self) -> Iterator[Metric]:
@@ -85,11 +83,20 @@ class RunCollector(Collector):
                 "End of the latest run with exit code 0 or 1: every row has an outcome.",
                 self._last_success_s,
             ),
-            ("rows_per_second", "Rows with an outcome per second, recently.", self.rate_per_s),
+            (
+                "rows_per_second",
+                "Rows that consumers finished per second, in the last 30 seconds.",
+                self._record.rate.per_s() if self._finished_s is None else 0.0,
+            ),
             (
                 "submissions_in_flight",
                 "Submissions in progress.",
                 self._record.call_stats.in_flight,
+            ),
+            (
+                "rows_failed_accepted",
+                "Failed rows of the run that accepted_failures.csv lists.",
+                self._record.tally.failed_accepted,
             ),
             ("rows_selected", "Rows selected for the run.", self._record.tally.total),
         ):
@@ -237,8 +244,8 @@ class MetricsExporter:
 
 
 def last_success(runs: Path) -> float | None:
-    """The end of the latest run that gave every row an outcome, from the stored summaries."""
+    """The end of the latest full run that gave every row an outcome, from the stored summaries."""
     return next(
-        (each.finished_at.timestamp() for each in readable_summaries(runs) if each.is_complete),
+        (each.finished_at.timestamp() for each in readable_summaries(runs) if each.is_night),
         None,
     )

@@ -4,20 +4,25 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+from rogo_async import __version__
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import RUN_ID
 from rogo_async.common.shutdown import ExitCode, StopSignal
-from rogo_async.rules.records import Outcome, Status
+from rogo_async.common.text import encodable
+from rogo_async.reporting.rate import Rate
+from rogo_async.rules.records import Outcome, Route, Status
 
 _SUMMARY_FILE: Final = re.compile(rf"{RUN_ID}\.json")
+_NIGHTS: Final = 14
 _Count = Annotated[int, Field(ge=0)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -61,9 +66,7 @@ class OutageRecord(_Record):
     """A period in which a server was down. ``ended`` is false when the run ended first."""
 
     dependency: str
-    began_at: Annotated[
-        datetime, PlainSerializer(lambda at: at.isoformat(timespec="seconds"), when_used="json")
-    ]
+    began_at: _Moment
     seconds: _Amount
     ended: bool
     reason: str
@@ -82,14 +85,36 @@ class RunSummary(_Record):
     failed: _Count
     skipped: _Count
     not_reached: _Count
+    refreshed: _Count = 0
     by_code: dict[str, _Count] = {}
     failed_new: _Count = 0
+    failed_accepted: _Count = 0
     rate_per_s: _Amount = 0.0
     consumers: list[ConsumerFigures] = []
     latency_ms: dict[str, Latency] = {}
     concurrency: _Count = 0
     retries: dict[str, _Count] = {}
     outages: list[OutageRecord] = []
+    version: str = ""
+    target: dict[str, str] = {}
+    """Host, database and container, without credentials."""
+    selection: dict[str, Any] | None = None
+    """The options that selected rows, with their values; None for a full run."""
+    files: _Count = 0
+    file_bytes: _Count = 0
+    """Files of the migrated submissions, and their size."""
+    copied_files: _Count = 0
+    copied_bytes: _Count = 0
+    streamed_files: _Count = 0
+    streamed_bytes: _Count = 0
+    """Those files by the way they took."""
+    streamed_because: dict[str, _Count] = {}
+    """Streamed files by the reason why the service did not copy them."""
+
+    @property
+    def is_night(self) -> bool:
+        """Whether it took every row and each has an outcome."""
+        return self.selection is None and self.is_complete
 
     @property
     def duration_s(self) -> float:
@@ -101,14 +126,30 @@ class RunSummary(_Record):
         """Whether every row has an outcome."""
         return self.exit_code in {ExitCode.DONE, ExitCode.SOME_FAILED}
 
+    @property
+    def failed_text(self) -> str:
+        """The failed rows, and how many of them are new or accepted."""
+        accepted = f", {self.failed_accepted:,} accepted" if self.failed_accepted else ""
+        return f"{self.failed:,} failed ({self.failed_new:,} new{accepted})"
+
+    @property
+    def selection_text(self) -> str:
+        """The options that selected rows, for the end of a line; empty for a full run."""
+        if not self.version:  # before 0.4.0
+            return "; by a version that did not record whether rows were selected"
+        if self.selection is None:
+            return ""
+        return "; only the rows of " + " ".join(f"--{name}" for name in self.selection)
+
     def to_json(self) -> bytes:
         """The content of run_summary.json."""
         return self.model_dump_json(indent=2).encode() + b"\n"
 
     def line(self, failed_file: Path | str) -> str:
         """The summary line, which the run prints at its end."""
+        refreshed = f"{self.refreshed:,} refreshed, " if self.refreshed else ""
         counts = (
-            f"{self.migrated:,} migrated, {self.failed:,} failed ({self.failed_new:,} new), "
+            f"{self.migrated:,} migrated, {refreshed}{self.failed_text}, "
             f"{self.skipped:,} skipped, {self.not_reached:,} not processed"
         )
         parts = [
@@ -121,7 +162,7 @@ class RunSummary(_Record):
         parts += [f"stopped: {detail}" for detail in self.stopped_by.values()]
         if self.exit_code == ExitCode.INTERNAL:
             parts.append("internal error, see the log")
-        return "; ".join(parts)
+        return "; ".join(parts) + self.selection_text
 
 
 @dataclass(slots=True)
@@ -131,12 +172,25 @@ class Tally:
     total: int = 0
     by_status: Counter[Status] = field(default_factory=Counter)
     by_code: Counter[str] = field(default_factory=Counter)
+    files_by_route: Counter[Route] = field(default_factory=Counter)
+    bytes_by_route: Counter[Route] = field(default_factory=Counter)
     failed_new: int = 0
+    failed_accepted: int = 0
 
     @property
     def done(self) -> int:
         """Rows with an outcome."""
         return sum(self.by_status.values())
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of all files of migrated submissions."""
+        return self.bytes_by_route.total()
+
+    def count_file(self, route: Route, size_bytes: int) -> None:
+        """Count a file of a migrated submission."""
+        self.files_by_route[route] += 1
+        self.bytes_by_route[route] += size_bytes
 
 
 @dataclass(slots=True)
@@ -150,9 +204,19 @@ class RunRecord:
     tally: Tally
     consumers: list[ConsumerFigures]
     call_stats: CallStats
+    target: dict[str, str] = field(default_factory=dict)
+    selection: dict[str, Any] | None = None
+    rate: Rate = field(default_factory=Rate)
+    """Rows that consumers finished."""
 
     @classmethod
-    def begin(cls, run_id: str, concurrency: int) -> Self:
+    def begin(
+        cls,
+        run_id: str,
+        concurrency: int,
+        target: dict[str, str] | None = None,
+        selection: dict[str, Any] | None = None,
+    ) -> Self:
         """The record of a run that begins now."""
         return cls(
             run_id=run_id,
@@ -162,6 +226,8 @@ class RunRecord:
             tally=Tally(),
             consumers=[],
             call_stats=CallStats(),
+            target=target or {},
+            selection=selection,
         )
 
     def summary(self, stop_signal: StopSignal) -> RunSummary:
@@ -173,15 +239,19 @@ class RunRecord:
             run_id=self.run_id,
             started_at=self.started_at,
             finished_at=datetime.now(UTC),
-            exit_code=int(stop_signal.exit_code(failed)),
-            stopped_by={reason.value: text for reason, text in stop_signal.reasons.items()},
+            exit_code=int(stop_signal.exit_code(failed - tally.failed_accepted)),
+            stopped_by={
+                reason.value: encodable(text) for reason, text in stop_signal.reasons.items()
+            },
             rows_total=tally.total,
             migrated=tally.by_status[Status.MIGRATED],
+            refreshed=tally.by_status[Status.REFRESHED],
             failed=failed,
             skipped=tally.by_status[Status.SKIPPED],
             not_reached=tally.total - tally.done,
             by_code=dict(sorted(tally.by_code.items())),
             failed_new=tally.failed_new,
+            failed_accepted=tally.failed_accepted,
             rate_per_s=round(tally.done / max(now_s - self.started_s, 1e-3), 2),
             consumers=self.consumers,
             latency_ms={
@@ -193,14 +263,36 @@ class RunRecord:
             outages=[
                 OutageRecord(
                     dependency=outage.dependency,
-                    began_at=datetime.fromisoformat(outage.began_at),
+                    began_at=outage.began_at,
                     seconds=round((outage.ended_s or now_s) - outage.began_s, 1),
                     ended=outage.ended_s is not None,
                     reason=outage.reason,
                 )
                 for outage in call_stats.outages
             ],
+            version=__version__,
+            target=self.target,
+            selection=self.selection,
+            **_transfers(tally),
         )
+
+
+def _transfers(tally: Tally) -> dict[str, Any]:
+    files, sizes = tally.files_by_route, tally.bytes_by_route
+    copied, copied_bytes = files[Route.COPIED], sizes[Route.COPIED]
+    return {
+        "files": files.total(),
+        "file_bytes": sizes.total(),
+        "copied_files": copied,
+        "copied_bytes": copied_bytes,
+        "streamed_files": files.total() - copied,
+        "streamed_bytes": sizes.total() - copied_bytes,
+        "streamed_because": {
+            route.value.removeprefix("streamed: "): count
+            for route, count in sorted(files.items())
+            if route is not Route.COPIED and count
+        },
+    }
 
 
 def summary_files(runs: Path) -> list[Path]:
@@ -215,6 +307,17 @@ def summary_files(runs: Path) -> list[Path]:
 def read_summary(file: Path) -> RunSummary:
     """Read a summary. Raises OSError, and ValueError for a file that is not a summary."""
     return RunSummary.model_validate_json(file.read_bytes())
+
+
+def latest_of_the_nights(summaries: Iterable[RunSummary]) -> RunSummary | None:
+    """The first full run, else the first of all; None if there is none."""
+    found = list(summaries)
+    return next((each for each in found if each.selection is None), found[0] if found else None)
+
+
+def latest_nights(summaries: Iterable[RunSummary]) -> list[RunSummary]:
+    """The first full runs of these, for the trend."""
+    return list(islice((each for each in summaries if each.selection is None), _NIGHTS))
 
 
 def readable_summaries(runs: Path) -> Iterator[RunSummary]:

@@ -80,8 +80,9 @@ def score_updated_at(score: Score, report: Report) -> datetime:
 
 @lru_cache(1024)
 def custom_params(assessment_code: str) -> str:
-    """Return the launch's custom parameters as JSON text."""
-    return json.dumps({"cis": CUSTOM_INSTRUCTION_SET, "cas": assessment_code}, ensure_ascii=False)
+    """Return the launch's custom parameters as JSON text, without blanks as the platform's."""
+    params = {"cis": CUSTOM_INSTRUCTION_SET, "cas": assessment_code}
+    return json.dumps(params, ensure_ascii=False, separators=(",", ":"))
 
 
 def uploaded_by(row: SourceRow) -> str:

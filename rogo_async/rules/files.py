@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rogo_async.common.errors import FailureCode, RowError
+from rogo_async.common.text import cell_text
 from rogo_async.common.urls import AllowList, name_in_url
 from rogo_async.rules.identity import sql_int
 from rogo_async.rules.records import FileKind, FileRef, SourceRow
@@ -107,6 +108,8 @@ _EXTENSION: Final = re.compile(r"\.([A-Za-z0-9]{1,10})")
 _UNSAFE_IN_PERSON: Final = re.compile(r"[^A-Za-z0-9_-]")
 _UNSAFE_IN_BLOB: Final = re.compile(r"[^A-Za-z0-9._-]")
 _POINTS: Final = re.compile(r"\.{2,}")
+_TIMESTAMP: Final = re.compile(r"^[0-9]{13}_")
+"""Begins the names of the source's blobs: milliseconds since 1970."""
 
 
 def plan_files(row: SourceRow, assessment_code: str, allow: AllowList) -> tuple[FileRef, ...]:
@@ -202,12 +205,16 @@ def split_urls(cell: str) -> tuple[str, ...]:
 def split_names(cell: str, urls: Sequence[str]) -> tuple[str, ...]:
     """Return a name for each URL, never an empty one (specification §1).
 
-    Names are paired with URLs by position only if there are as many names as URLs, since names
-    contain commas. Otherwise, and for an empty name, the last segment of the URL's path is used.
+    A name may contain commas, so the whole cell is the name of a single URL. Several names are
+    paired with URLs by position only if there are as many names as URLs. Otherwise, and for an
+    empty name, the name is taken from the URL.
     """
-    names = [name.strip() for name in cell.split(",")]
+    names = [cell_text(name) for name in ([cell] if len(urls) == 1 else cell.split(","))]
     if len(names) != len(urls):
-        return tuple(name_in_url(url) or UNNAMED_FILE for url in urls)
-    return tuple(
-        name or name_in_url(url) or UNNAMED_FILE for name, url in zip(names, urls, strict=True)
-    )
+        names = [""] * len(urls)
+    return tuple(name or _original_name(url) for name, url in zip(names, urls, strict=True))
+
+
+def _original_name(url: str) -> str:
+    """The last path segment of a URL without the timestamp of the source's blob names."""
+    return _TIMESTAMP.sub("", name_in_url(url)).strip() or UNNAMED_FILE

@@ -6,7 +6,7 @@ from typing import Final
 from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode
 from rogo_async.common.text import quoted
 from rogo_async.rules.identity import SQL_INT_MAX, sql_int
-from rogo_async.rules.records import MappingRow, SourceRow
+from rogo_async.rules.records import MappingRow, SourceRow, Submission
 
 _ATTEMPT: Final = re.compile("attempt", re.IGNORECASE)
 # A minus is a sign only after a space and directly before the digits: `Attempt -2` is minus two,
@@ -22,6 +22,11 @@ def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int
     """
     if mapping is None:
         raise RowError(FailureCode.MAPPING_MISSING, "no line in the mapping has this Attempt ID")
+    if mapping.defect is not None:
+        raise RowError(
+            FailureCode.MAPPING_MISSING,
+            f"the mapping's line for this Attempt ID is malformed ({mapping.defect})",
+        )
     version, submission = mapping.version.strip(), mapping.submission.strip()
     if not version:
         raise RowError(FailureCode.VERSION_MISSING, "the mapping's Unit Code Version is empty")
@@ -40,6 +45,15 @@ def attempt_number(mapping: MappingRow | None, prefixes: tuple[str, ...]) -> int
             "after the word Attempt",
         )
     return number
+
+
+def complete_row(
+    row: SourceRow, attempt: int, mapping: MappingRow | None, prefixes: tuple[str, ...]
+) -> Submission:
+    """Apply rules 4 to 7. Raises RowError and RowSkip."""
+    number = attempt_number(mapping, prefixes)
+    require_email(row)
+    return Submission(row, attempt, number, mapping.version if mapping else "")
 
 
 def require_email(row: SourceRow) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import Final
 
 from rogo_async.common.errors import FailureCode, RowError
@@ -11,6 +12,8 @@ from rogo_async.rules.records import Assessment, MalpracticeLevel, Score, Sectio
 
 _CACHED_ASSESSMENTS: Final = 4_096
 _CACHED_LABELS: Final = 32_768
+_MAX_CANDIDATES: Final = 5
+"""Candidates of each kind in a message."""
 
 
 class Reference:
@@ -49,6 +52,19 @@ class Reference:
             return ()
         return self._cached_named(prefix, suffix)
 
+    def nearest(self, prefix: str, suffix: str) -> tuple[list[str], list[str]]:
+        """The names that begin with the prefix, and the other names that end with the suffix.
+
+        In any letter case, and only the few that have the most in common with the wanted name.
+        """
+        prefix, suffix = prefix.casefold(), suffix.casefold()
+        wanted = f"{prefix} {suffix}"
+        names = [(name.casefold(), name) for name in self._by_name]
+        beginning = [pair for pair in names if pair[0].startswith(prefix)]
+        others = [pair for pair in names if not pair[0].startswith(prefix)]
+        ending = [pair for pair in others if pair[0].endswith(suffix)]
+        return _closest(wanted, beginning), _closest(wanted, ending)
+
     def labelled(self, assessment_id: str, label: str) -> tuple[Section, ...]:
         """The sections of an assessment that match a label (rule 11), inactive ones included."""
         folded = _folded(label)
@@ -86,7 +102,8 @@ def match_assessment(exercise: str, version: str, reference: Reference) -> Asses
         raise RowError(
             FailureCode.ASSESSMENT_MISSING,
             f"no assessment is named {quoted(f'{prefix} {suffix}')}, nor begins with "
-            f"{quoted(prefix)} and ends with {quoted(suffix)}",
+            f"{quoted(prefix)} and ends with {quoted(suffix)}; "
+            f"{_candidates(*reference.nearest(prefix, suffix))}",
         )
     candidates = found if len(found) == 1 else tuple(each for each in found if each.is_active)
     if len(candidates) != 1:
@@ -129,6 +146,25 @@ def match_sections(
         SectionMark(section_id=sections[0].id, score=score)
         for score, sections in zip(scores, found, strict=True)
     )
+
+
+def _candidates(beginning: Sequence[str], ending: Sequence[str]) -> str:
+    found = [
+        f"{what}: {listed(names)}"
+        for what, names in (("same beginning", beginning), ("same version", ending))
+        if names
+    ]
+    return "; ".join(found) or "no name has the same beginning or the same version"
+
+
+def _closest(wanted: str, names: Iterable[tuple[str, str]]) -> list[str]:
+    """The names that share the longest beginning with ``wanted``, from pairs of folded and name."""
+
+    def order(pair: tuple[str, str]) -> tuple[int, str]:
+        shared = takewhile(lambda both: both[0] == both[1], zip(wanted, pair[0], strict=False))
+        return -len(list(shared)), pair[1]
+
+    return [name for _, name in sorted(names, key=order)[:_MAX_CANDIDATES]]
 
 
 def _collapsed(name: str) -> str:

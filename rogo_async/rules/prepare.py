@@ -1,5 +1,6 @@
 """Rules 8 to 14 (specification §3): convert a row and its warehouse rows for the target."""
 
+from rogo_async.common.settings import AmbiguousReports
 from rogo_async.common.urls import AllowList
 from rogo_async.rules.files import plan_files
 from rogo_async.rules.grading import REFER, final_grade, malpractice
@@ -9,14 +10,17 @@ from rogo_async.rules.warehouse_rows import require_report, require_scores
 
 
 def prepare(
-    submission: Submission, reference: Reference, allow_list: AllowList
+    submission: Submission,
+    reference: Reference,
+    allow_list: AllowList,
+    ambiguous_reports: AmbiguousReports = AmbiguousReports.FAIL,
 ) -> PreparedSubmission:
     """Apply rules 8 to 14 in order; only the part of rule 14 that needs no request.
 
     Raises RowError with the code of the first rule that the submission fails.
     """
     rows = submission.warehouse_rows
-    report = require_report(rows.reports)
+    report = require_report(rows.reports, ambiguous_reports)
     require_scores(rows.scores)
     assessment = match_assessment(report.exercise or "", submission.version, reference)
     marks = match_sections(rows.scores, assessment, reference)

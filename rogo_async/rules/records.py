@@ -41,10 +41,14 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class MappingRow:
-    """The line of attempt_number_mapping.csv for an attempt. Texts are trimmed, may be empty."""
+    """The line of attempt_number_mapping.csv for an attempt. Texts are trimmed, may be empty.
+
+    With a ``defect`` the line is malformed, and its values are unknown.
+    """
 
     version: str
     submission: str
+    defect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,28 @@ class FileRef:
     url: URL
 
 
+class Route(StrEnum):
+    """How a file reached the destination: copied by the service, or why not (rule 14).
+
+    The values are in the summary and in the report.
+    """
+
+    COPIED = "copied by the service"
+    OFF = "streamed: ROGO_COPY is stream"
+    NOT_AZURE = "streamed: the source host is not Azure Blob Storage"
+    NO_PROPERTIES = "streamed: the source does not answer HEAD"
+    NO_LENGTH = "streamed: no length stated"
+    NO_MD5 = "streamed: no MD5 stated"
+    NO_ETAG = "streamed: no ETag stated"
+    TOO_LARGE = "streamed: larger than 5,000 MiB"
+    URL_TOO_LONG = "streamed: the URL is longer than 2 KiB"
+    DECLINED = "streamed: the service declined"
+    DECLINED_EARLIER = "streamed: the service declined earlier files of the host"
+    CHANGED = "streamed: the source changed before the copy"
+    DIFFERENT = "streamed: the copy differed from the source"
+    UNKNOWN = "streamed: the service did not answer in time"
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file in the destination container. ``blob_url`` has no SAS."""
@@ -161,6 +187,7 @@ class StoredFile:
     blob_url: str
     size_bytes: int
     md5: bytes
+    route: Route = Route.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +247,7 @@ class Status(StrEnum):
     """The result for a row. Every input row has exactly one (invariant 1)."""
 
     MIGRATED = "migrated"
+    REFRESHED = "refreshed"
     FAILED = "failed"
     SKIPPED = "skipped"
     NOT_REACHED = "not_reached"
@@ -246,6 +274,8 @@ class Outcome:
     code: FailureCode | SkipCode | None = None
     message: str = ""
     migrated_line: MigratedLine | None = None
+    stored: tuple[tuple[Route, int], ...] = ()
+    """Route and size in bytes of each file of a migrated submission."""
 
     @classmethod
     def failed(cls, row: SourceRow, attempt: int | None, error: RowError) -> Self:

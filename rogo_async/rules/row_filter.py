@@ -7,7 +7,7 @@ from pyroaring import BitMap
 
 from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode
 from rogo_async.rules.identity import parse_attempt_id
-from rogo_async.rules.mapping import attempt_number, require_email
+from rogo_async.rules.mapping import complete_row
 from rogo_async.rules.records import MappingRow, Outcome, SourceRow, Submission
 
 
@@ -50,14 +50,15 @@ class RowFilter:
             _require_well_formed(row)
             attempt = parse_attempt_id(row.attempt_id)
             self._require_new(attempt)
-            mapping_row = self._mapping_row(attempt)
-            number = attempt_number(mapping_row, self._version_prefixes)
-            require_email(row)
+            return complete_row(row, attempt, self._mapping_row(attempt), self._version_prefixes)
         except RowError as error:
             return Outcome.failed(row, attempt, error)
         except RowSkip as skip:
             return Outcome.skipped(row, attempt, skip)
-        return Submission(row, attempt, number, mapping_row.version if mapping_row else "")
+
+    def count_unseen(self, attempts: BitMap) -> int:
+        """How many of these attempts have not been in a row so far."""
+        return len(attempts) - attempts.intersection_cardinality(self._seen)
 
     def _require_new(self, attempt: int) -> None:
         """Rules 2 and 3."""

@@ -5,30 +5,53 @@ from decimal import Decimal
 from typing import Final
 
 from rogo_async.common.errors import FailureCode, RowError
+from rogo_async.common.settings import AmbiguousReports
 from rogo_async.common.text import quoted
 from rogo_async.rules.records import Report, Score
 
 _MARKS: Final = ("MarksAchieved", "MarksAwarded")
 _NUMBERS: Final = frozenset({*_MARKS, "MarksAvailable", "GradePercent", "Score"})
 _DATES: Final = frozenset({"ResultsApproved", "DateInserted", "DateModified"})
+_COLUMNS: Final = {
+    "ti_user_id": "TIUserId",
+    "ti_section_id": "TISectionId",
+    "exercise": "Exercise",
+    "marks": " or ".join(_MARKS),
+    "marks_available": "MarksAvailable",
+    "grade_percent": "GradePercent",
+    "grade": "Grade",
+    "marker_notes": "MarkerNotes",
+    "results_approved": "ResultsApproved",
+    "date_inserted": "DateInserted",
+    "date_modified": "DateModified",
+}
+"""The column of each field of a report."""
 
 
-def require_report(reports: Sequence[Report]) -> Report:
+def require_report(
+    reports: Sequence[Report], ambiguous_reports: AmbiguousReports = AmbiguousReports.FAIL
+) -> Report:
     """Return the one complete report row (rule 8). Zero marks are marks.
 
-    An unreadable value fails the row, even in an optional column: otherwise a grade could be
-    migrated with a wrong date or without its notes.
+    Rows that agree in every column that the rules use count as one. An unreadable value fails the
+    row, even in an optional column: otherwise a grade could be migrated with a wrong date or
+    without its notes.
 
     Raises RowError report_missing, report_ambiguous or report_field_missing.
     """
     if not reports:
         raise RowError(FailureCode.REPORT_MISSING, "the warehouse has no report for this attempt")
-    if len(reports) > 1:
+    different = tuple(dict.fromkeys(reports))
+    if len(different) > 1 and ambiguous_reports is AmbiguousReports.LATEST:
+        different = _latest(different)
+    if len(different) > 1:
+        undecided = "" if ambiguous_reports is AmbiguousReports.FAIL else ", and none is the latest"
         raise RowError(
             FailureCode.REPORT_AMBIGUOUS,
-            f"the warehouse has {len(reports)} reports for this attempt",
+            f"the warehouse has {len(different)} different reports for this attempt{undecided}; "
+            f"they differ in {', '.join(_differences(different))}",
         )
-    report = reports[0]
+    report = different[0]
     problems = _report_problems(report)
     if problems:
         raise RowError(FailureCode.REPORT_FIELD_MISSING, f"report row: {'; '.join(problems)}")
@@ -44,6 +67,34 @@ def require_scores(scores: Sequence[Score]) -> None:
     ]
     if problems:
         raise RowError(FailureCode.SCORE_FIELD_MISSING, "; ".join(problems))
+
+
+def _latest(reports: tuple[Report, ...]) -> tuple[Report, ...]:
+    """The rows with the latest DateModified, else DateInserted.
+
+    All rows if such a date cannot be read, since then it is unknown which row is the latest.
+    """
+    if any(_date_is_unreadable(report) for report in reports):
+        return reports
+    dates = [report.date_modified or report.date_inserted for report in reports]
+    latest = max((date for date in dates if date is not None), default=None)
+    return tuple(report for report, date in zip(reports, dates, strict=True) if date == latest)
+
+
+def _date_is_unreadable(report: Report) -> bool:
+    if "DateModified" in report.unreadable:
+        return True
+    return report.date_modified is None and "DateInserted" in report.unreadable
+
+
+def _differences(reports: Sequence[Report]) -> list[str]:
+    unreadable = {column for report in reports for column in report.unreadable}
+    different = {
+        column
+        for name, column in _COLUMNS.items()
+        if len({getattr(report, name) for report in reports}) > 1
+    }
+    return sorted(different | unreadable)
 
 
 def _report_problems(report: Report) -> list[str]:

@@ -1,12 +1,8 @@
 """Source files over HTTP: only from permitted hosts, resumed after a broken connection."""
 
-import binascii
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
-from aiohttp import ClientConnectorCertificateError
 from yarl import URL
 
 from rogo_async.common import error_classes
@@ -19,11 +15,18 @@ from rogo_async.common.errors import (
     SourceForbidden,
     SystemicError,
     TransientError,
-    reason_of,
 )
-from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, Response
+from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, Response, request_error
 from rogo_async.common.retry import CircuitBreaker, Probe
 from rogo_async.common.urls import AllowList, Origin, origin
+from rogo_async.sources.answers import (
+    FileInfo,
+    answer_text,
+    is_refused,
+    refusal_text,
+    require_online,
+)
+from rogo_async.sources.signed_urls import has_signature, signed, without_signature
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 """A file up to this size is read into memory and stored with one request.
@@ -34,48 +37,6 @@ BLOCK_S: Final = 120.0
 """Time limit for the head of an answer, and for one block of a file."""
 _MAX_REDIRECTS: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_FORBIDDEN: Final = frozenset({401, 403})
-
-
-_RANGE: Final = re.compile(
-    r"bytes (?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})/(?P<total>[0-9]{1,19}|\*)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """The headers of a file, read before its bytes; None for a missing header."""
-
-    size_bytes: int | None = None
-    md5: bytes | None = None
-    etag: str | None = None
-
-    @classmethod
-    def of(cls, response: Response) -> Self:
-        """Read the headers of a response with the whole file."""
-        headers = response.headers
-        try:
-            md5 = binascii.a2b_base64(headers.get("Content-MD5", ""), strict_mode=True)
-        except ValueError:
-            md5 = b""
-        etag = headers.get("ETag")
-        return cls(
-            size_bytes=response.size_bytes,
-            md5=md5 if len(md5) == 16 else None,
-            etag=etag if etag is not None and etag.isascii() else None,
-        )
-
-    def is_continued_by(self, response: Response, offset: int) -> bool:
-        """Whether a response has the rest of the same file, from ``offset`` to its end."""
-        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if response.status != 206 or found is None or int(found["first"]) != offset:
-            return False
-        if response.headers.get("ETag") not in {None, self.etag}:
-            return False
-        if found["total"] == "*":
-            return self.size_bytes in {None, int(found["last"]) + 1}
-        total = int(found["total"])
-        return int(found["last"]) == total - 1 and self.size_bytes in {None, total}
 
 
 class Restart(Exception):
@@ -102,6 +63,7 @@ class SourceHost:
         self._requested: URL | None = None
         self._served: URL | None = None
         self._refused: URL | None = None
+        self._refusal_text = ""
         self._tripped_by: URL | None = None
 
     def record_served(self, url: URL) -> None:
@@ -111,20 +73,22 @@ class SourceHost:
             self._streak.is_over = True
             self._streak = RefusalStreak()
 
-    def record_refused(self, url: URL, status: int) -> SourceForbidden:
-        """Record a refusal (401, 403) and return its error."""
-        self._refused = url
+    def record_refused(self, url: URL, text: str) -> SourceForbidden:
+        """Record that access to a file was refused, and return the error with this text."""
+        self._refused, self._refusal_text = url, text
         self._streak.count += 1
-        return SourceForbidden(self.name, status, self._streak)
+        return SourceForbidden(self.name, text, self._streak)
 
     def trip(self) -> None:
         """Open the breaker until the host serves the file that it refused (rule 14)."""
         self._tripped_by = self._refused
-        reason = (
-            f"{self.name} refuses every file (401, 403). "
+        self.breaker.trip(SystemicError(Dependency.SOURCE, "get", self._refuses_every_file()))
+
+    def _refuses_every_file(self) -> str:
+        return (
+            f"{self.name} refuses every file ({self._refusal_text}). "
             "Renew ROGO_SOURCE_SAS_TOKEN or grant access"
         )
-        self.breaker.trip(SystemicError(Dependency.SOURCE, "get", reason))
 
     async def file_info(self, url: URL) -> FileInfo:
         """The properties of a file, without its bytes.
@@ -135,6 +99,17 @@ class SourceHost:
         info = await self.breaker.call("look", lambda: self._file_info(url))
         self.record_served(url)
         return info
+
+    async def look(self, url: URL) -> tuple[FileInfo, URL]:
+        """The properties of a file for a server-side copy, and the URL that reads it.
+
+        That URL may have a SAS: it is a secret. The file does not count as served. Raises the
+        same errors as ``file_info``.
+        """
+        response = await self.breaker.call("look", lambda: self.fetch("HEAD", url, {}))
+        response.close()
+        require_online(self.name, response.headers)
+        return FileInfo.of(response), response.url
 
     async def fetch(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
         """A request that follows redirects within the host; the caller closes the response.
@@ -153,17 +128,21 @@ class SourceHost:
         raise RowError(FailureCode.SOURCE_REFUSED, f"{self.name} sends too many redirects")
 
     async def request(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
-        """One request with the SAS of the host. Raises a DependencyError."""
+        """One request with the SAS inside the URL, else with that of the host.
+
+        If the SAS inside the URL is refused, that of the host is tried. Raises a DependencyError.
+        """
+        response = await self._send(method, signed(url, self._token), headers)
+        if self._token is None or not has_signature(url) or not is_refused(response):
+            return response
+        response.close()
+        return await self._send(method, signed(without_signature(url), self._token), headers)
+
+    async def _send(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
         try:
-            return await self._http.request(
-                method, _signed(url, self._token), headers, within_s=BLOCK_S
-            )
-        except ClientConnectorCertificateError:
-            raise SystemicError(
-                Dependency.SOURCE, "get", f"the certificate of {self.name} is not trusted"
-            ) from None
+            return await self._http.request(method, url, headers, within_s=BLOCK_S)
         except HTTP_ERRORS as error:
-            raise _transfer_error(error) from None
+            raise request_error(Dependency.SOURCE, "get", error) from None
 
     async def _probe(self) -> None:
         """Request the properties of a file that the host should serve.
@@ -172,20 +151,22 @@ class SourceHost:
         the only one that fails. Raises TransientError.
         """
         if self._tripped_by is not None:
-            await self._head(self._tripped_by, _FORBIDDEN)
+            await self._head(self._tripped_by, if_refused=self._refuses_every_file())
             self._tripped_by = None
         elif self._served is not None:
-            await self._head(self._served, _FORBIDDEN)
+            await self._head(self._served, if_refused=f"{self.name} refuses a file it served")
             self.breaker.record_success()
         elif self._requested is not None:
-            await self._head(self._requested, frozenset())
+            await self._head(self._requested, if_refused=None)
 
-    async def _head(self, url: URL, refused: frozenset[int]) -> None:
+    async def _head(self, url: URL, *, if_refused: str | None) -> None:
+        """Request a file's properties. ``if_refused``: the reason; None: a refusal proves life."""
         response = await self.request("HEAD", url, {})
         response.close()
-        transient = error_classes.of_http(response.status) is ErrorClass.TRANSIENT
-        if transient or response.status in refused:
-            raise TransientError(Dependency.SOURCE, "probe", f"status {response.status}")
+        if error_classes.of_http(response.status) is ErrorClass.TRANSIENT:
+            raise TransientError(Dependency.SOURCE, "probe", answer_text(self.name, response))
+        if if_refused is not None and is_refused(response):
+            raise TransientError(Dependency.SOURCE, "probe", if_refused)
 
     async def _file_info(self, url: URL) -> FileInfo:
         try:
@@ -196,17 +177,18 @@ class SourceHost:
             # Not every server supports HEAD. A run reports the answer to GET.
             response = await self.fetch("GET", url, {})
         response.close()
+        require_online(self.name, response.headers)
         return FileInfo.of(response)
 
     def _refusal(self, url: URL, response: Response, *, in_part: bool) -> Exception:
         """The error for a status other than success (rule 14)."""
         status = response.status
-        text = f"{self.name} answered {status}"
+        text = answer_text(self.name, response)
         if error_classes.of_http(status) is ErrorClass.TRANSIENT:
             retry_after_s = seconds_of(response.headers.get("Retry-After"))
             return TransientError(Dependency.SOURCE, "get", text, retry_after_s)
-        if status in _FORBIDDEN:
-            return self.record_refused(url, status)
+        if is_refused(response):
+            return self.record_refused(url, refusal_text(self.name, url, self._token, response))
         if status == 404:
             return RowError(FailureCode.SOURCE_FILE_MISSING, text)
         if status in {412, 416} and in_part:
@@ -311,13 +293,19 @@ class SourceFile:
             headers["Range"] = f"bytes={self._offset}-"
             headers["If-Match"] = self.info.etag
         response = await self._host.fetch("GET", self.url, headers)
+        try:
+            self._begin_or_continue(response)
+        except (RowError, Restart):
+            response.close()
+            raise
+        self._response = response
+        return response
+
+    def _begin_or_continue(self, response: Response) -> None:
         if self._offset == 0:
             self.info = FileInfo.of(response)
         elif not self.info.is_continued_by(response, self._offset):
-            response.close()
             raise Restart
-        self._response = response
-        return response
 
     async def _read(self) -> bytes:
         response = self._response or await self._open()
@@ -325,7 +313,7 @@ class SourceFile:
             block = await response.block(BLOCK_BYTES, BLOCK_S)
         except HTTP_ERRORS as error:
             self.close()
-            raise _transfer_error(error) from None
+            raise request_error(Dependency.SOURCE, "get", error) from None
         self._offset += len(block)
         self._ended = response.at_end
         if self._ended:
@@ -337,14 +325,3 @@ def name_of(place: Origin) -> str:
     """An origin as text: ``https://host:443``."""
     scheme, host, port = place
     return f"{scheme}://{host}:{port}"
-
-
-def _transfer_error(error: BaseException) -> TransientError:
-    return TransientError(Dependency.SOURCE, "get", reason_of(error))
-
-
-def _signed(url: URL, token: str | None) -> URL:
-    """The URL with the host's SAS. A URL that already has a signature is unchanged."""
-    if token is None or "sig=" in url.raw_query_string:
-        return url
-    return URL(f"{url}{'&' if url.raw_query_string else '?'}{token}", encoded=True)

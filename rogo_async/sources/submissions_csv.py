@@ -8,17 +8,20 @@ import io
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
+from pyroaring import BitMap
+
+from rogo_async.common.data_dir import ERROR_COLUMN
 from rogo_async.common.errors import FailureCode, InputChanged, RowError, SetupError
+from rogo_async.common.text import cell_text, is_null_text
 from rogo_async.rules.identity import parse_attempt_id
 from rogo_async.rules.records import MappingRow, SourceRow
-from rogo_async.sources.csv_reader import Record, column_indexes, open_input, records, scan
+from rogo_async.sources.csv_reader import NotUtf8, Record, column_indexes, open_input, records, scan
 
-ERROR_COLUMN: Final = "Error"
 BLOCK_ROWS: Final = 256
 """Rows that are indexed and read together."""
 
@@ -35,6 +38,8 @@ USED_COLUMNS: Final = (
     "Learner Azure Blob URLs",
     "Marker Azure Blob URLs",
 )
+_PERSONS_NAMES: Final = frozenset({"First Name", "Surname", "Rogo User Name"})
+"""Columns in which the word NULL may be a name."""
 _MAPPING_COLUMNS: Final = ("Attempt ID", "Unit Code Version", "Submission")
 _MALFORMED: Final = FailureCode.ROW_MALFORMED.value
 
@@ -46,15 +51,24 @@ class _Layout:
     width: int
     used: tuple[int, ...]
     error: int | None
+    names: tuple[int, ...] = ()
 
     def row(self, record: Record) -> SourceRow:
         cells = record.cells
         malformed = self._malformed(record)
         if len(cells) != self.width:
             cells = [*cells[: self.width], *[""] * (self.width - len(cells))]
-        used = (cells[index].strip() for index in self.used)
+        used = (
+            cells[index].strip() if index in self.names else cell_text(cells[index])
+            for index in self.used
+        )
         own = (cell for index, cell in enumerate(cells) if index != self.error)
         return SourceRow(record.line, tuple(own), malformed, *used)
+
+    def has_null_name(self, record: Record) -> bool:
+        """Whether a person's name is the word NULL."""
+        cells = record.cells
+        return any(is_null_text(cells[index]) for index in self.names if index < len(cells))
 
     def _malformed(self, record: Record) -> str | None:
         if record.defect is not None:
@@ -65,6 +79,10 @@ class _Layout:
         if error.startswith(_MALFORMED):
             return error.removeprefix(_MALFORMED).removeprefix(":").strip()
         return None
+
+
+def _ignore(_: int) -> None:
+    """For callers that show no progress."""
 
 
 class SubmissionsFile:
@@ -81,17 +99,23 @@ class SubmissionsFile:
         self._starts = array("Q")
         self._lines = array("Q")
         self._count = 0
+        self.attempts = BitMap()
+        """The attempts of all rows."""
+        self.rows_with_null_name = 0
         self.columns: tuple[str, ...] = ()
         self._layout = _Layout(0, (), None)
         self._selected: Sequence[int] = range(0)
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
-        """Index the file. Raises SetupError if it is unusable as a whole."""
+    async def open(cls, path: Path, on_bytes: Callable[[int], object] = _ignore) -> Self:
+        """Index the file. Raises SetupError if it is unusable as a whole.
+
+        ``on_bytes`` receives the number of bytes read so far, from another thread.
+        """
         handle = open_input(path)
         try:
             file = cls(path, handle)
-            await asyncio.to_thread(file._index)
+            await asyncio.to_thread(file._index, on_bytes)
         except BaseException:
             handle.close()
             raise
@@ -106,26 +130,31 @@ class SubmissionsFile:
         return len(self._selected)
 
     def select_newest(self, count: int) -> None:
-        """Select the last ``count`` rows."""
-        self._selected = range(max(0, self._count - count), self._count)
+        """Of the selected rows keep the last ``count``."""
+        self._selected = self._selected[-count:]
 
-    async def select_attempts(self, attempts: Iterable[int]) -> None:
-        """Select the rows of these attempts. Raises SetupError for attempts without a row."""
-        wanted = set(attempts)
+    async def select(self, matches: Callable[[SourceRow], bool]) -> None:
+        """Of the selected rows keep those that match.
+
+        If an attempt has several rows, the newest decides for all of them, since only that one
+        is processed (rule 2).
+        """
         kept = array("Q")
-        found = set()
-        number = self._count
+        matching, seen = BitMap(), BitMap()
+        end = len(self._selected)
         async for rows in self.chunks_from_end():
             for row in rows:
-                number -= 1
-                attempt = _attempt_or_none(row)
-                if attempt in wanted:
-                    kept.append(number)
-                    found.add(attempt)
-        if missing := sorted(wanted - found):
-            raise SetupError(
-                f"{self.path}: no row for attempt {', '.join(map(str, missing))}. Check --attempt"
-            )
+                end -= 1
+                attempt = attempt_of(row)
+                is_match = matches(row)
+                if attempt is not None:
+                    if attempt not in seen:
+                        seen.add(attempt)
+                        if is_match:
+                            matching.add(attempt)
+                    is_match = attempt in matching
+                if is_match:
+                    kept.append(self._selected[end])
         self._selected = kept[::-1]
 
     async def chunks_from_end(self) -> AsyncIterator[list[SourceRow]]:
@@ -140,7 +169,7 @@ class SubmissionsFile:
             yield await asyncio.to_thread(self._read, block, self._selected[begin:end])
             end = begin
 
-    def _index(self) -> None:
+    def _index(self, on_bytes: Callable[[int], object]) -> None:
         reader = scan(self.path, self._handle)
         header = next(reader, None)
         if header is None:
@@ -149,12 +178,22 @@ class SubmissionsFile:
         names = [name.strip() for name in header.cells]
         error = names.index(ERROR_COLUMN) if ERROR_COLUMN in names else None
         self.columns = tuple(n for index, n in enumerate(header.cells) if index != error)
-        self._layout = _Layout(len(names), tuple(indexes[name] for name in USED_COLUMNS), error)
+        self._layout = _Layout(
+            len(names),
+            tuple(indexes[name] for name in USED_COLUMNS),
+            error,
+            tuple(indexes[name] for name in USED_COLUMNS if name in _PERSONS_NAMES),
+        )
+        attempt_id = indexes["Attempt ID"]
         for record in reader:
+            if (attempt := _attempt_in(record, attempt_id)) is not None:
+                self.attempts.add(attempt)
             if self._count % BLOCK_ROWS == 0:
                 self._starts.append(record.offset)
                 self._lines.append(record.line)
+                on_bytes(record.offset)
             self._count += 1
+            self.rows_with_null_name += self._layout.has_null_name(record)
         self._selected = range(self._count)
         self._check_unchanged()
 
@@ -174,7 +213,7 @@ class SubmissionsFile:
         line_before = self._lines[block] - 1
         try:
             found = list(records(io.BytesIO(content), start, line_before, self._layout.width))
-        except UnicodeDecodeError:
+        except NotUtf8:
             raise InputChanged(self.path) from None
         if len(found) != min(BLOCK_ROWS, self._count - block * BLOCK_ROWS):
             raise InputChanged(self.path)
@@ -190,10 +229,18 @@ def _fingerprint(handle: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _attempt_or_none(row: SourceRow) -> int | None:
+def attempt_of(row: SourceRow) -> int | None:
+    """The attempt of a row, or None if it fails rule 0 or 1."""
     try:
         return None if row.malformed else parse_attempt_id(row.attempt_id)
     except RowError:
+        return None
+
+
+def _attempt_in(record: Record, index: int) -> int | None:
+    try:
+        return parse_attempt_id(cell_text(record.cells[index]))
+    except (RowError, IndexError):
         return None
 
 
@@ -205,6 +252,7 @@ class Mapping:
     lines: int
     without_attempt: int
     disagreeing: int
+    malformed: int
 
     def get(self, attempt: int) -> MappingRow | None:
         """The last row of this attempt, or None."""
@@ -224,43 +272,55 @@ def _load_mapping(path: Path) -> Mapping:
         if header is None:
             raise SetupError(f"{path}: no header. Export it again")
         indexes = column_indexes(path, header.cells, _MAPPING_COLUMNS)
-        cell = _cell_getter([indexes[name] for name in _MAPPING_COLUMNS])
+        used = [indexes[name] for name in _MAPPING_COLUMNS]
+        width = len(header.cells)
         rows: dict[int, MappingRow] = {}
         shared: dict[MappingRow, MappingRow] = {}
-        lines = without_attempt = 0
+        lines = without_attempt = malformed = 0
         disagreeing: set[int] = set()
         for record in reader:
             lines += 1
-            text, version, submission = cell(record.cells)
+            text, version, submission = _cells(record.cells, used)
+            defect = record.defect or _wrong_width(record, width)
+            malformed += defect is not None
             try:
-                attempt = parse_attempt_id(text)
+                attempt = parse_attempt_id(text.strip('"') if defect else text)
             except RowError:
                 without_attempt += 1
                 continue
-            row = MappingRow(version, submission)
+            if defect:
+                row = MappingRow("", "", f"line {record.line}: {defect}")
+            else:
+                row = MappingRow(version, submission)
             row = shared.setdefault(row, row)
             if rows.get(attempt, row) != row:
                 disagreeing.add(attempt)
             rows[attempt] = row
         if _fingerprint(handle) != mark:
             raise InputChanged(path)
-    return Mapping(rows, lines, without_attempt, len(disagreeing))
+    return Mapping(rows, lines, without_attempt, len(disagreeing), malformed)
 
 
-def _cell_getter(indexes: list[int]) -> Callable[[list[str]], tuple[str, ...]]:
-    def get(cells: list[str]) -> tuple[str, ...]:
-        return tuple(cells[index].strip() if index < len(cells) else "" for index in indexes)
-
-    return get
+def _cells(cells: list[str], indexes: list[int]) -> tuple[str, ...]:
+    return tuple(cell_text(cells[index]) if index < len(cells) else "" for index in indexes)
 
 
-async def open_inputs(submissions: Path, mapping: Path) -> tuple[SubmissionsFile, Mapping]:
+def _wrong_width(record: Record, width: int) -> str | None:
+    """The values of such a line may be shifted, and then mean something else."""
+    cells = len(record.cells)
+    return None if cells == width else f"{cells} cells, the header has {width}"
+
+
+async def open_inputs(
+    submissions: Path, mapping: Path, on_bytes: Callable[[int], object]
+) -> tuple[SubmissionsFile, Mapping]:
     """Read both files concurrently; the caller closes the first one.
 
+    ``on_bytes`` receives the number of bytes of the first one that have been read.
     Raises one SetupError with the problems of both, or InputChanged.
     """
     file, rows = await asyncio.gather(
-        SubmissionsFile.open(submissions), load_mapping(mapping), return_exceptions=True
+        SubmissionsFile.open(submissions, on_bytes), load_mapping(mapping), return_exceptions=True
     )
     if isinstance(file, SubmissionsFile) and isinstance(rows, Mapping):
         return file, rows

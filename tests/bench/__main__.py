@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rogo_async.common.errors import SetupError
-from tests.bench import cpu, rclone, scale, vs_littles_law, vs_old_design
+from tests.bench import cpu, rclone, refresh, scale, server_copy, vs_littles_law, vs_old_design
 from tests.bench.client import BenchError
 from tests.bench.report import Report
 
@@ -19,6 +19,8 @@ BENCHES: dict[str, Any] = {
     "cpu": cpu,
     "scale": scale,
     "rclone": rclone,
+    "copy": server_copy,
+    "refresh": refresh,
 }
 
 

@@ -98,7 +98,7 @@ class _Bench:
     async def rclone(self, name: str) -> Copied:
         """Copy with rclone."""
         workspace, stack = await self._workspace(name), self._stack
-        url = f"{stack.azurite.endpoint}?{_account_sas(stack)}"
+        url = f"{stack.azurite.endpoint}?{account_sas(stack)}"
         remotes = {
             f"RCLONE_CONFIG_{remote}_{key}": value
             for remote in ("FROM", "TO")
@@ -146,7 +146,8 @@ class _Bench:
         return Copied(used.wall_s, used.cpu_s, seconds["azurite"], others_s / used.wall_s)
 
 
-def _account_sas(stack: Stack) -> str:
+def account_sas(stack: Stack) -> str:
+    """A SAS of the account with all permissions."""
     return generate_account_sas(
         stack.azurite.account_name,
         account_key=stack.azurite.account_key,

@@ -16,6 +16,7 @@ from tests.support.cli import run_cli
 from tests.support.tcp_proxy import Hook, TcpProxy, Wire
 
 _REQUEST: Final = re.compile(rb"(PUT|DELETE) (\S+) HTTP/1\.1\r\n")
+_COPY: Final = b"\r\nx-ms-copy-source: "
 _INSERT: Final = b"INSERT INTO lti_launch_sessions"
 _READ_BACK_SQL: Final = b"AS existing"
 _STARTUP: Final = 196_608
@@ -30,6 +31,7 @@ class Reply(StrEnum):
     COMMIT = "COMMIT"
     READ_BACK = "which submission exists"
     PUT = "Put Blob"
+    COPY = "Put Blob From URL"
     STAGE = "Put Block"
     BLOCK_LIST = "Put Block List"
     DELETE = "Delete Blob"
@@ -111,7 +113,11 @@ def _requests_to_store() -> Callable[[bytes], Reply | None]:
             return Reply.DELETE
         if b"comp=blocklist" in match[2]:
             return Reply.BLOCK_LIST
-        return Reply.STAGE if b"comp=block" in match[2] else Reply.PUT
+        if b"comp=metadata" in match[2]:
+            return None
+        if b"comp=block" in match[2]:
+            return Reply.STAGE
+        return Reply.COPY if _COPY in chunk else Reply.PUT
 
     return kind_of
 

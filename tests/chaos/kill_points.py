@@ -18,9 +18,11 @@ LAUNCHER: Final = Path(__file__).with_name("kill_at.py")
 ATTEMPT: Final = 1
 
 
-async def one_submission(stack: Stack, workspace: Workspace) -> RoundFactory:
+async def one_submission(
+    stack: Stack, workspace: Workspace, *, in_azure: bool = False
+) -> RoundFactory:
     """Rounds with one submission, whose malpractice rule changes an older one."""
-    made = SmallDataset(Scenario(stack, workspace))
+    made = SmallDataset(Scenario(stack, workspace), in_azure=in_azure)
     made.malpractice(ATTEMPT, LARGE_BYTES)
     factory = await made.load()
     ((user, code, context),) = factory.expected.enforcements

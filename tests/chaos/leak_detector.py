@@ -15,6 +15,7 @@ PERSONAL: Final = "zqxperson"
 INPUTS: Final = frozenset({"submission_files.csv", "attempt_number_mapping.csv", ".env"})
 MEANT_FOR_PERSONAL_DATA: Final = (
     "submissions_failed_migration.csv",
+    "failures_by_assessment.csv",
     "migrated.csv",
     "verification_failures.csv",
     "plan.csv",

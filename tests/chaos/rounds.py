@@ -13,9 +13,12 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from rogo_async.demo.checks.check_files import INPUT, MAPPING
 from rogo_async.demo.dataset.load import generate_for, load
+from rogo_async.demo.servers.ports import LOOPBACK
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.chaos.invariants import ExpectedState, Findings, check_invariants
 from tests.support.cli import CliResult, run_cli
+from tests.support.copy_proxy import redirect_urls, redirected
+from tests.support.store_proxy import StoreProxy
 from tests.support.tcp_proxy import TcpProxy
 
 LOCK_S: Final = 10.0
@@ -73,6 +76,8 @@ class RoundFactory:
     def __init__(self, stack: Stack, base: Workspace, expected: ExpectedState) -> None:
         self.stack = stack
         self.expected = expected
+        self.service: StoreProxy | None = None
+        """If set, store and source are behind it, so that the service may copy files."""
         self._base = base
         self._rounds = 0
 
@@ -99,7 +104,7 @@ class RoundFactory:
         async with AsyncExitStack() as stack:
             stack.callback(shutil.rmtree, own.data_dir)
             await self.stack.postgres.create_database(own.target, self._base.target)
-            stack.push_async_callback(self.stack.postgres.drop_database, own.target)
+            stack.push_async_callback(self.stack.postgres.drop_databases, own.target)
             service = await stack.enter_async_context(
                 BlobServiceClient.from_connection_string(self.stack.azurite.connection_string)
             )
@@ -110,13 +115,20 @@ class RoundFactory:
                 "warehouse": self.stack.postgres.port,
                 "store": self.stack.azurite.port,
             }
+            upstream = dict(ports)
+            if self.service is not None:
+                upstream["store"] = self.service.port
             proxies = {
                 name: await stack.enter_async_context(TcpProxy("127.0.0.1", port))
-                for name, port in ports.items()
+                for name, port in upstream.items()
             }
             for proxy in proxies.values():
                 proxy.delay_s = delay_s
             env = via_proxies(self.stack.environment_of(own), ports, proxies)
+            if self.service is not None:
+                origins = self.stack.azurite.origin, f"http://{LOOPBACK}:{proxies['store'].port}"
+                env = redirected(env, *origins)
+                redirect_urls(own.data_dir / INPUT, *origins)
             yield ChaosRound(self.stack, own, self.expected, proxies, env)
 
 

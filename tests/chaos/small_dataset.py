@@ -18,8 +18,11 @@ MARKERS: Final = "Marker Azure Blob URLs"
 class SmallDataset:
     """Submissions and their expected result."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, *, in_azure: bool = False) -> None:
         self.scenario = scenario
+        self._in_azure = in_azure
+        """Whether the files are blobs, which the service can copy."""
+        self._blobs: dict[str, bytes] = {}
         self._submissions: list[SourceSubmission] = []
         self._bodies: dict[int, list[bytes]] = {}
         self._failed: Counter[tuple[str, str]] = Counter()
@@ -57,11 +60,15 @@ class SmallDataset:
         text = b"file %s of attempt %d. " % (name.encode(), attempt)
         body = (text * (size_bytes // len(text) + 1))[:size_bytes]
         self._bodies.setdefault(attempt, []).append(body)
-        return self.scenario.serve_file(name, body)
+        if not self._in_azure:
+            return self.scenario.serve_file(name, body)
+        self._blobs[name] = body
+        return f"{self.scenario.stack.source_url(self.scenario.workspace)}/{name}"
 
     async def load(self) -> RoundFactory:
         """Load everything into the workspace."""
         await self.scenario.load(self._submissions)
+        await self.scenario.upload(self._blobs)
         expected = ExpectedState(
             rows=len(self._submissions),
             files={attempt: list(map(md5_of, each)) for attempt, each in self._bodies.items()},
@@ -81,9 +88,11 @@ class SmallDataset:
         return made
 
 
-async def small_dataset(stack: Stack, workspace: Workspace, plain: int = 5) -> RoundFactory:
+async def small_dataset(
+    stack: Stack, workspace: Workspace, plain: int = 5, *, in_azure: bool = False
+) -> RoundFactory:
     """Rounds with one submission of each kind and some plain ones, in an empty workspace."""
-    made = SmallDataset(Scenario(stack, workspace))
+    made = SmallDataset(Scenario(stack, workspace), in_azure=in_azure)
     made.malpractice(1)
     made.submission(2, LARGE_BYTES)
     made.refused(3)

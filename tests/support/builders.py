@@ -1,6 +1,7 @@
 """Builds submissions: a test sets the special values, all others are valid."""
 
 import csv
+import io
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,11 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 from azure.storage.blob.aio import ContainerClient
+from yarl import URL
 
 from rogo_async.demo.servers.scripted_source import Answer
 from rogo_async.demo.servers.stack import Stack, Workspace
+from rogo_async.destination.blobs.shared_key import SharedKey
 
 COLUMNS = [
     "Membership Number",
@@ -142,6 +146,22 @@ class Scenario:
         """Serve a file from the scripted source; returns its URL."""
         self.source.routes[f"/{name}"] = Answer(body=body, **answer)
         return self.source.url(f"/{name}")
+
+    async def upload(self, blobs: Mapping[str, bytes]) -> None:
+        """Create blobs in the source container. The SDK would warn about large ones."""
+        azurite = self.stack.azurite
+        key = SharedKey(azurite.account_name, azurite.account_key)
+        headers = {
+            "x-ms-version": "2021-12-02",
+            "x-ms-blob-type": "BlockBlob",
+            "Content-Type": "application/octet-stream",
+        }
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            for name, body in blobs.items():
+                url = URL(f"{self.stack.source_url(self.workspace)}/{name}")
+                signed = key.signed("PUT", url.raw_path, headers, len(body))
+                async with session.put(url, data=io.BytesIO(body), headers=signed):
+                    pass
 
     def submission(self, attempt: int, **report: object) -> SourceSubmission:
         """A submission that migrates, with one file."""

@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from azure.storage.blob.aio import ContainerClient
 
 from rogo_async.commands.check.command import CheckRunner
 from rogo_async.commands.check.results import CheckResult, CheckStatus, ReportLine
 from rogo_async.common.shutdown import ExitCode
+from rogo_async.demo.dataset.dataset import DEMO_LMS
+from rogo_async.reporting.progress import Stages
 from tests.support.builders import INSERTED, Scenario, valid_submission
 from tests.support.tcp_proxy import TcpProxy
 
@@ -22,9 +23,9 @@ NAMES = tuple(
         "settings": "env_file unknown",
         "machine": "python files memory",
         "directory": "exists space writable filesystem lock",
-        "inputs": "submissions mapping",
+        "inputs": "submissions mapping accepted",
         "target": "reach tls login pooler version primary lock connections "
-        "tables columns keys rights user reference insert enforcement",
+        "tables columns keys rights instance user reference insert enforcement",
         "warehouse": "driver reach login tables read rights",
         "store": "reach credentials container signature write read list delete",
         "clock": "store target",
@@ -85,11 +86,20 @@ async def load_valid_setup(scenario: Scenario) -> None:
     )
     stack, workspace = scenario.stack, scenario.workspace
     stored = valid_submission(2, f"{stack.source_url(workspace)}/2.txt")
-    async with ContainerClient.from_connection_string(
-        stack.azurite.connection_string, workspace.source_container
-    ) as container:
-        await container.upload_blob("2.txt", b"a file")
+    await scenario.upload({"2.txt": b"a file"})
     await scenario.load([served, stored])
+    await add_session_records(scenario, DEMO_LMS.instance_id)
+
+
+async def add_session_records(scenario: Scenario, instance_id: str, count: int = 1) -> None:
+    """Add launches of learners with this instance id, as the platform writes them."""
+    async with scenario.target() as target:
+        await target.execute(
+            "INSERT INTO lti_session_records (launch_id, lms_user_id, session_expiry) "
+            "SELECT $1 || n, $1 || '::' || n, now() FROM generate_series(1, $2) AS n",
+            instance_id,
+            count,
+        )
 
 
 async def run_checks(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> CheckOutput:
@@ -103,7 +113,7 @@ async def run_checks(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> CheckOutp
     lines: list[ReportLine] = []
     runner = CheckRunner(lines.append)
     runner.load(**setup.options)
-    result = await runner.execute()
+    result = await runner.execute(Stages(None, 60.0))
     assert len({line.name for line in lines}) == len(lines)
     return CheckOutput(result.exit_code, {line.name: line.result for line in lines})
 

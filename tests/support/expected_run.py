@@ -86,7 +86,6 @@ class ExpectedRun:
         record_id, submission_id = str(uuid.uuid4()), str(uuid.uuid4())
         mine = {"submission_id": submission_id}
         launch = submission.launch_session()
-        launch["custom_params"] = json.dumps(launch["custom_params"])
         await insert(connection, "lti_launch_sessions", launch | {"launch_id": launch_id})
         await insert(
             connection,

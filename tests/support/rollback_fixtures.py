@@ -99,7 +99,7 @@ async def roll_back(env: Mapping[str, str], what: str | Sequence[int], **others:
         await asyncio.sleep(0)
         return True
 
-    rollback = Rollback(settings_of(env, **others), selection, ended.messages.append, agree)
+    rollback = Rollback(settings_of(env, **others), selection, None, ended.messages.append, agree)
     ending = await rollback.execute()
     ended.code, ended.summary_line = ending.exit_code, ending.summary_line
     return ended

@@ -47,7 +47,8 @@ class TcpProxy:
     The switches take effect at once, for open connections too:
 
     - ``delay_s``: the latency of bytes in each direction: a round trip, or opening a connection,
-      takes twice that. It does not limit the throughput.
+      takes twice that. It does not limit the throughput. A shorter one also applies to bytes that
+      are in transit and to connections that are being opened.
     - ``black_hole``: connections are accepted and their bytes swallowed in both directions. A
       connection that lost bytes stays silent afterwards. If one end closes meanwhile, the other
       end learns of it when the switch is off again.
@@ -57,14 +58,16 @@ class TcpProxy:
     - ``tap``: is called for each connection accepted from then on and returns two hooks for it: one
       for the bytes of the client and one for those of the upstream.
 
-    ``accepted`` counts all connections, ``open`` the open ones.
+    ``accepted`` counts all connections, ``open`` the open ones. ``in_transit`` is true while bytes
+    or connections are delayed.
     """
 
     host: Final = LOOPBACK
 
     def __init__(self, upstream_host: str, upstream_port: int) -> None:
         self.port = 0
-        self.delay_s = 0.0
+        self._delay_s = 0.0
+        self._delay_changed = asyncio.Event()
         self.on_reply: Hook = forward
         self.tap: Callable[[Wire], tuple[Hook, Hook]] = untapped
         self.accepted = 0
@@ -79,6 +82,22 @@ class TcpProxy:
     @property
     def open(self) -> int:
         return len(self._links)
+
+    @property
+    def in_transit(self) -> bool:
+        return bool(self._opening) or any(link.in_transit for link in self._links)
+
+    @property
+    def delay_s(self) -> float:
+        return self._delay_s
+
+    @delay_s.setter
+    def delay_s(self, seconds: float) -> None:
+        self._delay_s = seconds
+        self._delay_changed.set()
+        self._delay_changed = asyncio.Event()
+        for link in self._links:
+            link.shorten_delays()
 
     @property
     def refuse(self) -> bool:
@@ -173,8 +192,8 @@ class TcpProxy:
             if self.black_hole:
                 link.lost = True
             else:
+                await self._wait_for_a_round_trip()
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    await asyncio.sleep(2 * self.delay_s)
                     await loop.create_connection(lambda: link.upstream, *self._upstream)
             self._links.add(link)
             self._idle.clear()
@@ -187,6 +206,14 @@ class TcpProxy:
             client.close()
             if not isinstance(error, OSError):  # TimeoutError is one, too
                 raise
+
+    async def _wait_for_a_round_trip(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (left_s := began + 2 * self.delay_s - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._delay_changed.wait()
 
     def _forget(self, link: "_Link") -> None:
         self._links.discard(link)
@@ -210,6 +237,14 @@ class _Link:
     def _reply(self, chunk: bytes) -> bytes | None:
         passed_on = self._on_reply(chunk)
         return None if passed_on is None else self.proxy.on_reply(passed_on)
+
+    @property
+    def in_transit(self) -> bool:
+        return self.client.in_transit or self.upstream.in_transit
+
+    def shorten_delays(self) -> None:
+        self.client.shorten_delays()
+        self.upstream.shorten_delays()
 
     def cut(self) -> None:
         self.abort()
@@ -295,6 +330,18 @@ class _End(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.accepts_bytes = True
         self.peer.regulate()
+
+    @property
+    def in_transit(self) -> bool:
+        return bool(self._in_transit)
+
+    def shorten_delays(self) -> None:
+        """Bytes in transit arrive after the proxy's delay from now at the latest."""
+        latest = asyncio.get_running_loop().time() + self._link.proxy.delay_s
+        self._in_transit = deque((min(due, latest), chunk) for due, chunk in self._in_transit)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._deliver()
 
     def regulate(self) -> None:
         """Reads only while the peer accepts bytes and not too many are in transit."""

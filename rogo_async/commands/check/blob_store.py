@@ -39,6 +39,9 @@ _SETTINGS: Final = (
     "settings.AZURE_STORAGE_CONNECTION_STRING",
     "settings.AZURE_STORAGE_ACCOUNT_NAME",
     "settings.AZURE_STORAGE_ACCOUNT_KEY",
+    "settings.AZURE_STORAGE_SERVICE_ENDPOINT",
+    "settings.HTTPS_PROXY",
+    "settings.HTTP_PROXY",
     "settings.ROGO_CONTAINER",
 )
 _CONNECTION: Final = ("store.reach", "store.credentials", "store.container")
@@ -100,7 +103,7 @@ class BlobStoreChecks:
                 report.skip(name, "store.credentials")
             return
         stack.push_async_callback(self._account.aclose)
-        http = HttpSession()
+        http = HttpSession(self._settings.proxies)
         stack.push_async_callback(http.aclose)
         breaker = NoRetry(Dependency.STORE)
         self._store = Store(self._account, http, breaker)
@@ -115,7 +118,7 @@ class BlobStoreChecks:
     async def _reach(self) -> CheckResult:
         """Send a request without credentials: the store rejects credentials if clocks differ."""
         await with_timeout(Dependency.STORE, lambda: with_brief_retry(self._read_time))
-        return ok("store reachable")
+        return ok(f"store reachable {self._account.route}")
 
     async def _read_time(self) -> None:
         before = datetime.now(UTC)
@@ -149,7 +152,7 @@ class BlobStoreChecks:
         return ok("requests can be signed")
 
     async def _sign(self) -> None:
-        await self._account.signed("GET", "", {})
+        await self._account.authorize()
 
     async def _write(self) -> CheckResult:
         self._may_exist = True
@@ -192,24 +195,29 @@ class BlobStoreChecks:
         return ok("test blob deleted")
 
     async def _clean_up(self) -> None:
-        """Delete the test blob if it may exist. A cancellation waits for this, up to a deadline."""
-        if not self._may_exist:
-            return
-        deletion = asyncio.create_task(self._delete_test_blob(), name="delete-test-blob")
-        cancellation: asyncio.CancelledError | None = None
-        while not deletion.done():
-            try:
-                await asyncio.wait({deletion})
-            except asyncio.CancelledError as cancelled:
-                cancellation = cancelled
-        if cancellation is not None:
-            raise cancellation
+        """Delete the test blob if it may exist."""
+        if self._may_exist:
+            await delete_test_blob(self._store, self._blob.name)
 
-    async def _delete_test_blob(self) -> None:
+
+async def delete_test_blob(store: Store, name: str) -> None:
+    """Delete a test blob. A cancellation waits for this, up to a deadline."""
+
+    async def delete() -> None:
         try:
-            await _request("delete", lambda: self._store.delete(self._blob.name))
+            await _request("delete", lambda: store.delete(name))
         except DependencyError as error:
-            log.warning("test blob may be left behind", blob=self._blob.name, reason=str(error))
+            log.warning("test blob may be left behind", blob=name, reason=str(error))
+
+    deletion = asyncio.create_task(delete(), name="delete-test-blob")
+    cancellation: asyncio.CancelledError | None = None
+    while not deletion.done():
+        try:
+            await asyncio.wait({deletion})
+        except asyncio.CancelledError as cancelled:
+            cancellation = cancelled
+    if cancellation is not None:
+        raise cancellation
 
 
 async def _request(operation: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -13,16 +13,20 @@ import orjson
 from rich.console import Console
 
 from rogo_async.commands.check.blob_store import BlobStoreChecks
+from rogo_async.commands.check.copies import CopyChecks
 from rogo_async.commands.check.data_dir import DataDirChecks, machine_checks
 from rogo_async.commands.check.postgres import TargetChecks
 from rogo_async.commands.check.results import CheckReport, CheckStatus, ReportLine
 from rogo_async.commands.check.settings import PartialSettings
 from rogo_async.commands.check.source_files import SourceChecks
 from rogo_async.commands.check.warehouse import WarehouseChecks
-from rogo_async.commands.runner import data_dir_option, run_and_exit
+from rogo_async.commands.runner import data_dir_option, is_quiet, run_and_exit
 from rogo_async.common.command import CommandResult
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopSignal, handle_signals
+from rogo_async.common.streams import wrapped
+from rogo_async.common.text import plural
+from rogo_async.reporting.progress import Stages
 
 _STATUS_STYLES: Final[dict[CheckStatus, tuple[str, dict[str, Any]]]] = {
     CheckStatus.OK: ("ok", {"fg": "green"}),
@@ -46,12 +50,21 @@ def check(data_dir: Path | None, *, as_json: bool) -> None:
     """
     stdout = sys.stdout
     lines: list[ReportLine] = []
-    runner = CheckRunner(lines.append if as_json else _print)
+    quiet = is_quiet() and not as_json
 
-    async def work(_settings: Settings, _console: Console | None) -> CommandResult:
-        result = await runner.execute()
+    def show(line: ReportLine) -> None:
+        lines.append(line)
+        if not as_json and not (quiet and line.result.status is CheckStatus.OK):
+            _print(line)
+
+    runner = CheckRunner(show)
+
+    async def work(settings: Settings, terminal: Console | None) -> CommandResult:
+        result = await runner.execute(Stages(terminal, settings.rogo_progress_interval))
         if as_json:
             click.echo(_as_json(lines), file=stdout)
+        elif not quiet:
+            _repeat(lines)
         return result
 
     # With --json the summary line goes to stderr, so that stdout contains JSON only.
@@ -74,12 +87,13 @@ class CheckRunner:
         # A check leaves no files behind, so it writes no log file.
         return self._partial.settings.model_copy(update={"rogo_log_file": None})
 
-    async def execute(self) -> CommandResult:
+    async def execute(self, stages: Stages) -> CommandResult:
         """Run the checks. A signal cancels them; the test blob is still deleted."""
         with handle_signals(self._stop_signal):
             checks = asyncio.create_task(self._run_checks(), name="checks")
             stopped = asyncio.create_task(self._stop_signal.wait(), name="checks-stopped")
-            await asyncio.wait({checks, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            async with stages.stage("checking", "checks", count=self._report.total):
+                await asyncio.wait({checks, stopped}, return_when=asyncio.FIRST_COMPLETED)
             checks.cancel()
             stopped.cancel()
             (result, _) = await asyncio.gather(checks, stopped, return_exceptions=True)
@@ -104,6 +118,8 @@ class CheckRunner:
             warehouse = start(WarehouseChecks(settings, report).execute(), "warehouse")
             store = start(BlobStoreChecks(settings, report).execute(), "store")
             sources = start(SourceChecks(settings, report, data_dir).execute(files), "sources")
+            copies = CopyChecks(settings, report, data_dir)
+            copy = start(copies.execute(store, sources), "copy")
             for task, *subjects in (
                 (machine, "machine"),
                 (files, "directory", "inputs"),
@@ -112,6 +128,7 @@ class CheckRunner:
                 (store, "store"),
                 (store, "clock"),
                 (sources, "source"),
+                (copy, "copy"),
             ):
                 await task
                 self._show_lines(*subjects)
@@ -124,7 +141,7 @@ class CheckRunner:
         count = self._report.count
         warnings = count(CheckStatus.WARNING)
         counts = (
-            f"{count(CheckStatus.OK)} ok, {warnings} {'warning' if warnings == 1 else 'warnings'}, "
+            f"{count(CheckStatus.OK)} ok, {plural(warnings, 'warning')}, "
             f"{count(CheckStatus.FAIL)} failed, {count(CheckStatus.SKIPPED)} skipped"
         )
         if self._stop_signal.reasons:
@@ -133,17 +150,27 @@ class CheckRunner:
         return CommandResult(code, f"{counts}; exit {int(code)}")
 
 
+def _repeat(lines: list[ReportLine]) -> None:
+    """Print the red and yellow lines again: the first may have left the screen."""
+    wanted = {CheckStatus.WARNING, CheckStatus.FAIL}
+    if found := [line for line in lines if line.result.status in wanted]:
+        click.echo(f"\nNot ok ({len(found)} of {len(lines)}):")
+        for line in found:
+            _print(line)
+
+
 def _print(line: ReportLine) -> None:
     result = line.result
     word, style = _STATUS_STYLES[result.status]
     text = f"{line.subject}: {result.message}"
     if result.remedy:
         text += f". {result.remedy}"
+    word, text = f"{word:<4}", wrapped(f"{word:<4} {text}", sys.stdout, indent=5)[5:]
     if sys.stdout.isatty() and _is_colored():
-        word = click.style(f"{word:<4}", **style)
+        word = click.style(word, **style)
         if result.status is CheckStatus.SKIPPED:
             text = click.style(text, dim=True)
-    click.echo(f"{word:<4} {text}", color=True)
+    click.echo(f"{word} {text}", color=True)
 
 
 def _is_colored() -> bool:

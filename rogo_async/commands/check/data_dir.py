@@ -7,7 +7,6 @@ import platform
 import resource
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +19,12 @@ from rogo_async.commands.check.results import (
     ok,
     warning,
 )
-from rogo_async.common.data_dir import FAILED, LOCK_FILE, MAPPING, SUBMISSIONS
+from rogo_async.common.data_dir import ACCEPTED, LOCK_FILE, MAPPING, SUBMISSIONS, DataDir
 from rogo_async.common.errors import InputChanged
 from rogo_async.common.settings import Settings
+from rogo_async.common.text import plural
 from rogo_async.rules.records import SourceRow
+from rogo_async.sources.accepted_failures import read_accepted_failures
 from rogo_async.sources.submissions_csv import SubmissionsFile, load_mapping
 
 NEWEST_ROWS: Final = 1_000
@@ -67,6 +68,7 @@ class DataDirChecks:
             "directory.lock": in_thread(self._lock),
             "inputs.submissions": self._submissions,
             "inputs.mapping": self._mapping,
+            "inputs.accepted": in_thread(self._accepted),
         }
         needs = {"directory.exists": "settings.ROGO_DATA_DIR"}
         return [
@@ -100,6 +102,11 @@ class DataDirChecks:
 
     def _writable(self) -> CheckResult:
         """Write an unnamed file, which the kernel deletes when it is closed."""
+        if foreign := DataDir(self._path).files_of_another_user():
+            return fail(
+                f"owned by another user: {', '.join(foreign)}",
+                f"Run as root: chown -R {os.geteuid()} {self._path.absolute()}",
+            )
         try:
             for directory in (self._path, self._path / "runs"):
                 if directory.exists():
@@ -113,12 +120,6 @@ class DataDirChecks:
                     f"Free blocks, inodes or quota, {_USE_ANOTHER}",
                 )
             return fail(f"cannot write in {directory} ({error.strerror})", _FIX_MODE)
-        foreign = [path.name for path in self._appended_files() if not _is_own(path)]
-        if foreign:
-            return fail(
-                f"owned by another user: {', '.join(foreign)}",
-                f"Change the owner (chown) to user {os.geteuid()}",
-            )
         return ok("writable")
 
     def _filesystem(self) -> CheckResult:
@@ -139,7 +140,7 @@ class DataDirChecks:
         except FileNotFoundError:
             return ok("run lock is free")
         except OSError as error:
-            if not _is_own(self._path / LOCK_FILE):
+            if LOCK_FILE in DataDir(self._path).files_of_another_user():
                 raise SkipCheck("directory.writable") from None
             return fail(f"cannot read {LOCK_FILE} ({error.strerror})", f"Run chmod 600 {LOCK_FILE}")
         try:
@@ -168,7 +169,13 @@ class DataDirChecks:
             file.close()
         if not rows:
             return warning(f"{SUBMISSIONS} has no rows", _CHECK_EXPORT)
-        return ok(f"{SUBMISSIONS}: {rows:,} rows with all required columns")
+        if count := file.rows_with_null_name:
+            return warning(
+                f"{SUBMISSIONS}: the text NULL is a person's name in {count:,} of "
+                f"{plural(rows, 'row')}. It is migrated as it is",
+                "Check the export, and empty these cells if they have no name",
+            )
+        return ok(f"{SUBMISSIONS}: {plural(rows, 'row')} with all required columns")
 
     async def _mapping(self) -> CheckResult:
         path = self._path / MAPPING
@@ -179,15 +186,20 @@ class DataDirChecks:
         if not mapping.rows:
             return warning(f"{MAPPING} contains no attempts", _CHECK_EXPORT)
         return ok(
-            f"{MAPPING}: {mapping.lines:,} lines, {mapping.without_attempt:,} without a usable "
-            f"Attempt ID; {mapping.disagreeing:,} attempts with contradictory lines"
+            f"{MAPPING}: {plural(mapping.lines, 'line')}, {mapping.without_attempt:,} without a "
+            f"usable Attempt ID, {mapping.malformed:,} malformed; "
+            f"{plural(mapping.disagreeing, 'attempt')} with contradictory lines"
         )
 
-    def _appended_files(self) -> Iterator[Path]:
-        """The files that a run changes in place; it replaces all others."""
-        for name in (FAILED, LOCK_FILE):
-            if (self._path / name).exists():
-                yield self._path / name
+    def _accepted(self) -> CheckResult:
+        accepted = read_accepted_failures(self._path / ACCEPTED)
+        if accepted.problems:
+            more = len(accepted.problems) - 1
+            return fail(
+                f"{accepted.problems[0]}" + (f" (and {more:,} more)" if more else ""),
+                f"Correct {ACCEPTED}. A run ignores these lines: their rows count as failed",
+            )
+        return ok(f"{ACCEPTED}: {len(accepted.entries):,} entries")
 
 
 def _changing(path: Path) -> CheckResult:
@@ -195,10 +207,6 @@ def _changing(path: Path) -> CheckResult:
         f"{path.name} changed while it was read",
         "Wait until its export has finished, then repeat the check",
     )
-
-
-def _is_own(path: Path) -> bool:
-    return os.geteuid() in {0, path.stat().st_uid}
 
 
 def _write_in(directory: Path) -> None:

@@ -1,11 +1,11 @@
-"""Checks of the target: connection, server, schema, permissions and reference data."""
+"""Checks of the target: connection, server and session; and all others on one connection."""
 
 import ssl
-from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from rogo_async.commands.check.instance_id import InstanceIdChecks
 from rogo_async.commands.check.probe import QueryRunner, compare_clocks, with_brief_retry
 from rogo_async.commands.check.results import (
     Check,
@@ -16,18 +16,14 @@ from rogo_async.commands.check.results import (
     result_of_error,
     warning,
 )
-from rogo_async.commands.check.trial_insert import TrialInsert
+from rogo_async.commands.check.schema import SchemaChecks
+from rogo_async.commands.check.trial_insert import TrialInsertChecks
 from rogo_async.common.errors import DependencyError, SetupError, SystemicError
 from rogo_async.common.settings import Settings
-from rogo_async.destination.postgres.connections import Connections, ConnectOptions
-from rogo_async.destination.postgres.reference_data import (
-    SchemaDifferences,
-    applied_by,
-    compare_schema,
-    missing_rights,
-)
+from rogo_async.common.text import plural
+from rogo_async.destination.postgres.connections import Connections
+from rogo_async.destination.postgres.connector import ConnectOptions
 from rogo_async.destination.postgres.run_lock import LOCK_KEY as RUN_LOCK_KEY
-from rogo_async.destination.postgres.schema import READ_TABLES, WRITTEN_TABLES
 
 _APPLICATION_NAME: Final = "rogo_async check"
 _CHECK_SERVER: Final = "Check that the server is running and that DATABASE_URL points to it"
@@ -41,14 +37,6 @@ _OLDEST_VERSION: Final = 120_000
 _LOGIN: Final = ("target.login",)
 _SIZES: Final = ("settings.ROGO_PG_POOL_SIZE", "settings.ROGO_CONCURRENCY")
 _LOCK_CONNECTIONS: Final = 1
-
-_TABLES_WITH_KEY: Final = ("lti_launch_sessions", "lti_session_records")
-_GRANT: Final = "Grant it to the user in DATABASE_URL"
-_WRONG_SCHEMA: Final = (
-    "The schema differs from what this version expects: install a matching version"
-)
-_SET_USER: Final = "Set it to the id of an existing user, or remove it"
-_TABLE_COUNT: Final = len(READ_TABLES) + len(WRITTEN_TABLES)
 
 
 class TargetChecks:
@@ -68,7 +56,8 @@ class TargetChecks:
                 [
                     *self._server.checks(),
                     *SchemaChecks(self._queries, self._settings).checks(),
-                    *TrialInsert(self._queries, self._settings).checks(),
+                    *InstanceIdChecks(self._queries, self._settings).checks(),
+                    *TrialInsertChecks(self._queries, self._settings).checks(),
                 ]
             )
 
@@ -80,9 +69,7 @@ class TargetChecks:
                 report.skip(name, "settings.DATABASE_URL")
             return
         try:
-            options = ConnectOptions(
-                self._settings.target_dsn, self._settings.target_ssl, _APPLICATION_NAME
-            )
+            options = ConnectOptions.of(self._settings.target_url, _APPLICATION_NAME)
             self._queries.connections = await with_brief_retry(lambda: Connections.open(options, 1))
         except SetupError as error:
             report.add("target.tls", result_of_error(error, _CHECK_SERVER))
@@ -172,6 +159,12 @@ class ServerChecks:
                 f"PostgreSQL {row['version']} is not supported",
                 f"Use version {_OLDEST_VERSION // 10_000} or later",
             )
+        if row["encoding"] == "SQL_ASCII":
+            return warning(
+                f"PostgreSQL {row['version']}, with the encoding SQL_ASCII: it stores texts that "
+                "are not valid UTF-8, which this tool cannot read",
+                "Ask the platform team to convert the database to UTF8",
+            )
         return ok(f"PostgreSQL {row['version']}")
 
     async def _primary(self) -> CheckResult:
@@ -198,7 +191,7 @@ class ServerChecks:
     async def _connections(self) -> CheckResult:
         available = _available_connections(await self._queries.row("connection_room"))
         needed = self._settings.pg_pool_size + _LOCK_CONNECTIONS
-        message = f"{available} connections available, a run needs up to {needed}"
+        message = f"{plural(available, 'connection')} available, a run needs up to {needed}"
         remedy = "Lower ROGO_PG_POOL_SIZE, or raise the limit of the server, role or database"
         if available >= needed:
             return ok(message)
@@ -220,106 +213,3 @@ def _available_connections(row: Any) -> int:
         (row["database_allowed"], row["database_used"]),
     ]
     return max(0, min(allowed - used + 1 for allowed, used in limits if allowed >= 0))
-
-
-class SchemaChecks:
-    """Checks of the platform's schema, permissions and reference data."""
-
-    def __init__(self, queries: QueryRunner, settings: Settings) -> None:
-        self._queries = queries
-        self._settings = settings
-        self._differences = SchemaDifferences()
-
-    def checks(self) -> list[Check]:
-        """The checks that need the tables."""
-        tables = ("target.tables",)
-        readable = ("target.columns", "target.rights")
-        return [
-            Check("target.tables", self._tables, ("target.login",)),
-            Check("target.columns", self._columns, tables),
-            Check("target.keys", self._keys, tables),
-            Check("target.rights", self._rights, tables),
-            Check("target.user", self._user, readable, _SET_USER),
-            Check("target.reference", self._reference, readable),
-        ]
-
-    async def _tables(self) -> CheckResult:
-        async with self._queries.connections.session("tables") as session:
-            self._differences = await compare_schema(session)
-        if self._differences.missing_tables:
-            return fail(
-                f"missing tables: {', '.join(self._differences.missing_tables)}",
-                "Check the database name and search path in DATABASE_URL",
-            )
-        return ok(f"all {_TABLE_COUNT} tables exist")
-
-    async def _columns(self) -> CheckResult:
-        problems = [
-            *_each(self._differences.missing_columns, "{table} has no column {columns}"),
-            *_each(
-                self._differences.unfilled_columns,
-                "{table} requires a value in {columns}, which this version does not write",
-            ),
-        ]
-        if problems:
-            return fail("; ".join(problems), _WRONG_SCHEMA)
-        return ok(f"all required columns of {_TABLE_COUNT} tables exist")
-
-    async def _keys(self) -> CheckResult:
-        rows = await self._queries.rows("tables_without_key", tables=list(_TABLES_WITH_KEY))
-        if rows:
-            names = " and ".join(row["table_name"] for row in rows)
-            return fail(
-                f"{names}: no unique key on launch_id, so an attempt could be migrated twice",
-                "Ask the platform team to add a unique constraint on launch_id",
-            )
-        return ok("launch_id is unique")
-
-    async def _rights(self) -> CheckResult:
-        async with self._queries.connections.session("rights") as session:
-            missing = await missing_rights(session)
-        if missing:
-            return fail(f"missing permissions: {_rights_text(missing)}", _GRANT)
-        written = list(WRITTEN_TABLES)
-        rows = await self._queries.rows(
-            "table_privileges", tables=written, privileges=["DELETE"] * len(written)
-        )
-        if rows:
-            pairs = [(row["table_name"], row["privilege"]) for row in rows]
-            return warning(
-                f"missing permissions: {_rights_text(pairs)} (only rollback needs them)", _GRANT
-            )
-        return ok("all required table permissions granted")
-
-    async def _user(self) -> CheckResult:
-        async with self._queries.connections.session("user") as session:
-            await applied_by(session, self._settings.rogo_migration_user_id)
-        return ok("user for malpractice rules exists")
-
-    async def _reference(self) -> CheckResult:
-        counts = await self._queries.row("reference_counts")
-        levels = len(await self._queries.rows("levels"))
-        remedy = "Check that DATABASE_URL points to the platform's database, and complete its data"
-        if not counts["assessments"]:
-            return fail("no assessments", remedy)
-        message = (
-            f"{counts['assessments']:,} assessments ({counts['active']:,} active), "
-            f"{counts['sections']:,} sections, {levels:,} active malpractice levels"
-        )
-        if not (counts["active"] and counts["sections"] and levels):
-            return warning(message, remedy)
-        return ok(message)
-
-
-def _each(columns_of: Mapping[str, Sequence[str]], text: str) -> list[str]:
-    return [
-        text.format(table=table, columns=", ".join(columns))
-        for table, columns in columns_of.items()
-    ]
-
-
-def _rights_text(pairs: Sequence[tuple[str, str]]) -> str:
-    tables_of: dict[str, list[str]] = {}
-    for table, privilege in pairs:
-        tables_of.setdefault(privilege, []).append(table)
-    return "; ".join(f"{privilege} on {', '.join(names)}" for privilege, names in tables_of.items())

@@ -144,6 +144,10 @@ class CheckReport:
         """Whether a check ended with a warning."""
         return self._lines[name].result.status is CheckStatus.WARNING
 
+    def total(self) -> int:
+        """The number of checks with a result."""
+        return len(self._lines)
+
     def count(self, status: CheckStatus) -> int:
         """The number of checks with this status."""
         return sum(line.result.status is status for line in self._lines.values())

@@ -8,15 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic_settings import DotEnvSettingsSource
-
 from rogo_async.commands.check.results import CheckReport, CheckResult, fail, ok, warning
+from rogo_async.common.env_file import ENV_FILE, EnvFile
 from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import Settings, load_settings
 
-DOTENV: Final = ".env"
 _OTHER_VARIABLES: Final = frozenset({"ROGO_DEVSTACK_CACHE"})
 """Variables of the demo and the tests."""
+_ENVIRONMENT_ONLY: Final = (
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
+"""Variables of azure-identity and of the TLS library."""
 _SIMILARITY: Final = 0.8
 _MAX_ROUNDS: Final = 4
 
@@ -43,11 +52,14 @@ class PartialSettings:
     origins: Mapping[str, str]
     """Where each variable is set; names in upper case."""
     overridden: frozenset[str]
+    env_file: str
+    """The path of ``.env``, or of the file of ``--env-file``."""
 
     @classmethod
     def read(cls, overrides: Mapping[str, Any]) -> "PartialSettings":
         """Read the environment and ``.env``; invalid values are replaced by placeholders."""
         values = dict(overrides)
+        env_file = str(overrides.get("_env_file") or ENV_FILE)
         problems: dict[str, str] = {}
         for number in range(_MAX_ROUNDS):
             try:
@@ -55,21 +67,29 @@ class PartialSettings:
                 break
             except SetupError as error:
                 found = dict(_named(problem) for problem in error.problems)
-            if not number or (number == 1 and DOTENV in problems):
+            if not number or (number == 1 and env_file in problems):
                 # Problems of later rounds are caused by the placeholders.
                 problems |= found
-            values |= {_field(name): _placeholder(name) for name in found}
+            for name in found:
+                if name == env_file:
+                    values["_env_file"] = None
+                else:
+                    values[name.lower()] = _placeholder(name)
         else:
             raise AssertionError("the placeholders are not valid settings")
         overridden = frozenset(name.upper() for name in overrides)
-        return cls(settings, problems, _origins(), overridden)
+        return cls(settings, problems, _origins(env_file), overridden, env_file)
 
     def add_to(self, report: CheckReport) -> None:
         """Add a line for each setting, for ``.env`` and for unknown variables."""
         report.add("settings.env_file", self._env_file())
         for field in Settings.model_fields:
             name = field.upper()
-            if name in self.problems and name not in self.origins and DOTENV in self.problems:
+            if (
+                name in self.problems
+                and name not in self.origins
+                and self.env_file in self.problems
+            ):
                 report.skip(f"settings.{name}", "settings.env_file")
             elif name == "ROGO_SOURCE_SAS_TOKEN" and "ROGO_SOURCE_HOSTS" in self.problems:
                 # Tokens are matched to hosts, so they cannot be validated without valid hosts.
@@ -80,35 +100,53 @@ class PartialSettings:
 
     def _result(self, field: str, name: str) -> CheckResult:
         if name in self.problems:
-            return _invalid(name, self.problems[name], self.origins.get(name))
+            return _invalid(
+                name,
+                self.problems[name],
+                self.origins.get(name) or f"the environment or in {self.env_file}",
+            )
+        if name == "DATABASE_URL" and (ignored := self.settings.target_url.ignored):
+            return warning(
+                f"{name} has parameters without effect: {', '.join(ignored)}",
+                f"Remove them from {name}",
+            )
         if name in self.overridden:
             return ok(f"{name} is valid (from the command line)")
         if name in self.origins:
             return ok(f"{name} is valid (from {self.origins[name]})")
         default = Settings.model_fields[field].default
         shown = ",".join(default) if isinstance(default, tuple) else default
-        return ok(f"{name} is not set" + ("" if default is None else f": default {shown}"))
+        return ok(f"{name} is not set" + ("" if default in {None, ()} else f": default {shown}"))
 
     def _env_file(self) -> CheckResult:
-        path = Path(DOTENV)
-        if DOTENV in self.problems:
+        name, path = self.env_file, Path(self.env_file)
+        problem = self.problems.get(name)
+        if problem is not None and problem.startswith("line "):
+            return fail(f"{name}: {problem}", f"Correct {name}")
+        if problem is not None:
             return fail(
-                f"{DOTENV} {self.problems[DOTENV]}",
-                f"Save it as UTF-8, owned by the user that runs this command: chmod 600 {DOTENV}",
+                f"{name} {problem}",
+                f"Save it as UTF-8, owned by the user that runs this command: chmod 600 {name}",
             )
         if not path.exists():
-            return ok(f"no {DOTENV} in this directory: only the environment is used")
+            return ok(f"no {name} in this directory: only the environment is used")
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             return warning(
-                f"{DOTENV} contains secrets, and its mode {mode:04o} gives other users access",
-                f"Run chmod 600 {DOTENV}",
+                f"{name} contains secrets, and its mode {mode:04o} gives other users access",
+                f"Run chmod 600 {name}",
             )
-        return ok(f"{DOTENV} is private to its owner")
+        return ok(f"{name} is private to its owner")
 
     def _unknown(self) -> CheckResult:
         known = {field.upper() for field in Settings.model_fields} | _OTHER_VARIABLES
-        unknown = dict(_unknown_variables(self.origins, known))
+        unknown = dict(_unknown_variables(self.origins, known, self.env_file))
+        unread = [name for name in _ENVIRONMENT_ONLY if self.origins.get(name) == self.env_file]
+        if unread:
+            return warning(
+                f"{', '.join(unread)} in {self.env_file}: read from the environment only",
+                "Export it, or use EnvironmentFile= of systemd or --env-file of Docker",
+            )
         if not unknown:
             return ok("no misspelt ROGO_ variables")
         return warning(
@@ -125,41 +163,35 @@ def _named(problem: str) -> tuple[str, str]:
     return name, text
 
 
-def _field(name: str) -> str:
-    return "_env_file" if name == DOTENV else name.lower()
-
-
 def _placeholder(name: str) -> Any:
-    if name == DOTENV:
-        return None
     return _PLACEHOLDERS.get(name, Settings.model_fields[name.lower()].default)
 
 
-def _invalid(name: str, text: str, origin: str | None) -> CheckResult:
+def _invalid(name: str, text: str, origin: str) -> CheckResult:
     problem, _, remedy = text.partition(": ") if text.startswith("is ") else (text, "", "")
     if remedy.startswith(("set ", "name ", "use ")):
         return fail(f"{name} {problem}", remedy[0].upper() + remedy[1:])
-    return fail(f"{name}: {text}", f"Fix it in {origin or f'the environment or in {DOTENV}'}")
+    return fail(f"{name}: {text}", f"Fix it in {origin}")
 
 
-def _origins() -> dict[str, str]:
+def _origins(env_file: str) -> dict[str, str]:
     """Where each variable is set. An empty one counts as not set, as in the settings."""
     try:
-        file = DotEnvSettingsSource(Settings, env_file=DOTENV, env_file_encoding="utf-8").env_vars
-    except (OSError, UnicodeDecodeError):
+        file = EnvFile(Settings, Path(env_file)).env_vars
+    except (OSError, UnicodeDecodeError, SetupError):
         file = {}
-    origins = {name.upper(): DOTENV for name, value in file.items() if value}
+    origins = {name.upper(): env_file for name, value in file.items() if value}
     environment = {name.upper(): "the environment" for name, value in os.environ.items() if value}
     return origins | environment
 
 
 def _unknown_variables(
-    origins: Mapping[str, str], known: set[str]
+    origins: Mapping[str, str], known: set[str], env_file: str
 ) -> Iterator[tuple[str, str | None]]:
     """Variables that look like settings but are not, with the most similar setting."""
     for name, origin in origins.items():
         if name in known:
             continue
         similar = difflib.get_close_matches(name, known, 1, _SIMILARITY)
-        if name.startswith("ROGO_") or (similar and origin == DOTENV):
+        if name.startswith("ROGO_") or (similar and origin == env_file):
             yield name, similar[0] if similar else None

@@ -22,16 +22,22 @@ from rogo_async.commands.check.results import (
 )
 from rogo_async.common import error_classes
 from rogo_async.common.errors import Dependency, RowError
-from rogo_async.common.http_session import HttpSession
+from rogo_async.common.http_session import HttpSession, Response
 from rogo_async.common.settings import Settings
 from rogo_async.common.urls import Origin, origin
 from rogo_async.rules.files import split_urls
 from rogo_async.rules.records import SourceRow
+from rogo_async.sources.answers import answer_text, is_refused, require_online
 from rogo_async.sources.http_files import Sources, name_of
 
 _FILES_PER_HOST: Final = 3
 _EXPIRES_SOON: Final = timedelta(hours=24)
-_SETTINGS: Final = ("settings.ROGO_SOURCE_HOSTS", "settings.ROGO_SOURCE_SAS_TOKEN")
+_SETTINGS: Final = (
+    "settings.ROGO_SOURCE_HOSTS",
+    "settings.ROGO_SOURCE_SAS_TOKEN",
+    "settings.HTTPS_PROXY",
+    "settings.HTTP_PROXY",
+)
 _CHECK_HOST: Final = "Check that the host is running and its name in ROGO_SOURCE_HOSTS is correct"
 _CHECK_LOG: Final = "Check the log of the host"
 _RENEW: Final = "Set a new SAS in ROGO_SOURCE_SAS_TOKEN"
@@ -54,7 +60,7 @@ class SourceChecks:
             await inputs
             report.skip("source.allowed", "settings.ROGO_SOURCE_HOSTS")
             return
-        async with contextlib.aclosing(HttpSession()) as http:
+        async with contextlib.aclosing(HttpSession(self._settings.proxies)) as http:
             self._sources = Sources(
                 http,
                 self._settings.allow_list,
@@ -92,13 +98,13 @@ class SourceChecks:
     async def _reach(self, host: Origin) -> CheckResult:
         scheme, hostname, port = host
         root = URL.build(scheme=scheme, host=hostname, port=port, path="/")
-        status = await with_brief_retry(lambda: self._status(root))
+        status = (await with_brief_retry(lambda: self._head(root))).status
         name = name_of(host)
         if _is_transient(status):
             return CheckResult(
                 CheckStatus.FAIL, f"{name} answered {status}", _CHECK_LOG, unreachable=True
             )
-        return ok(f"{name} reachable")
+        return ok(f"{name} reachable {self._settings.proxies.route_to(root)}")
 
     async def _allowed(self) -> CheckResult:
         errors = [
@@ -118,23 +124,24 @@ class SourceChecks:
     async def _newest_files(self, host: Origin) -> CheckResult:
         """Request the newest files of a host, with HEAD."""
         name = name_of(host)
-        urls = list(
-            dict.fromkeys(
-                url
-                for url, _ in _urls_in(self._data_dir.newest, self._settings)
-                if url is not None and origin(url) == host
-            )
-        )[:_FILES_PER_HOST]
+        urls = urls_of_host(self._data_dir.newest, self._settings, host)
         if not urls:
             return ok(f"{name}: no files in the newest {NEWEST_ROWS:,} rows")
-        statuses = await asyncio.gather(*[self._status(url) for url in urls])
-        return _files_result(name, statuses)
+        answers = await asyncio.gather(*[self._head(url) for url in urls])
+        return _files_result(name, answers)
 
-    async def _status(self, url: URL) -> int:
+    async def _head(self, url: URL) -> Response:
+        """The answer to HEAD, whose headers can be read after it was closed."""
         host = self._sources.host(url)
         response = await with_timeout(Dependency.SOURCE, lambda: host.request("HEAD", url, {}))
         response.close()
-        return response.status
+        return response
+
+
+def urls_of_host(rows: list[SourceRow], settings: Settings, host: Origin) -> list[URL]:
+    """The newest files of a host in these rows, _FILES_PER_HOST at most."""
+    found = [url for url, _ in _urls_in(rows, settings) if url is not None and origin(url) == host]
+    return list(dict.fromkeys(found))[:_FILES_PER_HOST]
 
 
 def _urls_in(rows: list[SourceRow], settings: Settings) -> list[tuple[URL | None, RowError | None]]:
@@ -150,15 +157,22 @@ def _urls_in(rows: list[SourceRow], settings: Settings) -> list[tuple[URL | None
     return found
 
 
-def _files_result(name: str, statuses: list[int]) -> CheckResult:
-    message = f"{name} answered {', '.join(map(str, statuses))} for the newest files"
-    if any(status in {401, 403} for status in statuses):
+def _files_result(name: str, answers: list[Response]) -> CheckResult:
+    failed = [answer for answer in answers if answer.status >= 400]
+    message = "; ".join(dict.fromkeys(answer_text(name, answer) for answer in failed))
+    message = f"{message} for the newest files"
+    if any(is_refused(answer) for answer in failed):
         return fail(message, f"{_RENEW}, or grant read access on the host")
-    if any(_is_transient(status) for status in statuses):
+    if any(_is_transient(answer.status) for answer in failed):
         return CheckResult(CheckStatus.FAIL, message, _CHECK_LOG, unreachable=True)
-    if any(status >= 400 for status in statuses):
+    if failed:
         return warning(message, "Check that the files exist: rows with missing files fail")
-    return ok(f"{name}: newest files readable ({len(statuses)} requested)")
+    try:
+        for answer in answers:
+            require_online(name, answer.headers)
+    except RowError as error:
+        return warning(f"newest files: {error.message}", "Rows with archived files fail")
+    return ok(f"{name}: newest files readable ({len(answers)} requested)")
 
 
 def _is_transient(status: int) -> bool:

@@ -63,7 +63,8 @@ class WarehouseChecks:
         odbc: OdbcSettings | None = None
         try:
             odbc = odbc_settings(self._settings.data_warehouse_connection_string.get_secret_value())
-            self._inspection = await with_brief_retry(lambda: Inspection.open(odbc))
+            proxies = self._settings.proxies
+            self._inspection = await with_brief_retry(lambda: Inspection.open(odbc, proxies))
         except (SetupError, DependencyError) as error:
             self._report_failed_step(error, odbc)
             return
@@ -135,12 +136,24 @@ class WarehouseChecks:
         return ok("read-only login")
 
 
+_USE_MICROSOFTS_DRIVER: Final = (
+    "Use Microsoft's ODBC Driver 18 for SQL Server: install msodbcsql18, or the extra mssql of "
+    "this package"
+)
+
+
 def _driver_result(driver: Driver, version: str, shown: str) -> CheckResult:
-    """Ok, or a warning for a driver that is out of support."""
+    """Ok, or a warning for a driver that is out of support, and for FreeTDS."""
+    if driver.kind is DriverKind.FREETDS:
+        return warning(
+            f"{shown}. FreeTDS does not check the server's certificate, and its calls may never "
+            "end when the server ends an encrypted session",
+            _USE_MICROSOFTS_DRIVER,
+        )
     if _version(driver, version) < _OLDEST_DRIVER.get(driver.kind, 0):
         return warning(
             f"driver is out of support: {shown}",
-            "Install Microsoft's msodbcsql18, or run pip install 'rogo-async[mssql]'",
+            _USE_MICROSOFTS_DRIVER,
         )
     return ok(shown)
 

@@ -4,15 +4,19 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
+from rich.console import Console
 
 from rogo_async.commands.rollback.flow import Rollback
 from rogo_async.commands.rollback.selection import OfAttempts, OfRun, Selection
 from rogo_async.commands.runner import attempt_option, data_dir_option, run_and_exit
+from rogo_async.common.command import CommandResult
 from rogo_async.common.data_dir import RUN_ID
+from rogo_async.common.settings import Settings
 
 _ANSWER_S: Final = 600.0
 """How long to wait for an answer. The command holds both locks during this time."""
@@ -21,10 +25,20 @@ _ANSWER_S: Final = 600.0
 @click.command()
 @click.option("--run", "run_id", metavar="RUN_ID", help="Everything that this run migrated.")
 @attempt_option("This attempt, from any run; repeatable.")
+@click.option(
+    "--instance-id",
+    metavar="ID",
+    help="What was written with this ROGO_INSTANCE_ID.",
+)
 @click.option("--yes", is_flag=True, help="Delete without asking.")
 @data_dir_option
 def rollback(
-    run_id: str | None, attempts: tuple[int, ...], data_dir: Path | None, *, yes: bool
+    run_id: str | None,
+    attempts: tuple[int, ...],
+    instance_id: str | None,
+    data_dir: Path | None,
+    *,
+    yes: bool,
 ) -> None:
     """Delete what a run, or given attempts, migrated.
 
@@ -36,9 +50,14 @@ def rollback(
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("not a terminal: use --yes to delete without asking")
     ask = _agree if yes else _ask
-    run_and_exit(
-        lambda settings, _: Rollback(settings, selection, click.echo, ask).execute(), data_dir
-    )
+
+    def work(settings: Settings, terminal: Console | None) -> Coroutine[Any, Any, CommandResult]:
+        if instance_id is not None:
+            # Not validated: a run may have used the value of docs/example.env.
+            settings = settings.model_copy(update={"rogo_instance_id": instance_id})
+        return Rollback(settings, selection, terminal, click.echo, ask).execute()
+
+    run_and_exit(work, data_dir)
 
 
 def _selection(run_id: str | None, attempts: tuple[int, ...]) -> Selection:

@@ -8,13 +8,15 @@ both locks and waits until no session of a run is connected.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
+from rich.console import Console
 
 from rogo_async.commands.orphans import Orphan, OrphanFinder
+from rogo_async.commands.rollback.counts import RollbackCounts
+from rogo_async.commands.rollback.refreshes import RefreshRollback
 from rogo_async.commands.rollback.selection import Selection
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.command import Command, CommandResult
@@ -29,39 +31,27 @@ from rogo_async.common.errors import (
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import StopReason
+from rogo_async.common.text import plural
+from rogo_async.destination.blobs.credentials import Destination
 from rogo_async.destination.postgres.connections import Connections
 from rogo_async.destination.postgres.journal import Journal, Journals, journal_path
 from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
-from rogo_async.destination.postgres.migrated_attempts import export_migrated
 from rogo_async.destination.postgres.reference_data import read_reference_data
+from rogo_async.destination.postgres.refresh_rollback import Refreshes, RefreshReverter
 from rogo_async.destination.postgres.rollback import (
     MigratedSubmission,
     RemovalResult,
     SubmissionRemover,
 )
 from rogo_async.destination.postgres.rule_restoration import RemovalSkipped
-from rogo_async.pipeline.services import ServiceFactory
-from rogo_async.reporting.progress import log_lines, shown
+from rogo_async.pipeline.migrated_csv import rebuild_migrated_csv
+from rogo_async.pipeline.services import LockedTarget, ServiceFactory
+from rogo_async.reporting.progress import Stage, Stages
 from rogo_async.rules.identity import launch_id
 
 _COLUMNS: Final = ("Attempt ID", "Launch ID", "Submission ID", "Outcome", "Reason", "Blob Name")
 _BATCH: Final = 200
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class RollbackCounts:
-    """The counts of a rollback so far."""
-
-    total: int = 0
-    removed: int = 0
-    kept: int = 0
-    files: int = 0
-    """Files of the selected submissions."""
-    blobs_deleted: int = 0
-    blobs_kept: int = 0
-    """Blobs that were written again during the rollback, or that the store protects."""
-    declined: bool = False
 
 
 class Rollback(Command):
@@ -71,11 +61,13 @@ class Rollback(Command):
         self,
         settings: Settings,
         selection: Selection,
+        terminal: Console | None,
         say: Callable[[str], object],
         ask: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._id = new_run_id()
         super().__init__(settings, lock_name=f"rollback {self._id}")
+        self._stages = Stages(terminal, settings.rogo_progress_interval)
         self._selection = selection
         self._say = say
         self._ask = ask
@@ -83,7 +75,7 @@ class Rollback(Command):
         self._kept_attempts: set[int] = set()
         """Attempts that keep some rows, and so their blobs."""
         self._lines: list[tuple[object, ...]] = []
-        self._started_at: datetime | None = None
+        self._started_at = datetime.min.replace(tzinfo=UTC)
         """By the clock of the blob store."""
 
     async def work(self, stack: AsyncExitStack) -> None:
@@ -91,21 +83,38 @@ class Rollback(Command):
         factory = ServiceFactory(
             self.settings, self.stop_signal, CallStats(), stack, name="rogo_async rollback"
         )
-        await factory.lock()
+        lock = await factory.lock()
         connections = await factory.connections()
-        remover = await self._remover(factory, connections)
-        finder = await OrphanFinder.open(factory, connections, self.stop_signal)
+        breaker = factory.breaker(Dependency.TARGET, connections.probe)
+        own = Journal(journal_path(self.data.runs, self._id))
+        journals = await asyncio.to_thread(Journals.read, self.data.runs, own)
+        target = LockedTarget(lock, connections, breaker)
+        remover = await self._remover(factory, target, journals)
+        finder = await OrphanFinder.open(factory, lock, connections, self.stop_signal)
         await finder.wait_for_runs("roll back")
         self._started_at = await finder.inventory.now()
         submissions = await factory.with_retry(lambda: self._find_submissions(remover))
         self._counts.total = len(submissions)
+        refreshes = await asyncio.to_thread(self._selection.refreshes, self.data)
         blobs = 0 if submissions else await self._count_blobs(finder)
-        if submissions or blobs:
-            question = await self._question(remover, submissions, blobs)
+        if submissions or blobs or len(refreshes):
+            question = await self._question(remover, submissions, blobs, len(refreshes))
             if not await self._is_confirmed(question):
                 self._counts.declined = True
                 return
-            await self._delete(submissions, remover, finder, stack)
+            report = await self._open_report(submissions, refreshes, stack)
+            reverts = RefreshRollback(
+                refreshes,
+                self._counts.reverts,
+                RefreshReverter(connections, breaker, journals, lock),
+                self._stages,
+                self.stop_signal,
+                self._say,
+            )
+            await reverts.revert(report)
+            await self._delete_submissions(submissions, remover, report)
+            await reverts.revert_again(report)
+            await self._delete_blobs(finder, report)
         elif not self._selection.is_known(self.data):
             raise SetupError(
                 f"--run: unknown {self._selection.text()}: no row in the target, no blob in the "
@@ -116,62 +125,71 @@ class Rollback(Command):
     def result(self) -> CommandResult:
         """Report what was deleted; what was kept counts as failed."""
         counts, stopped = self._counts, bool(self.stop_signal.reasons)
-        if counts.declined:
-            text = "cancelled; nothing was deleted"
-        elif not counts.total and not counts.blobs_deleted and not stopped:
-            text = f"{self._selection.text()}: nothing to roll back"
-        else:
-            text = (
-                f"{counts.removed:,} of {counts.total:,} submissions rolled back, "
-                f"{counts.blobs_deleted:,} blobs deleted, {counts.kept:,} submissions kept"
-            )
-        notes = []
-        if counts.blobs_kept:
-            notes.append(f"{counts.blobs_kept:,} blobs kept: written again meanwhile, or protected")
-        missing = counts.files - counts.blobs_deleted - counts.blobs_kept
-        if missing > 0 and counts.removed == counts.total and not stopped:
-            notes.append(f"{missing:,} files had no blob in the container")
-        if counts.removed or counts.kept or counts.blobs_deleted:
+        text = counts.text(self._selection.text(), stopped=stopped)
+        notes = counts.notes(stopped=stopped)
+        if counts.has_lines:
             notes.append(f"see {self.data.runs / self._id}.rollback.csv")
-        failed = counts.kept + counts.blobs_kept + counts.declined
-        return self.result_of(failed, text, *notes)
+        return self.result_of(counts.failed, text, *notes)
 
     async def _remover(
-        self, factory: ServiceFactory, connections: Connections
+        self, factory: ServiceFactory, target: LockedTarget, journals: Journals
     ) -> SubmissionRemover:
-        user_id = self.settings.rogo_migration_user_id
+        user_id, connections = self.settings.rogo_migration_user_id, target.connections
         reference = await factory.with_retry(lambda: read_reference_data(connections, user_id))
-        own = Journal(journal_path(self.data.runs, self._id))
-        journals = await asyncio.to_thread(Journals.read, self.data.runs, own)
         restorer = RuleRestorer(journals, self.settings.rogo_instance_id, reference.applied_by)
-        breaker = factory.breaker(Dependency.TARGET, connections.probe)
-        remover = SubmissionRemover(connections, breaker, restorer)
+        remover = SubmissionRemover(connections, target.breaker, restorer, target.lock)
         await remover.prepare()
         return remover
 
     async def _find_submissions(self, remover: SubmissionRemover) -> list[MigratedSubmission]:
         """The selected submissions, and the selected records of attempts without a submission."""
-        found = [s async for s in remover.migrated_submissions() if self._selection.includes(s)]
+        found = []
+        async with self._stages.stage("finding the submissions", "submissions") as stage:
+            async for each in remover.migrated_submissions():
+                stage.add(1)
+                if self._selection.includes(each):
+                    found.append(each)
         complete = {s.attempt for s in found if s.submission_id is not None}
         return [s for s in found if s.submission_id is not None or s.attempt not in complete]
 
     async def _count_blobs(self, finder: OrphanFinder) -> int:
         count = 0
-        async for page in finder.pages(self._selection.prefixes()):
-            count += len(self._selected(page.orphans))
+        async with self._stages.stage("finding blobs", "blobs") as stage:
+            async for page in finder.pages(self._selection.prefixes()):
+                stage.add(page.blobs)
+                count += len(self._selected(page.orphans))
         return count
 
     async def _question(
-        self, remover: SubmissionRemover, submissions: Sequence[MigratedSubmission], blobs: int
+        self,
+        remover: SubmissionRemover,
+        submissions: Sequence[MigratedSubmission],
+        blobs: int,
+        refreshed: int,
     ) -> str:
+        place, selected = self._place(), self._selection.text()
+        if refreshed:
+            place += f"\nPut the former values of {plural(refreshed, 'submission')} back"
+            if not submissions and not blobs:
+                return f"{place}?"
+            place += "."
         if not submissions:
-            return f"Delete {blobs:,} orphaned blobs of {self._selection.text()}?"
+            return f"{place}\nDelete {plural(blobs, 'orphaned blob')} of {selected}?"
         ids = [s.submission_id for s in submissions if s.submission_id is not None]
         files, rules = await remover.count_files_and_rules(ids)
         self._counts.files = files
         return (
-            f"Delete {len(submissions):,} submissions, {files:,} files and {rules:,} malpractice "
-            f"rules of {self._selection.text()}?"
+            f"{place}\nDelete {plural(len(submissions), 'submission')}, {plural(files, 'file')} "
+            f"and {plural(rules, 'malpractice rule')} of {selected}?"
+        )
+
+    def _place(self) -> str:
+        """Where rows and blobs are deleted, without credentials."""
+        names = self.settings.target_names
+        return (
+            f"database {names['database']} on {names['host']}, "
+            f"container {names['container']} of "
+            f"{Destination.of(self.settings).service_url}"
         )
 
     async def _is_confirmed(self, question: str) -> bool:
@@ -186,21 +204,25 @@ class Rollback(Command):
             asking.cancel()
             stopped.cancel()
 
-    async def _delete(
+    async def _open_report(
         self,
         submissions: Sequence[MigratedSubmission],
-        remover: SubmissionRemover,
-        finder: OrphanFinder,
+        refreshes: Refreshes,
         stack: AsyncExitStack,
-    ) -> None:
+    ) -> AppendFile:
         selection = self._selection.text()
-        log.info("rollback begins", submissions=len(submissions), selection=selection)
+        log.info(
+            "rollback begins",
+            submissions=len(submissions),
+            refreshed=len(refreshes),
+            selection=selection,
+            target=self._place(),
+        )
         self.data.make_runs()
         report = AppendFile(self.data.runs / f"{self._id}.rollback.csv")
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
-        await self._delete_submissions(submissions, remover, report)
-        await self._delete_blobs(finder, report)
+        return report
 
     async def _delete_submissions(
         self,
@@ -208,7 +230,13 @@ class Rollback(Command):
         remover: SubmissionRemover,
         report: AppendFile,
     ) -> None:
-        async with shown(log_lines(self._progress, self.settings.rogo_progress_interval)):
+        async with self._stages.stage(
+            "deleting rows",
+            "submissions",
+            len(submissions),
+            count=lambda: self._counts.removed + self._counts.kept,
+            facts=lambda: {"left": self._counts.kept},
+        ):
             for start in range(0, len(submissions), _BATCH):
                 waiting = iter(submissions[start : start + _BATCH])
                 try:
@@ -264,38 +292,34 @@ class Rollback(Command):
         self._lines.append((*ids, outcome, reason, ""))
 
     async def _delete_blobs(self, finder: OrphanFinder, report: AppendFile) -> None:
+        async with self._stages.stage("deleting blobs", "blobs", self._counts.files) as stage:
+            await self._delete_pages(finder, report, stage)
+        self.stop_signal.raise_if_stopping()
+
+    async def _delete_pages(self, finder: OrphanFinder, report: AppendFile, stage: Stage) -> None:
         async for page in finder.pages(self._selection.prefixes()):
             if selected := self._selected(page.orphans):
                 await report.append(
                     (each.owner.attempt, "", each.owner.submission_id, "blob", "", each.blob.name)
                     for each in selected
                 )
-                deleted, kept = await finder.delete(selected)
+                deleted, kept = await finder.delete(selected, stage.add)
                 self._counts.blobs_deleted += deleted
                 self._counts.blobs_kept += kept
-        self.stop_signal.raise_if_stopping()
 
     def _selected(self, orphans: Sequence[Orphan]) -> list[Orphan]:
-        started_at = self._started_at
         return [
             each
             for each in orphans
             if self._selection.includes_blob(each)
             and each.owner.attempt not in self._kept_attempts
             # A newer blob belongs to a run that began after this rollback lost its lock.
-            and (started_at is None or each.blob.modified <= started_at)
+            and each.blob.modified <= self._started_at
         ]
 
     async def _rebuild_migrated(self, factory: ServiceFactory, connections: Connections) -> None:
         try:
-            await factory.with_retry(
-                lambda: self.data.rebuild_migrated(lambda sink: export_migrated(connections, sink))
-            )
+            await rebuild_migrated_csv(factory, connections, self.data, self._stages)
         except SetupError as error:  # rows are deleted already: not an error of the set-up
             text = f"migrated.csv could not be rebuilt: {error}"
             self.stop_signal.stop(StopReason.OUTAGE, text)
-
-    def _progress(self) -> dict[str, object]:
-        counts = self._counts
-        done = counts.removed + counts.kept
-        return {"done": done, "total": counts.total, "left": counts.kept}

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from rogo_async.commands.orphans import ALL_PREFIXES, Orphan
 from rogo_async.common.data_dir import DataDir
+from rogo_async.destination.postgres.journal import journal_path
+from rogo_async.destination.postgres.refresh_rollback import Refreshes
 from rogo_async.destination.postgres.rollback import MigratedSubmission
 from rogo_async.rules.identity import child_id, submission_id
 
@@ -24,6 +26,9 @@ class Selection(Protocol):
 
     def prefixes(self) -> Sequence[str]:
         """The prefixes of the names of these blobs."""
+
+    def refreshes(self, data: DataDir) -> Refreshes:
+        """The refreshes whose former values are put back."""
 
     def is_known(self, data: DataDir) -> bool:
         """Whether the selection is valid although it is empty. Otherwise it is a typing error."""
@@ -58,6 +63,10 @@ class OfRun:
         """All prefixes: a blob's name does not contain the run."""
         return ALL_PREFIXES
 
+    def refreshes(self, data: DataDir) -> Refreshes:
+        """Those of this run."""
+        return Refreshes.read(journal_path(data.runs, self.run_id))
+
     def is_known(self, data: DataDir) -> bool:
         """Whether the run has a file in ``runs/``."""
         return any(data.runs.glob(f"{self.run_id}.*"))
@@ -88,6 +97,10 @@ class OfAttempts:
         return [
             f"{prefix}{attempt}/" for prefix in ALL_PREFIXES for attempt in sorted(self.attempts)
         ]
+
+    def refreshes(self, data: DataDir) -> Refreshes:
+        """None: the whole submission is deleted."""
+        return Refreshes(data.runs)
 
     def is_known(self, data: DataDir) -> bool:  # noqa: ARG002 - any attempt may be given
         """True: every attempt is a valid selection."""

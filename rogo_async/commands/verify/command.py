@@ -1,85 +1,109 @@
 """The ``verify`` command: verifies every submission that this tool migrated (specification §5)."""
 
 import asyncio
-import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import click
+import structlog
+from pyroaring import BitMap
+from rich.console import Console
 
-from rogo_async.commands.runner import data_dir_option, run_and_exit
-from rogo_async.commands.verify.comparison import Problem, Verdict, compare_blob, compare_rows
+from rogo_async.commands.json_output import FactsCommand, json_option, run_command_and_exit
+from rogo_async.commands.runner import attempt_option, data_dir_option
+from rogo_async.commands.verify.comparison import (
+    Problem,
+    Verdict,
+    compare_blob,
+    compare_rows,
+    compare_times,
+)
+from rogo_async.commands.verify.counts import VerificationCounts, VerificationScope
+from rogo_async.commands.verify.source import SourceVerification, difference_lines
 from rogo_async.common.call_stats import CallStats
-from rogo_async.common.command import Command, CommandResult
+from rogo_async.common.command import CommandResult
 from rogo_async.common.errors import Dependency, DependencyError, RunStopped
 from rogo_async.common.files import AppendFile
+from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
 from rogo_async.destination.blobs.inventory import Inventory
+from rogo_async.destination.postgres.existing_rows import ExistingSubmission
+from rogo_async.destination.postgres.reconciliation import Difference
 from rogo_async.destination.postgres.verification import SubmissionRow, VerificationReader
 from rogo_async.pipeline.services import ServiceFactory
-from rogo_async.reporting.progress import log_lines, shown
+from rogo_async.reporting.progress import Stages
+from rogo_async.reporting.verification import (
+    VERIFICATION,
+    VerificationRecord,
+    write_verification,
+)
 from rogo_async.rules.files import size_text
 from rogo_async.rules.identity import attempt_of_launch_id, launch_id
 
 FAILURES: Final = "verification_failures.csv"
-_COLUMNS: Final = ("Attempt ID", "Launch ID", "Submission ID", "Verdict", "Problem")
+log = structlog.get_logger()
+_COLUMNS: Final = (
+    "Attempt ID",
+    "Launch ID",
+    "Submission ID",
+    "Verdict",
+    "Problem",
+    "Table",
+    "Column",
+    "In Target",
+    "Expected",
+)
 
 
 @click.command()
 @click.option(
     "--sample", metavar="N", type=click.IntRange(min=1), help="Only N random submissions."
 )
+@attempt_option("Only this attempt; repeatable.")
+@click.option("--source", is_flag=True, help="Also compare all columns with the source.")
 @click.option("--quick", is_flag=True, help="Compare only length and MD5; do not read blobs.")
+@json_option
 @data_dir_option
-def verify(sample: int | None, data_dir: Path | None, *, quick: bool) -> None:
+def verify(
+    sample: int | None,
+    attempts: tuple[int, ...],
+    data_dir: Path | None,
+    *,
+    source: bool,
+    quick: bool,
+    as_json: bool,
+) -> None:
     """Compare every migrated submission with its rows and blobs.
 
     Changes nothing. Problems are listed in verification_failures.csv. Exit code 1: a submission
     is wrong.
     """
-    run_and_exit(
-        lambda settings, _: Verification(settings, sample, whole=not quick).execute(), data_dir
+    scope = VerificationScope(sample, attempts, whole=not quick, source=source)
+    run_command_and_exit(
+        lambda settings, terminal: Verification(settings, scope, terminal),
+        data_dir,
+        as_json=as_json,
     )
 
 
-@dataclass(slots=True)
-class VerificationCounts:
-    """The counts of a verification so far. A submission is ok, wrong or unverifiable."""
+class Verification(FactsCommand):
+    """One verification."""
 
-    total: int = 0
-    ok: int = 0
-    wrong: int = 0
-    unverifiable: int = 0
-    others: int = 0
-    """Submissions that another tool migrated."""
-    files: int = 0
-    bytes_read: int = 0
-    by_verdict: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def done(self) -> int:
-        """Submissions that have been processed."""
-        return self.ok + self.wrong + self.unverifiable + self.others
-
-
-class Verification(Command):
-    """One verification of all submissions, or of ``sample`` random ones.
-
-    With ``whole`` it reads the blobs; otherwise it compares only the length and MD5 that the
-    store states.
-    """
-
-    def __init__(self, settings: Settings, sample: int | None, *, whole: bool) -> None:
+    def __init__(
+        self, settings: Settings, scope: VerificationScope, terminal: Console | None
+    ) -> None:
         super().__init__(settings)
-        self._sample = sample
-        self._whole = whole
+        self._stages = Stages(terminal, settings.rogo_progress_interval)
+        self._scope = scope
+        self._whole = scope.whole
+        self._ours = BitMap()
+        """The attempts of this tool that were verified."""
+        self._source: SourceVerification | None = None
         self._counts = VerificationCounts()
         self._lines: list[tuple[object, ...]] = []
-        self._started_s = time.monotonic()
 
     async def work(self, stack: AsyncExitStack) -> None:
         """Write verification_failures.csv."""
@@ -97,9 +121,15 @@ class Verification(Command):
         report = AppendFile(self.data.path / FAILURES)
         await report.open(_COLUMNS)
         stack.push_async_callback(report.close)
-        ids = None if self._sample is None else await reader.sample(self._sample)
+        ids = await self._selected(reader)
         self._counts.total = await reader.total() if ids is None else len(ids)
-        async with shown(log_lines(self._progress, self.settings.rogo_progress_interval)):
+        async with self._stages.stage(
+            "verifying",
+            "submissions",
+            self._counts.total,
+            count=lambda: self._counts.done,
+            facts=self._facts,
+        ):
             async for page in reader.pages(ids):
                 self.stop_signal.raise_if_stopping()
                 await self._verify_page(page, inventory)
@@ -107,20 +137,77 @@ class Verification(Command):
             if ids is None:
                 await self._verify_attempts(reader)
                 await self._write_lines(report)
+        if self._scope.source:
+            self._source = SourceVerification(
+                self.settings,
+                self.data.path,
+                inventory,
+                self._stages,
+                self.stop_signal,
+                self._add_differences,
+            )
+            await self._source.run(
+                factory,
+                connections,
+                account,
+                stack,
+                self._ours,
+                lambda: self._write_lines(report),
+            )
+
+    async def _selected(self, reader: VerificationReader) -> list[str] | None:
+        """The ids of the selected submissions; None for all."""
+        scope = self._scope
+        if scope.attempts:
+            instance_id = self.settings.rogo_instance_id
+            return await reader.of_launches([launch_id(a, instance_id) for a in scope.attempts])
+        return None if scope.sample is None else await reader.sample(scope.sample)
+
+    def _add_differences(
+        self,
+        attempt: int,
+        existing: ExistingSubmission | None,
+        differences: Sequence[Difference],
+    ) -> None:
+        launch = launch_id(attempt, self.settings.rogo_instance_id)
+        self._lines += difference_lines(attempt, launch, existing, differences)
 
     def result(self) -> CommandResult:
         """Report the counts; wrong submissions count as failures."""
         counts = self._counts
-        text = (
-            f"{counts.ok:,} {'sampled ' if self._sample is not None else ''}submissions ok, "
-            f"{counts.wrong:,} wrong, {counts.unverifiable:,} unverifiable, "
-            f"{counts.others:,} written by another tool, {counts.files:,} files "
-            f"({size_text(counts.bytes_read)} read)"
-        )
-        notes = [f"{verdict}: {count:,}" for verdict, count in sorted(counts.by_verdict.items())]
+        kind = "sampled " if self._scope.sample is not None else ""
+        text, notes = counts.text(kind), counts.verdicts()
         if counts.wrong or counts.unverifiable:
             notes.append(f"see {self.data.path / FAILURES}")
-        return self.result_of(counts.wrong, text, *notes)
+        wrong = counts.wrong
+        if self._source is not None:
+            found = self._source.counts
+            wrong += found.wrong
+            if found.differing and not (counts.wrong or counts.unverifiable):
+                notes.append(f"see {self.data.path / FAILURES}")
+            notes.append(found.text())
+        result = self.result_of(wrong, text, *notes)
+        record = VerificationRecord(
+            finished_at=datetime.now(UTC),
+            exit_code=int(result.exit_code),
+            result="; ".join([text, *notes]),
+            source=None if self._source is None else self._source.counts.record(),
+        )
+        try:
+            write_verification(self.data.path, record)
+        except OSError as error:
+            log.warning("a file cannot be written", file=VERIFICATION, **error_facts(error))
+        return result
+
+    def facts(self) -> dict[str, object]:
+        """The counts, for ``--json``."""
+        return {
+            "sample": self._scope.sample,
+            "quick": not self._whole,
+            **self._counts.facts(),
+            "file": str(self.data.path / FAILURES),
+            "source": None if self._source is None else self._source.counts.record().model_dump(),
+        }
 
     async def _verify_page(self, page: Sequence[SubmissionRow], inventory: Inventory) -> None:
         waiting = iter(page)
@@ -136,8 +223,13 @@ class Verification(Command):
             if attempt is None or not self._is_ours(attempt, row.launch_id):
                 self._counts.others += 1
                 continue
+            self._ours.add(attempt)
             try:
-                problems = [*compare_rows(row), *await self._blob_problems(attempt, row, inventory)]
+                problems = [
+                    *compare_rows(row),
+                    *compare_times(row),
+                    *await self._blob_problems(attempt, row, inventory),
+                ]
             except RunStopped:
                 return
             self._count(attempt, row.launch_id, row.id, problems)
@@ -169,15 +261,15 @@ class Verification(Command):
         return problems
 
     async def _verify_attempts(self, reader: VerificationReader) -> None:
-        """Find attempts with several submissions, and launches without one."""
+        """Find attempts with several submissions, by any tool, and launches without one."""
         for attempt, launch_ids, ids in await reader.duplicate_attempts():
-            if any(self._is_ours(attempt, each) for each in launch_ids):
-                text = f"{len(ids)} submissions of this attempt: {', '.join(ids)}"
-                problem = Problem(Verdict.SUBMISSION_DOUBLED, text)
-                self._count(attempt, launch_ids[0], ids[0], [problem])
+            text = f"{len(ids)} submissions of this attempt: {', '.join(ids)}"
+            problem = Problem(Verdict.SUBMISSION_DOUBLED, text)
+            self._count(attempt, launch_ids[0], ids[0], [problem])
         for each in await reader.launches_without_submission():
             found = attempt_of_launch_id(each)
             if found is not None and self._is_ours(found, each):
+                self._ours.add(found)
                 text = "a launch or session record without a submission"
                 self._count(found, each, "", [Problem(Verdict.SUBMISSION_MISSING, text)])
 
@@ -197,7 +289,7 @@ class Verification(Command):
         else:
             counts.ok += 1
         self._lines += [
-            (str(attempt), launch, submission, problem.verdict.value, problem.text)
+            (str(attempt), launch, submission, problem.verdict.value, problem.text, *[""] * 4)
             for problem in problems
         ]
 
@@ -206,14 +298,11 @@ class Verification(Command):
         if lines:
             await report.append(lines)
 
-    def _progress(self) -> dict[str, object]:
+    def _facts(self) -> dict[str, object]:
         counts = self._counts
         return {
-            "done": counts.done,
-            "total": counts.total,
             "wrong": counts.wrong,
             "unverifiable": counts.unverifiable,
             "files": counts.files,
             "mb_read": round(counts.bytes_read / 1_048_576),
-            "rate_per_s": round(counts.done / max(time.monotonic() - self._started_s, 1e-3), 1),
         }

@@ -23,6 +23,7 @@ class Verdict(StrEnum):
     MARKING_MISSING = "marking_missing"
     MARK_OF_ANOTHER_ASSESSMENT = "mark_of_another_assessment"
     ENFORCEMENT_MISSING = "enforcement_missing"
+    TIMESTAMP_INFINITE = "timestamp_infinite"
     BLOB_MISSING = "blob_missing"
     BLOB_LENGTH_WRONG = "blob_length_wrong"
     BLOB_MD5_WRONG = "blob_md5_wrong"
@@ -64,6 +65,13 @@ def compare_rows(row: SubmissionRow) -> Iterator[Problem]:
     if row.rule_missing:
         text = "a malpractice grade without a row in malpractice_enforcements"
         yield Problem(Verdict.ENFORCEMENT_MISSING, text)
+
+
+def compare_times(row: SubmissionRow) -> Iterator[Problem]:
+    """The problem of times that no source has."""
+    if row.infinite_times:
+        text = f"infinity instead of a time in {row.infinite_times}"
+        yield Problem(Verdict.TIMESTAMP_INFINITE, text)
 
 
 def compare_blob(

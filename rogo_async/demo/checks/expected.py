@@ -71,6 +71,11 @@ class ExpectedSubmission:
         return f"{self._lms.instance_id}::{self._case.ti_section_id}"
 
     @property
+    def malpractice_key(self) -> tuple[str, str, str]:
+        """lms_user_id, custom_assessment_code and context_id (rule 13)."""
+        return (self.user_id, self._case.course.code, self.context_id)
+
+    @property
     def context_title(self) -> str:
         return self._case.course_title or self._case.course.exercise.strip()
 
@@ -91,7 +96,7 @@ class ExpectedSubmission:
             "resource_link_id": None,
             "context_id": self.context_id,
             "tool_consumer_instance_guid": lms.instance_id,
-            "custom_params": {"cis": "AIS", "cas": case.course.code},
+            "custom_params": f'{{"cis":"AIS","cas":"{case.course.code}"}}',
             "lti_message_type": "basic-lti-launch-request",
             "context_type": "CourseSection",
             "context_title": self.context_title,

@@ -54,10 +54,10 @@ def _key(row: Row) -> Key:
 
 
 def _rank(row: ExpectedMalpracticeRule) -> tuple[float, float, float]:
-    """Sort key: highest attempt number, then lowest limit, then lowest attempt id."""
+    """Sort key: highest attempt number, lowest limit, a rule of the platform, lowest attempt id."""
     number, limit = row.columns["attempt_number"], row.columns["enforced_max_attempts"]
     return (
         -number if isinstance(number, int) else float("inf"),
         limit if isinstance(limit, int) else float("inf"),
-        float("inf") if row.attempt is None else row.attempt,
+        float("-inf") if row.attempt is None else row.attempt,
     )

@@ -7,7 +7,7 @@ expected rows are generated when they are needed.
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from rogo_async.common.errors import FailureCode
@@ -105,6 +105,17 @@ class Dataset:
         """The expected submissions in the target, in the order of the file."""
         return (row.submission for row in self.expected if row.submission is not None)
 
+    def with_cases(self, cases: list[SubmissionCase], unrelated: list[SubmissionCase]) -> "Dataset":
+        """The data set with these rows and warehouse rows, and what a first run makes of them."""
+        expected = _expected(cases, self.blank_lines, self.lms)
+        return replace(
+            self,
+            cases=cases,
+            unrelated=unrelated,
+            expected=expected,
+            expected_malpractice_rules=_expected_rules(self.target, expected),
+        )
+
     def _originals(self) -> Iterator[SubmissionCase]:
         return (case for case in self.cases if not case.csv_only)
 
@@ -149,10 +160,16 @@ def generate(
         target=builder.target,
         routes=builder.routes,
         expected=expected,
-        expected_malpractice_rules=rank_malpractice_rules(
-            builder.target.get("malpractice_enforcements", ()),
-            (row.submission for row in expected if row.submission is not None),
-        ),
+        expected_malpractice_rules=_expected_rules(builder.target, expected),
+    )
+
+
+def _expected_rules(
+    target: dict[str, list[Row]], expected: list[Expected]
+) -> dict[Key, list[ExpectedMalpracticeRule]]:
+    return rank_malpractice_rules(
+        target.get("malpractice_enforcements", ()),
+        (row.submission for row in expected if row.submission is not None),
     )
 
 

@@ -6,6 +6,7 @@ rule would find: the first rule that applies decides.
 
 import base64
 from dataclasses import replace
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from rogo_async.common.errors import FailureCode
@@ -43,9 +44,15 @@ def set_report(**columns: object) -> Modify:
     return modify
 
 
-def set_report_count(count: int) -> Modify:
+def no_report(case: SubmissionCase, _builder: DatasetBuilder) -> None:
+    case.report_variations = ()
+
+
+def different_reports(*variations: dict[str, object]) -> Modify:
+    """Adds report rows that differ from the first one in these columns."""
+
     def modify(case: SubmissionCase, _builder: DatasetBuilder) -> None:
-        case.report_count = count
+        case.report_variations = ({}, *variations)
 
     return modify
 
@@ -262,10 +269,13 @@ FAILURE_CASES: dict[FailureCode, tuple[Modify, ...]] = {
     ),
     FailureCode.EMAIL_MISSING: (
         combine(set_cell("Learner Email", ""), cells_to_keep_verbatim),
-        combine(set_cell("Learner Email", "\t"), set_report_count(0)),
+        combine(set_cell("Learner Email", "\t"), no_report),
     ),
-    FailureCode.REPORT_MISSING: (set_report_count(0), combine(set_report_count(0), no_files)),
-    FailureCode.REPORT_AMBIGUOUS: (set_report_count(2), set_report_count(3)),
+    FailureCode.REPORT_MISSING: (no_report, combine(no_report, no_files)),
+    FailureCode.REPORT_AMBIGUOUS: (
+        different_reports({"Grade": "Re-marked"}),
+        different_reports({}, {"DateModified": datetime(2031, 1, 1)}),  # noqa: DTZ001 - naive as in the warehouse
+    ),
     FailureCode.REPORT_FIELD_MISSING: (
         set_report(MarksAchieved=None, MarksAwarded=None),
         set_report(Exercise="  "),

@@ -83,7 +83,7 @@ async def _fill_target(dataset: Dataset, dsn: str) -> None:
     try:
         async with connection.transaction():
             for table in _TARGET_TABLES:
-                await _copy(connection, "public", table, dataset.target.get(table, ()))
+                await copy_rows(connection, "public", table, dataset.target.get(table, ()))
     finally:
         await connection.close()
 
@@ -91,13 +91,13 @@ async def _fill_target(dataset: Dataset, dsn: str) -> None:
 async def _fill_warehouse(dataset: Dataset, dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        await _copy(connection, "dbo", "Rogo_AssessmentReport", dataset.reports())
-        await _copy(connection, "dbo", "Rogo_AssessmentReportScores", dataset.scores())
+        await copy_rows(connection, "dbo", "Rogo_AssessmentReport", dataset.reports())
+        await copy_rows(connection, "dbo", "Rogo_AssessmentReportScores", dataset.scores())
     finally:
         await connection.close()
 
 
-async def _copy(
+async def copy_rows(
     connection: asyncpg.Connection, schema: str, table: str, rows: Iterable[Row]
 ) -> None:
     """Copies rows into a table; rows with the same columns are copied together."""

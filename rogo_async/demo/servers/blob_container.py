@@ -92,7 +92,7 @@ class Container:
         """All blobs of the container by name."""
         blobs = {}
         async with ContainerClient.from_connection_string(
-            self._azurite.connection_string, self._name
+            self._azurite.connection_string, self._name, use_env_settings=False
         ) as client:
             async for item in client.list_blobs(include=["metadata"]):
                 settings = item.content_settings

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -55,12 +56,18 @@ class EmbeddedPostgres:
 
     host: Final = LOOPBACK
     superuser: Final = SUPERUSER
+    initdb_options: tuple[str, ...] = (
+        *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+        # Iterations protect a password that can be guessed; these are 128 random bits. The default
+        # costs the clients and the server 10 ms of CPU time for each connection.
+        *("-c", "scram_iterations=1"),
+    )
 
     def __init__(self, directory: Path, *, port: int = 0, durable: bool = False) -> None:
         self.port = port
         self.password = ""
         self._directory = directory.resolve()
-        self._data = self._directory / "data"
+        self.data = self._directory / "data"
         self._durable = durable
         self._server = ServerProcess("PostgreSQL", self._directory / "server.log", STOP_SIGNALS)
 
@@ -79,10 +86,10 @@ class EmbeddedPostgres:
 
     async def start(self) -> None:
         """Starts the server; creates the cluster first if needed. Raises ServerStartError."""
-        binaries = await executable_binaries()
+        binaries = await self.binaries()
         complete = self._directory / "complete"
         if not complete.exists():
-            shutil.rmtree(self._data, ignore_errors=True)
+            shutil.rmtree(self.data, ignore_errors=True)
         self._prepare_directory()
         if not complete.exists():
             await self._initdb(binaries)
@@ -94,9 +101,13 @@ class EmbeddedPostgres:
             as_nobody(die_with_parent(command, STOP_SIGNALS[0][0])),
             ready=self._is_ready,
             timeout_s=START_TIMEOUT_S,
-            cwd=self._data,
+            cwd=self.data,
             env=environment(),
         )
+
+    async def binaries(self) -> Path:
+        """The directory of initdb and postgres. Raises ServerStartError."""
+        return await executable_binaries()
 
     async def stop(self) -> None:
         """Stops the server if it is running, and closes open connections."""
@@ -109,19 +120,30 @@ class EmbeddedPostgres:
 
     async def create_database(self, name: str, template: str = "template1") -> None:
         """Creates a database as a copy of ``template``, which must have no connections."""
+        await self.create_databases({name: template})
+
+    async def create_databases(self, template_of: Mapping[str, str]) -> None:
+        """Creates databases as copies of their templates, which must have no connections."""
         await self.execute_script(
-            "postgres", f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)}"
+            "postgres",
+            *(
+                f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)}"
+                for name, template in template_of.items()
+            ),
         )
 
-    async def drop_database(self, name: str) -> None:
-        """Drops a database, if it exists, and closes its connections."""
-        await self.execute_script("postgres", f"DROP DATABASE IF EXISTS {quoted(name)} (FORCE)")
+    async def drop_databases(self, *names: str) -> None:
+        """Drops databases, if they exist, and closes their connections."""
+        await self.execute_script(
+            "postgres", *(f"DROP DATABASE IF EXISTS {quoted(name)} (FORCE)" for name in names)
+        )
 
-    async def execute_script(self, database: str, sql_text: str) -> None:
-        """Runs SQL as the superuser, in one transaction. Raises asyncpg's errors."""
+    async def execute_script(self, database: str, *sql_texts: str) -> None:
+        """Runs SQL as the superuser, each text in a transaction. Raises asyncpg's errors."""
         connection = await self._connect(database)
         try:
-            await connection.execute(sql_text)
+            for sql_text in sql_texts:
+                await connection.execute(sql_text)
         finally:
             await connection.close(timeout=COMMAND_TIMEOUT_S)
 
@@ -161,18 +183,18 @@ class EmbeddedPostgres:
 
     def _prepare_directory(self) -> None:
         """Creates the directories and the password; root makes the user ``nobody`` their owner."""
-        for directory in (self._directory, self._data):
+        for directory in (self._directory, self.data):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._password_path.exists():
             write_private(self._password_path, secrets.token_hex(16).encode())
         self.password = self._password_path.read_text(encoding="ascii")
         if is_root():
             owner = nobody()
-            for path in (self._directory, self._data, self._password_path):
+            for path in (self._directory, self.data, self._password_path):
                 os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
     def _data_argument(self) -> str:
-        return "/proc/self/cwd" if is_root() else str(self._data)
+        return "/proc/self/cwd" if is_root() else str(self.data)
 
     def _options(self) -> list[str]:
         return [
@@ -185,14 +207,14 @@ class EmbeddedPostgres:
         command = [
             *(str(binaries / "initdb"), "-D", self._data_argument(), "-U", SUPERUSER),
             *("--auth=scram-sha-256", "--pwfile=../password", "--encoding=UTF8", "--no-sync"),
-            *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *self.initdb_options,
             "--no-instructions",
         ]
         code, output = await run_command(
             as_nobody(die_with_parent(command, signal.SIGKILL)),
             timeout_s=INITDB_TIMEOUT_S,
-            cwd=self._data,
+            cwd=self.data,
             env=environment(),
         )
         if code != 0:
-            raise ServerStartError(f"initdb in {self._data} failed: {' '.join(output.split())}")
+            raise ServerStartError(f"initdb in {self.data} failed: {' '.join(output.split())}")

@@ -1,6 +1,8 @@
 """An HTTP source with configurable responses and failures."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -43,6 +45,7 @@ class Answer:
 
 
 NOT_FOUND: Final = Answer(status=404)
+FORBIDDEN: Final = Answer(status=403)
 
 
 class ScriptedSource:
@@ -58,7 +61,12 @@ class ScriptedSource:
         self.routes: dict[str, Answer] = {}
         self.requests: list[tuple[str, str]] = []
         self.queries: list[str] = []
+        self.accepted_query: str | None = None
+        """If set, a request with another query gets status 403."""
         self._asked: dict[str, tuple[Answer, int]] = {}
+        self._held: frozenset[str] = frozenset()
+        self._released = asyncio.Event()
+        self._released.set()
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -92,7 +100,21 @@ class ScriptedSource:
         self.routes.clear()
         self.requests.clear()
         self.queries.clear()
+        self.accepted_query = None
         self._asked.clear()
+
+    @contextmanager
+    def held(self, *paths: str) -> Iterator[None]:
+        """In this block the responses to these paths, or to all, wait for its end.
+
+        The requests are recorded when they arrive.
+        """
+        self._held = frozenset(paths)
+        self._released.clear()
+        try:
+            yield
+        finally:
+            self._released.set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -113,7 +135,10 @@ class ScriptedSource:
         path, _, query = request.raw_path.partition("?")
         self.requests.append((request.method, path))
         self.queries.append(query)
-        answer = self._due(path)
+        allowed = self.accepted_query in {None, query}
+        answer = self._due(path) if allowed else FORBIDDEN
+        if not self._held or path in self._held:
+            await self._released.wait()
         await asyncio.sleep(answer.delay_s)
         headers = dict(answer.headers)
         if answer.location is not None:

@@ -29,6 +29,8 @@ READER: Final = "rogo_reader"
 ODBC_DRIVER: Final = "PostgreSQL Unicode"
 SAS_VALID_FOR: Final = timedelta(days=7)
 STORE_TIMEOUT_S: Final = 30.0
+LOCK_FILE: Final = "stack.lock"
+"""The first file of a stack in its directory."""
 
 _TARGET_TEMPLATE: Final = "target_template"
 _WAREHOUSE_TEMPLATE: Final = "warehouse_template"
@@ -58,7 +60,13 @@ class Stack:
     azurite: Azurite
     source: ScriptedSource
 
-    def __init__(self, directory: Path, *, keep: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep: bool = False,
+        postgres_type: type[EmbeddedPostgres] = EmbeddedPostgres,
+    ) -> None:
         self.directory = directory.resolve()
         self.workspace = Workspace(
             target="target",
@@ -68,6 +76,7 @@ class Stack:
             data_dir=self.directory / "data",
         )
         self._keep = keep
+        self._postgres_type = postgres_type
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -76,7 +85,8 @@ class Stack:
         async with AsyncExitStack() as running:
             running.enter_context(_directory_lock(self.directory))
             self._state = state = _StackState.of(self.directory / "stack.json")
-            self.postgres = EmbeddedPostgres(self.directory / "postgres", port=state.postgres_port)
+            directory = self.directory / "postgres"
+            self.postgres = self._postgres_type(directory, port=state.postgres_port)
             self.azurite = Azurite(
                 self.directory / "azurite", port=state.azurite_port, persist=self._keep
             )
@@ -156,8 +166,7 @@ class Stack:
 
     async def remove_workspace(self, workspace: Workspace) -> None:
         """Deletes the databases of a workspace, with their connections, and its containers."""
-        await self.postgres.drop_database(workspace.target)
-        await self.postgres.drop_database(workspace.warehouse)
+        await self.postgres.drop_databases(workspace.target, workspace.warehouse)
         async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
             for name in (workspace.source_container, workspace.container):
                 with suppress(ResourceNotFoundError):  # Azurite has restarted
@@ -185,8 +194,9 @@ class Stack:
 
     async def _create_templates(self) -> None:
         """Creates roles and schemas; replaces incomplete ones of an earlier start."""
-        for unfinished in (_TARGET_TEMPLATE, _WAREHOUSE_TEMPLATE, self.workspace.target):
-            await self.postgres.drop_database(unfinished)
+        await self.postgres.drop_databases(
+            _TARGET_TEMPLATE, _WAREHOUSE_TEMPLATE, self.workspace.target
+        )
         await self.postgres.execute_script(
             "postgres",
             f"DROP ROLE IF EXISTS {WRITER}, {READER};"
@@ -199,8 +209,9 @@ class Stack:
             await self.postgres.execute_script(template, _sql(schema) + _sql(f"{schema}_grants"))
 
     async def _create_databases(self, workspace: Workspace) -> None:
-        await self.postgres.create_database(workspace.target, _TARGET_TEMPLATE)
-        await self.postgres.create_database(workspace.warehouse, _WAREHOUSE_TEMPLATE)
+        await self.postgres.create_databases(
+            {workspace.target: _TARGET_TEMPLATE, workspace.warehouse: _WAREHOUSE_TEMPLATE}
+        )
 
     async def _create_containers(self, workspace: Workspace) -> None:
         async with asyncio.timeout(STORE_TIMEOUT_S), self._store() as store:
@@ -210,7 +221,7 @@ class Stack:
 
     def _store(self) -> BlobServiceClient:
         return BlobServiceClient.from_connection_string(
-            self.azurite.connection_string, retry_total=0
+            self.azurite.connection_string, retry_total=0, use_env_settings=False
         )
 
 
@@ -241,7 +252,7 @@ class _StackState:
 @contextmanager
 def _directory_lock(directory: Path) -> Iterator[None]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (directory / "stack.lock").open("w") as lock:
+    with (directory / LOCK_FILE).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -256,6 +267,7 @@ def _require_odbc_driver() -> None:
         import pyodbc  # noqa: PLC0415 - a missing system library needs an explanation
     except ImportError as error:
         raise ServerStartError(f"pyodbc cannot be loaded ({error}): {_ODBC_REMEDY}") from None
+    pyodbc.pooling = False  # as in sources.warehouse.drivers.import_pyodbc
     if ODBC_DRIVER not in pyodbc.drivers():
         raise ServerStartError(f"the ODBC driver {ODBC_DRIVER} is missing: {_ODBC_REMEDY}")
 

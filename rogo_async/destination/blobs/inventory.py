@@ -4,22 +4,25 @@ import base64
 import binascii
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Any, Final
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from yarl import URL
 
-from rogo_async.common.errors import Dependency, TransientError, reason_of
-from rogo_async.common.http_session import HTTP_ERRORS, HttpSession
+from rogo_async.common.errors import Dependency, SystemicError
+from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, request_error
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.blobs.account import CALL_S, Account, error_of_status
+from rogo_async.destination.blobs.account import CALL_S, Account, error_of_response
 from rogo_async.destination.blobs.store import API_VERSION, still_kept
 
+MOST_IN_BATCH: Final = 256
+"""The service's limit for one batch request."""
 _PAGE: Final = 5_000
 _CHUNK_BYTES: Final = 256 * 1024
 _READ_S: Final = 60.0
@@ -57,20 +60,16 @@ class Inventory:
         self._breaker = breaker
 
     async def now(self) -> datetime:
-        """The time on the store's clock. Raises RunStopped."""
-        dates: list[str] = []
+        """The time on the store's clock, by which the age of a blob is measured.
 
-        def note(response: Any) -> None:
-            dates.append(response.http_response.headers.get("Date", ""))
-
-        await self._call(
-            "clock",
-            lambda: self._account.container.get_container_properties(raw_response_hook=note),
-        )
-        try:
-            return parsedate_to_datetime(dates[-1]).astimezone(UTC)
-        except (ValueError, IndexError):
-            return datetime.now(UTC)
+        Raises RunStopped, and SystemicError if the store does not state the time: by the clock of
+        this machine, a blob in use could seem old.
+        """
+        found = await self._breaker.call("clock", self._account.server_time)
+        if found is None:
+            reason = "its answers have no Date header, so the age of blobs is unknown"
+            raise SystemicError(Dependency.STORE, "clock", reason)
+        return found
 
     async def anonymous_time(self) -> datetime | None:
         """The store's time. Sends no credentials, since the store rejects them if clocks differ.
@@ -82,7 +81,7 @@ class Inventory:
                 "HEAD", URL(self._account.container_url, encoded=True), {}, within_s=CALL_S
             )
         except HTTP_ERRORS as error:
-            raise TransientError(Dependency.STORE, "clock", reason_of(error)) from None
+            raise request_error(Dependency.STORE, "clock", error) from None
         response.close()
         try:
             return parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
@@ -127,6 +126,30 @@ class Inventory:
 
         return bool(await self._call("delete", gone))
 
+    async def delete_batch(self, blobs: Sequence[ListedBlob]) -> bool:
+        """Delete at most MOST_IN_BATCH blobs that are unchanged since they were listed.
+
+        True if all of them are certainly gone. Otherwise any of them may be gone or not: use
+        ``delete`` for each. Raises a DependencyError if the store does not accept the request.
+        """
+        parts: list[Any] = [
+            {"name": each.name, "etag": each.etag, "match_condition": MatchConditions.IfNotModified}
+            for each in blobs
+        ]
+
+        async def request() -> list[int]:
+            answers = await self._account.container.delete_blobs(*parts, raise_on_any_failure=False)
+            return [answer.status_code async for answer in answers]
+
+        try:
+            statuses = await self._account.call("delete batch", request)
+        except (HTTPException, LookupError, TypeError, ValueError) as error:
+            reason = f"the answer is malformed ({type(error).__name__})"
+            raise SystemicError(Dependency.STORE, "delete batch", reason) from None
+        # The answers of a batch may come in another order, so a single refusal has no name. A 404
+        # may mean the container, or a path that a gateway has changed.
+        return len(statuses) == len(blobs) and set(statuses) == {202}
+
     async def read(self, name: str, *, whole: bool) -> BlobContent | None:
         """Read a whole blob, or only its properties. None if it does not exist.
 
@@ -139,22 +162,21 @@ class Inventory:
 
     async def _read(self, name: str, *, whole: bool) -> BlobContent | None:
         method = "GET" if whole else "HEAD"
-        url, headers = await self._account.signed(method, name, {"x-ms-version": API_VERSION})
+        headers = {"x-ms-version": API_VERSION}
         digest, size_bytes = hashlib.md5(usedforsecurity=False), 0
         try:
-            response = await self._http.request(method, url, headers, within_s=_READ_S)
+            response = await self._account.send(self._http, method, name, headers, within_s=_READ_S)
             with contextlib.closing(response):
                 if response.status == 404:
                     return None
                 if response.status != 200:
-                    retry_after = response.headers.get("Retry-After")
-                    raise error_of_status("read", response.status, retry_after)
+                    raise error_of_response("read", response)
                 while not response.at_end:
                     chunk = await response.block(_CHUNK_BYTES, _READ_S)
                     size_bytes += len(chunk)
                     digest.update(chunk)
         except HTTP_ERRORS as error:
-            raise TransientError(Dependency.STORE, "read", reason_of(error)) from None
+            raise request_error(Dependency.STORE, "read", error) from None
         stated = response.headers
         return BlobContent(
             size_bytes=size_bytes,

@@ -2,40 +2,65 @@
 
 import base64
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Final, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from typing import Final, Self, TypeVar
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, ContentSettings
 
+from rogo_async.common.database_url import DatabaseUrl
 from rogo_async.common.errors import (
     Dependency,
     FailureCode,
     RowError,
     TransientError,
-    reason_of,
 )
-from rogo_async.common.http_session import HTTP_ERRORS, HttpSession
+from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, request_error
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.blobs.account import Account, deadline_s, error_of_status
+from rogo_async.destination.blobs.account import DAMAGED, Account, deadline_s, error_of_response
 
 API_VERSION: Final = "2021-12-02"
 MIGRATED_FROM: Final = "rogo_warehouse"
 """The metadata value that marks every blob of this tool (specification §2)."""
 T = TypeVar("T")
 _KEPT: Final = frozenset({409, 412})
-_DIGEST_REFUSED: Final = frozenset({"Md5Mismatch", "InvalidMd5"})
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob to be written: name, content type and metadata."""
+    """A blob to be written: name, headers and metadata.
+
+    ``content_encoding`` and ``content_language`` describe the bytes; None: the blob has no such
+    header.
+    """
 
     name: str
     content_type: str
     metadata: Mapping[str, str]
+    content_encoding: str | None = None
+    content_language: str | None = None
+
+    def described(self, content_encoding: str | None, content_language: str | None) -> Self:
+        """The blob with the headers of the source that describe its bytes."""
+        if content_encoding is None and content_language is None:
+            return self
+        return replace(self, content_encoding=content_encoding, content_language=content_language)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of a request that writes the whole blob, without its MD5."""
+        headers = {
+            "x-ms-version": API_VERSION,
+            "x-ms-blob-type": "BlockBlob",
+            "Content-Type": self.content_type,
+            **{f"x-ms-meta-{name}": value for name, value in self.metadata.items()},
+        }
+        if self.content_encoding is not None:
+            headers["x-ms-blob-content-encoding"] = self.content_encoding
+        if self.content_language is not None:
+            headers["x-ms-blob-content-language"] = self.content_language
+        return headers
 
 
 class Store:
@@ -48,7 +73,7 @@ class Store:
 
     def url_of(self, blob_name: str) -> str:
         """The URL of a blob, without a SAS."""
-        return f"{self._account.container_url}/{blob_name}"
+        return self._account.url_of(blob_name)
 
     async def put(self, blob: Blob, data: bytes, md5: bytes) -> None:
         """Write a blob in one request. The store checks its length and MD5.
@@ -56,14 +81,7 @@ class Store:
         Raises RunStopped, or a DependencyError if the request keeps failing for this blob only.
         """
         digest = base64.b64encode(md5).decode()
-        headers = {
-            "x-ms-version": API_VERSION,
-            "x-ms-blob-type": "BlockBlob",
-            "Content-Type": blob.content_type,
-            "Content-MD5": digest,
-            "x-ms-blob-content-md5": digest,
-            **{f"x-ms-meta-{name}": value for name, value in blob.metadata.items()},
-        }
+        headers = {**blob.headers, "Content-MD5": digest, "x-ms-blob-content-md5": digest}
         await self._breaker.call("put", lambda: self._put(blob, data, headers, digest))
 
     async def stage(self, blob: Blob, number: int, data: bytes) -> str:
@@ -84,7 +102,12 @@ class Store:
         """
         client = self._account.container.get_blob_client(blob.name)
         blocks = [BlobBlock(block_id) for block_id in block_ids]
-        settings = ContentSettings(content_type=blob.content_type, content_md5=bytearray(md5))
+        settings = ContentSettings(
+            content_type=blob.content_type,
+            content_encoding=blob.content_encoding,
+            content_language=blob.content_language,
+            content_md5=bytearray(md5),
+        )
         await self._call(
             "commit",
             lambda: client.commit_block_list(
@@ -94,6 +117,25 @@ class Store:
         found = await self._call("properties", client.get_blob_properties)
         if found.size != size_bytes or bytes(found.content_settings.content_md5 or b"") != md5:
             raise RowError(FailureCode.FILE_CORRUPT, "length or MD5 of the stored blob differs")
+
+    async def renew(self, blob: Blob) -> bool:
+        """Give a blob a new ETag and a new time of modification. Returns whether it exists.
+
+        A deletion that depends on the former ETag is refused from then on. Raises RunStopped or a
+        DependencyError.
+        """
+        client = self._account.container.get_blob_client(blob.name)
+
+        async def exists() -> bool:
+            try:
+                await client.set_blob_metadata(dict(blob.metadata))
+            except ResourceNotFoundError:
+                return False
+            except HttpResponseError as error:
+                still_kept(error)  # a lease or a policy protects it
+            return True
+
+        return await self._call("renew", exists)
 
     async def delete(self, blob_name: str) -> bool:
         """Delete a blob. A missing blob counts as deleted. False if the store refuses.
@@ -121,20 +163,17 @@ class Store:
         )
 
     async def _put(self, blob: Blob, data: bytes, headers: dict[str, str], digest: str) -> None:
-        url, signed = await self._account.signed("PUT", blob.name, headers, len(data))
         try:
-            answer = await self._http.request(
-                "PUT", url, signed, data, within_s=deadline_s(len(data))
+            answer = await self._account.send(
+                self._http, "PUT", blob.name, headers, data, within_s=deadline_s(len(data))
             )
         except HTTP_ERRORS as error:
-            raise TransientError(Dependency.STORE, "put", reason_of(error)) from None
+            raise request_error(Dependency.STORE, "put", error) from None
         answer.close()
-        stored = answer.headers.get("Content-MD5") or digest
-        damaged = answer.headers.get("x-ms-error-code") in _DIGEST_REFUSED
-        if damaged or (answer.status == 201 and stored != digest):
-            raise TransientError(Dependency.STORE, "put", "the bytes were damaged in transit")
         if answer.status != 201:
-            raise error_of_status("put", answer.status, answer.headers.get("Retry-After"))
+            raise error_of_response("put", answer)
+        if (answer.headers.get("Content-MD5") or digest) != digest:
+            raise TransientError(Dependency.STORE, "put", DAMAGED)
 
 
 def still_kept(error: HttpResponseError) -> bool:
@@ -147,12 +186,6 @@ def still_kept(error: HttpResponseError) -> bool:
     return False
 
 
-def target_digest(dsn: str) -> str:
+def target_digest(url: DatabaseUrl) -> str:
     """A digest of the target's host, port and database, for the metadata of its blobs."""
-    parts = urlsplit(dsn)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    host = query.get("host") or parts.hostname or ""
-    port = query.get("port") or parts.port or 5432
-    database = parts.path.lstrip("/") or query.get("dbname") or query.get("database")
-    text = f"{host}:{port}/{database or parts.username or ''}"
-    return sha256(text.encode()).hexdigest()[:16]
+    return sha256(url.identity.encode()).hexdigest()[:16]

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.postgres.connections import RUN, Connections
+from rogo_async.destination.postgres.connections import Connections
+from rogo_async.destination.postgres.connector import RUN
 
 _SCAN_S: Final = 600.0
 

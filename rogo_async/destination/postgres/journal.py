@@ -7,7 +7,6 @@ what it restores in its own journal (specification §5).
 """
 
 import asyncio
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,14 +14,14 @@ from typing import Any, Final, Self
 import orjson
 
 from rogo_async.common.errors import DataDirFull
-from rogo_async.common.files import sync_directory
+from rogo_async.common.files import append_durably
 from rogo_async.rules.identity import submission_id
 
 RuleContent = Mapping[str, Any]
 """All columns of a malpractice_enforcements row, as JSON values."""
 
 _SUFFIX: Final = ".journal.jsonl"
-_PRIVATE: Final = 0o600
+_REFRESH: Final = b'{"kind":"refresh"'
 
 
 class Journal:
@@ -32,36 +31,30 @@ class Journal:
         self._path = path
         self._lock = asyncio.Lock()
 
-    async def record_original(self, kind: str, attempt: int, before: Mapping[str, object]) -> None:
-        """Record a row as it is before ``attempt`` changes it. Raises DataDirFull."""
-        await self.append({"kind": kind, "attempt": attempt, "before": dict(before)})
+    async def record_original(
+        self, attempt: int, submission: str, before: Mapping[str, object]
+    ) -> None:
+        """Record a rule as it is before the submission of ``attempt`` changes it.
+
+        Raises DataDirFull.
+        """
+        await self.append(
+            {
+                "kind": "enforcement",
+                "attempt": attempt,
+                "submission": submission,
+                "before": dict(before),
+            }
+        )
 
     async def append(self, entry: Mapping[str, object]) -> None:
         """Append a line; it is durable on disk when this returns. Raises DataDirFull."""
         line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
         async with self._lock:
             try:
-                await asyncio.to_thread(self._append, line)
+                await asyncio.to_thread(append_durably, self._path, line)
             except OSError as error:
                 raise DataDirFull(f"{self._path}: {error.strerror}") from None
-
-    def _append(self, line: bytes) -> None:
-        is_new = not self._path.exists()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, _PRIVATE)
-        try:
-            size_bytes = os.fstat(descriptor).st_size
-            try:
-                left = memoryview(line)
-                while left:
-                    left = left[os.write(descriptor, left) :]
-                os.fsync(descriptor)
-            except OSError:
-                os.ftruncate(descriptor, size_bytes)
-                raise
-        finally:
-            os.close(descriptor)
-        if is_new:
-            sync_directory(self._path.parent)
 
 
 def journal_path(runs: Path, run_id: str) -> Path:
@@ -76,9 +69,8 @@ class Journals:
     """
 
     def __init__(self, own: Journal) -> None:
-        self._own = own
+        self.own = own
         self._before: dict[tuple[str, str], RuleContent | None] = {}
-        self._under_replaced: dict[tuple[str, str], RuleContent | None] = {}
         self._restored: set[bytes] = set()
 
     @classmethod
@@ -87,24 +79,24 @@ class Journals:
         journals = cls(own)
         for path in sorted(runs.glob(f"*{_SUFFIX}")):
             run_id = path.name.removesuffix(_SUFFIX)
-            for line in path.read_bytes().splitlines():
-                try:
-                    entry = orjson.loads(line)
-                except orjson.JSONDecodeError:  # incomplete after a power failure
-                    continue
-                journals._index(run_id, entry)
+            with path.open("rb") as file:  # refreshes make it larger than memory
+                for line in file:
+                    if line.startswith(_REFRESH):
+                        continue
+                    try:
+                        entry = orjson.loads(line)
+                    except orjson.JSONDecodeError:  # incomplete after a power failure
+                        continue
+                    journals._index(run_id, entry)
         return journals
 
     def has_original(self, submission: str, row_id: str) -> bool:
         """Whether a journal has the row as it was before this submission changed it."""
-        key = submission, row_id
-        return key in self._under_replaced or key in self._before
+        return (submission, row_id) in self._before
 
     def original(self, submission: str, row_id: str) -> RuleContent | None:
         """The row as it was before this submission changed it; None if there was no row."""
-        key = submission, row_id
-        known = self._under_replaced if key in self._under_replaced else self._before
-        return known.get(key)
+        return self._before.get((submission, row_id))
 
     def is_restored(self, row: RuleContent) -> bool:
         """Whether a rollback restored or replaced a row to exactly this content."""
@@ -123,17 +115,23 @@ class Journals:
         """
         await self._add({"kind": "rebuilt", "attempt": attempt, "row": row, "before": before})
 
+    async def record_refresh(self, entry: Mapping[str, Any]) -> None:
+        """Record the rows of a submission before and after a refresh. Raises DataDirFull."""
+        await self.own.append({"kind": "refresh", **entry})
+
     async def _add(self, entry: dict[str, Any]) -> None:
-        await self._own.append(entry)
+        await self.own.append(entry)
         self._index("", entry)
 
     def _index(self, run_id: str, entry: dict[str, Any]) -> None:
         match entry:
             case {"kind": "enforcement", "attempt": int(attempt), "before": dict(before)}:
-                self._before[submission_id(run_id, attempt), before["id"]] = before
+                # Journals of version 0.4 and earlier do not name the submission.
+                submission = entry.get("submission") or submission_id(run_id, attempt)
+                self._before[submission, before["id"]] = before
             case {"kind": "rebuilt", "row": dict(row), "before": before}:
                 self._restored.add(_canonical(row))
-                self._under_replaced[row["submission_id"], row["id"]] = before
+                self._before[row["submission_id"], row["id"]] = before
             case {"kind": "put_back", "row": dict(row)}:
                 self._restored.add(_canonical(row))
 

@@ -60,15 +60,17 @@ class RuleRestorer:
     ) -> None:
         """Change a rule of ``attempt``, and record its new content in the journal.
 
-        A later rollback then recognizes that content. Raises DataDirFull.
+        A later rollback then recognizes that content. Raises DataDirFull, and RemovalSkipped if
+        the target ignores the change.
         """
         key = {"enforcement_id": rule.id}
         match change:
             case DeleteRule():
-                await session.execute("delete_malpractice_rule", key)
+                _check_changed(await session.row("delete_malpractice_rule", key))
             case RestoreRule(content):
                 statement = (await session.row("restore_statement", {}))["statement"]
-                await session.raw.execute(statement, rule.id, orjson.dumps(content).decode())
+                restored = orjson.dumps(content).decode()
+                _check_changed(await session.raw.fetchrow(statement, rule.id, restored))
                 await self._journals.record_restored(attempt, await _content(session, key))
             case ReplaceRule(candidate, max_attempts, before):
                 written = {
@@ -79,7 +81,7 @@ class RuleRestorer:
                     "max_attempts": max_attempts,
                     "applied_by": self._applied_by,
                 }
-                await session.execute("update_malpractice_rule", {**key, **written})
+                _check_changed(await session.row("update_malpractice_rule", {**key, **written}))
                 content = await _content(session, key)
                 await self._journals.record_replaced(attempt, content, before)
 
@@ -99,12 +101,26 @@ class RuleRestorer:
         versions = earlier_versions(self._journals, rule.id, str(removed))
         named = {content["submission_id"] for content in versions} - {removed, None}
         remaining = await session.rows("launch_ids", {"ids": sorted(named)})
-        launch_ids = {row["id"]: row["launch_id"] for row in remaining}
+        claiming = {candidate.submission_id for candidate in candidates}
+        launch_ids = {
+            row["id"]: row["launch_id"]
+            for row in remaining
+            if row["id"] in claiming or not self._is_ours(row["launch_id"])
+        }
         return decide_change(rule, others, candidates, launch_ids, self._journals)
 
     def _is_ours(self, launched: str) -> bool:
         attempt = attempt_of_launch_id(launched)
         return attempt is not None and launched == launch_id(attempt, self._instance_id)
+
+
+def _check_changed(row: Any) -> None:
+    """Raise RemovalSkipped if a statement changed no row, as a trigger or a policy may cause."""
+    if row is None:
+        raise RemovalSkipped(
+            "malpractice_enforcements: the target ignored the change of a row. A trigger, rule or "
+            "policy prevents it"
+        )
 
 
 def _rule(row: Any) -> MalpracticeRule:

@@ -12,8 +12,14 @@ _PREFETCH_ROWS: Final = 5_000
 _SCAN_S: Final = 600.0
 
 
-async def read_migrated_attempts(connections: Connections) -> MigratedAttempts:
-    """Scan the three tables with launch ids. Raises a DependencyError."""
+async def read_migrated_attempts(
+    connections: Connections, on_attempts: Callable[[int], object]
+) -> MigratedAttempts:
+    """Scan the three tables with launch ids. Raises a DependencyError.
+
+    ``on_attempts`` receives the number of attempts read so far.
+    """
+    count = 0
     existing = MigratedAttempts()
     async with connections.session("existing") as session, session.raw.transaction():
         rows = session.raw.cursor(
@@ -22,6 +28,9 @@ async def read_migrated_attempts(connections: Connections) -> MigratedAttempts:
         async for attempt, has_submission in rows:
             if attempt <= SQL_INT_MAX:
                 (existing.migrated if has_submission else existing.started).add(attempt)
+            count += 1
+            if count % _PREFETCH_ROWS == 0:
+                on_attempts(count)
     return existing
 
 

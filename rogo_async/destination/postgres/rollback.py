@@ -8,20 +8,20 @@ differs from what a run wrote: ``RemovalSkipped`` has the reason.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-import asyncpg
-
 from rogo_async.common.errors import RowError, SetupError
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
+from rogo_async.destination.postgres.connections import Connections, Session
 from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
 from rogo_async.destination.postgres.queries import query
 from rogo_async.destination.postgres.rule_restoration import DeleteRule, RemovalSkipped
+from rogo_async.destination.postgres.run_lock import RunLock
 from rogo_async.destination.postgres.schema import WRITTEN_TABLES
+from rogo_async.destination.postgres.transactions import locked_transaction
+from rogo_async.destination.postgres.translation import TableConflict
 from rogo_async.destination.postgres.writer import lock_key
 from rogo_async.rules.identity import attempt_of_launch_id, child_id, is_uuid
 
@@ -81,10 +81,12 @@ class SubmissionRemover:
         connections: Connections,
         breaker: CircuitBreaker,
         restorer: RuleRestorer,
+        lock: RunLock,
     ) -> None:
         self._connections = connections
         self._breaker = breaker
         self._restorer = restorer
+        self._lock = lock
         self._references = ""
 
     async def prepare(self) -> None:
@@ -162,8 +164,9 @@ class SubmissionRemover:
         }
         async with (
             self._connections.session("rollback", writing=True) as session,
-            _transaction(session, lock_key(values)) as transaction,
+            locked_transaction(session, [lock_key(values)]) as transaction,
         ):
+            await self._lock.verify_held(self._connections.newest_s)
             try:
                 return await self._delete(session, trace, values)
             except RemovalSkipped as reason:
@@ -185,9 +188,14 @@ class SubmissionRemover:
         await self._check_references(session, [*ids, *deleted])
         for rule, change in changes:
             await self._restorer.apply(session, trace.attempt, rule, change)
-        gone = await session.row("delete_submission", {"ids": ids})
-        if gone["deleted"] != len(ids):
-            raise RemovalSkipped("the target did not delete every row")
+        gone = await session.rows("delete_submission", {"ids": ids})
+        kept = Counter(row.table for row in rows)
+        kept.subtract({row["table_name"]: row["deleted"] for row in gone})
+        if tables := sorted(table for table, count in kept.items() if count):
+            raise RemovalSkipped(
+                f"{', '.join(tables)}: the target did not delete every row and reported no error. "
+                "A trigger, rule or policy keeps rows"
+            )
         return RemovalResult.REMOVED
 
     async def _check_references(self, session: Session, ids: Sequence[str]) -> None:
@@ -244,34 +252,3 @@ def _marks(submission_id: str, ids: Collection[str]) -> set[str]:
     """
     possible = [child_id(submission_id, "mark", n) for n in range(len(ids) + _MAX_DELETED_MARKS)]
     return set(possible[: max((n for n, each in enumerate(possible, 1) if each in ids), default=0)])
-
-
-class _Transaction:
-    """Ends in COMMIT unless ``roll_back`` was called."""
-
-    def __init__(self) -> None:
-        self.end = "COMMIT"
-
-    def roll_back(self) -> None:
-        self.end = "ROLLBACK"
-
-
-@asynccontextmanager
-async def _transaction(session: Session, key: int) -> AsyncIterator[_Transaction]:
-    """A REPEATABLE READ transaction under the advisory lock of a malpractice rule's key.
-
-    The session takes the lock before the snapshot, so it sees the rows of an earlier lock holder.
-    """
-    raw = session.raw
-    await session.row("lock_key", {"key": key})
-    await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-    transaction = _Transaction()
-    try:
-        yield transaction
-        await raw.execute(transaction.end)
-    except asyncpg.PostgresError as error:
-        if not isinstance(error, asyncpg.PostgresConnectionError):
-            await raw.execute("ROLLBACK")
-            await session.row("unlock_key", {"key": key})
-        raise
-    await session.row("unlock_key", {"key": key})

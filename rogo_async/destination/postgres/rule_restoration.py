@@ -7,6 +7,7 @@ submissions with malpractice. The highest rank wins (specification §5, rollback
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rogo_async.common.errors import RowError
 from rogo_async.destination.postgres.journal import Journals, RuleContent
@@ -14,6 +15,9 @@ from rogo_async.rules.grading import malpractice, outranks
 from rogo_async.rules.identity import attempt_of_launch_id, child_id, is_uuid
 from rogo_async.rules.matching import Reference
 from rogo_async.rules.records import EnforcementRank, MalpracticeLevel
+
+_OWN_RULES: Final = 20
+"""Rules that a submission may insert: a refresh inserts one more if another owns the first."""
 
 
 class RemovalSkipped(Exception):
@@ -126,11 +130,13 @@ def decide_change(
     """Decide what happens to ``rule`` when the submission that it names is removed.
 
     ``others`` are the other rules of its key, ``candidates`` the remaining submissions of its
-    key. ``launch_ids`` has the remaining submissions among those that earlier versions name.
+    key. ``launch_ids`` has the remaining submissions among those that earlier versions name,
+    without those of this tool that have no malpractice any more.
     Raises RemovalSkipped if the journals are not sufficient.
     """
     versions = [*earlier_versions(journals, rule.id, rule.submission_id or "")]
-    baseline = _baseline(rule, versions, launch_ids, journals)
+    claims = {each.submission_id: each for each in candidates}
+    baseline = _baseline(rule, versions, launch_ids, claims, journals)
     before = baseline.content
     best: RuleChange = DeleteRule() if before is None else RestoreRule(before)
     best_rank = None if before is None else rank_of(before, baseline.launch_id)
@@ -150,11 +156,12 @@ def _baseline(
     rule: MalpracticeRule,
     versions: Sequence[RuleContent],
     launch_ids: Mapping[str, str],
+    claims: Mapping[str, RuleCandidate],
     journals: Journals,
 ) -> _Baseline:
     for content in versions:
         named = content["submission_id"]
-        if named is None or named in launch_ids:
+        if named is None or (named in launch_ids and _is_current(content, claims.get(named))):
             return _Baseline(content, launch_ids.get(named) if named else None)
     removed = [rule.submission_id or "", *(content["submission_id"] for content in versions)]
     # The first submission that is known to have changed the row must also have inserted it.
@@ -167,9 +174,23 @@ def _baseline(
     )
 
 
+def _is_current(content: RuleContent, claim: RuleCandidate | None) -> bool:
+    """Whether the submission that a version names still causes it: a refresh may have changed it.
+
+    Without a claim the submission belongs to another tool, or ``launch_ids`` does not have it.
+    """
+    return claim is None or (
+        content["attempt_number"],
+        content["enforced_max_attempts"],
+        content["malpractice_level_id"],
+    ) == (claim.attempt_number, claim.max_attempts(), claim.level.id)
+
+
 def _inserted(submission_id: str, row_id: str) -> bool:
     """Whether the submission inserted the row. Ids of the platform may have any form."""
-    return is_uuid(submission_id) and row_id == child_id(submission_id, "enforcement")
+    return is_uuid(submission_id) and row_id in {
+        child_id(submission_id, "enforcement", number) for number in range(_OWN_RULES)
+    }
 
 
 def rank_of(content: RuleContent, launch_id: str | None) -> EnforcementRank:

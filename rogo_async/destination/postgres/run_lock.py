@@ -1,26 +1,34 @@
 """Allows one run at a time per target: a PostgreSQL advisory lock on its own connection.
 
-A heartbeat verifies the lock every few seconds. A lost lock stops the run, since another run may
-start. ``verify_held`` protects each write: after a stall of this machine it asks the server first.
-If two writers overlap nevertheless, the unique launch id allows only one insert (invariant 2, see
-``writer``).
+A heartbeat verifies the lock every few seconds. When the lock is lost, ``on_lost`` pauses a run
+until ``regain`` has taken it again, and ends any other command. ``verify_held`` protects each
+write and each deletion: it asks the server first after a stall of this machine, and for a session
+that may be on another server than the lock. Each hold of the lock has a number, since another
+command may have held it, and may have deleted blobs, between two holds. If two writers overlap
+nevertheless, the unique launch id allows only one insert (invariant 2, see ``writer``).
 
 Source: specification §5, locks.
 """
 
 import asyncio
-import time
+from collections.abc import Callable
 from typing import Any, Final, Self
 
-import asyncpg
+import structlog
 
-from rogo_async.common.errors import LockHeld, RunStopped, SetupError
+from rogo_async.common.errors import (
+    Dependency,
+    DependencyError,
+    LockHeld,
+    RunStopped,
+    SystemicError,
+    TransientError,
+)
 from rogo_async.common.shutdown import StopReason, StopSignal
-from rogo_async.destination.postgres.connections import (
-    CLOSE_S,
+from rogo_async.destination.postgres.connections import CLOSE_S, Session, boot_time_s
+from rogo_async.destination.postgres.connector import ConnectOptions
+from rogo_async.destination.postgres.translation import (
     LIBRARY_ERRORS,
-    ConnectOptions,
-    Session,
     translate_connect_error,
     translate_error,
 )
@@ -33,111 +41,163 @@ _HEARTBEAT_TIMEOUT_S: Final = 60.0
 """A slow server still holds the lock; after this time its keepalives detected a lost client."""
 
 _FRESH_S: Final = 3 * HEARTBEAT_S
-
-
-def _now_s() -> float:
-    """CLOCK_BOOTTIME: includes the time that the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+LOST: Final = "lost the connection that holds the run lock"
+_NOBODY: Final = object()
+OnLost = Callable[[DependencyError], None]
+log = structlog.get_logger()
 
 
 class RunLock:
-    """The lock, held from ``acquire`` to ``release``. The run stops if the lock is lost."""
+    """The lock, from ``acquire`` to ``release``.
 
-    def __init__(self, connection: Any, stop_signal: StopSignal) -> None:
-        self._connection = connection
+    ``hold`` is the number of the current or the last hold; it grows each time the lock is taken.
+    """
+
+    def __init__(self, options: ConnectOptions, stop_signal: StopSignal, on_lost: OnLost) -> None:
+        self.hold = 0
+        self._options = options
         self._stop_signal = stop_signal
+        self._on_lost = on_lost
+        self._connection: Any = None
+        self._own: dict[int, object] = {}
+        """The server's processes of the last hold and of later tries: their start by process id."""
         self._check_lock = asyncio.Lock()
-        self._verified_s = _now_s()
-        self._releasing = False
+        self._verified_s = 0.0
         self._heartbeat_task: asyncio.Task[None] | None = None
 
     @classmethod
-    async def acquire(cls, options: ConnectOptions, stop_signal: StopSignal) -> Self:
+    async def acquire(
+        cls, options: ConnectOptions, stop_signal: StopSignal, on_lost: OnLost
+    ) -> Self:
         """Take the lock. Raises LockHeld at once, with the start of the run that holds it.
 
-        Raises SetupError for a pooler that does not keep sessions, and a DependencyError if the
-        target is unreachable.
+        ``on_lost`` is called when the lock is lost. Raises SystemicError for a pooler, and another
+        DependencyError if the target is unreachable.
         """
+        lock = cls(options, stop_signal, on_lost)
+        await lock._take()
+        lock._heartbeat_task = asyncio.create_task(lock._heartbeat(), name="run-lock")
+        return lock
+
+    async def verify_held(self, since_s: float = 0.0) -> int:
+        """The number of the hold, if the lock was held recently and after ``since_s``.
+
+        Normally the last heartbeat is recent and no query is needed. After a stall of this machine
+        a write may resume before the heartbeat, so this asks the server. So does a write on a
+        session that began at ``since_s`` (clock of ``boot_time_s``), after the last heartbeat: it
+        may be on another server, or on the same one after a restart. Raises TransientError if the
+        lock is lost, and RunStopped if another run has taken it.
+        """
+        await self._check_server(max(boot_time_s() - _FRESH_S, since_s))
+        if StopReason.LOCK_LOST in self._stop_signal.reasons:
+            raise RunStopped
+        if self._connection is None:
+            raise TransientError(Dependency.TARGET, "lock", LOST)
+        return self.hold
+
+    async def regain(self) -> bool:
+        """Take a lost lock again. Returns whether it was lost.
+
+        Raises a DependencyError if that is not possible yet. Ends the run and raises RunStopped if
+        another run has taken the lock.
+        """
+        if self._connection is not None:
+            return False
+        self._stop_signal.raise_if_stopping()
         try:
-            connection = await asyncpg.connect(**options.arguments())
+            await self._take()
+        except LockHeld as held:
+            self._stop_signal.stop(StopReason.LOCK_LOST, f"{LOST}, and {held}")
+            raise RunStopped from None
+        log.info("run lock taken again", hold=self.hold)
+        return True
+
+    async def release(self) -> None:
+        """Release the lock by closing its session."""
+        if self._heartbeat_task is not None:
+            self._heartbeat_task.cancel()
+            await asyncio.gather(self._heartbeat_task, return_exceptions=True)
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            await connection.close(timeout=CLOSE_S)
+        except LIBRARY_ERRORS:
+            connection.terminate()
+
+    async def _take(self) -> None:
+        try:
+            connection = await self._options.connect()
         except (*LIBRARY_ERRORS, ValueError) as error:
-            raise translate_connect_error("lock", error) from None
-        lock = cls(connection, stop_signal)
+            raise translate_connect_error("lock", error, self._options) from None
+        asked_s = boot_time_s()
         try:
-            await lock._take_lock()
+            await self._lock_on(connection)
         except LIBRARY_ERRORS as error:
             connection.terminate()
             raise translate_error("lock", error) from None
         except BaseException:
             connection.terminate()
             raise
-        connection.add_termination_listener(lock._on_termination)
-        lock._heartbeat_task = asyncio.create_task(lock._heartbeat(), name="run-lock")
-        return lock
+        self._connection, self._verified_s = connection, asked_s
+        self.hold += 1
+        connection.add_termination_listener(self._on_termination)
+        if connection.is_closed():
+            self._on_termination(connection)
 
-    async def verify_held(self) -> None:
-        """Return if the lock was held recently; otherwise raise RunStopped.
-
-        Normally the last heartbeat is recent and no query is needed. After a stall of this
-        machine a write may resume before the heartbeat, so this asks the server.
-        """
-        if _now_s() - self._verified_s > _FRESH_S:
-            await self._check_server()
-        if StopReason.LOCK_LOST in self._stop_signal.reasons:
-            raise RunStopped
-
-    async def release(self) -> None:
-        """Release the lock by closing its session."""
-        self._releasing = True
-        if self._heartbeat_task is not None:
-            self._heartbeat_task.cancel()
-            await asyncio.gather(self._heartbeat_task, return_exceptions=True)
-        try:
-            await self._connection.close(timeout=CLOSE_S)
-        except LIBRARY_ERRORS:
-            self._connection.terminate()
-
-    async def _take_lock(self) -> None:
-        session = Session(self._connection)
+    async def _lock_on(self, connection: Any) -> None:
+        """Take the lock on a new connection."""
+        session = Session(connection)
+        backend = await session.row("backend", {})
         # Before taking the lock: a pooler would keep it for its next client.
-        if (await session.row("backend", {}))["pid"] != self._connection.get_server_pid():
-            raise SetupError(
+        if backend["pid"] != connection.get_server_pid():
+            raise SystemicError(
+                Dependency.TARGET,
+                "lock",
                 "DATABASE_URL names a connection pooler, which does not keep the lock against a "
-                "second run. Name the PostgreSQL server itself"
+                "second run. Name the PostgreSQL server itself",
             )
+        # The server may not know yet that an earlier connection is lost.
+        for pid, since in self._own.items():
+            await session.row("end_session", {"pid": pid, "since": since})
+        self._own[backend["pid"]] = backend["since"]
         if not (await session.row("try_lock", LOCK_KEY))["locked"]:
             holder = await session.row("lock_holder", LOCK_KEY)
-            since = holder["since"] if holder is not None else None
+            if holder is None or self._own.get(holder["pid"], _NOBODY) == holder["since"]:
+                raise TransientError(Dependency.TARGET, "lock", "the run lock is not free yet")
+            since = holder["since"]
             when = f"since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "(start not visible)"
             raise LockHeld(f"another run has held this target's lock {when}")
+        self._own = {backend["pid"]: backend["since"]}
 
     async def _heartbeat(self) -> None:
-        while StopReason.LOCK_LOST not in self._stop_signal.reasons:
+        while True:
             await asyncio.sleep(HEARTBEAT_S)
-            await self._check_server()
+            await self._check_server(boot_time_s() - HEARTBEAT_S / 2)
 
-    async def _check_server(self) -> None:
+    async def _check_server(self, needed_s: float) -> None:
+        """Ask the server, unless it confirmed the lock after ``needed_s``."""
+        if self._verified_s >= needed_s:
+            return
         async with self._check_lock:
-            asked_s = _now_s()
-            if asked_s - self._verified_s < HEARTBEAT_S / 2:
+            connection = self._connection
+            if connection is None or self._verified_s >= needed_s:
                 return
+            asked_s = boot_time_s()
             try:
-                session = Session(self._connection)
-                (found,) = await session.rows("own_lock", LOCK_KEY, _HEARTBEAT_TIMEOUT_S)
+                (found,) = await Session(connection).rows(
+                    "own_lock", LOCK_KEY, _HEARTBEAT_TIMEOUT_S
+                )
                 held = found["held"]
             except LIBRARY_ERRORS:
                 held = 0
             if held:
                 self._verified_s = asked_s
             else:
-                self._lost()
-                self._connection.terminate()
+                self._on_termination(connection)
+                connection.terminate()
 
-    def _on_termination(self, _connection: object) -> None:
-        self._lost()
-
-    def _lost(self) -> None:
-        if not self._releasing:
-            self._stop_signal.stop(
-                StopReason.LOCK_LOST, "lost the connection that holds the run lock"
-            )
+    def _on_termination(self, connection: object) -> None:
+        if connection is self._connection:
+            self._connection = None
+            self._on_lost(TransientError(Dependency.TARGET, "lock", LOST))

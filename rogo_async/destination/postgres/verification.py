@@ -43,6 +43,8 @@ class SubmissionRow:
     """Section marks whose section belongs to another assessment than the grade."""
     rule_missing: bool
     """The grade has malpractice, but no malpractice rule exists for its key."""
+    infinite_times: str
+    """The columns with ``infinity`` or ``-infinity`` instead of a time, joined by commas."""
 
 
 class VerificationReader:
@@ -60,6 +62,11 @@ class VerificationReader:
     async def sample(self, count: int) -> list[str]:
         """The ids of ``count`` random submissions."""
         return [row["id"] for row in await self._rows("submissions_sample", {"count": count})]
+
+    async def of_launches(self, launch_ids: Sequence[str]) -> list[str]:
+        """The ids of the submissions with these launch ids."""
+        values: dict[str, object] = {"launch_ids": list(launch_ids)}
+        return [row["id"] for row in await self._rows("submissions_of_launches", values)]
 
     async def pages(self, ids: Sequence[str] | None) -> AsyncIterator[list[SubmissionRow]]:
         """All submissions of that form, or only those of ``ids``, ordered by id."""
@@ -106,4 +113,5 @@ def _submission(row: Any) -> SubmissionRow:
         markings=row["markings"],
         mismatched_marks=row["mismatched_marks"],
         rule_missing=row["rule_missing"],
+        infinite_times=row["infinite_times"],
     )

@@ -2,12 +2,14 @@
 
 The statement is ``insert_submission`` in ``sql/submission.sql``. It writes nothing if the launch id
 already exists, and a retry after a lost reply uses the same ids. So no attempt is written twice
-(invariant 2). The run lock is verified before each write. A submission with malpractice also
-updates the malpractice rule of its key, under an advisory lock, in the same transaction.
+(invariant 2). The run lock is verified before each write. If the lock was lost since the files were
+stored, a sweep or a rollback may have listed or deleted their blobs, so these are renewed first. A
+submission with malpractice also updates the malpractice rule of its key, under an advisory lock, in
+the same transaction.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -15,13 +17,22 @@ from typing import Any
 import asyncpg
 import orjson
 
-from rogo_async.common.errors import AmbiguousError, FailureCode, RowError
+from rogo_async.common.errors import (
+    AmbiguousError,
+    Dependency,
+    FailureCode,
+    RefusedError,
+    RowError,
+    TransientError,
+)
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.settings import Lms
-from rogo_async.destination.postgres.connections import Connections, Session, TableConflict
+from rogo_async.destination.postgres.connections import Connections, Session
 from rogo_async.destination.postgres.journal import Journal
 from rogo_async.destination.postgres.parameters import malpractice_rule_values, submission_values
 from rogo_async.destination.postgres.run_lock import RunLock
+from rogo_async.destination.postgres.translation import RowsMissing, TableConflict
+from rogo_async.destination.postgres.trial_insert import TrialInsert
 from rogo_async.rules.grading import outranks
 from rogo_async.rules.records import EnforcementRank, Identity, PreparedSubmission, StoredFile
 
@@ -34,6 +45,41 @@ class WriteResult(Enum):
     """Another writer was first; this call wrote nothing."""
     INCOMPLETE = auto()
     """A launch or session record exists for the attempt, without a submission."""
+    FILES_GONE = auto()
+    """Blobs were deleted while the lock was lost. Nothing is written: store them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFiles:
+    """The files of a submission, stored during one hold of the run lock.
+
+    ``hold`` is what ``Writer.ready`` returned before. ``renew`` makes the blobs differ from what a
+    sweep or a rollback may have listed during another hold; it returns False if one is missing.
+    """
+
+    files: Sequence[StoredFile]
+    hold: int
+    renew: Callable[[], Awaitable[bool]]
+
+
+class _LockRetaken(Exception):
+    """The run lock was lost and taken again since the files were stored."""
+
+
+class _FilesGone(Exception):
+    """A blob was deleted while the run lock was lost; no row refers to it."""
+
+
+@dataclass(slots=True)
+class _Tries:
+    """The hold of the run lock in which the blobs exist; whether a try may have been committed.
+
+    ``refused`` counts the refusals of this submission by a target that accepts others.
+    """
+
+    hold: int
+    ambiguous: bool = False
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +107,22 @@ class Writer:
         self._journal = journal
         self._breaker = breaker
         self._constants = constants
+        self._trial = TrialInsert(connections, constants.lms, constants.container)
+
+    async def verify_target(self) -> None:
+        """Check at start that the target accepts rows. Raises SetupError, DependencyError."""
+        await self._trial.verify(self._constants.applied_by)
+
+    async def ready(self) -> int:
+        """Wait for the target during an outage. Returns the number of the lock's hold."""
+        await self._breaker.wait_until_closed()
+        return self._lock.hold
 
     async def write(
-        self, prepared: PreparedSubmission, files: Sequence[StoredFile], identity: Identity
+        self,
+        prepared: PreparedSubmission,
+        stored: StoredFiles,
+        identity: Identity,
     ) -> WriteResult:
         """Insert all rows of a submission or none. Returns which submission exists afterwards.
 
@@ -72,30 +131,28 @@ class Writer:
         target_conflict, RunStopped, or a DependencyError if the outcome stays unknown.
         """
         constants = self._constants
-        values = submission_values(prepared, files, identity, constants.lms, constants.container)
+        values = submission_values(
+            prepared, stored.files, identity, constants.lms, constants.container
+        )
         rule = (
             malpractice_rule_values(prepared, identity, constants.lms, constants.applied_by)
             if prepared.malpractice
             else None
         )
-        ambiguous = False
-
-        async def insert() -> bool:
-            nonlocal ambiguous
-            try:
-                return await self._insert(values, rule)
-            except AmbiguousError:
-                ambiguous = True
-                raise
-
+        tries = _Tries(stored.hold)
         try:
-            if await self._breaker.call("insert", insert):
+            if await self._insert_until_known(values, rule, stored, tries):
                 return WriteResult.INSERTED
-            return await self._find_existing(values)
+            return await self._find_existing(values) or WriteResult.INCOMPLETE
+        except _FilesGone:
+            return WriteResult.FILES_GONE
         except (RowError, TableConflict) as error:
-            # An earlier try whose reply was lost may have been committed.
-            if ambiguous and await self._find_existing(values) is WriteResult.INSERTED:
-                return WriteResult.INSERTED
+            # An earlier try whose reply was lost may have been committed. A launch id that another
+            # writer has just committed looks like a missing row.
+            is_missing = isinstance(error, RowsMissing)
+            found = await self._find_existing(values) if tries.ambiguous or is_missing else None
+            if found is WriteResult.INSERTED or (is_missing and found is not None):
+                return found
             if isinstance(error, RowError):
                 raise
             if error.table == "lti_session_records":
@@ -105,27 +162,72 @@ class Writer:
                 f"{error.table}: a unique or foreign key rejects the row ({error.constraint})",
             ) from None
 
-    async def _find_existing(self, values: Mapping[str, object]) -> WriteResult:
+    async def _insert_until_known(
+        self,
+        values: Mapping[str, object],
+        rule: Mapping[str, object] | None,
+        stored: StoredFiles,
+        tries: _Tries,
+    ) -> bool:
+        """Whether the rows were inserted. Renews the blobs if the lock was taken again."""
+
+        async def insert() -> bool:
+            try:
+                return await self._insert(values, rule, tries.hold)
+            except AmbiguousError:
+                tries.ambiguous = True
+                raise
+            except (RowError, TableConflict, RefusedError) as error:
+                await self._trial.raise_if_refused(constants.applied_by)
+                raise _of_row(error, tries) from None
+
+        constants = self._constants
+        while True:
+            try:
+                return await self._breaker.call("insert", insert)
+            except _LockRetaken:
+                tries.hold = await self.ready()
+            if not await stored.renew():
+                if tries.ambiguous:
+                    reason = "the reply and then the lock were lost, and blobs are missing"
+                    raise AmbiguousError(Dependency.TARGET, "insert", reason)
+                raise _FilesGone
+
+    async def _find_existing(self, values: Mapping[str, object]) -> WriteResult | None:
         # "standing" is the name of this operation in the metrics.
         return await self._breaker.call("standing", lambda: self._read_existing(values))
 
     async def _insert(
-        self, values: Mapping[str, object], rule: Mapping[str, object] | None
+        self, values: Mapping[str, object], rule: Mapping[str, object] | None, hold: int
     ) -> bool:
         async with self._connections.session("insert", writing=True) as session:
-            await self._lock.verify_held()
+            if await self._lock.verify_held(self._connections.newest_s) != hold:
+                raise _LockRetaken
             if rule is None:
                 return await session.row("insert_submission", values) is not None
             return await _insert_with_rule(session, values, rule, self._journal)
 
-    async def _read_existing(self, values: Mapping[str, object]) -> WriteResult:
+    async def _read_existing(self, values: Mapping[str, object]) -> WriteResult | None:
         async with self._connections.session("standing") as session:
             found = await session.row("existing_submission", values)
         if found["ours"] is not None:
             return WriteResult.INSERTED
-        return (
-            WriteResult.ALREADY_EXISTS if found["existing"] is not None else WriteResult.INCOMPLETE
-        )
+        if found["existing"] is not None:
+            return WriteResult.ALREADY_EXISTS
+        return WriteResult.INCOMPLETE if found["started"] else None
+
+
+def _of_row(error: Exception, tries: _Tries) -> Exception:
+    """The error of a submission that is refused by a target which accepts others.
+
+    A refusal of the statement is repeated once, since a table may have been replaced meanwhile.
+    """
+    if not isinstance(error, RefusedError):
+        return error
+    tries.refused += 1
+    if tries.refused == 1:
+        return TransientError(error.dependency, error.operation, error.reason)
+    return RowError(FailureCode.TARGET_REFUSED, f"the target refused the rows ({error.reason})")
 
 
 async def _insert_with_rule(
@@ -145,8 +247,8 @@ async def _insert_with_rule(
         await session.row("lock_malpractice_key", {"key": lock_key(rule)})
         written = await session.row("insert_submission", values) is not None
         if written:
-            await _write_rule(session, rule, journal)
-    except asyncpg.PostgresError as error:
+            await write_rule(session, rule, journal)
+    except (asyncpg.PostgresError, RowsMissing) as error:
         if not isinstance(error, asyncpg.PostgresConnectionError):
             await raw.execute("ROLLBACK")
         raise
@@ -154,7 +256,7 @@ async def _insert_with_rule(
     return written
 
 
-async def _write_rule(session: Session, rule: Mapping[str, object], journal: Journal) -> None:
+async def write_rule(session: Session, rule: Mapping[str, object], journal: Journal) -> None:
     """Keep the highest-ranking rule of the key; record a rule before it changes (rule 13)."""
     existing = await session.rows("existing_malpractice_rules", rule)
     ours = EnforcementRank(
@@ -167,12 +269,17 @@ async def _write_rule(session: Session, rule: Mapping[str, object], journal: Jou
         if highest is None or outranks(_rank(row), _rank(highest)):
             highest = row
     if highest is None:
-        await session.execute("insert_malpractice_rule", rule)
+        written = await session.row("insert_malpractice_rule", rule)
     elif outranks(ours, _rank(highest)):
         await journal.record_original(
-            "enforcement", ours.attempt or 0, orjson.loads(highest["before"])
+            ours.attempt or 0, str(rule["submission_id"]), orjson.loads(highest["before"])
         )
-        await session.execute("update_malpractice_rule", {**rule, "enforcement_id": highest["id"]})
+        values = {**rule, "enforcement_id": highest["id"]}
+        written = await session.row("update_malpractice_rule", values)
+    else:
+        return
+    if written is None:
+        raise RowsMissing("malpractice_enforcements", 0, 1)
 
 
 def _rank(row: Any) -> EnforcementRank:

@@ -18,22 +18,32 @@ from rogo_async.reporting.summary import ConsumerFigures, Latency, OutageRecord
 sys.meta_path[:] = [each for each in sys.meta_path if type(each).__module__ != pygal.__name__]
 
 MIGRATED, FAILED, SKIPPED, AMBER, BLUE = "#2f8f5b", "#c8453b", "#7d8794", "#d68a1c", "#3a73b8"
+OUTAGE: Final = "#8a5fc0"
 _WIDTH: Final = 520
 _DRAWN_POINTS: Final = 160
 _DRAWN_CODES: Final = 10
 _DRAWN_BARS: Final = 64
 _LEAST_MS: Final = 0.01
+_DECADES: Final = 4
+"""Labels of a logarithmic axis after the first."""
 _TICKS_S: Final = (
     *(1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1_800),
     *(3_600, 7_200, 14_400, 21_600, 43_200, 86_400),
 )
 _TICKS: Final = 5
+_REMOVED: Final = frozenset({"script", "title"})
 
 
 def outcomes(counts: Mapping[str, int]) -> Markup:
     """Bar chart: number of rows for each outcome."""
-    colors = {"migrated": MIGRATED, "failed": FAILED, "skipped": SKIPPED, "not processed": AMBER}
+    colors = {
+        "migrated": MIGRATED,
+        "refreshed": BLUE,
+        "failed": FAILED,
+        "skipped": SKIPPED,
+        "not processed": AMBER,
+    }
     chart = _chart(pygal.HorizontalBar, 190, [BLUE], show_legend=False)
     names = list(counts)[::-1]
     chart.x_labels = names
@@ -57,7 +67,7 @@ def rate_over_time(
     points: Sequence[Point], started: datetime, outages: Sequence[OutageRecord]
 ) -> Markup:
     """Line chart: migrated rows per second over the time of day; outages are shaded."""
-    chart = _over_time(points, started, [BLUE, *[FAILED] * len(outages)])
+    chart = _over_time(points, started, [BLUE, *[OUTAGE] * len(outages)])
     drawn = _thinned(points)
     rates = [
         (point.at_s, (point.migrated - before.migrated) / point.seconds)
@@ -70,7 +80,8 @@ def rate_over_time(
         begin = (outage.began_at - started).total_seconds()
         end = begin + outage.seconds
         box = [(begin, 0), (begin, top), (end, top), (end, 0)]
-        chart.add(f"outage {number}", box, fill=True)
+        # One entry of the legend is enough: the table lists the outages.
+        chart.add("outage" if number == 1 else None, box, fill=True)
     chart.y_labels = _steps(top, least=0.1)
     return _svg(chart, "Migrated rows per second over time")
 
@@ -85,7 +96,7 @@ def latencies(latency_ms: Mapping[str, Latency]) -> Markup:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     chart = _chart(pygal.HorizontalBar, 80 + 40 * len(names), [BLUE, AMBER], logarithmic=True)
     chart.x_labels = names
-    chart.y_labels = [10.0**decade for decade in decades]
+    chart.y_labels = [10.0**decade for decade in decades[:: math.ceil(len(decades) / _DECADES)]]
     chart.range = (10.0 ** decades[0], 10.0 ** decades[-1])
     chart.zero = 10.0 ** decades[0]
     chart.add("p50 ms", p50)
@@ -167,6 +178,10 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
 
 
 def _amount(value: float) -> str:
+    """A number of an axis, short enough to stand beside the next one."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= limit:
+            return f"{value / (limit if limit > 1e4 else 1e3):,.4g}{unit}"
     return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:,.2g}"
 
 
@@ -212,10 +227,10 @@ def _svg(chart: Any, title: str) -> Markup:
 
 
 def _bare(root: Any, title: str) -> Any:
-    """Remove pygal's scripts and comments, and add a label for screen readers."""
+    """Remove pygal's scripts, comments and tooltips, and add a label for screen readers."""
     for parent in list(root.iter()):
         for child in list(parent):
-            if not isinstance(child.tag, str) or child.tag.rpartition("}")[2] == "script":
+            if not isinstance(child.tag, str) or child.tag.rpartition("}")[2] in _REMOVED:
                 parent.remove(child)
     root.set("role", "img")
     root.set("aria-label", title)

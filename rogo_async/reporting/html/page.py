@@ -11,10 +11,13 @@ from markupsafe import Markup, escape
 
 from rogo_async.common.errors import SkipCode
 from rogo_async.common.shutdown import ExitCode
+from rogo_async.common.text import size_shown
+from rogo_async.reporting.failed_rows import FailureGroup
 from rogo_async.reporting.html import charts
 from rogo_async.reporting.html.codes import Advice, advice
 from rogo_async.reporting.html.timeline import Point
 from rogo_async.reporting.summary import ConsumerFigures, RunSummary
+from rogo_async.reporting.verification import VerificationRecord
 
 _UNKNOWN: Final = Advice("a code of another version", "see docs/codes.md of that version")
 _SKIPPED: Final = frozenset(code.value for code in SkipCode)
@@ -26,7 +29,22 @@ _ENDINGS: Final[Mapping[int, str]] = {
     ExitCode.INTERNAL: "internal error, see the log",
     ExitCode.INTERRUPTED: "interrupted; the work in progress was finished",
     ExitCode.TERMINATED: "terminated; the work in progress was finished",
+    ExitCode.HUNG_UP: "its terminal was closed; the work in progress was finished",
 }
+
+
+_LISTED_GROUPS: Final = 200
+
+
+class Context(NamedTuple):
+    """What the files beside a run's summary add to its page.
+
+    ``nights`` are the latest full runs, newest first; ``groups`` the failures of this run.
+    """
+
+    nights: Sequence[RunSummary] = ()
+    groups: Sequence[FailureGroup] = ()
+    verification: VerificationRecord | None = None
 
 
 class CodeRow(NamedTuple):
@@ -38,11 +56,17 @@ class CodeRow(NamedTuple):
     remedy: str
 
 
-def render(summary: RunSummary, summary_line: str, points: Sequence[Point]) -> str:
+def render(
+    summary: RunSummary,
+    summary_line: str,
+    points: Sequence[Point],
+    context: Context = Context(),  # noqa: B008 - immutable
+) -> str:
     """The page of a run."""
     failed = _code_rows(summary.by_code, skipped=False)
     counts = {
         "migrated": summary.migrated,
+        **({"refreshed": summary.refreshed} if summary.refreshed else {}),
         "failed": summary.failed,
         "skipped": summary.skipped,
         "not processed": summary.not_reached,
@@ -50,7 +74,11 @@ def render(summary: RunSummary, summary_line: str, points: Sequence[Point]) -> s
     return _template().render(
         run=summary,
         summary_line=summary_line,
-        ending=_ENDINGS.get(summary.exit_code, "an exit code of another version"),
+        ending=ending_of(summary),
+        nights=[(night, ending_of(night)) for night in context.nights],
+        groups=context.groups[:_LISTED_GROUPS],
+        more_groups=len(context.groups) - _LISTED_GROUPS,
+        verification=context.verification,
         counts=counts,
         failed=failed,
         skipped=_code_rows(summary.by_code, skipped=True),
@@ -66,6 +94,11 @@ def render(summary: RunSummary, summary_line: str, points: Sequence[Point]) -> s
     )
 
 
+def ending_of(summary: RunSummary) -> str:
+    """How a run ended, in words."""
+    return _ENDINGS.get(summary.exit_code, "an exit code of another version")
+
+
 @cache
 def _template() -> Template:
     environment = Environment(
@@ -78,8 +111,10 @@ def _template() -> Template:
     environment.filters.update(
         number=lambda value: f"{value:,}",
         amount=lambda value: f"{value:,.1f}",
+        day=lambda value: f"{value:%Y-%m-%d}",
         moment=lambda value: f"{value:%Y-%m-%d %H:%M:%S}",
         duration=_duration,
+        size=size_shown,
         names=_names,
     )
     return environment.get_template("page.html.j2")

@@ -5,6 +5,7 @@ its ODBC driver, and the FreeTDS user guide on ODBC connection strings.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,6 +70,8 @@ def odbc_settings(text: str) -> OdbcSettings:
     if parsed.names_driver:
         return _with_named_driver(text, parsed)
     options = translate_keywords(parsed.pairs)
+    if options.pairs.get("Encrypt") == "no":
+        drivers.warn_of_no_encryption()
     driver = drivers.choose_driver()
     if driver.kind is DriverKind.FREETDS:
         return OdbcSettings(_for_freetds(options, driver), driver, options.connect_s)
@@ -92,13 +95,21 @@ def _with_named_driver(text: str, parsed: grammar.ParsedString) -> OdbcSettings:
     added = [(key, value) for key, value in extra.items() if not keys.keys() & _SYNONYMS[key]]
     if driver.kind is DriverKind.MICROSOFT and _needs_token(keys):
         return _for_microsoft([*parsed.pairs, *added], driver, None)
-    if (
+    if is_unencrypted(keys):
+        drivers.warn_of_no_encryption()
+    elif (
         driver.kind is DriverKind.FREETDS
         and keys.get("trustservercertificate", "").lower() != "yes"
     ):
         drivers.warn_of_unchecked_certificate()
     end = "".join(f"{key}={value};" for key, value in added)
     return OdbcSettings(f"{text.removesuffix(';')};{end}", driver)
+
+
+def is_unencrypted(keys: Mapping[str, str]) -> bool:
+    """Whether the string turns encryption off, or only asks for it (FreeTDS: off, request)."""
+    encrypt = keys.get("encrypt", keys.get("encryption", "yes")).lower()
+    return encrypt in {"no", "false", "off", "optional", "request", "0"}
 
 
 def _needs_token(keys: dict[str, str]) -> bool:
@@ -132,8 +143,8 @@ def _for_freetds(options: ConnectionOptions, driver: Driver) -> str:
     if encryption == "require" and not trusting:
         raise SetupError(
             f"{VARIABLE}: FreeTDS, the only installed driver, does not validate the server's "
-            "certificate. Run pip install 'rogo-async[mssql]' or install msodbcsql18; "
-            "TrustServerCertificate=yes skips certificate validation"
+            "certificate. Install msodbcsql18, or run pip install '.[mssql]' in the source "
+            "directory; TrustServerCertificate=yes skips certificate validation"
         )
     host, port = _host_and_port(pairs.pop("SERVER"), pairs.pop("PORT", None))
     result = {"DRIVER": driver.name, "SERVER": host, "TDS_Version": "7.4", "Encryption": encryption}

@@ -69,7 +69,7 @@ def choose_driver() -> Driver:
             return Driver(name, DriverKind.FREETDS, "FreeTDS, as no Microsoft driver was found")
     raise SetupError(
         "no ODBC driver for SQL Server is installed. Install Microsoft's msodbcsql18, or run "
-        "pip install 'rogo-async[mssql]' or apt-get install tdsodbc"
+        "pip install '.[mssql]' in the source directory, or apt-get install tdsodbc"
     )
 
 
@@ -98,7 +98,12 @@ def packaged() -> Path | None:
 
 
 def import_pyodbc() -> Any:
-    """Import pyodbc. Raises SetupError if unixODBC or a Python package is missing."""
+    """Import pyodbc, with the driver manager's own pool off.
+
+    The first use of pyodbc turns that pool on for the whole process, even a list of the drivers.
+    unixODBC 2.3.12 then hands out connections that the server has cut. Raises SetupError if
+    unixODBC or a Python package is missing.
+    """
     try:
         # Not at the top of the module: the import fails without the system's unixODBC.
         import aioodbc  # noqa: F401, PLC0415
@@ -109,6 +114,7 @@ def import_pyodbc() -> Any:
                 "unixODBC is not installed (libodbc.so.2 is missing): apt-get install unixodbc"
             ) from None
         raise SetupError("pyodbc or aioodbc is not installed: pip install rogo-async") from None
+    pyodbc.pooling = False
     return pyodbc
 
 
@@ -116,6 +122,15 @@ def import_pyodbc() -> Any:
 def log_driver(driver: Driver) -> None:
     """Log the chosen driver, once."""
     log.info("warehouse driver", driver=driver.name, chosen=driver.chosen)
+
+
+@functools.cache
+def warn_of_no_encryption() -> None:
+    """Log once that the connection string turns encryption off."""
+    log.warning(
+        "the connection to the warehouse need not be encrypted: others may read its rows",
+        remedy=f"remove Encrypt or Encryption from {VARIABLE}",
+    )
 
 
 @functools.cache

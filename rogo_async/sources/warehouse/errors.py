@@ -22,6 +22,7 @@ _PG_LOGIN: Final = re.compile(
 )
 _LOGIN: Final = f"login failed. Check user and password in {VARIABLE}"
 _DATABASE: Final = f"cannot open the database. Check its name and the user in {VARIABLE}"
+_NO_DATABASE: Final = f"the database does not exist. Correct its name in {VARIABLE}"
 _FIREWALL: Final = "the server's firewall blocks this machine. Add its address to the rules"
 _PERMISSION: Final = "permission denied. Grant SELECT on {table}"
 _CERTIFICATE: Final = (
@@ -42,6 +43,7 @@ _MEANING: Final = {
     "20014": _LOGIN,
     "4060": _DATABASE,
     "4064": _DATABASE,
+    "911": _NO_DATABASE,
     "916": _DATABASE,
     "40532": _LOGIN,
     "40615": _FIREWALL,

@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 from typing import Final, Self
 
+from rogo_async.common.proxies import Proxies
 from rogo_async.sources.warehouse import convert
 from rogo_async.sources.warehouse.connection_string import OdbcSettings
 from rogo_async.sources.warehouse.drivers import DriverKind
@@ -42,10 +43,10 @@ class Inspection:
         self._opened = AsyncExitStack()
 
     @classmethod
-    async def open(cls, odbc: OdbcSettings) -> Self:
+    async def open(cls, odbc: OdbcSettings, proxies: Proxies) -> Self:
         """Log in."""
         async with AsyncExitStack() as stack:
-            pool = open_pool(odbc, 1, _DEADLINES, stack)
+            pool = open_pool(odbc, 1, _DEADLINES, proxies, stack)
             inspection = cls(odbc, pool)
             await retry_failover(lambda: pool.rows("login", "SELECT 1"))
             inspection._opened = stack.pop_all()

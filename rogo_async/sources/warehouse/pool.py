@@ -7,6 +7,7 @@ continues in its thread, so the pool discards that connection together with the 
 
 import asyncio
 import contextlib
+import os
 import struct
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -36,7 +38,8 @@ class DaemonThread(Executor):
 
     def __init__(self, name: str) -> None:
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue a call for the thread."""
@@ -47,6 +50,15 @@ class DaemonThread(Executor):
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - signature of the base class
         """End the thread after the queued calls."""
         self._work.put(None)
+
+    def cpu_s(self) -> float:
+        """CPU time that the thread has used, in seconds; 0 if it has ended (Linux, proc(5))."""
+        try:
+            stat = Path(f"/proc/self/task/{self._thread.native_id}/stat").read_bytes()
+        except OSError:
+            return 0.0
+        user, system = stat.rpartition(b")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def _run(self) -> None:
         while (item := self._work.get()) is not None:
@@ -71,6 +83,10 @@ def _call(future: Future[Any], call: Callable[[], Any]) -> None:
 _ACCESS_TOKEN: Final = 1256
 """SQL_COPT_SS_ACCESS_TOKEN."""
 log = structlog.get_logger()
+
+_MOST_SPINNING: Final = 3
+_SPINNING: Final = 0.04
+"""The share of a core that a thread uses at least when it spins, also on a busy machine."""
 
 Tokens = Callable[[], Awaitable[str]]
 
@@ -102,10 +118,16 @@ class Deadlines:
 DEFAULT_DEADLINES: Final = Deadlines()
 
 
+def ignore(_: str) -> None:
+    """For a command that ends soon anyway."""
+
+
 class Pool:
     """At most ``size`` connections; a broken one is discarded, and replaced when needed.
 
-    ``tokens`` gives an access token for a new connection, if ``odbc`` needs one.
+    ``tokens`` gives an access token for a new connection, if ``odbc`` needs one. ``on_spinning``
+    receives a text for the operator when so many driver calls that were abandoned use the CPU that
+    the run must end: their threads cannot be stopped.
     """
 
     def __init__(
@@ -114,9 +136,11 @@ class Pool:
         size: int,
         tokens: Tokens | None = None,
         deadlines: Deadlines = DEFAULT_DEADLINES,
+        on_spinning: Callable[[str], object] = ignore,
     ) -> None:
+        self._on_spinning = on_spinning
+        self._spinning = 0
         self._pyodbc = drivers.import_pyodbc()
-        self._pyodbc.pooling = False
         self._odbc = odbc
         self._tokens = tokens
         self._deadlines = deadlines
@@ -173,9 +197,24 @@ class Pool:
             self._discard(self._idle.pop())
 
     def _discard(self, connection: "_Connection") -> None:
-        task = asyncio.create_task(connection.close(), name="warehouse-close")
+        task = asyncio.create_task(self._close(connection), name="warehouse-close")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    async def _close(self, connection: "_Connection") -> None:
+        if not await connection.close():
+            return
+        self._spinning += 1
+        log.warning(
+            "a call of the ODBC driver never ends and uses the CPU; its thread was abandoned",
+            driver=self._odbc.driver.name,
+            abandoned=self._spinning,
+        )
+        if self._spinning == _MOST_SPINNING:
+            self._on_spinning(
+                f"{self._spinning} calls of the ODBC driver {self._odbc.driver.name} never end and "
+                "use the CPU. Use Microsoft's ODBC Driver 18 for SQL Server, then run again"
+            )
 
 
 class _Connection:
@@ -243,8 +282,10 @@ class _Connection:
         except self._pyodbc.Error as error:
             raise translate_error(operation, error) from None
 
-    async def close(self) -> None:
+    async def close(self) -> bool:
         """Close the connection in its thread, after the current call, and end the thread.
+
+        Returns whether the current call uses the CPU and has not ended by the deadline.
 
         This side keeps no reference to the connection: releasing the last reference calls the
         driver, which may hang.
@@ -258,10 +299,13 @@ class _Connection:
         self._thread.submit(_close, leftovers, self._pyodbc.Error)
         closed = asyncio.wrap_future(self._thread.submit(_nothing))
         self._thread.shutdown()
+        cpu_s = self._thread.cpu_s()
         await asyncio.wait({closed}, timeout=self._deadlines.close_s)
-        if not closed.done():
-            log.debug("a warehouse connection is still closing", seconds=self._deadlines.close_s)
-            closed.cancel()
+        if closed.done():
+            return False
+        log.debug("a warehouse connection is still closing", seconds=self._deadlines.close_s)
+        closed.cancel()
+        return self._thread.cpu_s() - cpu_s > _SPINNING * self._deadlines.close_s
 
     async def _prepare(self, raw: Any, kind: DriverKind) -> None:
         with contextlib.suppress(self._pyodbc.Error):

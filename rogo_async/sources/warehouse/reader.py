@@ -5,14 +5,15 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, Self, TypeVar
 
+from rogo_async.common.entra import AccessTokens
 from rogo_async.common.errors import Dependency, SetupError, SystemicError
+from rogo_async.common.proxies import DIRECT, Proxies
 from rogo_async.common.retry import CircuitBreaker, Probe
 from rogo_async.rules.records import Report, Score, WarehouseRows
 from rogo_async.sources.warehouse import convert, drivers
 from rogo_async.sources.warehouse.connection_string import OdbcSettings, odbc_settings
-from rogo_async.sources.warehouse.entra import SqlTokens
 from rogo_async.sources.warehouse.errors import DatabaseNotOpened
-from rogo_async.sources.warehouse.pool import DEFAULT_DEADLINES, Deadlines, Pool
+from rogo_async.sources.warehouse.pool import DEFAULT_DEADLINES, Deadlines, Pool, ignore
 from rogo_async.sources.warehouse.tables import Table, full_name, read_catalogue
 
 CHUNK_ATTEMPTS: Final = 250
@@ -23,6 +24,8 @@ warehouse rows (measured).
 """
 NOT_OPENED_WAITS_S: Final = (0.5, 1.0, 2.0)
 """Waits between retries at start while the database cannot be opened."""
+
+_DATABASE_SCOPE: Final = "https://database.windows.net/.default"
 
 R = TypeVar("R", Report, Score)
 T = TypeVar("T")
@@ -51,6 +54,8 @@ class Warehouse:
         size: int,
         breaker_for: Callable[[Probe], CircuitBreaker],
         deadlines: Deadlines = DEFAULT_DEADLINES,
+        proxies: Proxies = DIRECT,
+        on_spinning: Callable[[str], object] = ignore,
     ) -> Self:
         """Connect, check tables and columns, and test that both tables can be read.
 
@@ -60,7 +65,7 @@ class Warehouse:
         odbc = odbc_settings(dsn)
         drivers.log_driver(odbc.driver)
         async with AsyncExitStack() as stack:
-            pool = open_pool(odbc, size, deadlines, stack)
+            pool = open_pool(odbc, size, deadlines, proxies, stack, on_spinning)
             reports, scores = await retry_failover(lambda: _read_tables(pool))
             warehouse = cls(pool, breaker_for, reports, scores)
             await warehouse._probe()
@@ -101,14 +106,20 @@ class Warehouse:
             await self._pool.rows("probe", sql, table=full_name(table.name))
 
 
-def open_pool(odbc: OdbcSettings, size: int, deadlines: Deadlines, stack: AsyncExitStack) -> Pool:
-    """Make a pool, with a source of access tokens if needed; the stack closes both."""
+def open_pool(
+    odbc: OdbcSettings,
+    size: int,
+    deadlines: Deadlines,
+    proxies: Proxies,
+    stack: AsyncExitStack,
+    on_spinning: Callable[[str], object] = ignore,
+) -> Pool:
+    """Make a pool, with a source of access tokens if needed; the stack closes it."""
     tokens = None
     if odbc.token is not None:
-        source = SqlTokens(Dependency.WAREHOUSE, odbc.token.client_id)
-        stack.push_async_callback(source.aclose)
-        tokens = source.token
-    pool = Pool(odbc, size, tokens, deadlines)
+        client_id = odbc.token.client_id
+        tokens = AccessTokens(Dependency.WAREHOUSE, _DATABASE_SCOPE, proxies, client_id).token
+    pool = Pool(odbc, size, tokens, deadlines, on_spinning)
     stack.push_async_callback(pool.aclose)
     return pool
 

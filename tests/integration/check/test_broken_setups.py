@@ -105,6 +105,23 @@ def statement(name: str, breaks: Breaks, **results: str) -> None:
 # Settings.
 
 
+@broken(
+    target__instance=r"ROGO_INSTANCE_ID: no lms_user_id.* begins with 'lms-other', but 1 row with "
+    r"another instance id, most of them 'lms-demo-0042'.*Set ROGO_INSTANCE_ID to the id"
+)
+async def instance_id_of_no_row(setup: Setup) -> None:
+    setup.env["ROGO_INSTANCE_ID"] = "lms-other"
+
+
+@broken(
+    code=0,
+    warned={"target.instance": r"no lms_user_id yet.*begin with 'lms-demo-0042::'.*Make sure that"},
+)
+async def instance_id_unconfirmed(setup: Setup) -> None:
+    async with setup.scenario.target() as target:
+        await target.execute("DELETE FROM lti_session_records")
+
+
 @broken(code=2, settings__DATABASE_URL=r"postgresql://")
 async def database_url_with_other_scheme(setup: Setup) -> None:
     setup.env["DATABASE_URL"] = f"mysql://user:{SECRET}@127.0.0.1/x"
@@ -223,6 +240,12 @@ async def submissions_column_missing(setup: Setup) -> None:
     path.write_text(path.read_text().replace("Learner Email", "Mail"), encoding="utf-8")
 
 
+@broken(inputs__accepted=r"accepted_failures.csv, line 2: Who or Why is empty.*Correct")
+async def accepted_failure_without_a_reason(setup: Setup) -> None:
+    path = setup.scenario.data_dir / "accepted_failures.csv"
+    path.write_text("Attempt ID,Code,Who,Why\n1,email_missing,,\n", encoding="utf-8")
+
+
 @broken(inputs__mapping=r"file not found.*Put it there")
 async def mapping_file_missing(setup: Setup) -> None:
     (setup.scenario.data_dir / "attempt_number_mapping.csv").unlink()
@@ -276,7 +299,10 @@ statement(
 )
 statement(
     "target_new_required_column",
-    target("ALTER TABLE lti_session_records ADD COLUMN tenant text NOT NULL"),
+    target(
+        "ALTER TABLE lti_session_records ADD COLUMN tenant text NOT NULL DEFAULT ''; "
+        "ALTER TABLE lti_session_records ALTER COLUMN tenant DROP DEFAULT"
+    ),
     target__columns=r"lti_session_records requires a value in tenant.*install a matching version",
 )
 statement(

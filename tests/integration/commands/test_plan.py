@@ -1,5 +1,6 @@
 """``plan`` predicts a run. All codes: test_all_failure_codes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,39 @@ async def test_a_plan_takes_no_lock_and_respects_a_selection(
     await run_cli(env, "run", "--attempt", "11")
     await run_cli(env, "plan", "--attempt", "11", "--attempt", "2")
     assert of(scenario.data_dir) == {"11": ("skip", "already_migrated"), "2": ("migrate", "")}
+
+
+async def test_json_has_the_counts_and_nothing_else_is_on_standard_output(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    scenario.serve_file("5.txt", status=404)
+    result = await run_cli(env, "plan", "--json", "--attempt", "5", "--attempt", "6")
+    assert result.code == 1, result.output
+    assert json.loads(result.stdout) == {
+        "exit_code": 1,
+        "selection": {"attempt": [5, 6]},
+        "rows": 2,
+        "to_migrate": 1,
+        "to_refresh": 0,
+        "to_fail": 1,
+        "to_skip": 0,
+        "not_checked": 0,
+        "by_code": {"source_file_missing": 1},
+        "files": 1,
+        "size_bytes": len("text 6"),
+        "rows_of_unknown_size": 0,
+        "file": str(scenario.data_dir / PLAN),
+        "stopped_by": {},
+    }
+    assert any("2 rows: 1 would migrate" in line for line in result.messages)
+
+
+async def test_progress_says_what_would_happen(scenario: Scenario, env: dict[str, str]) -> None:
+    for attempt in range(1, 13):
+        scenario.serve_file(f"{attempt}.txt", b"text", delay_s=0.2)
+    result = await run_cli(env, "plan", ROGO_PROGRESS_INTERVAL="0.05", ROGO_CONCURRENCY="1")
+    lines = [each for each in result.events("progress") if "consumers" in each]
+    assert lines
+    for line in lines:
+        assert {"to_migrate", "to_fail", "to_skip"} <= line.keys()
+        assert not {"migrated", "failed", "skipped"} & line.keys()

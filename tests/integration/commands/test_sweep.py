@@ -1,16 +1,19 @@
 """``sweep`` finds orphans, and deletes them and nothing else (invariants 4 and 7)."""
 
 import asyncio
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
+from rogo_async.common.database_url import DatabaseUrl
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.blobs.store import target_digest
 from tests.support.builders import Scenario, assert_consistent
 from tests.support.cli import run_cli, start_cli, table
+from tests.support.store_clock import store_clock
 
 RUN = "20260101T000000Z-00000000"
 LOST = "0f0f0f0f-0000-5000-8000-000000000000"
@@ -27,7 +30,7 @@ async def scenario(stack: Stack, workspace: Workspace, env: dict[str, str]) -> S
 
 
 def label(stack: Stack, workspace: Workspace, attempt: int, **others: str) -> dict[str, str]:
-    digest = target_digest(stack.writer_dsn(workspace))
+    digest = target_digest(DatabaseUrl.parse(stack.writer_dsn(workspace)))
     ours = {"attemptId": str(attempt), "migratedFrom": "rogo_warehouse", "runId": RUN}
     return {**ours, "target": digest, **others}
 
@@ -52,7 +55,7 @@ async def test_without_delete_orphans_are_only_listed(
     assert result.code == 1, result.output
     assert f"attempt 77  submission {LOST}  file 1" in result.stdout
     assert "essay" not in result.output
-    assert "1 orphans (0.0 MB) among 6 blobs, 0 deleted" in result.stdout
+    assert "1 orphan (11 bytes) among 6 blobs, 0 deleted" in result.stdout
     assert "--delete" in result.stdout
     assert sorted(await scenario.blobs()) == before
     (report,) = (scenario.data_dir / "runs").glob("*.orphans.csv")
@@ -60,6 +63,17 @@ async def test_without_delete_orphans_are_only_listed(
     assert line["Blob Name"] == orphan
     assert line["Run ID"] == RUN
     assert report.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("orphan")
+async def test_json_has_the_counts(scenario: Scenario, env: dict[str, str]) -> None:
+    result = await run_cli(env, "sweep", "--json", "--min-age", "0")
+    found = json.loads(result.stdout)
+    assert (result.code, found["exit_code"]) == (1, 1)
+    assert (found["orphans"], found["deleted"], found["blobs"]) == (1, 0, 6)
+    assert found["orphan_bytes"] == len("left behind")
+    (report,) = (scenario.data_dir / "runs").glob("*.orphans.csv")
+    assert found["file"] == str(report)
 
 
 async def test_delete_removes_only_the_orphan(
@@ -80,6 +94,25 @@ async def test_a_blob_newer_than_min_age_is_kept(
     assert result.code == 0, result.output
     assert "1 newer than --min-age" in result.stdout
     assert orphan in await scenario.blobs()
+
+
+async def test_the_clock_of_the_store_decides_about_the_age(
+    scenario: Scenario, env: dict[str, str], orphan: str
+) -> None:
+    """A store that does not state its time keeps all blobs."""
+    for ahead, min_age, code in (
+        (timedelta(days=-2), "0", 0),
+        (timedelta(hours=23), "24h", 0),
+        (None, "0", 3),
+    ):
+        async with store_clock(scenario.stack, env, ahead) as there:
+            result = await run_cli(there, "sweep", "--delete", "--min-age", min_age)
+        assert result.code == code, result.output
+        assert ("no Date header" in result.stdout) is (ahead is None)
+        assert orphan in await scenario.blobs()
+    async with store_clock(scenario.stack, env, timedelta(days=2)) as there:
+        assert (await run_cli(there, "sweep", "--delete")).code == 0
+    assert orphan not in await scenario.blobs()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
-"""``verify`` finds every kind of damage to a migrated submission."""
+"""``verify`` finds every kind of damage to a migrated submission.
+
+verification.json has its result (specification §2).
+"""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from hashlib import md5 as md5_of
 
@@ -8,9 +12,10 @@ import pytest
 from azure.storage.blob import ContentSettings
 
 from rogo_async.demo.servers.stack import Stack, Workspace
+from rogo_async.reporting.verification import read_verification
 from tests.support.builders import Scenario
 from tests.support.cli import CliResult, run_cli, start_cli, table
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import TcpProxy, forward
 
 COUNT = 6
 FAILURES = "verification_failures.csv"
@@ -51,6 +56,19 @@ async def test_an_intact_migration_has_no_problems(
     assert "0 wrong, 0 unverifiable, 0 written by another tool" in result.stdout
     assert found(scenario) == {}
     assert (scenario.data_dir / FAILURES).stat().st_mode & 0o777 == 0o600
+    recorded = read_verification(scenario.data_dir)
+    assert recorded is not None
+    assert recorded.exit_code == 0
+    assert recorded.result.startswith(f"{COUNT} {kind} ok, 0 wrong")
+
+
+async def test_json_has_the_counts(scenario: Scenario, env: dict[str, str]) -> None:
+    result = await verified(env, "--json", "--quick")
+    found = json.loads(result.stdout)
+    assert (result.code, found["exit_code"]) == (0, 0)
+    assert (found["submissions"], found["ok"], found["wrong"]) == (COUNT, COUNT, 0)
+    assert (found["quick"], found["by_verdict"], found["stopped_by"]) == (True, {}, {})
+    assert any(f"{COUNT} submissions ok" in line for line in result.messages)
 
 
 async def test_a_sample_has_the_requested_size(scenario: Scenario, env: dict[str, str]) -> None:
@@ -124,6 +142,10 @@ SPOILT = {
         "SELECT '{submission}', id FROM other"
     ),
     "enforcement_missing": statement("DELETE FROM malpractice_enforcements"),
+    "timestamp_infinite": statement(
+        "UPDATE submission_grades SET completed_at = '-infinity' "
+        "WHERE submission_id = '{submission}'"
+    ),
     "blob_missing": delete_blob,
     "blob_length_wrong": rewrite(b"x" * 900_000, b"0123456789abcdef"),
     "blob_md5_wrong": rewrite(b"another", b"0123456789abcdef"),
@@ -153,7 +175,7 @@ async def test_quick_does_not_read_the_bytes(scenario: Scenario, env: dict[str, 
     await SPOILT["blob_md5_wrong"](scenario)
     result = await verified(env, "--quick")
     assert result.code == 0, result.output
-    assert "(0.0 MB read)" in result.stdout
+    assert "(0 bytes read)" in result.stdout
 
 
 async def test_submissions_of_another_tool_are_counted_separately(
@@ -165,6 +187,22 @@ async def test_submissions_of_another_tool_are_counted_separately(
     result = await verified(env)
     assert result.code == 0, result.output
     assert "1 written by another tool" in result.stdout
+
+
+async def test_two_submissions_of_an_attempt_are_found_whoever_wrote_them(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    await statement(
+        "INSERT INTO assignment_submissions (lti_launch_id) VALUES "
+        "('rogo_9_a'), ('rogo_009_b'), "  # one attempt, two launch ids
+        "('rogo_10_a'), ('rogo_10_a'), "  # one launch id
+        "('rogo_91_a'), ('rogo_2147483648_a'), ('rogo_2147483648_b'), ('rogo_0_a'), ('rogo_0_b'), "
+        "('lti_9'), ('lti_9')"
+    )(scenario)
+    result = await verified(env)
+    assert result.code == 1, result.output
+    assert found(scenario) == {"9": {"submission_doubled"}, "10": {"submission_doubled"}}
+    assert "submission_doubled: 2" in result.stdout
 
 
 async def test_a_file_in_another_container_is_unverifiable(
@@ -181,15 +219,18 @@ async def test_it_waits_for_a_store_that_is_down(
     scenario: Scenario, env: dict[str, str], stack: Stack
 ) -> None:
     async with TcpProxy("127.0.0.1", stack.azurite.port) as proxy:
-        proxy.delay_s = 0.2
+
+        def stop_after_first_blob(reply: bytes) -> bytes:
+            if b"text " in reply:
+                proxy.on_reply = forward
+                proxy.refuse = True
+                asyncio.get_running_loop().call_soon(proxy.cut)
+            return reply
+
+        proxy.on_reply = stop_after_first_blob
         name = "AZURE_STORAGE_CONNECTION_STRING"
         there = {**env, name: env[name].replace(str(stack.azurite.port), str(proxy.port))}
         async with start_cli(there, "verify", ROGO_CONCURRENCY="1") as command:
-            while proxy.open < 2:
-                assert command.process.returncode is None
-                await asyncio.sleep(0.02)
-            proxy.refuse = True
-            proxy.cut()
             await command.wait_for_event("outage began")
             proxy.refuse = False
             result = await command.wait()

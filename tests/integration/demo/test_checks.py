@@ -68,7 +68,7 @@ async def finished(finished_once: LoadedDataset, tmp_path: Path) -> AsyncIterato
     await stack.postgres.create_database(copy.target, workspace.target)
     shutil.copytree(workspace.data_dir, copy.data_dir)
     yield replace(finished_once, workspace=copy)
-    await stack.postgres.drop_database(copy.target)
+    await stack.postgres.drop_databases(copy.target)
 
 
 @pytest.fixture

@@ -70,6 +70,7 @@ async def test_the_metrics_file_agrees_with_the_summary(
         == 3
     )
     assert found[key("rows_selected")] == ROWS
+    assert found[key("rows_failed_accepted")] == 0
     assert found[key("run_exit_code")] == 1
     assert found[key("submissions_in_flight")] == 0
     assert found[key("rows_per_second")] == 0
@@ -238,7 +239,10 @@ async def test_invalid_settings_are_found_at_start(env: dict[str, str]) -> None:
 async def test_without_the_library_the_setting_is_rejected(
     env: dict[str, str],
 ) -> None:
-    code = "import sys; sys.modules['prometheus_client'] = None; import rogo_async.__main__"
+    code = (
+        "import sys; sys.modules['prometheus_client'] = None; "
+        "from rogo_async.__main__ import run; run()"
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -250,4 +254,4 @@ async def test_without_the_library_the_setting_is_rejected(
     )
     _, stderr = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 2
-    assert b"pip install 'rogo-async[metrics]', or unset them" in stderr
+    assert b"pip install '.[metrics]' in the source directory, or unset them" in stderr

@@ -6,6 +6,7 @@ import pty
 import signal
 import sys
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -73,10 +74,16 @@ async def test_it_asks_before_deleting(scenario: Scenario, env: dict[str, str]) 
     code, shown = await answered(env, "n", "--run", run)
     question = f"Delete 3 submissions, 3 files and 0 malpractice rules of run {run}? [y/N]"
     assert question in shown
+    host = urlsplit(env["DATABASE_URL"])
+    assert (
+        f"database {scenario.workspace.target} on {host.hostname}:{host.port}, container "
+        f"{env['ROGO_CONTAINER']} of {scenario.stack.azurite.endpoint}" in shown
+    )
+    assert str(host.password) not in shown
     assert "cancelled; nothing was deleted" in shown
     assert code == 1, shown
     code, shown = await answered(env, signal.SIGINT, "--attempt", "1", "--attempt", "2")
-    assert "malpractice rules of attempt 1, 2?" in shown
+    assert "Delete 2 submissions, 2 files and 0 malpractice rules of attempt 1, 2?" in shown
     assert code == 130, shown
     assert await picture(scenario) == before
     assert not [*(scenario.data_dir / "runs").glob("*.rollback.csv")]
@@ -85,12 +92,27 @@ async def test_it_asks_before_deleting(scenario: Scenario, env: dict[str, str]) 
     assert await scenario.nothing_written()
 
 
+async def test_a_run_with_a_wrong_instance_id_can_be_undone(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    run = await migrate({**env, "ROGO_INSTANCE_ID": "lms-wrong"}, *ATTEMPTS)
+    refused = await run_cli(env)
+    assert refused.code == 2
+    assert "rollback --run RUN_ID --instance-id 'lms-wrong'" in refused.messages[0]
+    kept = await run_cli(env, "rollback", "--yes", "--run", run)
+    assert kept.code == 1, kept.output
+    undone = await run_cli(env, "rollback", "--yes", "--run", run, "--instance-id", "lms-wrong")
+    assert undone.code == 0, undone.output
+    assert await scenario.nothing_written()
+    assert (await run_cli(env)).code == 0
+
+
 REFUSED = [
     (("--run", RUN), "not a terminal: use --yes"),
     (("--yes",), "either --run RUN_ID or --attempt ID"),
     (("--yes", "--run", RUN, "--attempt", "1"), "either --run RUN_ID or --attempt ID"),
     (("--yes", "--run", "20260101"), "is not a run id"),
-    (("--yes", "--attempt", "0"), "0 is not in the range"),
+    (("--yes", "--attempt", "0"), "'0' is not a whole number from 1 to 2147483647"),
     (("--yes", "--run", RUN), f"unknown run {RUN}"),
 ]
 
@@ -100,7 +122,7 @@ async def test_an_invalid_selection_is_rejected(scenario: Scenario, env: dict[st
         result = await run_cli(env, "rollback", *args)
         assert result.code == 2, result.output
         assert said in result.output
-        assert result.stdout == ""
+        assert result.stdout.splitlines() in ([], result.messages)
     assert not (scenario.data_dir / "runs").exists()
 
 

@@ -82,7 +82,7 @@ async def test_a_repeated_rollback_finishes_an_interrupted_one(
     narrow = {**env, "ROGO_PG_POOL_SIZE": "1"}
     async with start_cli(narrow, "rollback", "--run", run, "--yes") as command:
         await command.wait_for_event("rollback begins")
-        ground.target.delay_s = 0.01 if until is some_rows_are_gone else 0.0
+        ground.target.delay_s = 0.05 if until is some_rows_are_gone else 0.0
         ground.store.delay_s = 0.1
         while not await until(scenario):
             await asyncio.sleep(0.01)
@@ -160,7 +160,7 @@ async def test_a_lost_lock_stops_the_rollback(ground: Ground) -> None:
     scenario, env = ground.scenario, ground.env
     empty = await picture(scenario)
     run = await migrate(env, *range(1, ROWS + 1))
-    ground.target.delay_s = 0.005
+    ground.target.delay_s = 0.05
     rolling = asyncio.create_task(roll_back({**env, "ROGO_PG_POOL_SIZE": "1"}, run))
     while not await some_rows_are_gone(scenario):
         assert not rolling.done()

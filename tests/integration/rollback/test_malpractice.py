@@ -2,24 +2,12 @@
 
 import math
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rogo_async.demo.dataset.dataset import DEMO_LMS
 from rogo_async.demo.servers.stack import Stack, Workspace
-from rogo_async.destination.postgres.journal import Journal, Journals
-from rogo_async.destination.postgres.rule_restoration import (
-    DeleteRule,
-    MalpracticeRule,
-    RemovalSkipped,
-    ReplaceRule,
-    RuleCandidate,
-    decide_change,
-)
-from rogo_async.rules.identity import child_id, submission_id
-from rogo_async.rules.records import MalpracticeLevel
 from tests.support.builders import Scenario
 from tests.support.rollback_fixtures import malpractice, migrate, picture, roll_back
 
@@ -32,8 +20,6 @@ CLAIMS = {
     6: (2, "Moderate"),
 }
 """Attempt number and level of each submission; learner, assessment and course are the same."""
-
-GOES, STAYS = submission_id("run", 4), submission_id("run", 1)
 
 ENTERED = [None, (None, None), (2, 3), (2, None), (3, 1)]
 """Attempt number and limit of an earlier row entered by staff."""
@@ -150,6 +136,35 @@ async def test_a_lower_claim_is_restored_and_recognized(
     assert await picture(scenario) == empty
 
 
+async def test_only_claims_and_rules_of_the_same_key_count(
+    stack: Stack, workspace: Workspace, env: dict[str, str]
+) -> None:
+    """Higher ones of another learner, course or assessment neither replace nor prevent a rule."""
+    scenario = Scenario(stack, workspace)
+    other_learner = malpractice(scenario, 11, 2, learner=2)
+    other_course = malpractice(scenario, 12, 2)
+    other_course.report["TISectionId"] = "82"
+    other_assessment = malpractice(scenario, 13, 2)
+    other_assessment.report["Exercise"], other_assessment.version = "7CD02 Leading People", "25_01"
+    lower, higher = malpractice(scenario, 1, 1), malpractice(scenario, 2, 3)
+    await scenario.load([other_learner, other_course, other_assessment, lower, higher])
+    await migrate(env, 2, 11, 12, 13)
+    others = [row for row in await existing_rules(scenario) if row["attempt_number"] == 2]
+    assert len(others) == 3
+    await migrate(env, 1)
+    ended = await roll_back(env, [2])
+    assert (ended.code, ended.messages) == (0, [])
+    found = await existing_rules(scenario)
+    assert [row for row in found if row["attempt_number"] == 2] == others
+    (row,) = [row for row in found if row not in others]
+    key = row["lms_user_id"], row["context_id"], row["custom_assessment_code"]
+    instance = DEMO_LMS.instance_id
+    assert key == (f"{instance}::1", f"{instance}::81", "5AB01")
+    assert row["attempt_number"] == 1
+    assert (await roll_back(env, [1])).code == 0
+    assert sorted(await existing_rules(scenario), key=str) == sorted(others, key=str)
+
+
 async def test_each_of_several_rules_is_restored(scenario: Scenario, env: dict[str, str]) -> None:
     await enter(scenario, None, None)
     empty = await picture(scenario)
@@ -164,34 +179,3 @@ async def test_each_of_several_rules_is_restored(scenario: Scenario, env: dict[s
     rows = await existing_rules(scenario)
     assert {row["attempt_number"] for row in rows} == {None, 2}
     assert empty.tables["malpractice_enforcements"][0] in rows
-
-
-NO_JOURNALS = Journals(Journal(Path("unused.journal.jsonl")))
-
-
-@pytest.mark.parametrize(("named", "winner"), [(STAYS, None), (None, STAYS)])
-def test_a_claim_with_another_rule_gets_no_second_one(
-    named: str | None, winner: str | None
-) -> None:
-    """The platform lowered the row that names it; otherwise the candidate would outrank the row."""
-    content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
-    rule = MalpracticeRule(child_id(GOES, "enforcement"), GOES, "rogo_4_x", "7", content)
-    weak = {"attempt_number": None, "enforced_max_attempts": None, "submission_id": named}
-    other = MalpracticeRule("other", named, None, "8", weak)
-    level = MalpracticeLevel("level-minor", "Minor")
-    claim = RuleCandidate(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
-    change = decide_change(rule, [other], [claim], {}, NO_JOURNALS)
-    if winner is None:
-        assert change == DeleteRule()
-    else:
-        assert change == ReplaceRule(claim, None, None)
-
-
-def test_a_rule_without_a_journal_entry_is_kept() -> None:
-    """A kept submission inserted the row, a removed one overwrote it: the old content is lost."""
-    content = {"attempt_number": 3, "enforced_max_attempts": 3, "submission_id": GOES}
-    rule = MalpracticeRule(child_id(STAYS, "enforcement"), GOES, "rogo_4_x", "7", content)
-    level = MalpracticeLevel("level-minor", "Minor")
-    claim = RuleCandidate(STAYS, "rogo_1_x", 1, "Title", level, "Malpractice Minor")
-    with pytest.raises(RemovalSkipped, match="no journal"):
-        decide_change(rule, [], [claim], {}, NO_JOURNALS)

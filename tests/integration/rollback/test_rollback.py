@@ -1,9 +1,14 @@
 """After a ``rollback`` the target is as before the run; other data is unchanged."""
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from rogo_async.commands.rollback.flow import Rollback
+from rogo_async.commands.rollback.selection import OfAttempts
+from rogo_async.common.data_dir import new_run_id
+from rogo_async.common.database_url import DatabaseUrl
 from rogo_async.demo.dataset.dataset import DEMO_LMS
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
@@ -11,7 +16,15 @@ from rogo_async.destination.blobs.store import target_digest
 from rogo_async.rules.identity import submission_id
 from tests.support.builders import Scenario
 from tests.support.cli import run_cli, summary, table
-from tests.support.rollback_fixtures import Picture, malpractice, migrate, picture, roll_back
+from tests.support.rollback_fixtures import (
+    Picture,
+    malpractice,
+    migrate,
+    picture,
+    roll_back,
+    settings_of,
+)
+from tests.support.store_clock import store_clock
 
 CRASHED = "20260101T000000Z-00000000"
 EARLIER = datetime(2025, 6, 2, 1, 15, 30, 123456, tzinfo=UTC)
@@ -76,7 +89,9 @@ async def platform_rows(scenario: Scenario) -> None:
                 "attemptId": "21",
                 "migratedFrom": "rogo_warehouse",
                 "runId": CRASHED,
-                "target": target_digest(scenario.stack.writer_dsn(scenario.workspace)),
+                "target": target_digest(
+                    DatabaseUrl.parse(scenario.stack.writer_dsn(scenario.workspace))
+                ),
             },
         )
 
@@ -166,6 +181,48 @@ async def test_only_the_given_attempts_are_rolled_back(
     )
     assert (await roll_back(env, run)).code == 0
     assert await attempts_of(scenario) == []
+
+
+async def test_a_blob_that_was_stored_since_the_rollback_began_is_kept(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    """It belongs to a run that has begun since, if this rollback has lost its lock."""
+    await migrate(env, 1)
+    (stored,) = [name for name in await scenario.blobs() if "/rogo_1/" in name]
+    newer = stored.replace(stored.split("/")[2], submission_id(new_run_id(), 1))
+    messages: list[str] = []
+
+    async def agree(_question: str) -> bool:
+        while datetime.now(UTC).replace(microsecond=0) <= rollback._started_at:
+            await asyncio.sleep(0.02)  # the times of blobs have whole seconds
+        async with scenario.container() as container:
+            blob = container.get_blob_client(stored)
+            metadata = (await blob.get_blob_properties()).metadata
+            await container.upload_blob(newer, b"of a later run", metadata=metadata)
+        return True
+
+    selection = OfAttempts(frozenset({1}))
+    rollback = Rollback(settings_of(env), selection, None, messages.append, agree)
+    result = await rollback.execute()
+    assert (result.exit_code, messages) == (0, [])
+    assert [name for name in await scenario.blobs() if "/rogo_1/" in name] == [newer]
+    assert (await roll_back(env, [1])).code == 0
+    assert newer not in await scenario.blobs()
+
+
+async def test_the_clock_of_the_store_decides_which_blobs_are_newer(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    """By that clock all blobs were stored after the rollback began."""
+    others = await scenario.blobs()
+    await migrate(env, *PLAIN)
+    before = await scenario.blobs()
+    async with store_clock(scenario.stack, env, timedelta(hours=-1)) as there:
+        assert (await roll_back(there, PLAIN)).code == 0
+    assert await attempts_of(scenario) == []
+    assert await scenario.blobs() == before
+    assert (await roll_back(env, PLAIN)).code == 0
+    assert await scenario.blobs() == others
 
 
 async def test_files_without_blobs_are_reported(scenario: Scenario, env: dict[str, str]) -> None:

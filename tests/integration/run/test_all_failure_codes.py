@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rogo_async.commands.plan import PLAN
-from rogo_async.common.errors import FailureCode, SkipCode
+from rogo_async.common.errors import FailureCode
 from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.load import generate_for, load
@@ -15,12 +15,11 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.rules.records import Status
 from tests.support.builders import Scenario
 from tests.support.cli import FAILED, MIGRATED, CliResult, run_cli, summary, table
+from tests.support.codes import FIRST_RUN_CODES, FIRST_RUN_SKIPS
 from tests.support.snapshot import take_snapshot
 
 ROWS = 2_000
 SEED = 7
-EVERY_CODE = {*FailureCode, *SkipCode} - {FailureCode.TARGET_CONFLICT}
-"""A conflict needs a race, which no data can cause: test_target_conflict tests it."""
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def _plan_and_run_agree(
     migrated = {row["Attempt ID"] for row in table(workspace.data_dir / MIGRATED)}
     assert to_migrate.keys() - {attempt for attempt, _ in surprises} <= migrated
     skipped = Counter(row["Code"] for row in planned if row["Outcome"] == "skip")
-    assert skipped == {code: found["by_code"][code] for code in SkipCode}
+    assert skipped == {code: found["by_code"][code] for code in FIRST_RUN_SKIPS}
     return {attempt for attempt, _ in surprises}
 
 
@@ -96,7 +95,7 @@ async def _first_run(
     ended = await run_cli(env)
     found = summary(workspace.data_dir)
     assert ended.code == found["exit_code"] == 1
-    assert set(found["by_code"]) == EVERY_CODE
+    assert set(found["by_code"]) == FIRST_RUN_CODES
     assert found["by_code"] == dict(dataset.by_code())
     assert found["rows_total"] == ROWS
     assert found["not_reached"] == 0

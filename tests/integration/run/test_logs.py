@@ -8,11 +8,13 @@ import re
 import stat
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Scenario
+from tests.support.check_fixtures import add_session_records
 from tests.support.cli import run_cli, summary
 
 ROWS = 12
@@ -112,20 +114,22 @@ async def test_verbose_has_a_line_for_each_submission(
 
 
 async def test_quiet_prints_only_the_summary_line(scenario: Scenario, env: dict[str, str]) -> None:
+    await add_session_records(scenario, env["ROGO_INSTANCE_ID"])
     result = await run_cli(env, "-q", ROGO_PROGRESS_INTERVAL="0.1", ROGO_CONCURRENCY="2")
     assert result.code == 1, result.output
     assert (result.log, result.messages) == ([], [])
     assert result.stdout.startswith("rogo_async: 10 migrated, 2 failed")
 
 
-async def test_a_terminal_shows_a_bar_and_readable_lines(
+async def test_a_terminal_shows_progress_and_readable_lines(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     seen = await on_terminal(env, "-v", ROGO_CONCURRENCY="2")
     assert COLOUR.search(seen)
     plain = ANSI.sub("", seen)
     assert "migrating" in plain
-    assert re.search(r"\d/12", plain)
+    assert re.search(r"\d of 12 ", plain)
+    assert re.search(r"store.put +10 ", plain)
     assert re.search(r"\[debug\s*\] submission +.*attempt=7", plain)
     assert '{"' not in plain
 
@@ -136,6 +140,14 @@ async def test_no_color_and_quiet_are_respected(scenario: Scenario, env: dict[st
     shades = {code for found in COLOUR.findall(seen) for code in found[2:-1].split(";")}
     assert not {code for code in shades if code[:1] in {"3", "4", "9"} and len(code) > 1}
     assert (await on_terminal(env, "--quiet", ROGO_CONCURRENCY="2")).strip() == ""
+
+
+async def test_a_dumb_terminal_gets_plain_progress_lines(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    seen = await on_terminal(env, TERM="dumb", ROGO_CONCURRENCY="2", ROGO_PROGRESS_INTERVAL="0.2")
+    assert "\x1b" not in seen
+    assert re.search(r"progress\b[^\[]*left=", seen), seen
 
 
 async def test_the_log_file_has_the_same_lines_and_is_rotated(
@@ -179,3 +191,28 @@ async def test_an_invalid_log_file_is_found_at_start(
     assert result.messages == [
         "rogo_async: ROGO_LOG_FILE: no/such/run.log cannot be written (No such file or directory)"
     ]
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+async def test_standard_error_in_the_log_file_is_written_once(
+    scenario: Scenario, env: dict[str, str], tmp_path: Path, *, is_link: bool
+) -> None:
+    """A cron line may redirect standard error to the file that ROGO_LOG_FILE names."""
+    log = tmp_path / "cron.log"
+    named = tmp_path / "link.log" if is_link else log
+    if is_link:
+        named.symlink_to(log)
+    with log.open("ab") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "rogo_async",
+            env={**env, "ROGO_LOG_FILE": str(named), "PATH": os.environ["PATH"]},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=stderr,
+        )
+        assert await process.wait() == 1
+    events = [json.loads(line)["event"] for line in log.read_text("utf-8").splitlines()]
+    assert events.count("run ended") == 1
+    assert events.count("migration begins") == 1
+    assert any("its lines are written once" in event for event in events)

@@ -1,83 +1,31 @@
 """One malpractice rule per learner, assessment and course, with any races (rule 13)."""
 
 import asyncio
+import itertools
 import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from rogo_async.common.call_stats import CallStats
-from rogo_async.common.errors import Dependency
-from rogo_async.common.retry import CircuitBreaker
-from rogo_async.common.settings import Lms
-from rogo_async.common.shutdown import StopSignal
 from rogo_async.demo.servers.stack import Stack, Workspace
-from rogo_async.destination.postgres.connections import Connections, ConnectOptions
-from rogo_async.destination.postgres.journal import Journal
-from rogo_async.destination.postgres.run_lock import RunLock
-from rogo_async.destination.postgres.writer import RunConstants, Writer, WriteResult
+from rogo_async.destination.postgres.writer import Writer, WriteResult
 from rogo_async.rules.identity import identify
-from rogo_async.rules.records import (
-    Assessment,
-    Malpractice,
-    MalpracticeLevel,
-    PreparedSubmission,
-    Report,
-    SourceRow,
-)
 from tests.support.builders import REFERENCE, Scenario
 from tests.support.cli import run_cli
+from tests.support.writing import LMS, NO_FILES, Finding, limit, open_writer, prepared
 
 ROUNDS = 10
 RACERS = 16
 LEVELS = ("minor", "moderate", "considerable", "severe")
-LMS = Lms("inst", "key", "College", "https://lms.example/")
 
 
-def limit(level: str, number: int) -> int | None:
-    return {"minor": None, "moderate": 3, "considerable": number + 1, "severe": number}[level]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A submission with malpractice; learner, assessment and course are the same for all."""
-
-    attempt: int
-    number: int
-    level: str
-
-    def strength(self) -> tuple[int, float, int]:
-        """The highest attempt number, then the lowest limit, then the lowest attempt."""
-        found = limit(self.level, self.number)
-        return self.number, -(math.inf if found is None else found), -self.attempt
-
-
-def prepared(finding: Finding, learner: str) -> PreparedSubmission:
-    moment = datetime(2025, 3, 1, tzinfo=UTC)
-    number, attempt = Decimal(1), finding.attempt
-    row = SourceRow(2, (), None, str(attempt), "A", "B", "a@b.example", "", "", "", "", "", "", "")
-    return PreparedSubmission(
-        attempt,
-        finding.number,
-        row,
-        Report(attempt, learner, "81", "5AB01 Working", number, number, number, "Malpractice",
-               None, None, moment, None),
-        Assessment("assessment-5", "5AB01 Working 24_01", "5AB01", is_active=True),
-        "Refer",
-        Malpractice(
-            MalpracticeLevel(f"level-{finding.level}", finding.level.title()),
-            limit(finding.level, finding.number),
-            "Malpractice",
-        ),
-        (),
-        (),
-    )  # fmt: skip
+def strength(finding: Finding) -> tuple[int, float, int]:
+    """The highest attempt number, then the lowest limit, then the lowest attempt."""
+    found = limit(finding.level, finding.number)
+    return finding.number, -(math.inf if found is None else found), -finding.attempt
 
 
 @pytest.fixture
@@ -90,32 +38,12 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
 @pytest.fixture
 async def writers(stack: Stack, scenario: Scenario, tmp_path: Path) -> AsyncIterator[list[Writer]]:
     """Two writers with their own connections, like two runs."""
+    dsn = stack.writer_dsn(scenario.workspace)
     async with AsyncExitStack() as opened:
-        made = []
-        for name in ("one", "two"):
-            connections = await Connections.open(
-                ConnectOptions(stack.writer_dsn(scenario.workspace), None), RACERS // 2
-            )
-            opened.push_async_callback(connections.aclose)
-            breaker = CircuitBreaker(
-                Dependency.TARGET, connections.probe, StopSignal(), CallStats(), 30.0
-            )
-            opened.push_async_callback(breaker.aclose)
-            constants = RunConstants(LMS, "container", "user-first")
-            made.append(
-                Writer(connections, breaker, constants, Journal(tmp_path / name), HeldLock())
-            )
-        yield made
-
-
-class HeldLock(RunLock):
-    """A run lock that is never lost."""
-
-    def __init__(self) -> None:
-        """It has no connection."""
-
-    async def verify_held(self) -> None:
-        return
+        yield [
+            await opened.enter_async_context(open_writer(dsn, tmp_path / name, RACERS // 2))
+            for name in ("one", "two")
+        ]
 
 
 def findings(rng: random.Random, first_attempt: int) -> list[Finding]:
@@ -134,7 +62,7 @@ async def race(writers: list[Writer], racing: list[Finding], learner: str) -> di
     async with asyncio.timeout(30):
         written = await asyncio.gather(
             *(
-                writers[number % len(writers)].write(prepared(each, learner), [], identity)
+                writers[number % len(writers)].write(prepared(each, learner), NO_FILES, identity)
                 for number, (each, identity) in enumerate(zip(racing, identities, strict=True))
             )
         )
@@ -168,7 +96,7 @@ async def test_only_the_rule_of_the_highest_rank_remains(
         racing = findings(rng, 1 + turn * RACERS)
         submissions = await race(writers[:writer_count], racing, f"learner{turn}")
         (row,) = await existing_rules(scenario, f"learner{turn}")
-        assert is_of(row, max(racing, key=Finding.strength), submissions), (turn, racing)
+        assert is_of(row, max(racing, key=strength), submissions), (turn, racing)
     assert len(await scenario.rows("malpractice_enforcements")) == ROUNDS
 
 
@@ -187,7 +115,7 @@ async def test_the_platform_changes_its_row_at_the_same_time(
         to = "" if deletes else "SET attempt_number = 5"
         await platform.execute(f"{change} malpractice_enforcements {to} WHERE id = 'theirs'")
         writing = asyncio.create_task(
-            writers[0].write(prepared(finding, "one"), [], identity), name="writing"
+            writers[0].write(prepared(finding, "one"), NO_FILES, identity), name="writing"
         )
         await asyncio.sleep(0.5)
         assert not writing.done()
@@ -245,18 +173,43 @@ async def test_a_row_of_the_platform_counts_like_any_other(
 
 
 async def _platform_row(
-    scenario: Scenario, name: str, attempt_number: int | None, max_attempts: int | None
+    scenario: Scenario,
+    name: str,
+    attempt_number: int | None,
+    max_attempts: int | None,
+    learner: str = "one",
 ) -> None:
     async with scenario.target() as target:
         await target.execute(
             "INSERT INTO malpractice_enforcements (id, lms_user_id, custom_assessment_code, "
             "context_id, malpractice_level_id, attempt_number, enforced_max_attempts, "
-            "rule_applied_by, created_at) VALUES ($1, 'inst::one', '5AB01', 'inst::81', "
-            "'level-minor', $2, $3, 'user-late', '2024-01-01')",
+            "rule_applied_by, created_at) VALUES ($1, $2, '5AB01', 'inst::81', "
+            "'level-minor', $3, $4, 'user-late', '2024-01-01')",
             name,
+            f"inst::{learner}",
             attempt_number,
             max_attempts,
         )
+
+
+async def test_of_several_rows_the_highest_is_compared_and_replaced(
+    scenario: Scenario, writers: list[Writer]
+) -> None:
+    """In whatever order the target returns them; the others stay as they are."""
+    ranks = (None, None), (2, 2), (3, 1)
+    for turn, order in enumerate(itertools.permutations(ranks)):
+        learner = f"learner{turn}"
+        for place, rank in enumerate(order):
+            await _platform_row(scenario, f"{learner}-{place}", *rank, learner)
+        before = sorted(await existing_rules(scenario, learner), key=str)
+        lower, higher = Finding(2 * turn + 1, 2, "severe"), Finding(2 * turn + 2, 4, "severe")
+        await race(writers, [lower], learner)
+        assert sorted(await existing_rules(scenario, learner), key=str) == before, order
+        submissions = await race(writers, [higher], learner)
+        changed = [row for row in await existing_rules(scenario, learner) if row not in before]
+        assert [row["id"] for row in changed] == [f"{learner}-{order.index((3, 1))}"], order
+        assert is_of(changed[0], higher, submissions)
+        assert len(await existing_rules(scenario, learner)) == len(ranks)
 
 
 async def test_other_keys_have_separate_rows(scenario: Scenario, writers: list[Writer]) -> None:
@@ -268,6 +221,23 @@ async def test_other_keys_have_separate_rows(scenario: Scenario, writers: list[W
         )
     )
     assert len(await scenario.rows("malpractice_enforcements")) == RACERS
+
+
+@pytest.mark.parametrize("column", ["lms_user_id", "context_id", "custom_assessment_code"])
+async def test_a_rule_that_differs_in_one_part_of_its_key_is_not_compared(
+    scenario: Scenario, writers: list[Writer], column: str
+) -> None:
+    for name, rank in (("higher", 9), ("lower", None)):
+        await _platform_row(scenario, name, rank, None)
+    async with scenario.target() as target:
+        await target.execute(f"UPDATE malpractice_enforcements SET {column} = 'another'")
+    before = await scenario.rows("malpractice_enforcements")
+    finding = Finding(1, 2, "severe")
+    submissions = await race(writers, [finding], "one")
+    after = await scenario.rows("malpractice_enforcements")
+    assert [row for row in after if row in before] == before
+    (row,) = [row for row in after if row not in before]
+    assert is_of(row, finding, submissions)
 
 
 async def test_whole_runs_agree(stack: Stack, workspace: Workspace, env: dict[str, str]) -> None:
@@ -282,7 +252,7 @@ async def test_whole_runs_agree(stack: Stack, workspace: Workspace, env: dict[st
     await scenario.load(submissions)
     assert (await run_cli(env, ROGO_CONCURRENCY=str(RACERS))).code == 0
     (row,) = await scenario.rows("malpractice_enforcements")
-    winner = max(racing, key=Finding.strength)
+    winner = max(racing, key=strength)
     ids = {
         int(made["lti_launch_id"].split("_")[1]): made["id"]
         for made in await scenario.rows("assignment_submissions")

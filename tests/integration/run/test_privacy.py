@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import COLUMNS, REFERENCE, Scenario, SourceSubmission
-from tests.support.cli import FAILED, run_cli, start_cli, summary
+from tests.support.cli import FAILED, NEW_INTERPRETER, run_cli, start_cli, summary
 
 CANARY = "Canary"
 
@@ -100,11 +100,12 @@ async def test_no_secret_is_printed_or_in_the_process_list(
     scenario.serve_file("1.txt", b"slow", delay_s=1.0)
     secrets = _secrets(env)
     assert len(secrets) == 4
-    async with start_cli(env) as command:
+    async with start_cli(env, prefix=NEW_INTERPRETER) as command:
         await command.wait_for_event("migration begins")
         line = Path(f"/proc/{command.process.pid}/cmdline").read_text(encoding="utf-8")
         result = await command.wait()
     assert result.code == 0
+    assert "rogo_async" in line
     for secret in secrets:
         assert secret not in line
         assert secret not in result.output

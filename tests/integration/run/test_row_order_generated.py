@@ -17,7 +17,7 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import TABLES, Scenario
 from tests.support.cli import run_cli, summary
 
-ROWS = 300
+ROWS = 200
 SEED = 11
 WRITTEN = {
     "submission_marking_assignments": {"assigned_at"},
@@ -31,11 +31,9 @@ async def test_invariant_5_the_target_is_the_same_in_any_order(
 ) -> None:
     dataset = generate_for(stack, workspace, ROWS, SEED)
     await load(dataset, stack, workspace)
-    variants = [
-        (concurrency, backwards) for concurrency in (1, 5, 64) for backwards in (False, True)
-    ]
+    variants = [(1, False), (1, True), (64, False), (64, True)]
     found = []
-    for pair in (variants[:2], variants[2:4], variants[4:]):
+    for pair in (variants[:2], variants[2:]):
         found += await asyncio.gather(
             *(_variant(stack, workspace, tmp_path, *variant) for variant in pair)
         )
@@ -76,7 +74,7 @@ async def _variant(
             dump = await _dump(Scenario(stack, own))
         finally:
             await service.delete_container(own.container)
-            await stack.postgres.drop_database(own.target)
+            await stack.postgres.drop_databases(own.target)
     return dump, summary(own.data_dir)["by_code"]
 
 

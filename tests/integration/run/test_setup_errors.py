@@ -1,4 +1,4 @@
-"""Errors found at start: one line with the remedy, exit 2, nothing written."""
+"""Errors found at start: one line with the remedy, exit 2, nothing written (specification §3)."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,7 +8,9 @@ import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Scenario
+from tests.support.check_fixtures import add_session_records
 from tests.support.cli import FAILED, CliResult, run_cli, summary
+from tests.support.snapshot import take_snapshot
 
 Site = dict[str, str]
 SUBMISSIONS = "submission_files.csv"
@@ -31,7 +33,7 @@ async def refused(scenario: Scenario, env: Mapping[str, str], *says: str) -> Cli
     for text in says:
         assert text in result.messages[0], result.messages
     assert "Traceback" not in result.output
-    assert result.stdout == ""
+    assert result.stdout.splitlines() == result.messages
     assert result.events("internal error") == []
     for name in ("DATABASE_URL", "AZURE_STORAGE_CONNECTION_STRING"):
         for secret in re.findall(r"(?::|AccountKey=)([^:@;/]{12,})", env.get(name, "")):
@@ -45,7 +47,7 @@ async def refused(scenario: Scenario, env: Mapping[str, str], *says: str) -> Cli
 async def test_without_settings_every_missing_one_is_named(tmp_path: Path) -> None:
     result = await run_cli({"ROGO_DATA_DIR": str(tmp_path)})
     assert result.code == 2
-    assert result.stdout == ""
+    assert result.stdout.splitlines() == result.messages
     for name in (
         "DATABASE_URL",
         "DATA_WAREHOUSE_CONNECTION_STRING",
@@ -268,3 +270,40 @@ async def test_a_dotenv_file_in_the_current_directory_is_read(
     result = await run_cli({"ROGO_DATA_DIR": env["ROGO_DATA_DIR"]})
     assert result.code == 0, result.output
     assert await scenario.attempts() == [1]
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+async def test_an_instance_id_that_only_others_have_is_refused(
+    scenario: Scenario, env: dict[str, str], command: str
+) -> None:
+    await add_session_records(scenario, "lms-real", 3)
+    await add_session_records(scenario, "lms-rare", 1)
+    before = {**await take_snapshot(scenario), "files": None}  # the lock file is new
+    result = await run_cli(env, command)
+    assert result.code == 2, result.output
+    (line,) = result.messages
+    for text in ("ROGO_INSTANCE_ID", "4 rows", "most of them 'lms-real'", "Set ROGO_INSTANCE_ID"):
+        assert text in line
+    assert {**await take_snapshot(scenario), "files": None} == before
+    assert not (scenario.data_dir / "migrated.csv").exists()
+
+
+async def test_several_learning_systems_may_use_one_platform(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    await add_session_records(scenario, "lms-other", 3)
+    await add_session_records(scenario, env["ROGO_INSTANCE_ID"], 1)
+    result = await run_cli(env)
+    assert result.code == 0, result.output
+    assert await scenario.attempts() == [1]
+
+
+async def test_the_first_run_into_an_empty_target_names_its_instance_id(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    first, second = await run_cli(env), await run_cli(env)
+    assert (first.code, second.code) == (0, 0)
+    warned = [each["event"] for each in first.log if "no lms_user_id yet" in each["event"]]
+    assert len(warned) == 1
+    assert env["ROGO_INSTANCE_ID"] in warned[0]
+    assert "no lms_user_id yet" not in second.output

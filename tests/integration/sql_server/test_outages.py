@@ -1,8 +1,11 @@
 """Outages of the warehouse: cut connections, silent servers and recovery, with both drivers."""
 
 import asyncio
+import contextlib
+import hashlib
 import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +13,9 @@ from typing import Final
 
 import pytest
 
-from rogo_async.sources.warehouse.pool import Deadlines
+from rogo_async.common.errors import Dependency, TransientError
+from rogo_async.sources.warehouse.connection_string import odbc_settings
+from rogo_async.sources.warehouse.pool import Deadlines, Pool
 from rogo_async.sources.warehouse.reader import Warehouse
 from tests.support.fake_sql_server import Delay, FakeSqlServer, Silence
 from tests.support.sql_server import connection_string, opened
@@ -21,9 +26,9 @@ OUTAGE_S: Final = float(os.environ.get("ROGO_TEST_OUTAGE_S", "2"))
 SIZE: Final = 4
 ATTEMPTS: Final = range(1, 41)
 SHORT_DEADLINES: Final = Deadlines(connect_s=1, query_s=1, close_s=0.5, grace_s=0.3)
-DRIVER_CLOSES_S: Final = 15.0
+DRIVER_CLOSES_S: Final = 60.0
 """A driver keeps its connection about 10 s if the server does not confirm a cancellation."""
-PROCESS_ENDS_S: Final = 10.0
+PROCESS_ENDS_S: Final = 30.0
 
 
 @pytest.fixture
@@ -108,7 +113,7 @@ async def test_server_recovers(sql_server: FakeSqlServer, proxy: TcpProxy, drive
             assert not any(each.done() for each in looking)
             proxy.refuse = False
             began = time.monotonic()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 45
         await pool_is_complete(sql_server, warehouse)
 
 
@@ -125,7 +130,7 @@ async def test_silent_server_recovers(
             assert not any(each.done() for each in looking)
             proxy.black_hole = False
             began = time.monotonic()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 45
         await pool_is_complete(sql_server, warehouse)
 
 
@@ -136,8 +141,55 @@ async def test_one_silent_connection(sql_server: FakeSqlServer, driver: str, mom
         sql_server.on(moment, Silence())
         began = time.monotonic()
         await all_rows_found(warehouse)
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 20
         await pool_is_complete(sql_server, warehouse)
+
+
+async def test_the_third_abandoned_call_that_uses_the_cpu_ends_the_run(text: str) -> None:
+    """FreeTDS may spin when the server ends an encrypted session. Its threads cannot be stopped."""
+    ended = threading.Event()
+
+    def spin() -> None:
+        # Without Python's lock, like a driver: otherwise the threads would share one processor.
+        while not ended.is_set():
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000)
+
+    said: list[str] = []
+    pool = Pool(odbc_settings(text), SIZE, deadlines=SHORT_DEADLINES, on_spinning=said.append)
+    try:
+        for number in range(1, 4):
+            with contextlib.suppress(TransientError):
+                async with pool._connection("reports") as connection:
+                    connection._thread.submit(spin)
+                    raise TransientError(Dependency.WAREHOUSE, "reports", "no response")
+            async with asyncio.timeout(DRIVER_CLOSES_S):
+                while pool._spinning < number:
+                    await asyncio.sleep(0.02)
+            assert bool(said) is (number == 3)
+        assert "Use Microsoft's ODBC Driver 18 for SQL Server" in said[0]
+    finally:
+        ended.set()
+        await pool.aclose()
+
+
+async def test_an_abandoned_call_that_waits_does_not_end_the_run(text: str) -> None:
+    """Otherwise a server that is silent for a while would end it."""
+    ended = threading.Event()
+    said: list[str] = []
+    pool = Pool(odbc_settings(text), SIZE, deadlines=SHORT_DEADLINES, on_spinning=said.append)
+    try:
+        for _ in range(4):
+            with contextlib.suppress(TransientError):
+                async with pool._connection("reports") as connection:
+                    connection._thread.submit(ended.wait)
+                    raise TransientError(Dependency.WAREHOUSE, "reports", "no response")
+        async with asyncio.timeout(DRIVER_CLOSES_S):
+            while pool._closing:
+                await asyncio.sleep(0.02)
+        assert (pool._spinning, said) == (0, [])
+    finally:
+        ended.set()
+        await pool.aclose()
 
 
 async def test_process_exits_while_a_driver_hangs(sql_server: FakeSqlServer, driver: str) -> None:

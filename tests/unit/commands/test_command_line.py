@@ -58,6 +58,42 @@ def test_every_command_has_the_log_level_options(name: str) -> None:
     assert len(spelled) == len(set(spelled))
 
 
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"demo"}))
+def test_every_command_with_settings_takes_another_file_of_them(name: str) -> None:
+    assert "--env-file" in [spelling for option in options(name) for spelling in option.opts]
+
+
+def test_report_reads_the_file_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "site.env").write_text(f"ROGO_DATA_DIR={tmp_path / 'elsewhere'}\n")
+    said = subprocess.run(
+        [sys.executable, "-m", "rogo_async", "report", "--env-file", tmp_path / "site.env"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert said.returncode == 2
+    assert "elsewhere" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("run", "--dry-run"), "no such option: --dry-run. The command plan shows what a run"),
+        (("--dry-run",), "The command plan shows what a run would do"),
+        (("run", "--concurrency", "3"), "no such option: --concurrency. Set ROGO_CONCURRENCY"),
+        (("run", "--limt", "3"), "--limit"),
+        (("run", "--attempt", "abc"), "'abc' is not a whole number from 1 to 2147483647"),
+        (("rollback", "--attempt", "0"), "'0' is not a whole number from 1 to 2147483647"),
+    ],
+)
+def test_a_wrong_option_is_answered_with_a_hint(args: tuple[str, ...], said: str) -> None:
+    shown = CliRunner().invoke(main, args)
+    assert shown.exit_code == 2
+    assert said in shown.output
+
+
 def test_shell_completion_is_printed() -> None:
     said = subprocess.run(
         [Path(sys.executable).with_name("rogo-async")],

@@ -1,15 +1,21 @@
 """The data directory: how long files of runs are kept, and its lock."""
 
 import errno
+import fcntl
 import os
 import re
+import resource
+import secrets
 import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 import pytest
 
-from rogo_async.common.data_dir import DataDir, new_run_id
-from rogo_async.common.errors import LockHeld
+from rogo_async.common import data_dir
+from rogo_async.common.data_dir import FAILED, DataDir, new_run_id
+from rogo_async.common.errors import DataDirFull, LockHeld, SetupError
 
 
 def name(day: int) -> str:
@@ -86,3 +92,154 @@ def test_run_ids_of_the_same_second_sort_by_start_time() -> None:
     assert made == sorted(made)
     assert len(set(made)) == len(made)
     assert all(re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", each) for each in made)
+
+
+def test_files_of_another_user_are_named_before_the_run(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data.path / "submissions_failed_migration.csv").touch()
+    data.begin_full_run(name(1))
+    data.lock("run x")
+    data.unlock()
+    user = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with pytest.raises(SetupError) as refused:
+        data.lock("run y")
+    assert str(refused.value) == (
+        "owned by another user: .rogo_async.lock, runs, runs/latest_full_run. "
+        f"Run as root: chown -R {user} {data.path}"
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    data.lock("run of root")
+    data.unlock()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_the_lock_names_its_holder(data: DataDir) -> None:
+    (data.path / ".rogo_async.lock").write_text("a longer text of an earlier version " * 9)
+    data.lock("run x")
+    begun = r"run x since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    with pytest.raises(LockHeld) as raised:
+        DataDir(data.path).lock("run y")
+    message = re.escape(f"another run is active in {data.path}: ") + begun
+    assert re.fullmatch(message, str(raised.value))
+    assert re.fullmatch(f"{begun}\n", (data.path / ".rogo_async.lock").read_text())
+    data.unlock()
+    assert (data.path / ".rogo_async.lock").read_bytes() == b""
+
+
+def test_the_lock_may_be_released_at_any_time(data: DataDir) -> None:
+    data.unlock()
+    data.lock("run x")
+    for _ in range(2):
+        data.unlock()
+    data.lock("run y")
+    data.unlock()
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (b"", "unknown"),
+        (b" \n", "unknown"),
+        (b"run \xff\n", "run \ufffd"),
+        (b"x" * 300, "x" * 200),
+    ],
+)
+def test_a_holder_whose_name_is_missing_or_damaged(
+    data: DataDir, content: bytes, shown: str
+) -> None:
+    data.lock("run x")
+    (data.path / ".rogo_async.lock").write_bytes(content)
+    before = open_files()
+    with pytest.raises(LockHeld) as raised:
+        DataDir(data.path).lock("run y")
+    assert str(raised.value) == f"another run is active in {data.path}: {shown}"
+    assert open_files() == before
+    data.unlock()
+
+
+def test_a_directory_that_cannot_be_written_or_locked_is_a_setup_error(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SetupError) as raised:
+        DataDir(data.path / "missing").lock("run x")
+    assert str(raised.value) == (
+        f"{data.path}/missing: cannot be written (No such file or directory). Fix its owner and "
+        "mode, or use another directory (--data-dir, ROGO_DATA_DIR)"
+    )
+
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = open_files()
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(SetupError) as raised:
+        data.lock("run x")
+    assert str(raised.value) == (
+        f"{data.path}: cannot be locked (No locks available). Use a local disk, or a file system "
+        "that supports locks"
+    )
+    assert open_files() == before
+
+
+def test_the_failed_rows_files_are_listed_from_the_newest_run(data: DataDir) -> None:
+    assert DataDir(data.path / "none").failed_rows_files() == []
+    current = data.path / FAILED
+    kept = [
+        f"{name(3)}.failed.csv",
+        f"{name(2)}.failed.csv",
+        f"{name(2)}.failed.{name(3)}.csv",
+        f"{name(1)}.before.failed.csv",
+    ]
+    for each in (*kept, f"{name(9)}.json", f"{name(9)}.failed.txt", "x.failed.csv", "other"):
+        (data.runs / each).touch()
+    older = [data.runs / each for each in kept]
+    assert data.failed_rows_files() == older
+    current.touch()
+    assert data.failed_rows_files() == [current, *older]
+    (data.runs / "latest_full_run").write_text(f"{name(2)}\n")
+    assert data.failed_rows_files() == [older[0], current, *older[1:]]
+
+
+def test_no_failed_rows_file_of_an_earlier_run_is_written_over(data: DataDir) -> None:
+    for content, run in ((b"1", name(2)), (b"2", name(2)), (b"3", name(3))):
+        (data.path / FAILED).write_bytes(content)
+        data.begin_full_run(run)
+    assert {path.name: path.read_bytes() for path in data.runs.glob("*.csv")} == {
+        f"{name(2)}.before.failed.csv": b"1",
+        f"{name(2)}.failed.csv": b"2",
+        f"{name(2)}.failed.{name(3)}.csv": b"3",
+    }
+    assert (data.runs / "latest_full_run").read_text() == name(3)
+
+
+async def test_a_full_disk_is_not_taken_for_an_error_of_the_target(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def export(sink: Callable[[bytes], Awaitable[None]]) -> None:
+        await sink(b"x" * 100_000)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(DataDirFull) as raised:
+            await data.rebuild_migrated(export)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(raised.value) == f"{data.path / 'migrated.csv.new'}: File too large"
+
+
+def test_a_run_id_begins_with_its_time_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            assert tz is UTC
+            return cls(2025, 3, 10, 1, 2, 3, 999_999, tzinfo=UTC)
+
+    monkeypatch.setattr(data_dir, "datetime", Clock)
+    monkeypatch.setattr(secrets, "randbits", lambda bits: 2**bits - 1)
+    assert new_run_id() == "20250310T010203Z-ffffefff"

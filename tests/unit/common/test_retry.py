@@ -3,12 +3,21 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
 
 from rogo_async.common.call_stats import CallStats
-from rogo_async.common.errors import Dependency, RowError, RunStopped, SystemicError, TransientError
+from rogo_async.common.errors import (
+    Dependency,
+    RefusalStreak,
+    RowError,
+    RunStopped,
+    SourceForbidden,
+    SystemicError,
+    TransientError,
+)
 from rogo_async.common.errors import FailureCode as Code
 from rogo_async.common.retry import CircuitBreaker, RetryPolicy, with_retry
 from rogo_async.common.shutdown import StopReason, StopSignal
@@ -189,6 +198,85 @@ async def test_one_slow_failure_opens_the_breaker(
     await shared.aclose()
 
 
+async def test_an_outage_begins_with_its_first_failed_call(
+    stop_signal: StopSignal, call_stats: CallStats
+) -> None:
+    begins: list[tuple[float, datetime]] = []
+
+    async def work() -> None:
+        begins.append((asyncio.get_running_loop().time(), datetime.now(UTC)))
+        await asyncio.sleep(0.05)
+        if len(begins) <= QUICK.max_tries:
+            raise transient()
+
+    before_s, before = asyncio.get_running_loop().time(), datetime.now(UTC)
+    shared = breaker(Server(), stop_signal, call_stats)
+    await bounded(shared.call("put", work))
+    (outage,) = call_stats.outages
+    first_s, first = begins[0]
+    assert before_s <= outage.began_s <= first_s
+    # Two clocks are compared.
+    slack = timedelta(milliseconds=10)
+    assert before - slack <= outage.began_at <= first + slack
+    await shared.aclose()
+
+
+async def test_an_outage_includes_no_time_in_which_calls_succeeded(
+    stop_signal: StopSignal, call_stats: CallStats
+) -> None:
+    begun, succeeded = asyncio.Event(), asyncio.Event()
+    tries = 0
+
+    async def work() -> None:
+        nonlocal tries
+        tries += 1
+        begun.set()
+        await succeeded.wait()
+        if tries < 3:
+            raise systemic()
+
+    policy = replace(QUICK, deadline_s=60.0)
+    shared = CircuitBreaker(Dependency.STORE, Server().probe, stop_signal, call_stats, 30.0, policy)
+    failing = asyncio.create_task(shared.call("put", work), name="failing")
+    await begun.wait()
+    await asyncio.sleep(0.05)
+    before_s = asyncio.get_running_loop().time()
+    await bounded(shared.call("put", Server().work))
+    succeeded.set()
+    await asyncio.wait_for(failing, DEADLINE_S)
+    (outage,) = call_stats.outages
+    assert outage.began_s >= before_s
+    await shared.aclose()
+
+
+async def test_an_outage_includes_no_time_in_which_a_source_refused_access(
+    stop_signal: StopSignal, call_stats: CallStats
+) -> None:
+    async def forbidden() -> None:
+        raise SourceForbidden("https://source.example", "status 403", RefusalStreak())
+
+    shared = CircuitBreaker(
+        Dependency.SOURCE,
+        Server().probe,
+        stop_signal,
+        call_stats,
+        30.0,
+        replace(QUICK, wait_initial_s=60.0, wait_max_s=60.0),
+    )
+    failing = Server(transient())
+    waiting = asyncio.create_task(shared.call("get", failing.work), name="waiting")
+    while not failing.calls:
+        await asyncio.sleep(0)
+    with pytest.raises(SourceForbidden):
+        await bounded(shared.call("get", forbidden))
+    answered_s = asyncio.get_running_loop().time()
+    await bounded(shared.call("get", Server(systemic()).work))
+    (outage,) = call_stats.outages
+    assert outage.began_s >= answered_s
+    waiting.cancel()
+    await shared.aclose()
+
+
 async def test_stopping_the_run_ends_the_wait_for_an_open_breaker(
     stop_signal: StopSignal, call_stats: CallStats
 ) -> None:
@@ -263,3 +351,43 @@ async def test_callers_resume_with_jitter_after_an_outage(
 
 async def _all(one: CircuitBreaker, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     await asyncio.gather(*(one.call("put", work) for _ in range(50)))
+
+
+async def test_the_last_failed_probe_explains_an_outage(
+    stop_signal: StopSignal, call_stats: CallStats
+) -> None:
+    server = Server(*[systemic()] * 100)
+    server.up = False
+    with pytest.raises(RunStopped):
+        await bounded(breaker(server, stop_signal, call_stats, 0.1).call("put", server.work))
+    assert stop_signal.reasons[StopReason.OUTAGE].endswith("for 0.1 s: status 503")
+
+
+async def test_a_probe_may_end_the_run(stop_signal: StopSignal, call_stats: CallStats) -> None:
+    server = Server(systemic())
+
+    async def probe() -> None:
+        stop_signal.stop(StopReason.LOCK_LOST, "another run")
+        raise RunStopped
+
+    shared = CircuitBreaker(Dependency.TARGET, probe, stop_signal, call_stats, 30.0, QUICK)
+    with pytest.raises(RunStopped):
+        await bounded(shared.call("insert", server.work))
+    assert list(stop_signal.reasons) == [StopReason.LOCK_LOST]
+    await shared.aclose()
+
+
+async def test_a_caller_waits_for_the_end_of_an_outage(
+    stop_signal: StopSignal, call_stats: CallStats
+) -> None:
+    server = Server()
+    server.up = False
+    shared = breaker(server, stop_signal, call_stats)
+    await bounded(shared.wait_until_closed())
+    shared.trip(transient())
+    waiting = asyncio.create_task(bounded(shared.wait_until_closed()), name="waiting")
+    while server.probes < 2:
+        await asyncio.sleep(0.001)
+    assert not waiting.done()
+    server.up = True
+    await waiting

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rogo_async.common.database_url import Host
 from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import load_settings
 
@@ -121,8 +122,8 @@ def test_a_binary_dotenv_file_is_reported(tmp_path: Path) -> None:
 
 def test_account_name_and_key_replace_a_connection_string(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "markingfiles")
-    assert load_settings().azure_storage_account_name == "markingfiles"
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "collegefiles")
+    assert load_settings().azure_storage_account_name == "collegefiles"
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "bad name")
     assert problems()[0].startswith("AZURE_STORAGE_ACCOUNT_NAME")
 
@@ -145,30 +146,6 @@ def test_with_several_hosts_each_token_names_its_own(monkeypatch: pytest.MonkeyP
     assert problems()
 
 
-@pytest.mark.parametrize(
-    ("url", "checked"),
-    [
-        ("postgresql://u:p@db.example/x", True),
-        ("postgres://u:p@db.example/x?sslmode=verify-full", True),
-        ("postgresql://u:p@db.example/x?sslmode=require", False),
-        ("postgresql://u:p@db.example/x?sslmode=disable", False),
-        ("postgresql://u:p@db.example/x?sslrootcert=system", True),
-        ("postgresql://u:p@db.example/x?sslmode=verify-full&sslrootcert=system", True),
-        ("postgresql://u:p@127.0.0.1/x", False),
-        ("postgresql://u:p@localhost/x", False),
-        ("postgresql://u:p@[::1]/x", False),
-    ],
-)
-def test_certificates_are_validated_unless_url_or_local_settings_disable_it(
-    monkeypatch: pytest.MonkeyPatch, url: str, *, checked: bool
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", url)
-    context = load_settings().target_ssl
-    assert (context is not None) is checked
-    if context is not None:
-        assert context.check_hostname
-
-
 def test_unreadable_certificate_file_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db.example/x?sslrootcert=/none/ca.pem")
     (problem,) = problems()
@@ -177,4 +154,43 @@ def test_unreadable_certificate_file_is_reported(monkeypatch: pytest.MonkeyPatch
 
 def test_a_driver_in_the_scheme_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://u:p@127.0.0.1/x")
-    assert load_settings().target_dsn == "postgresql://u:p@127.0.0.1/x"
+    assert load_settings().target_url.hosts == [Host("127.0.0.1", None)]
+
+
+def test_a_variable_of_libpq_never_names_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "other.example")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@/marking")
+    (problem,) = problems()
+    assert problem.startswith(
+        "DATABASE_URL: must name host, port and database itself, since PGHOST"
+    )
+
+
+@pytest.mark.parametrize("name", ["ROGO_MAX_DURATION", "ROGO_OUTAGE_LIMIT", "ROGO_WRITE_INTERVAL"])
+def test_a_duration_may_have_units(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "5h")
+    assert getattr(load_settings(), name.lower()) == 18_000
+    for text in ("five hours", "0", "8d"):
+        monkeypatch.setenv(name, text)
+        (problem,) = problems()
+        assert problem.startswith(f"{name}: ")
+        assert "write seconds, or a duration such as 30s, 90m, 5h" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("ROGO_CONCURRENCY", "many", "is not a whole number"),
+        ("ROGO_CONCURRENCY", "0", "must be at least 1"),
+        ("ROGO_CONCURRENCY", "9999", "must be at most 4096"),
+        ("ROGO_REPORT", "perhaps", "is neither true nor false"),
+        ("ROGO_LOG_FORMAT", "xml", "must be 'console' or 'json'"),
+        ("ROGO_AMBIGUOUS_REPORTS", "both", "must be 'fail' or 'latest'"),
+        ("ROGO_CONTAINER", "x" * 64, "has more than 63 characters"),
+    ],
+)
+def test_messages_are_our_own(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, text: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert problems() == (f"{name}: {text}",)

@@ -11,6 +11,7 @@ BY_RANK = [
     (StopReason.FAULT, 70),
     (StopReason.SIGINT, 130),
     (StopReason.SIGTERM, 143),
+    (StopReason.SIGHUP, 129),
     (StopReason.OUTAGE, 3),
     (StopReason.WINDOW, 5),
 ]

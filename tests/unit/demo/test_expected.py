@@ -10,7 +10,13 @@ from rogo_async.demo.checks.expected_rules import ExpectedMalpracticeRule, rank_
 from rogo_async.demo.dataset.builder import DatasetBuilder
 from rogo_async.demo.dataset.dataset import DEMO_LMS, generate
 from rogo_async.demo.dataset.reference_data import ADMIN_ID, COURSES, LEVELS, reference_rows
-from rogo_async.demo.dataset.row_groups import MALPRACTICE_GROUPS, SKIPPED_GROUPS
+from rogo_async.demo.dataset.row_groups import (
+    MALPRACTICE_GROUPS,
+    SKIPPED_GROUPS,
+    ExistingRule,
+    Penalty,
+    malpractice_group,
+)
 from rogo_async.demo.dataset.valid_variants import set_malpractice
 from rogo_async.demo.dataset.writers import report_rows, submission_cells
 from rogo_async.rules.records import Status
@@ -112,6 +118,14 @@ def test_no_limit_ranks_below_a_limit(builder: DatasetBuilder) -> None:
 def test_no_attempt_number_ranks_lowest(builder: DatasetBuilder) -> None:
     (row,) = rules_of_group(builder, 6)
     assert (number_and_limit(row), row.attempt) == ((1, 3), 1)
+
+
+def test_an_existing_rule_wins_a_tie(builder: DatasetBuilder) -> None:
+    group = malpractice_group(Penalty(2, "Severe"), existing=(ExistingRule(2, "Moderate", 2),))
+    (case,) = group.make(builder, [1])
+    existing = builder.target["malpractice_enforcements"][-1:]
+    ((rule,),) = rank_malpractice_rules(existing, [ExpectedSubmission(case, DEMO_LMS)]).values()
+    assert (rule.attempt, rule.columns) == (None, existing[0])
 
 
 def test_of_several_existing_rules_only_the_highest_is_updated(

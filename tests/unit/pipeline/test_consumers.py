@@ -1,6 +1,7 @@
 """The consumers: every submission ends in one outcome, whatever happens to the others."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -181,7 +182,7 @@ async def test_rule_14_a_refused_row_fails_when_its_host_serves_another_file() -
     async def handler(each: Submission) -> Outcome | ForbiddenRow:
         if each.attempt == 1:
             streak.count += 1
-            return ForbiddenRow(each, SourceForbidden(HOST, 403, streak), delete)
+            return ForbiddenRow(each, SourceForbidden(HOST, "refused", streak), delete)
         streak.is_over = True
         return migrated(each)
 
@@ -193,7 +194,9 @@ async def test_rule_14_a_refused_row_fails_when_its_host_serves_another_file() -
 
 async def test_rule_14_a_refused_row_fails_at_the_end_of_the_run() -> None:
     async def handler(each: Submission) -> ForbiddenRow:
-        return ForbiddenRow(each, SourceForbidden(HOST, 403, RefusalStreak(1)), nothing_to_delete)
+        return ForbiddenRow(
+            each, SourceForbidden(HOST, "refused", RefusalStreak(1)), nothing_to_delete
+        )
 
     run = Run(handler)
     assert await run.of([1]) == [(1, Status.FAILED)]
@@ -207,10 +210,92 @@ async def test_rule_14_ten_refused_rows_trip_the_host_and_are_tried_again() -> N
         tries += 1
         if tries <= 10:
             streak.count += 1
-            return ForbiddenRow(each, SourceForbidden(HOST, 403, streak), nothing_to_delete)
+            return ForbiddenRow(each, SourceForbidden(HOST, "refused", streak), nothing_to_delete)
         return migrated(each)
 
     run = Run(handler, consumers=1)
     assert await run.of(range(1, 11)) == [(n, Status.MIGRATED) for n in range(1, 11)]
     assert tries == 20
     assert set(run.tripped) == {HOST}
+
+
+async def test_rule_14_a_refused_row_does_not_fail_when_the_run_is_stopped() -> None:
+    """Nothing shows that the row is wrong: it counts as not processed, and its blobs stay."""
+    deleted: list[int] = []
+
+    async def delete() -> None:
+        deleted.append(1)
+
+    async def handler(each: Submission) -> Outcome | ForbiddenRow:
+        if each.attempt == 1:
+            return ForbiddenRow(each, SourceForbidden(HOST, "refused", RefusalStreak(1)), delete)
+        run.stop_signal.stop(StopReason.SIGTERM, "terminated")
+        return migrated(each)
+
+    run = Run(handler, consumers=1)
+    assert await run.of([1, 2, 3]) == [(2, Status.MIGRATED)]
+    assert deleted == []
+
+
+async def test_rule_14_a_streak_of_ten_that_is_over_is_tried_again_without_an_outage() -> None:
+    """The host has served a file since: the rows of the streak do not fail, and nobody waits."""
+    streak, tries = RefusalStreak(9), 0
+
+    async def handler(each: Submission) -> Outcome | ForbiddenRow:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            return migrated(each)
+        streak.count += 1
+        streak.is_over = True
+        return ForbiddenRow(each, SourceForbidden(HOST, "refused", streak), nothing_to_delete)
+
+    run = Run(handler, consumers=1)
+    assert await run.of([1]) == [(1, Status.MIGRATED)]
+    assert run.tripped == []
+
+
+async def test_rule_14_the_last_consumer_takes_rows_that_are_tried_again_after_its_end_mark() -> (
+    None
+):
+    """Two streaks of ten: the second is complete when no other consumer is left."""
+    first, second = RefusalStreak(), RefusalStreak()
+    tries: Counter[int] = Counter()
+    go, last = asyncio.Event(), asyncio.Event()
+
+    async def handler(each: Submission) -> Outcome | ForbiddenRow:
+        tries[each.attempt] += 1
+        await asyncio.sleep(0)
+        if tries[each.attempt] > 2:
+            return migrated(each)
+        if (each.attempt, tries[each.attempt]) == (10, 1):
+            workers.append(asyncio.current_task())
+            await go.wait()
+        elif workers and asyncio.current_task() not in workers:
+            workers.append(asyncio.current_task())
+            await last.wait()
+        streak = first if tries[each.attempt] == 1 else second
+        streak.count += 1
+        return ForbiddenRow(each, SourceForbidden(HOST, "refused", streak), nothing_to_delete)
+
+    def consumers() -> int:
+        return sum(task.get_name().startswith("consumer-") for task in asyncio.all_tasks())
+
+    run = Run(handler, consumers=2)
+    workers: list[asyncio.Task[Any] | None] = []
+    for attempt in range(1, 11):
+        run.queue.put_nowait(submission(attempt))
+    running = asyncio.create_task(run.pool.run(1.0), name="pool")
+    async with asyncio.timeout(DEADLINE_S):
+        while first.count < 9:
+            await asyncio.sleep(0)
+        go.set()
+        while tries.total() == 10:
+            await asyncio.sleep(0)
+        await run.pool.end()
+        while consumers() > 1:
+            await asyncio.sleep(0)
+        assert len(workers) == 2
+        last.set()
+        await running
+    assert sorted(each.attempt or 0 for each in run.results.outcomes) == list(range(1, 11))

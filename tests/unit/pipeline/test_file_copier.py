@@ -13,10 +13,13 @@ from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency, FailureCode, RowError
 from rogo_async.common.http_session import HttpSession
 from rogo_async.common.retry import CircuitBreaker, Probe
+from rogo_async.common.settings import CopyMode
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.common.urls import AllowList
+from rogo_async.destination.blobs.service_copy import ServiceCopy
 from rogo_async.destination.blobs.store import Store
 from rogo_async.pipeline.file_copier import ByteBudget, FileCopier
+from rogo_async.pipeline.server_side_copy import ServerSideCopier
 from rogo_async.rules.identity import identify
 from rogo_async.rules.records import FileKind, FileRef
 from rogo_async.sources.http_files import Sources
@@ -35,7 +38,10 @@ async def copying(server: RawServer) -> AsyncIterator[FileCopier]:
     """A file copier from this server, without a destination."""
     async with contextlib.aclosing(HttpSession()) as http:
         sources = Sources(http, AllowList(frozenset({server.origin})), {}, breaker_for)
-        yield FileCopier(sources, cast("Store", None), ByteBudget(), {})
+        server_side = ServerSideCopier(
+            sources, cast("ServiceCopy", None), CopyMode.STREAM, URL("https://store.example")
+        )
+        yield FileCopier(sources, cast("Store", None), server_side, ByteBudget(), {})
 
 
 def refs(server: RawServer, count: int) -> list[FileRef]:

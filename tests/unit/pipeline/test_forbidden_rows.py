@@ -19,7 +19,7 @@ def host(name: str = "files.example") -> SourceHost:
 
 
 def refusal(by: SourceHost) -> ForbiddenRow:
-    return ForbiddenRow(NOTHING, by.record_refused(FILE, 403), NOTHING)
+    return ForbiddenRow(NOTHING, by.record_refused(FILE, "answered 403"), NOTHING)
 
 
 def test_rule_14_nine_refusals_are_held_and_the_tenth_returns_all_ten() -> None:
@@ -41,7 +41,7 @@ def test_rule_14_refusals_are_counted_not_rows() -> None:
     files, tracker = host(), ForbiddenTracker()
     rows = []
     for _ in range(5):
-        files.record_refused(FILE, 401)
+        files.record_refused(FILE, "answered 401")
         rows.append(refusal(files))
     for row in rows:
         tracker.hold(row)
@@ -64,7 +64,7 @@ def test_rule_14_rows_held_when_their_streak_reaches_ten_never_fail() -> None:
     held = refusal(files)
     tracker.hold(held)
     for _ in range(9):
-        files.record_refused(FILE, 403)
+        files.record_refused(FILE, "answered 403")
     files.record_served(FILE)
     assert tracker.take_systemic() == [held]
     assert tracker.take_failed() == []

@@ -1,6 +1,7 @@
 """run_summary.json: every reader gets the written values, also from older files."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,9 @@ def finished_run() -> RunSummary:
     record.tally.total = 5
     record.tally.by_status.update([Status.MIGRATED, Status.MIGRATED, Status.FAILED])
     record.tally.by_code["email_missing"] = 1
-    record.call_stats.outages.append(Outage("store", "2026-01-31T01:15:20+00:00", 0.0, "down"))
+    record.call_stats.outages.append(
+        Outage("store", datetime(2026, 1, 31, 1, 15, 20, tzinfo=UTC), 0.0, "down", 900.0)
+    )
     stop_signal = StopSignal()
     stop_signal.stop(StopReason.OUTAGE, "store was down")
     return record.summary(stop_signal)
@@ -54,10 +57,19 @@ def test_the_fields_have_their_forms() -> None:
     fields = json.loads(finished_run().to_json())
     assert fields["started_at"].endswith("Z")
     assert len(fields["started_at"]) == len("2026-01-31T01:15:00.000Z")
-    assert fields["outages"][0]["began_at"] == "2026-01-31T01:15:20+00:00"
+    assert fields["outages"][0]["began_at"] == "2026-01-31T01:15:20.000Z"
     assert fields["not_reached"] == 2
     assert fields["exit_code"] == 3
     assert fields["stopped_by"] == {"outage": "store was down"}
+
+
+@pytest.mark.parametrize(("failed", "code"), [(2, 0), (3, 1)])
+def test_the_exit_code_is_0_when_every_failure_is_accepted(failed: int, code: int) -> None:
+    record = RunRecord.begin(RUN, 4)
+    record.tally.total = record.tally.by_status[Status.FAILED] = failed
+    record.tally.failed_accepted = 2
+    summary = record.summary(StopSignal())
+    assert (summary.exit_code, summary.failed, summary.failed_accepted) == (code, failed, 2)
 
 
 def test_an_older_file_without_later_fields_is_read(tmp_path: Path) -> None:
@@ -83,6 +95,10 @@ def test_the_newest_readable_summary_comes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
+        (
+            {"failed_new": 1, "failed_accepted": 9},
+            "70 migrated, 12 failed (1 new, 9 accepted), 10 skipped, 8 not processed; ",
+        ),
         ({}, "70 migrated, 12 failed (0 new), 10 skipped, 8 not processed; 100 rows at 0.0/s"),
         ({}, "; exit 1; failed rows: failed.csv"),
         ({"stopped_by": {"outage": "target was down"}}, "; stopped: target was down"),

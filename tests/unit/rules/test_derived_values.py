@@ -66,7 +66,8 @@ def test_submission_times_come_from_the_report() -> None:
 )
 def test_a_report_without_date_inserted_fails_with_a_code(time: Any) -> None:
     bare: Report = a_report(results_approved=None, date_modified=None, date_inserted=None)
-    fault(FailureCode.REPORT_FIELD_MISSING, lambda: time(bare))
+    message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: time(bare))
+    assert message == "report row: no value in DateInserted"
 
 
 def test_score_times_are_its_own_or_those_of_the_report() -> None:
@@ -83,8 +84,8 @@ def test_score_times_are_its_own_or_those_of_the_report() -> None:
     assert times() == (INSERTED, MODIFIED)
 
 
-def test_custom_params_are_json() -> None:
-    assert derived_values.custom_params("3ABC") == '{"cis": "AIS", "cas": "3ABC"}'
+def test_custom_params_are_json_without_blanks() -> None:
+    assert derived_values.custom_params("3ABC") == '{"cis":"AIS","cas":"3ABC"}'
 
 
 @given(st.text())

@@ -10,8 +10,10 @@ from yarl import URL
 
 from rogo_async.common.errors import FailureCode, RowError
 from rogo_async.rules.files import (
+    BlobOwner,
     blob_name,
     content_type,
+    owner_of_blob,
     plan_files,
     size_text,
     split_names,
@@ -60,7 +62,8 @@ def test_rule_14_learner_files_come_before_feedback() -> None:
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_rule_14_a_submission_without_files_fails(blank: str) -> None:
     row = a_row(learner_urls=blank, marker_urls=blank)
-    fault(FailureCode.FILES_MISSING, lambda: plan_files(row, "3", ALLOW))
+    message = fault(FailureCode.FILES_MISSING, lambda: plan_files(row, "3", ALLOW))
+    assert message == "the row has neither learner nor marker files"
 
 
 @pytest.mark.parametrize("kind", ["learner_urls", "marker_urls"])
@@ -202,6 +205,7 @@ def test_common_extensions_have_a_content_type(extension: str) -> None:
         ("x" * 300 + ".docx", "docx", "x" * 195 + ".docx"),
         ("x" * 300, "", "x" * 200),
         ("x" * 194 + "..y.docx", "docx", "x" * 194 + ".docx"),
+        ("X.X.docx", "docx", "X.X.docx"),
     ],
 )
 def test_rule_14_unsafe_characters_of_a_blob_name_are_replaced(
@@ -263,6 +267,33 @@ def test_planned_files_have_safe_blob_names_and_extensions(
             assert found.endswith(f".{ref.extension}")
 
 
+@given(HOSTILE, HOSTILE, st.sampled_from(FileKind), st.integers(1, 2**31 - 1))
+def test_the_owner_of_a_blob_is_read_from_its_name(
+    name: str, extension: str, kind: FileKind, attempt: int
+) -> None:
+    blob = blob_name(attempt, SUBMISSION, a_ref(name, extension, kind=kind, order=12))
+    assert owner_of_blob(blob) == BlobOwner(kind, attempt, SUBMISSION, 12)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "other",
+        f"Other/rogo_7/{SUBMISSION}/1_a.docx",
+        f"LTI_Uploads/rogo_2147483648/{SUBMISSION}/1_a.docx",
+        f"LTI_Uploads/rogo_x/{SUBMISSION}/1_a.docx",
+        f"LTI_Uploads/rogo_7/{SUBMISSION.upper()}/1_a.docx",
+        f"LTI_Uploads/rogo_7/{SUBMISSION}/_a.docx",
+        f"LTI_Uploads/rogo_7/{SUBMISSION}/1_a/b.docx",
+        f"LTI_Uploads/rogo_7/{SUBMISSION}/1_",
+        f"x/LTI_Uploads/rogo_7/{SUBMISSION}/1_a.docx",
+    ],
+)
+def test_a_blob_of_another_name_has_no_owner(name: str) -> None:
+    assert owner_of_blob(name) is None
+
+
 @pytest.mark.parametrize(
     ("size_bytes", "text"),
     [
@@ -314,13 +345,28 @@ def test_joined_urls_are_split_again(names: list[str]) -> None:
     [
         ("a.docx", ("https://h/x/b.docx",), ("a.docx",)),
         ("a.docx, b.pdf ", ("https://h/1", "https://h/2"), ("a.docx", "b.pdf")),
+        # one URL: the whole cell
+        ("a, b.docx", ("https://h/x/1733350000000_a%2C%20b.docx",), ("a, b.docx",)),
+        (" a,b,,c.docx, ", ("https://h/x",), ("a,b,,c.docx,",)),
+        ("1733350000000_a.docx", ("https://h/x",), ("1733350000000_a.docx",)),
+        ("", ("https://h/x/1733350000000_a%2C%20b.docx",), ("a, b.docx",)),
         # the counts disagree
-        ("a, b.docx", ("https://h/x/a%2C%20b.docx",), ("a, b.docx",)),
         ("a.docx", ("https://h/1.doc", "https://h/2.doc"), ("1.doc", "2.doc")),
         ("a,b,c", ("https://h/1.doc", "https://h/2.doc"), ("1.doc", "2.doc")),
         # an empty name in a list of the right length
         ("", ("https://h/x/b%20c.docx?sig=a/b",), ("b c.docx",)),
         ("a.docx,", ("https://h/1.doc", "https://h/2.doc"), ("a.docx", "2.doc")),
+        # the timestamp in the names of the source's blobs
+        ("a,b,c", ("https://h/1733350000000_1.doc", "https://h/2.doc"), ("1.doc", "2.doc")),
+        ("a,", ("https://h/1.doc", "https://h/1733350000000_2.doc"), ("a", "2.doc")),
+        ("", ("https://h/1733350000000_1733350000001_a.doc",), ("1733350000001_a.doc",)),
+        ("", ("https://h/173335000000%30%5F%20a.doc",), ("a.doc",)),
+        ("", ("https://h/173335000000_a.doc",), ("173335000000_a.doc",)),
+        ("", ("https://h/17333500000000_a.doc",), ("17333500000000_a.doc",)),
+        ("", ("https://h/x1733350000000_a.doc",), ("x1733350000000_a.doc",)),
+        ("", ("https://h/1733350000000-a.doc",), ("1733350000000-a.doc",)),
+        ("", ("https://h/1733350000000_/a.doc",), ("a.doc",)),
+        ("", ("https://h/1733350000000_",), ("file",)),
         # percent-decoding
         ("", ("https://h/caf%C3%A9,.docx",), ("café,.docx",)),
         ("", ("https://h/C# 1.docx",), ("C# 1.docx",)),

@@ -117,7 +117,8 @@ def test_rule_13_an_unknown_level_fails(grade: str) -> None:
 
 
 def test_rule_13_without_levels_every_malpractice_grade_fails() -> None:
-    fault(FailureCode.MALPRACTICE_LEVEL_MISSING, lambda: finding("Malpractice Severe"))
+    message = fault(FailureCode.MALPRACTICE_LEVEL_MISSING, lambda: finding("Malpractice Severe"))
+    assert message == ("Grade 'Malpractice Severe' names no active malpractice level (known: none)")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from rogo_async.rules.records import (
 )
 from rogo_async.sources.warehouse import convert
 
-COUNT: Final = int(os.environ.get("ROGO_TEST_HOSTILE", "100000"))
+COUNT: Final = int(os.environ.get("ROGO_TEST_HOSTILE", "40000"))
 SEED: Final = int(os.environ.get("ROGO_TEST_SEED", "1"))
 ALLOWED: Final = {("https", "good.example", 443), ("http", "127.0.0.1", 10000)}
 ALLOW: Final = AllowList.from_hosts(["good.example", "http://127.0.0.1:10000"])

@@ -12,6 +12,7 @@ from rogo_async.rules.identity import (
     attempt_of_launch_id,
     child_id,
     identify,
+    is_uuid,
     launch_id,
     parse_attempt_id,
     submission_id,
@@ -37,7 +38,8 @@ def test_rule_1_attempt_id_is_parsed(text: str, value: int) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0"])
 def test_rule_1_attempt_id_is_missing(text: str) -> None:
-    fault(FailureCode.ATTEMPT_ID_MISSING, lambda: parse_attempt_id(text))
+    message = fault(FailureCode.ATTEMPT_ID_MISSING, lambda: parse_attempt_id(text))
+    assert message == "Attempt ID is empty"
 
 
 @pytest.mark.parametrize(
@@ -168,3 +170,25 @@ def test_identify_returns_all_ids_of_a_submission() -> None:
     assert identity.attempt == 7
     assert identity.launch_id == launch_id(7, "inst-1")
     assert identity.submission_id == submission_id("run-1", 7)
+
+
+@given(ATTEMPTS, st.text(max_size=20))
+def test_the_ids_of_rows_have_the_form_of_a_uuid(attempt: int, run: str) -> None:
+    submission = submission_id(run, attempt)
+    assert is_uuid(submission)
+    assert is_uuid(child_id(submission, "file", 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "6d7770b0-c86d-53a8-8c06-44cae1185f4",
+        "6d7770b0-c86d-53a8-8c06-44cae1185f411",
+        "6D7770B0-C86D-53A8-8C06-44CAE1185F41",
+        "6d7770b0c86d53a88c0644cae1185f41",
+        "6d7770b0-c86d-53a8-8c06-44cae1185f41\n",
+    ],
+)
+def test_another_text_is_no_uuid(text: str) -> None:
+    assert not is_uuid(text)

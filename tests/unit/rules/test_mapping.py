@@ -143,3 +143,46 @@ def test_rule_7_email_is_required() -> None:
         with pytest.raises(RowError) as raised:
             require_email(a_row(email=email))
         assert raised.value.code is FailureCode.EMAIL_MISSING
+
+
+@pytest.mark.parametrize(
+    ("mapping", "code", "message"),
+    [
+        (None, FailureCode.MAPPING_MISSING, "no line in the mapping has this Attempt ID"),
+        (
+            MappingRow("24_01", "Attempt 1", defect="2 cells"),
+            FailureCode.MAPPING_MISSING,
+            "the mapping's line for this Attempt ID is malformed (2 cells)",
+        ),
+        (
+            MappingRow("", "Attempt 1"),
+            FailureCode.VERSION_MISSING,
+            "the mapping's Unit Code Version is empty",
+        ),
+        (
+            MappingRow("24_01", ""),
+            FailureCode.SUBMISSION_TEXT_MISSING,
+            "the mapping's Submission is empty",
+        ),
+        (
+            MappingRow("24_01", "Retake"),
+            FailureCode.ATTEMPT_NUMBER_MISSING,
+            "Submission 'Retake' has no number from 1 to 2147483647 after the word Attempt",
+        ),
+    ],
+)
+def test_rules_4_to_6_a_message_names_the_column(
+    mapping: MappingRow | None, code: FailureCode, message: str
+) -> None:
+    assert fault(code, lambda: attempt_number(mapping, PREFIXES)) == message
+
+
+def test_rule_5_a_message_lists_the_prefixes() -> None:
+    with pytest.raises(RowSkip) as raised:
+        attempt_number(MappingRow("19_01", "Attempt 1"), PREFIXES)
+    assert raised.value.message == "version '19_01' does not begin with any of 24, 25"
+
+
+def test_rule_7_a_message_names_the_column() -> None:
+    message = fault(FailureCode.EMAIL_MISSING, lambda: require_email(a_row(email="")))
+    assert message == "Learner Email is empty"

@@ -65,6 +65,50 @@ def test_rule_10_an_assessment_is_missing(name: str) -> None:
     )
 
 
+def nearest(message: str) -> str:
+    return message.partition("ends with '24_01'; ")[2]
+
+
+def test_rule_10_a_missing_assessment_names_the_nearest_candidates() -> None:
+    found = assessments(
+        "Unit 3 25_01",
+        "  unit  3 Law 25_02",
+        "Unit 30 24_01",
+        "Unit 4 24_01",
+        "Another 24_01",
+        "Unit 2",
+        "The Unit 3 24",
+    )
+    message = fault(
+        FailureCode.ASSESSMENT_MISSING, lambda: matched("Unit 3 Written", "24_01", *found)
+    )
+    assert nearest(message) == (
+        "same beginning: 'Unit 3 25_01', 'unit 3 Law 25_02', 'Unit 30 24_01'; "
+        "same version: 'Unit 4 24_01', 'Another 24_01'"
+    )
+
+
+def test_rule_10_the_number_of_candidates_is_bounded() -> None:
+    names = [*(f"Unit 3 {n}" for n in range(50)), *(f"A {n} 24_01" for n in range(50))]
+    message = fault(
+        FailureCode.ASSESSMENT_MISSING,
+        lambda: matched("Unit 3", "24_01", *assessments(*names, *names)),
+    )
+    assert nearest(message) == (
+        "same beginning: 'Unit 3 24', 'Unit 3 2', 'Unit 3 20', 'Unit 3 21', 'Unit 3 22'; "
+        "same version: 'A 0 24_01', 'A 1 24_01', 'A 10 24_01', 'A 11 24_01', 'A 12 24_01'"
+    )
+
+
+@pytest.mark.parametrize("names", [(), ("Unit 4 25_01", "")])
+def test_rule_10_a_message_without_candidates(names: tuple[str, ...]) -> None:
+    message = fault(
+        FailureCode.ASSESSMENT_MISSING,
+        lambda: matched("Unit 3", "24_01", *assessments(*names)),
+    )
+    assert nearest(message) == "no name has the same beginning or the same version"
+
+
 def test_rule_10_prefix_and_suffix_share_no_characters() -> None:
     # The name begins with "24 01" and ends with "24 01": once, not twice.
     fault(FailureCode.ASSESSMENT_MISSING, lambda: matched("24 01", "24 01", an_assessment("24 01")))
@@ -212,6 +256,14 @@ def test_rule_11_a_section_is_found(label: str, text: str) -> None:
 )
 def test_rule_11_a_section_is_missing(label: str, text: str) -> None:
     fault(FailureCode.SECTION_MISSING, lambda: marks_of([label], text))
+
+
+def test_rule_11_a_score_without_a_label_has_no_section() -> None:
+    message = fault(
+        FailureCode.SECTION_MISSING,
+        lambda: match_sections([a_score(None)], an_assessment(), a_reference()),
+    )
+    assert message == "no section of 3ABC for ''"
 
 
 def test_rule_11_marks_keep_the_order_of_the_scores() -> None:

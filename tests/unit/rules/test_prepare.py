@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rogo_async.common.errors import FailureCode, RowError
+from rogo_async.common.settings import AmbiguousReports
 from rogo_async.rules.prepare import prepare
 from rogo_async.rules.records import PreparedSubmission, Submission, WarehouseRows
 from tests.unit.rules.builders import (
     ALLOW,
+    APPROVED,
     a_reference,
     a_report,
     a_row,
@@ -53,6 +55,16 @@ def test_a_valid_submission_is_prepared() -> None:
     ]
 
 
+@pytest.mark.parametrize("latest_first", [True, False])
+def test_rule_8_the_policy_for_several_reports_is_that_of_the_setting(latest_first: bool) -> None:
+    latest = a_report(grade="Merit", date_modified=APPROVED)
+    reports = [latest, a_report()] if latest_first else [a_report(), latest]
+    submission = Submission(a_row(), 7, 2, "24_01", WarehouseRows(tuple(reports)))
+    found = prepare(submission, REFERENCE, ALLOW, AmbiguousReports.LATEST)
+    assert (found.report, found.final_grade) == (latest, "Merit")
+    fault(FailureCode.REPORT_AMBIGUOUS, lambda: prepare(submission, REFERENCE, ALLOW))
+
+
 def test_rule_12_the_grade_follows_the_code_of_the_matched_assessment() -> None:
     reference = a_reference((an_assessment(code="7ABC", id="id-3ABC"),))
     assert prepared(reference=reference).final_grade == "Low Pass"
@@ -83,7 +95,7 @@ FAULTS = [
     ),
     (
         FailureCode.REPORT_AMBIGUOUS,
-        {"reports": [a_report(grade=None)] * 2, **BAD_SCORE, **BAD_FILES, "version": "99"},
+        {"reports": [a_report(grade=None), a_report()], **BAD_SCORE, **BAD_FILES, "version": "99"},
     ),
     (
         FailureCode.REPORT_FIELD_MISSING,

@@ -33,11 +33,10 @@ def test_a_valid_row_passes_with_its_attempt_number_and_version() -> None:
 
 
 def test_rule_0_a_malformed_row_fails_whatever_its_cells_contain() -> None:
-    outcome = row_filter().apply(a_row(malformed="line 3 has 22 cells, not 23", attempt_id=""))
-    assert isinstance(outcome, Outcome)
-    assert (outcome.status, outcome.code) == (Status.FAILED, FailureCode.ROW_MALFORMED)
-    assert outcome.attempt is None
-    assert "line 3" in outcome.message
+    row = a_row(malformed="line 3 has 22 cells, not 23", attempt_id="")
+    assert row_filter().apply(row) == Outcome(
+        row, Status.FAILED, None, FailureCode.ROW_MALFORMED, "line 3 has 22 cells, not 23"
+    )
 
 
 def test_rule_2_the_row_nearest_the_end_counts_and_the_others_are_skipped() -> None:
@@ -99,3 +98,52 @@ def test_rules_0_to_7_the_first_rule_that_applies_decides() -> None:
         FailureCode.MAPPING_MISSING,
         FailureCode.EMAIL_MISSING,
     ]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "status", "code", "message"),
+    [
+        (
+            404,
+            Status.FAILED,
+            FailureCode.MAPPING_MISSING,
+            "no line in the mapping has this Attempt ID",
+        ),
+        (
+            1,
+            Status.SKIPPED,
+            SkipCode.ALREADY_MIGRATED,
+            "the target has a submission of this attempt",
+        ),
+        (
+            5,
+            Status.FAILED,
+            FailureCode.TARGET_INCOMPLETE,
+            "the target has a launch or session record of this attempt and no submission",
+        ),
+    ],
+)
+def test_an_outcome_has_the_row_its_attempt_and_the_reason(
+    attempt: int, status: Status, code: FailureCode | SkipCode, message: str
+) -> None:
+    row = a_row(attempt_id=str(attempt))
+    assert row_filter(MIGRATED).apply(row) == Outcome(row, status, attempt, code, message)
+
+
+def test_rule_2_the_outcome_of_a_duplicate_row() -> None:
+    rows, row = row_filter(), a_row()
+    rows.apply(a_row())
+    assert rows.apply(row) == Outcome(
+        row,
+        Status.SKIPPED,
+        7,
+        SkipCode.DUPLICATE_ROW,
+        "a row nearer the end of the file has the same Attempt ID",
+    )
+
+
+def test_unseen_attempts_are_counted() -> None:
+    rows = row_filter(MIGRATED)
+    codes(rows, a_row(attempt_id="7"), a_row(attempt_id="1"), a_row(attempt_id="x"))
+    assert rows.count_unseen(BitMap([1, 7, 8, 9])) == 2
+    assert rows.count_unseen(BitMap()) == 0

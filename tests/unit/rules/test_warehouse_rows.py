@@ -1,13 +1,17 @@
 """Rules 8 and 9."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rogo_async.common.errors import FailureCode
-from rogo_async.rules.records import Score
+from rogo_async.common.settings import AmbiguousReports
+from rogo_async.rules.records import Report, Score
 from rogo_async.rules.warehouse_rows import require_report, require_scores
 from tests.unit.rules.builders import a_report, a_score, fault
 
@@ -29,19 +33,114 @@ def test_rule_8_one_complete_report_is_returned() -> None:
 
 
 def test_rule_8_no_report_fails() -> None:
-    fault(FailureCode.REPORT_MISSING, lambda: require_report([]))
+    message = fault(FailureCode.REPORT_MISSING, lambda: require_report([]))
+    assert message == "the warehouse has no report for this attempt"
 
 
-def test_rule_8_several_reports_fail_even_equal_ones() -> None:
+EARLY, LATE = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 3, 2, tzinfo=UTC)
+
+
+def test_rule_8_equal_reports_count_as_one() -> None:
+    assert require_report([a_report(), a_report(), a_report()]) == a_report()
+
+
+@pytest.mark.parametrize("policy", AmbiguousReports)
+def test_rule_8_equal_reports_count_as_one_before_the_latest_is_chosen(
+    policy: AmbiguousReports,
+) -> None:
+    incomplete = a_report(grade=None)
     message = fault(
-        FailureCode.REPORT_AMBIGUOUS, lambda: require_report([a_report(), a_report(), a_report()])
+        FailureCode.REPORT_FIELD_MISSING, lambda: require_report([incomplete] * 2, policy)
     )
-    assert "3" in message
+    assert message == "report row: no value in Grade"
 
 
-def test_rule_8_several_reports_are_reported_before_missing_fields() -> None:
-    empty = a_report(grade=None)
-    fault(FailureCode.REPORT_AMBIGUOUS, lambda: require_report([empty, empty]))
+@pytest.mark.parametrize(
+    ("attribute", "value", "column"),
+    [
+        ("ti_user_id", "another", "TIUserId"),
+        ("ti_section_id", "another", "TISectionId"),
+        ("exercise", "Unit 4 x", "Exercise"),
+        ("marks", Decimal(1), "MarksAchieved or MarksAwarded"),
+        ("marks_available", Decimal(1), "MarksAvailable"),
+        ("grade_percent", Decimal(1), "GradePercent"),
+        ("grade", "Merit", "Grade"),
+        ("grade", None, "Grade"),
+        ("marker_notes", "other notes", "MarkerNotes"),
+        ("results_approved", EARLY, "ResultsApproved"),
+        ("date_inserted", EARLY, "DateInserted"),
+        ("date_modified", EARLY, "DateModified"),
+        ("unreadable", ("MarkerNotes",), "MarkerNotes"),
+    ],
+)
+def test_rule_8_reports_that_differ_in_any_column_are_ambiguous(
+    attribute: str, value: object, column: str
+) -> None:
+    rows = [a_report(), a_report(), a_report(**{attribute: value})]
+    message = fault(FailureCode.REPORT_AMBIGUOUS, lambda: require_report(rows))
+    assert message == (
+        f"the warehouse has 2 different reports for this attempt; they differ in {column}"
+    )
+
+
+def dated(modified: datetime | None, inserted: datetime | None, grade: str = "Pass") -> Report:
+    return a_report(date_modified=modified, date_inserted=inserted, grade=grade)
+
+
+@pytest.mark.parametrize(
+    ("older", "latest"),
+    [
+        (dated(EARLY, EARLY), dated(LATE, EARLY)),
+        (dated(EARLY, LATE), dated(LATE, EARLY)),
+        (dated(EARLY, EARLY), dated(None, LATE)),
+        (dated(None, EARLY), dated(None, LATE)),
+        (dated(None, EARLY), dated(LATE, EARLY)),
+        (dated(None, None), dated(None, EARLY)),
+        (a_report(date_modified=EARLY, unreadable=("MarkerNotes",)), dated(LATE, EARLY)),
+    ],
+)
+def test_rule_8_the_latest_report_counts_if_so_set(older: Report, latest: Report) -> None:
+    latest = replace(latest, grade="Merit")
+    for rows in ([older, latest], [latest, older], [latest, older, latest, older]):
+        assert require_report(rows, AmbiguousReports.LATEST) == latest
+        fault(FailureCode.REPORT_AMBIGUOUS, partial(require_report, rows))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (dated(LATE, EARLY), dated(LATE, EARLY, "Merit")),
+        (dated(LATE, EARLY), dated(None, LATE, "Merit")),
+        (dated(None, None), dated(None, None, "Merit")),
+        (dated(LATE, EARLY), a_report(date_modified=None, unreadable=("DateModified",))),
+        (dated(LATE, EARLY), a_report(date_modified=None, unreadable=("DateInserted",))),
+    ],
+)
+def test_rule_8_a_tie_or_an_unreadable_date_is_ambiguous(one: Report, other: Report) -> None:
+    rows = [dated(None, None), one, other]
+    message = fault(
+        FailureCode.REPORT_AMBIGUOUS, lambda: require_report(rows, AmbiguousReports.LATEST)
+    )
+    assert "none is the latest" in message
+
+
+def test_rule_8_an_unreadable_date_that_does_not_decide_leaves_a_latest_report() -> None:
+    latest = a_report(date_modified=LATE, date_inserted=None, unreadable=("DateInserted",))
+    message = fault(
+        FailureCode.REPORT_FIELD_MISSING,
+        lambda: require_report([dated(EARLY, EARLY), latest], AmbiguousReports.LATEST),
+    )
+    assert message == "report row: DateInserted is not a date"
+
+
+def test_rule_8_an_incomplete_latest_report_fails_the_row() -> None:
+    rows = [dated(EARLY, EARLY), replace(dated(LATE, EARLY), marks=None)]
+    fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report(rows, AmbiguousReports.LATEST))
+
+
+def test_rule_8_different_reports_are_reported_before_missing_fields() -> None:
+    rows = [a_report(grade=None), a_report(grade=None, marks=None)]
+    fault(FailureCode.REPORT_AMBIGUOUS, lambda: require_report(rows))
 
 
 @given(st.sets(st.sampled_from(REQUIRED), min_size=1))
@@ -135,6 +234,18 @@ def test_rule_9_an_incomplete_score_fails(score: Score, text: str) -> None:
     assert text in message
     assert "score row 2" in message
     assert "score row 1" not in message
+
+
+def test_rule_9_a_message_lists_each_incomplete_score_with_its_label() -> None:
+    scores = [
+        a_score("Question 1", score=None, unreadable=("DateInserted",)),
+        a_score("Question 2"),
+        a_score(None),
+    ]
+    assert fault(FailureCode.SCORE_FIELD_MISSING, lambda: require_scores(scores)) == (
+        "score row 1 ('Question 1'): no value in Score; DateInserted is not a date; "
+        "score row 3 (no label): no value in ScoreLabelCorrected"
+    )
 
 
 def test_rule_9_an_unreadable_score_is_not_also_reported_as_empty() -> None:

@@ -19,7 +19,7 @@ from rogo_async.rules.records import Outcome, Submission
 from rogo_async.rules.row_filter import MigratedAttempts, RowFilter
 from rogo_async.sources.submissions_csv import USED_COLUMNS, Mapping, SubmissionsFile, load_mapping
 
-FILES: Final = int(os.environ.get("ROGO_TEST_HOSTILE", "100000")) // 20
+FILES: Final = int(os.environ.get("ROGO_TEST_HOSTILE", "40000")) // 20
 """For each of the two readers."""
 SEED: Final = int(os.environ.get("ROGO_TEST_SEED", "1"))
 CODES: Final = frozenset({*FailureCode, *SkipCode})

@@ -10,12 +10,18 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rogo_async.common.errors import InputChanged, SetupError
-from rogo_async.rules.records import SourceRow
-from rogo_async.sources.submissions_csv import USED_COLUMNS, SubmissionsFile, load_mapping
+from rogo_async.common.errors import FailureCode, InputChanged, RowError, SetupError
+from rogo_async.rules.mapping import attempt_number
+from rogo_async.rules.records import MappingRow, SourceRow
+from rogo_async.sources.submissions_csv import (
+    USED_COLUMNS,
+    SubmissionsFile,
+    attempt_of,
+    load_mapping,
+)
 
 COLUMNS = ("Membership Number", *USED_COLUMNS, "Timestamp", "Error")
 WIDTH = len(COLUMNS)
@@ -39,20 +45,28 @@ def written(path: Path, *lines: list[str], header: tuple[str, ...] = COLUMNS) ->
     return path
 
 
-def read(path: Path) -> list[SourceRow]:
+async def rows_of(path: Path) -> list[SourceRow]:
     """All rows, the newest first."""
+    file = await SubmissionsFile.open(path)
+    try:
+        return [row async for chunk in file.chunks_from_end() for row in chunk]
+    finally:
+        file.close()
 
-    async def all_rows() -> list[SourceRow]:
-        file = await SubmissionsFile.open(path)
-        try:
-            return [row async for chunk in file.chunks_from_end() for row in chunk]
-        finally:
-            file.close()
 
-    return asyncio.run(all_rows())
+def read(path: Path) -> list[SourceRow]:
+    """``rows_of`` for tests without an event loop."""
+    return asyncio.run(rows_of(path))
+
+
+def attempt_cells(lines: list[list[str]]) -> list[str]:
+    """The attempt's cell of each line, trimmed."""
+    return [line[ATTEMPT].strip() for line in lines]
 
 
 @given(rows, st.booleans(), st.sampled_from(["\r\n", "\n"]))
+@example(cells=[["NULL"] * WIDTH, [" null "] * WIDTH], with_mark=False, line_end="\n")
+@example(cells=[["\n0", *[""] * (WIDTH - 2), "\n"]], with_mark=False, line_end="\r\n")
 @settings(max_examples=150, deadline=None)
 def test_all_rows_come_back_from_the_end(
     tmp_path_factory: pytest.TempPathFactory,
@@ -68,7 +82,8 @@ def test_all_rows_come_back_from_the_end(
     found = read(path)
 
     assert [each.cells for each in found] == [tuple(each[:-1]) for each in reversed(cells)]
-    assert [each.attempt_id for each in found] == [each[ATTEMPT].strip() for each in cells[::-1]]
+    attempts = ["" if text.upper() == "NULL" else text for text in attempt_cells(cells)]
+    assert [each.attempt_id for each in found] == attempts[::-1]
 
 
 def test_line_numbers_count_quoted_line_breaks_and_blank_lines(tmp_path: Path) -> None:
@@ -103,14 +118,89 @@ def test_rule_0_a_line_with_too_few_or_too_many_cells_is_malformed(
     assert good.malformed is None
 
 
-def test_rule_0_a_stray_carriage_return_makes_only_its_row_malformed(tmp_path: Path) -> None:
-    path = written(tmp_path / "file.csv", row(1), row(2))
+def test_rule_0_a_stray_carriage_return_ends_a_row_and_spares_the_others(tmp_path: Path) -> None:
+    path = written(tmp_path / "file.csv", row(1), row(2), row(3))
     text = path.read_bytes().replace(b"2,", b"2\r,", 1)
     path.write_bytes(text)
-    bad, good = read(path)
-    assert bad.malformed is not None
-    assert bad.malformed.startswith("line 3:")
-    assert good.malformed is None
+    after, rest, part, before = read(path)
+    assert part.malformed is not None
+    assert part.malformed.startswith("line 3 ")
+    assert rest.malformed is not None
+    assert (after.attempt_id, before.attempt_id) == ("3", "1")
+    assert (after.malformed, before.malformed) == (None, None)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("last", ["\r", ""])
+def test_carriage_returns_alone_end_rows(tmp_path: Path, mark: bytes, last: str) -> None:
+    """Excel for the Mac writes such files."""
+    lines = [",".join(COLUMNS), *(",".join(row(n)) for n in range(1, 701))]
+    lines[300] = ",".join(row(300)[:-1]) + ',"two\rlines, é"'
+    path = tmp_path / "file.csv"
+    path.write_bytes(mark + ("\r".join(lines) + last).encode())
+    found = read(path)
+    assert [each.attempt_id for each in found] == [str(n) for n in range(700, 0, -1)]
+    assert not [each.malformed for each in found if each.malformed]
+    assert (found[-1].line, found[0].line) == (2, 702)
+
+
+def test_files_with_several_kinds_of_line_ends_are_read_in_full(tmp_path: Path) -> None:
+    parts = [",".join(COLUMNS) + "\r\n"]
+    parts += [",".join(row(n)) + "\n\r\n"[n % 3 : n % 3 + 1 + (n % 3 == 1)] for n in range(1, 601)]
+    path = tmp_path / "file.csv"
+    path.write_text("".join(parts), encoding="utf-8", newline="")
+    assert [each.attempt_id for each in read(path)] == [str(n) for n in range(600, 0, -1)]
+
+
+async def test_a_mapping_with_carriage_returns_alone_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.csv"
+    path.write_bytes(
+        b"Attempt ID,Unit Code Version,Submission\r7,24_01,Attempt 1\r8,25_01,Attempt 2"
+    )
+    mapping = await load_mapping(path)
+    assert mapping.get(7) == MappingRow("24_01", "Attempt 1")
+    assert mapping.get(8) == MappingRow("25_01", "Attempt 2")
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        (r'"He said \"hi\""', "a quote inside a quoted cell"),
+        (r'"He said \"hi, there\""', "a quote inside a quoted cell"),
+        ('"a "quoted" word"', "a quote inside a quoted cell"),
+        ('"note"more', "a quote inside a quoted cell"),
+        ('"note" ', "a quote inside a quoted cell"),
+        (' "note"', "a blank before the quote"),
+        ('\t"note"', "a blank before the quote"),
+        ('\N{NO-BREAK SPACE}"note"', "a blank before the quote"),
+        ("\tnote", None),
+        (' "note" more', "a quote inside a quoted cell"),
+        ('"note', "a quote is not closed"),
+        (r'"note\"', None),
+        ('"a ""quoted"" word"', None),
+        ('" ""quoted"" at its start"', None),
+        ('5" pipe', None),
+        (' 5 " pipe', None),
+        ('"note, ""quoted"""', None),
+    ],
+)
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_rule_0_quotes_that_rfc_4180_forbids_make_a_row_malformed(
+    tmp_path: Path, last: str, says: str | None, position: int
+) -> None:
+    lines = numbered(1, 2, 3)
+    lines[position] = lines[position].replace('"note"', last)
+    path = tmp_path / "file.csv"
+    path.write_text(",".join(COLUMNS) + "\n" + "".join(lines), encoding="utf-8")
+    found = read(path)[::-1]
+    assert [each.attempt_id for each in found] == ["1", "2", "3"]
+    malformed = found.pop(position).malformed
+    if says is None:
+        assert malformed is None
+    else:
+        assert malformed is not None
+        assert says in malformed
+    assert [each.malformed for each in found] == [None, None]
 
 
 def test_rule_0_a_row_that_was_malformed_is_malformed_again(tmp_path: Path) -> None:
@@ -148,6 +238,10 @@ def test_quotes_inside_a_cell_swallow_no_rows(tmp_path: Path) -> None:
         (",".join(COLUMNS).encode() + b"\nx\n\xff\xfe", "line 3: not valid UTF-8"),
         (b"Attempt ID,Surname\n", "First Name, Learner Email, Assessment ID"),
         (",".join([*COLUMNS, "Surname"]).encode(), "duplicate columns: Surname"),
+        (f'{",".join(COLUMNS)},"open\n1,2\n'.encode(), "line 1: malformed header: a quote is not"),
+        (f'"Attempt" ID,{",".join(COLUMNS)}\n'.encode(), "malformed header: a quote inside"),
+        (f'{",".join(COLUMNS)}, "More"\n'.encode(), "malformed header: a blank before"),
+        (f'{",".join(COLUMNS)},"open\n1,"\n'.encode(), "malformed header: a line break"),
     ],
 )
 def test_an_unusable_file_is_rejected(tmp_path: Path, content: bytes, says: str) -> None:
@@ -175,9 +269,25 @@ def test_a_stray_quote_swallows_no_rows(tmp_path: Path, last: str, position: int
     assert [each.attempt_id for each in found] == ["4", "3", "2", "1"]
     assert [each.line for each in found] == [5, 4, 3, 2]
     sound = [each.attempt_id for each in found if each.malformed is None]
-    swallowing = last != '"open" more'
-    assert (str(position + 1) not in sound) is swallowing
-    assert len(sound) == (3 if swallowing else 4)
+    assert str(position + 1) not in sound
+    assert len(sound) == 3
+
+
+@pytest.mark.parametrize("first", [1, 254, 255, 256, 257, 511])
+def test_two_stray_quotes_hide_no_rows_between_them(tmp_path: Path, first: int) -> None:
+    """Together they are a valid quoted cell that contains complete rows."""
+    lines = numbered(*range(1, 521))
+    lines[first - 1] = lines[first - 1].replace('"note"', '"open')
+    lines[first + 1] = lines[first + 1].replace('"note"', 'close"')
+    lines[first] = lines[first].replace('"note"', "note")
+    path = tmp_path / "file.csv"
+    path.write_text(",".join(COLUMNS) + "\n" + "".join(lines), encoding="utf-8")
+    found = read(path)
+    assert [each.attempt_id for each in found] == [str(n) for n in range(520, 0, -1)]
+    assert [each.line for each in found] == list(range(521, 1, -1))
+    (malformed,) = (each for each in found if each.malformed)
+    assert malformed.attempt_id == str(first)
+    assert "a quote is not closed" in (malformed.malformed or "")  # or "probably" so
 
 
 def test_a_stray_quote_at_a_chunks_edge_swallows_no_rows(tmp_path: Path) -> None:
@@ -220,12 +330,12 @@ async def test_selections_combine(tmp_path: Path) -> None:
     file = await SubmissionsFile.open(path)
     try:
         file.select_newest(6)
-        await file.select_attempts([1, 2])
+        await file.select(lambda each: attempt_of(each) in {1, 2})
         found = [each async for chunk in file.chunks_from_end() for each in chunk]
         assert [(each.attempt_id, each.line) for each in found] == [("2", 11), ("1", 10)]
         assert len(file) == 2
-        with pytest.raises(SetupError, match="no row for attempt 99"):
-            await file.select_attempts([2, 99])
+        file.select_newest(1)
+        assert [each.line async for chunk in file.chunks_from_end() for each in chunk] == [11]
     finally:
         file.close()
 
@@ -248,7 +358,7 @@ async def test_single_rows_at_any_block_boundary(tmp_path: Path) -> None:
     file = await SubmissionsFile.open(path)
     try:
         wanted = [1, 2, 256, 257, 300, 512, 513, 600]
-        await file.select_attempts(wanted)
+        await file.select(lambda each: attempt_of(each) in wanted)
         found = [each async for chunk in file.chunks_from_end() for each in chunk]
         assert [int(each.attempt_id) for each in found] == wanted[::-1]
         assert [each.line for each in found] == [n + 1 for n in wanted[::-1]]
@@ -293,6 +403,74 @@ async def test_the_mapping_uses_the_last_line_and_counts_irregular_ones(tmp_path
     assert short.version == ""
     assert (mapping.lines, mapping.without_attempt, mapping.disagreeing) == (6, 1, 1)
     assert mapping.get(4) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (r'5,"U \"x\"",24_01,A,Attempt 2', "a quote inside a quoted cell"),
+        (r'"5","U \"x\"",24_01,A,Attempt 2', "a quote inside a quoted cell"),
+        ('5,"U,24_01,A,Attempt 2', "a quote is not closed"),
+        ("5,Unit, part 2,24_01,A,Attempt 2", "6 cells, the header has 5"),
+        ("5,24_01,A,Attempt 2", "4 cells, the header has 5"),
+    ],
+)
+async def test_rule_4_a_malformed_mapping_line_is_not_used(
+    tmp_path: Path, line: str, says: str
+) -> None:
+    path = tmp_path / "mapping.csv"
+    path.write_text(
+        "Attempt ID,Unit Code,Unit Code Version,Assessment ID,Submission\n"
+        f"5,U,25_01,A,Attempt 1\n{line}\n6,U,24_01,A,Attempt 1\n",
+        encoding="utf-8",
+    )
+    mapping = await load_mapping(path)
+    assert (mapping.lines, mapping.malformed, mapping.disagreeing) == (3, 1, 1)
+    with pytest.raises(RowError) as caught:
+        attempt_number(mapping.get(5), ("24", "25"))
+    assert caught.value.code is FailureCode.MAPPING_MISSING
+    assert f"(line 3: {says}" in caught.value.message
+    assert attempt_number(mapping.get(6), ("24",)) == 1
+
+
+@pytest.mark.parametrize("text", ["NULL", " NULL ", "null"])
+async def test_the_text_null_means_empty_but_not_in_names(tmp_path: Path, text: str) -> None:
+    path = written(
+        tmp_path / "file.csv",
+        row(1, **dict.fromkeys(USED_COLUMNS[1:], text)),
+        row(2, **{"First Name": "Ada", "Learner Email": "NULL@college.example"}),
+    )
+    other, found = await rows_of(path)
+    assert (found.first_name, found.surname, found.rogo_user_name) == (text.strip(),) * 3
+    assert (found.email, found.assessment_id, found.course_title, found.rogo_user_id) == ("",) * 4
+    assert (found.learner_file_names, found.learner_urls, found.marker_urls) == ("",) * 3
+    assert found.cells[COLUMNS.index("Learner Email")] == text
+    assert other.email == "NULL@college.example"
+
+    file = await SubmissionsFile.open(path)
+    file.close()
+    assert file.rows_with_null_name == 1
+
+    mapping = tmp_path / "mapping.csv"
+    mapping.write_text(
+        f"Attempt ID,Unit Code Version,Submission\n1,{text},Attempt 1\n2,24_01,{text}\n",
+        encoding="utf-8",
+    )
+    loaded = await load_mapping(mapping)
+    assert loaded.get(1) == MappingRow("", "Attempt 1")
+    assert loaded.get(2) == MappingRow("24_01", "")
+
+
+def test_an_input_that_is_no_regular_file_is_rejected_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, kind in (
+        (pipe, "a pipe"),
+        (tmp_path, "a directory"),
+        (Path("/dev/null"), "a device"),
+    ):
+        with pytest.raises(SetupError, match=f"{path}: {kind}, not a regular file"):
+            read(path)
 
 
 async def test_a_mapping_without_its_columns_is_rejected(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ SELECT id, lti_launch_id AS launch_id FROM assignment_submissions WHERE id = ANY
 -- A statement that sets all columns of the row $1 to the values in the JSON object $2.
 SELECT format(
     'UPDATE malpractice_enforcements e SET (%s) = '
-    '(SELECT %s FROM jsonb_populate_record(e, $2::jsonb) v) WHERE e.id = $1::text',
+    '(SELECT %s FROM jsonb_populate_record(e, $2::jsonb) v) WHERE e.id = $1::text RETURNING id',
     string_agg(format('%I', attname), ', ' ORDER BY attnum),
     string_agg(format('v.%I', attname), ', ' ORDER BY attnum)
 ) AS statement
@@ -129,10 +129,11 @@ SELECT to_jsonb(e)::text AS content FROM malpractice_enforcements e
 WHERE e.id = :enforcement_id::text;
 
 -- name: delete_malpractice_rule
-DELETE FROM malpractice_enforcements WHERE id = :enforcement_id::text;
+DELETE FROM malpractice_enforcements WHERE id = :enforcement_id::text RETURNING id;
 
 -- name: delete_submission
--- PostgreSQL checks the foreign keys between these tables at the end of the statement.
+-- PostgreSQL checks the foreign keys between these tables at the end of the statement. The result
+-- counts the deleted rows: a trigger may keep some without an error.
 WITH files AS (
     DELETE FROM submission_files WHERE id = ANY (:ids::text[]) RETURNING id
 ), markings AS (
@@ -148,8 +149,13 @@ WITH files AS (
 ), launches AS (
     DELETE FROM lti_launch_sessions WHERE id = ANY (:ids::text[]) RETURNING id
 )
-SELECT count(*) AS deleted FROM (
-    SELECT id FROM files UNION ALL SELECT id FROM markings UNION ALL SELECT id FROM marks
-    UNION ALL SELECT id FROM grades UNION ALL SELECT id FROM submissions
-    UNION ALL SELECT id FROM sessions UNION ALL SELECT id FROM launches
-) AS gone;
+SELECT table_name, count(*) AS deleted FROM (
+    SELECT 'submission_files' AS table_name FROM files
+    UNION ALL SELECT 'submission_marking_assignments' FROM markings
+    UNION ALL SELECT 'submission_section_marks' FROM marks
+    UNION ALL SELECT 'submission_grades' FROM grades
+    UNION ALL SELECT 'assignment_submissions' FROM submissions
+    UNION ALL SELECT 'lti_session_records' FROM sessions
+    UNION ALL SELECT 'lti_launch_sessions' FROM launches
+) AS gone
+GROUP BY table_name;

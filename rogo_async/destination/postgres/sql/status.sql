@@ -12,7 +12,13 @@ LEFT JOIN (
     SELECT submission_id, count(*) AS rules FROM malpractice_enforcements GROUP BY 1
 ) e ON e.submission_id = s.id
 LEFT JOIN (
-    SELECT submission_id, min(assigned_at) AS written_at
+    SELECT submission_id, min(assigned_at)::timestamptz AS written_at
     FROM submission_marking_assignments GROUP BY 1
 ) m ON m.submission_id = s.id
 WHERE s.lti_launch_id ~ '^rogo_[0-9]+_';
+
+-- name: started_attempts
+-- The attempts with a launch or a session record (rule 3).
+SELECT launch_id::text AS launch_id FROM lti_launch_sessions WHERE launch_id ~ '^rogo_[0-9]+_'
+UNION ALL
+SELECT launch_id::text FROM lti_session_records WHERE launch_id ~ '^rogo_[0-9]+_';

@@ -3,7 +3,11 @@
 -- name: insert_submission
 -- All rows of a submission in one statement. Each part selects from the rows that the part before
 -- it returned, so a launch id that exists already makes the statement write nothing.
--- :custom_params has no cast, since its column may be text or json.
+-- Returns a row if all rows of the submission were inserted, and no row if the launch id exists.
+-- Otherwise a trigger of the platform has dropped rows: the last cast fails on purpose, so nothing
+-- is committed, and connections.py reads the counts from the error.
+-- Labels of enum types are literals, so a label that does not exist fails without any value of a
+-- row. :custom_params has no cast, since its column may be text or json.
 WITH launch AS (
     INSERT INTO lti_launch_sessions (
         launch_id, consumer_key, user_id, user_email, user_name, course_name, return_url,
@@ -61,7 +65,10 @@ WITH launch AS (
     SELECT
         f.id, submission.id, f.name, f.name, f.size, f.extension, f.mime_type, f.url, f.url,
         :container::text, f.blob_name, f.upload_order, :effective_at::timestamptz,
-        f.kind::submission_file_type,
+        CASE f.kind
+            WHEN 'submission' THEN 'submission'::submission_file_type
+            ELSE 'feedback'::submission_file_type
+        END,
         CASE f.kind WHEN 'submission' THEN :uploaded_by::text END,
         CASE f.kind WHEN 'submission' THEN 'complete' ELSE 'pending' END
     FROM submission, unnest(
@@ -69,6 +76,7 @@ WITH launch AS (
         :file_mime_types::text[], :file_urls::text[], :file_blob_names::text[],
         :file_orders::int[], :file_kinds::text[]
     ) AS f (id, name, size, extension, mime_type, url, blob_name, upload_order, kind)
+    RETURNING 1
 ), marking AS (
     INSERT INTO submission_marking_assignments (
         id, submission_id, assigned_marker_id, marking_status, assigned_at, status_updated_at,
@@ -77,6 +85,7 @@ WITH launch AS (
         :marking_id::text, submission.id, NULL, 'released'::marking_status, now(),
         :effective_at::timestamptz, NULL, :created_at::timestamptz, :updated_at::timestamptz
     FROM submission
+    RETURNING 1
 ), marks AS (
     INSERT INTO submission_section_marks (
         id, submission_id, section_id, marker_id, feedback, marks_awarded, created_at,
@@ -88,6 +97,7 @@ WITH launch AS (
         :mark_ids::text[], :mark_sections::text[], :mark_feedback::text[],
         :mark_awarded::real[], :mark_created::timestamptz[], :mark_updated::timestamptz[]
     ) AS m (id, section_id, feedback, awarded, created_at, updated_at)
+    RETURNING 1
 ), grade AS (
     INSERT INTO submission_grades (
         id, submission_id, assessment_id, marker_id, total_marks_awarded, total_marks_possible,
@@ -99,12 +109,33 @@ WITH launch AS (
         :malpractice_level_id::text, :malpractice_notes::text, true, :effective_at::timestamptz,
         :created_at::timestamptz, :updated_at::timestamptz
     FROM submission
+    RETURNING 1
+), counted AS (
+    SELECT
+        ARRAY[
+            (SELECT count(*) FROM launch), (SELECT count(*) FROM session),
+            (SELECT count(*) FROM submission), (SELECT count(*) FROM files),
+            (SELECT count(*) FROM marking), (SELECT count(*) FROM marks),
+            (SELECT count(*) FROM grade)
+        ] AS inserted,
+        ARRAY[
+            1, 1, 1, cardinality(:file_ids::text[]), 1, cardinality(:mark_ids::text[]), 1
+        ]::bigint[] AS expected
 )
-SELECT id FROM submission;
+SELECT CASE
+    WHEN inserted = expected THEN 1
+    ELSE ('rogo_async inserted ' || inserted::text || ' of ' || expected::text)::int
+END
+FROM counted
+WHERE inserted[1] > 0
+   OR NOT EXISTS (SELECT FROM lti_launch_sessions l WHERE l.launch_id = :launch_id);
 
 -- name: existing_submission
 -- The submission of this launch id, found by unique keys without a scan.
 SELECT
+    EXISTS (SELECT FROM lti_launch_sessions l WHERE l.launch_id = :launch_id::text)
+        OR EXISTS (SELECT FROM lti_session_records r WHERE r.launch_id = :launch_id::text)
+        AS started,
     (SELECT s.id FROM assignment_submissions s WHERE s.id = :submission_id::text) AS ours,
     (SELECT s.id FROM assignment_submissions s WHERE s.lti_launch_id = :launch_id::text LIMIT 1)
         AS existing;
@@ -133,7 +164,8 @@ INSERT INTO malpractice_enforcements (
 VALUES (
     :enforcement_id::text, :lms_user_id::text, :assessment_code::text, :context_id::text,
     :context_title::text, :malpractice_level_id::text, :submission_id::text,
-    :attempt_number::int, :max_attempts::int, :applied_by::text, now(), now(), now());
+    :attempt_number::int, :max_attempts::int, :applied_by::text, now(), now(), now())
+RETURNING id;
 
 -- name: update_malpractice_rule
 UPDATE malpractice_enforcements SET
@@ -145,4 +177,5 @@ UPDATE malpractice_enforcements SET
     rule_applied_by = :applied_by::text,
     rule_applied_at = now(),
     updated_at = now()
-WHERE id = :enforcement_id::text;
+WHERE id = :enforcement_id::text
+RETURNING id;

@@ -22,10 +22,10 @@ from rogo_async.destination.postgres.journal import Journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({FEW_BYTES}, {FEW_BYTES}))
 journal = Journal(Path(sys.argv[1]))
-asyncio.run(journal.record_original("enforcement", 1, {{"id": "x" * 50}}))
+asyncio.run(journal.record_original(1, "s", {{"id": "x" * 50}}))
 for _ in range(2):
     try:
-        asyncio.run(journal.record_original("enforcement", 2, {{"id": "y" * {FEW_BYTES}}}))
+        asyncio.run(journal.record_original(2, "s", {{"id": "y" * {FEW_BYTES}}}))
     except DataDirFull:
         continue
     sys.exit("a line that does not fit was written")
@@ -43,11 +43,11 @@ def test_a_line_that_does_not_fit_leaves_no_part_on_disk(tmp_path: Path) -> None
 
 async def test_concurrent_lines_do_not_mix(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "x.journal.jsonl")
-    await asyncio.gather(*(journal.record_original("enforcement", n, {"n": n}) for n in range(20)))
+    await asyncio.gather(*(journal.record_original(n, "s", {"n": n}) for n in range(20)))
     lines = (tmp_path / "x.journal.jsonl").read_bytes().splitlines()
     assert sorted(orjson.loads(line)["before"]["n"] for line in lines) == list(range(20))
 
 
 async def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataDirFull, match=os.strerror(2)):
-        await Journal(tmp_path / "no" / "x").record_original("enforcement", 1, {})
+        await Journal(tmp_path / "no" / "x").record_original(1, "s", {})

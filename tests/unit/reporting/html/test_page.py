@@ -18,9 +18,15 @@ from rogo_async.reporting.html.page import render
 from rogo_async.reporting.html.stored import newest_run, write_report
 from rogo_async.reporting.html.timeline import Point, Timeline, timeline_file
 from rogo_async.reporting.summary import RunSummary
+from rogo_async.reporting.verification import (
+    SourceDifferences,
+    VerificationRecord,
+    write_verification,
+)
 
 RUN = "20260131T011500Z-0123abcd"
 STARTED = datetime(2026, 1, 31, 1, 15, tzinfo=UTC)
+OUTAGE, FAILED = "#8a5fc0", "#c8453b"
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
 
@@ -128,6 +134,23 @@ def test_the_page_shows_the_summary() -> None:
         assert expected in text, expected
     assert found.names.count("svg") == 6
     assert "`" not in text
+
+
+def test_the_page_shows_how_many_files_were_copied_by_the_service_and_why_others_were_not() -> None:
+    """A summary of an older version has no such counts, and its page no such section."""
+    html = page(
+        copied_files=1_200,
+        copied_bytes=5_000_000,
+        streamed_files=3,
+        streamed_bytes=2_000_000,
+        streamed_because={"no MD5 stated": 3},
+    )
+    rows = re.sub(r"<[^>]*>|\s", " ", html[html.index("<h2>Files</h2>") :]).split()
+    text = " ".join(rows)
+    assert "copied by the service 1,200 4.8 MB" in text
+    assert "streamed through this machine 3 1.9 MB" in text
+    assert "streamed: no MD5 stated 3" in text
+    assert "<h2>Files</h2>" not in page()
 
 
 def test_only_its_own_style_is_allowed() -> None:
@@ -244,3 +267,56 @@ def test_a_file_that_is_not_a_summary_is_rejected(tmp_path: Path, text: str) -> 
 def test_an_unknown_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=rf"{RUN}.json: cannot be read \(No such file"):
         write_report(tmp_path, RUN)
+
+
+def test_charts_have_no_tooltips_of_the_library_and_outages_a_colour_of_their_own() -> None:
+    html = page()
+    assert re.findall(r"<title[^>]*>([^<]*)", html) == [f"rogo_async: run {RUN}"]
+    (chart,) = re.findall(
+        r'<svg[^>]*aria-label="Migrated rows per second.*?</svg>', html, re.DOTALL
+    )
+    assert OUTAGE in chart
+    assert FAILED not in chart
+    two = page(outages=figures()["outages"] * 2)
+    assert len(re.findall(">outage<", two)) == 1
+
+
+def test_a_report_opens_with_the_end_the_latest_runs_the_failures_and_verify(
+    tmp_path: Path,
+) -> None:
+    runs = tmp_path / "runs"
+    earlier = "20260130T011500Z-00000000"
+    laid_down(runs, earlier, exit_code=3, migrated=17_017, rows_total=17_047)
+    laid_down(runs, "20260130T101500Z-00000000", selection={"limit": 1}, migrated=19_019)
+    laid_down(runs, version="9.8.7", target={"host": "db.example", "database": "marking"})
+    (runs / "latest_full_run").write_text(RUN)
+    (tmp_path / "submissions_failed_migration.csv").write_text(
+        "First Name,Attempt ID,Unit Code,Assessment ID,Error\n"
+        "Canary,71,5AB01,9,file_corrupt: Canary\nCanary,72,5AB01,9,file_corrupt: Canary\n"
+    )
+    differences = SourceDifferences(
+        compared=13,
+        differing=4,
+        by_verdict={"source_changed": 4},
+        by_column={"submission_grades.final_grade": 3, ".": 1},
+    )
+    record = VerificationRecord(
+        finished_at=STARTED, exit_code=1, result="9 ok, 4 wrong", source=differences
+    )
+    write_verification(tmp_path, record)
+    html = write_report(runs, RUN).read_text(encoding="utf-8")
+    assert "<h1>2026-01-31: all rows done, some failed</h1>" in html
+    text = " ".join(re.sub("<[^>]+>", " ", html).split())
+    assert f"Run {RUN}" in text
+    assert "Latest verify: 2026-01-31 01:15:00 UTC, exit code 1: 9 ok, 4 wrong." in text
+    assert "4 of 13 compared submissions differ, source_changed 4." in text
+    assert "submission_grades.final_grade 3 whole submission 1" in text
+    assert "17,017 12 (2) 8 3 : stopped early" in text
+    assert "5AB01, 9 2 file_corrupt 71, 72" in text
+    assert "Canary" not in html
+    assert "host db.example ; database marking ; version 9.8.7." in text
+    assert "19,019" not in text
+    of_earlier = write_report(runs, earlier).read_text(encoding="utf-8")
+    assert "5AB01" not in of_earlier
+    (tmp_path / "verification.json").unlink()
+    assert "not recorded" in write_report(runs, RUN).read_text(encoding="utf-8")

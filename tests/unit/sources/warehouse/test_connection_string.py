@@ -1,6 +1,7 @@
 """From the operator's connection string to that of the driver (specification §4)."""
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -331,3 +332,28 @@ def test_server_for_freetds(freetds: None, server: str, host: str, port: str | N
 
 def test_repr_has_no_secret(microsoft: None) -> None:
     assert "hunter2" not in repr(odbc_settings("Data Source=h;Password=hunter2"))
+
+
+@pytest.mark.parametrize(
+    ("text", "encrypted"),
+    [
+        ("DRIVER=FreeTDS;SERVER=h;Encryption=off", False),
+        ("DRIVER=FreeTDS;SERVER=h;Encryption=request", False),
+        ("DRIVER=FreeTDS;SERVER=h;Encryption=require", True),
+        ("DRIVER=FreeTDS;SERVER=h", True),
+        ("DRIVER={ODBC Driver 18 for SQL Server};SERVER=h;Encrypt=no", False),
+        ("DRIVER={ODBC Driver 18 for SQL Server};SERVER=h;Encrypt=Optional", False),
+        ("DRIVER={ODBC Driver 18 for SQL Server};SERVER=h", True),
+        ("Server=tcp:h,1433;Initial Catalog=rogo;User ID=u;Password=p;Encrypt=False", False),
+        ("Server=tcp:h,1433;Initial Catalog=rogo;User ID=u;Password=p", True),
+    ],
+)
+def test_no_line_claims_encryption_that_the_string_turns_off(text: str, encrypted: bool) -> None:
+    drivers.warn_of_no_encryption.cache_clear()
+    drivers.warn_of_unchecked_certificate.cache_clear()
+    with structlog.testing.capture_logs() as lines:
+        odbc_settings(text)
+    events = [line["event"] for line in lines]
+    assert any("need not be encrypted" in event for event in events) is not encrypted
+    if not encrypted:
+        assert not any("FreeTDS encrypts" in event for event in events)

@@ -3,6 +3,7 @@
 import ctypes
 from pathlib import Path
 
+import pyodbc
 import pytest
 
 from rogo_async.common.errors import SetupError
@@ -51,7 +52,7 @@ def test_none(registered: list[str], no_package: None) -> None:
     with pytest.raises(SetupError) as raised:
         drivers.choose_driver()
     (problem,) = raised.value.problems
-    for way in ("msodbcsql18", "rogo-async[mssql]", "tdsodbc"):
+    for way in ("msodbcsql18", "'.[mssql]'", "tdsodbc"):
         assert way in problem
 
 
@@ -83,3 +84,21 @@ def test_packaged_driver_that_lacks_a_library(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_kind_of_a_named_driver(name: str, kind: DriverKind) -> None:
     assert Driver.named(name).kind is kind
+
+
+def test_the_pool_of_the_driver_manager_is_off_before_the_first_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Any first use turns it on in the whole process; Debian 13's unixODBC then reuses connections
+    that the server has cut.
+    """
+    pooled = []
+
+    def registered() -> list[str]:
+        pooled.append(pyodbc.pooling)
+        return ["FreeTDS"]
+
+    monkeypatch.setattr(pyodbc, "pooling", True)
+    monkeypatch.setattr(pyodbc, "drivers", registered)
+    drivers.choose_driver()
+    assert pooled == [False]

@@ -1,0 +1,236 @@
+"""Puts the former values of refreshed submissions back (specification §5, ``rollback``).
+
+A run's journal has the rows of each submission before and after the refresh. They are put back only
+if the rows are still exactly those after it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rogo_async.common.errors import AmbiguousError, RowError
+from rogo_async.common.retry import CircuitBreaker
+from rogo_async.destination.postgres.connections import Connections, Session
+from rogo_async.destination.postgres.existing_rows import (
+    MARKS,
+    RULES,
+    SUBMISSIONS,
+    ExistingSubmission,
+    Row,
+    read_existing,
+)
+from rogo_async.destination.postgres.journal import Journals
+from rogo_async.destination.postgres.reconciliation import touched_by_platform
+from rogo_async.destination.postgres.refresh import read_rules, rule_key
+from rogo_async.destination.postgres.rollback import RemovalResult
+from rogo_async.destination.postgres.row_comparison import SUBMISSION
+from rogo_async.destination.postgres.row_writer import RowIsReferenced, RowWriter
+from rogo_async.destination.postgres.rule_restoration import RemovalSkipped
+from rogo_async.destination.postgres.run_lock import RunLock
+from rogo_async.destination.postgres.transactions import locked_transaction
+from rogo_async.destination.postgres.translation import TableConflict
+from rogo_async.destination.postgres.writer import lock_key
+
+Rows = Mapping[str, Sequence[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A refresh in a run's journal: the rows by table, and malpractice rules by id."""
+
+    attempt: int
+    launch_id: str
+    submission: str
+    before: Rows
+    after: Rows
+    rules_before: Mapping[str, Row]
+    rules_after: Mapping[str, Row]
+
+
+class Refreshes:
+    """The refreshes in a journal. It may be larger than memory, so only positions are kept."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._starts: dict[int, int] = {}
+
+    @classmethod
+    def read(cls, journal: Path) -> "Refreshes":
+        """Find the last line for each attempt: a retry appends another one. Raises OSError."""
+        found = cls(journal)
+        if journal.exists():
+            start = 0
+            with journal.open("rb") as file:
+                for line in file:
+                    if (entry := _entry(line)) is not None:
+                        found._starts[entry["attempt"]] = start
+                    start += len(line)
+        return found
+
+    def __len__(self) -> int:
+        """Number of submissions."""
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[Refresh]:
+        """The refreshes, the latest first."""
+        with self._journal.open("rb") as file:
+            for start in sorted(self._starts.values(), reverse=True):
+                file.seek(start)
+                if (entry := _entry(file.readline())) is not None:
+                    yield Refresh(**entry)
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError:  # incomplete after a power failure
+        return None
+    if not isinstance(entry, dict) or entry.pop("kind", "") != "refresh":
+        return None
+    return entry
+
+
+class RefreshReverter:
+    """Reverts refreshes, each in one transaction. ``prepare`` must be called before the first."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        breaker: CircuitBreaker,
+        journals: Journals,
+        lock: RunLock,
+    ) -> None:
+        self._connections = connections
+        self._breaker = breaker
+        self._journals = journals
+        self._lock = lock
+        self._rows: RowWriter | None = None
+
+    async def prepare(self) -> None:
+        """Read the target's columns. Raises SetupError for missing rights, a DependencyError."""
+        async with self._connections.session("prepare_refresh") as session:
+            self._rows = await RowWriter.open(session)
+
+    async def revert(self, refresh: Refresh) -> RemovalResult:
+        """Put the former rows back, or change nothing.
+
+        After a lost reply the retry finds the former rows. Raises RemovalSkipped, DataDirFull, or
+        a DependencyError if the outcome stays unknown.
+        """
+        lost_replies = 0
+
+        async def work() -> RemovalResult | RemovalSkipped:
+            nonlocal lost_replies
+            try:
+                return await self._revert(refresh)
+            except AmbiguousError:
+                lost_replies += 1
+                raise
+
+        try:
+            result = await self._breaker.call("rollback", work)
+        except RowError as error:
+            raise RemovalSkipped(error.message) from None
+        except RowIsReferenced as reference:
+            raise RemovalSkipped(str(reference)) from None
+        except TableConflict as conflict:
+            raise RemovalSkipped(
+                f"{conflict.table}: a unique or foreign key rejects the former row"
+            ) from None
+        if isinstance(result, RemovalSkipped):
+            raise result
+        return RemovalResult.REMOVED if lost_replies else result
+
+    async def _revert(self, refresh: Refresh) -> RemovalResult | RemovalSkipped:
+        if self._rows is None:
+            raise ValueError("not prepared")
+        async with (
+            self._connections.session("rollback", writing=True) as session,
+            locked_transaction(session, _keys(refresh)) as transaction,
+        ):
+            await self._lock.verify_held(self._connections.newest_s)
+            found = await read_existing(session, [refresh.launch_id])
+            existing = found.get(refresh.launch_id)
+            rules = await read_rules(session, {*refresh.rules_before, *refresh.rules_after})
+            if existing is None or _is_as(existing, refresh.before):
+                transaction.roll_back()
+                return RemovalResult.ALREADY_GONE
+            reason = _changed_since(existing, rules, refresh, self._journals)
+            if reason is not None:
+                transaction.roll_back()
+                return RemovalSkipped(reason)
+            await _put_rows(session, self._rows, refresh)
+            await self._put_rules(session, self._rows, existing, refresh)
+        return RemovalResult.REMOVED
+
+    async def _put_rules(
+        self, session: Session, rows: RowWriter, existing: ExistingSubmission, refresh: Refresh
+    ) -> None:
+        before, after = refresh.rules_before, refresh.rules_after
+        if before == after:
+            for rule in existing.named_rules():  # they carry the transaction of the rows
+                await rows.update(session, RULES, rule.id, {})
+            return
+        await rows.delete(session, RULES, after.keys() - before.keys())
+        for row_id, content in before.items():
+            if row_id in after:
+                await rows.update(session, RULES, row_id, content)
+            else:
+                await rows.insert(session, RULES, content)
+            if content["submission_id"] != refresh.submission:
+                await self._journals.record_restored(refresh.attempt, content)
+
+
+async def _put_rows(session: Session, rows: RowWriter, refresh: Refresh) -> None:
+    for table in SUBMISSION.tables:
+        before = {row["id"]: row for row in refresh.before[table]}
+        after = {row["id"]: row for row in refresh.after[table]}
+        if table == MARKS:
+            # A unique key over submission and section would refuse two sections that change places.
+            after = {
+                row_id: row
+                for row_id, row in after.items()
+                if row_id in before and row["section_id"] == before[row_id]["section_id"]
+            }
+        gone = {row["id"] for row in refresh.after[table]} - after.keys()
+        await rows.delete(session, table, gone)
+        for row_id, content in before.items():
+            if row_id in after:
+                await rows.update(session, table, row_id, content)
+            else:
+                await rows.insert(session, table, content)
+
+
+def _changed_since(
+    existing: ExistingSubmission,
+    rules: Mapping[str, Row],
+    refresh: Refresh,
+    journals: Journals,
+) -> str | None:
+    """Why the former rows are not put back, or None."""
+    if (reason := touched_by_platform(existing, journals.is_restored)) is not None:
+        return reason
+    if not _is_as(existing, refresh.after):
+        return f"{SUBMISSIONS}: the rows are not those that the run wrote"
+    has_changed_rules = refresh.rules_before != refresh.rules_after
+    if has_changed_rules and rules != refresh.rules_after:
+        return f"{RULES}: the rules of the key have changed since"
+    return None
+
+
+def _is_as(existing: ExistingSubmission, rows: Rows) -> bool:
+    return all(
+        {row.id: row.content for row in existing.of(table)} == {row["id"]: row for row in found}
+        for table, found in rows.items()
+    )
+
+
+def _keys(refresh: Refresh) -> list[int]:
+    """The keys of the malpractice rules of both sides; none without rules."""
+    if not refresh.rules_before and not refresh.rules_after:
+        return []
+    rows = [*refresh.before[SUBMISSIONS], *refresh.after[SUBMISSIONS]]
+    return [lock_key(rule_key(row)) for row in rows]

@@ -1,0 +1,110 @@
+"""``verify --source`` finds each column that differs, and nothing else (specification §5)."""
+
+import json
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from rogo_async.demo.servers.stack import Stack, Workspace
+from rogo_async.destination.postgres.row_comparison import RULE, SUBMISSION
+from tests.support.builders import INSERTED, Scenario, SourceSubmission
+from tests.support.cli import run_cli, table
+
+FAILURES = "verification_failures.csv"
+KEYS = {("assignment_submissions", "id"), ("malpractice_enforcements", "id")}
+"""Not compared: all rows are found through the first; a run keeps the id of a rule that it takes
+over."""
+
+FIND = {
+    "lti_launch_sessions": "launch_id = $1",
+    "lti_session_records": "launch_id = $1",
+    "assignment_submissions": "lti_launch_id = $1",
+}
+IN_SUBMISSION = "submission_id = (SELECT id FROM assignment_submissions WHERE lti_launch_id = $1)"
+
+
+def compared_columns() -> Iterator[tuple[str, str]]:
+    for definition in [*SUBMISSION.tables.values(), *RULE.tables.values()]:
+        for column in definition.columns:
+            if (definition.name, column) not in KEYS:
+                yield definition.name, column
+
+
+COLUMNS = list(compared_columns())
+
+
+def submission(scenario: Scenario, attempt: int) -> SourceSubmission:
+    made = scenario.submission(attempt, Grade="Malpractice Moderate", MarkerNotes="a note")
+    made.scores = [
+        {"ScoreLabelCorrected": "Question 1", "Score": 20.1, "DateInserted": INSERTED},
+        {"ScoreLabelCorrected": "Question 2", "Score": 20, "MarkerComment": "good"},
+    ]
+    return made
+
+
+@pytest.fixture
+async def scenario(stack: Stack, workspace: Workspace, env: dict[str, str]) -> Scenario:
+    """A submission for each column that is compared, and one more."""
+    made = Scenario(stack, workspace)
+    await made.load(submission(made, attempt) for attempt in range(1, len(COLUMNS) + 2))
+    result = await run_cli(env)
+    assert result.code == 0, result.output
+    return made
+
+
+async def change(target: asyncpg.Connection, launch_id: str, name: str, column: str) -> None:
+    """Give one row another value in this column, whatever its foreign keys say."""
+    kind = await target.fetchval(
+        "SELECT format_type(atttypid, NULL) FROM pg_attribute "
+        "WHERE attrelid = to_regclass($1) AND attname = $2",
+        name,
+        column,
+    )
+    changed = {
+        "boolean": f'NOT "{column}"',
+        "integer": f'coalesce("{column}", 0) + 1',
+        "real": f'coalesce("{column}", 0) + 0.1',
+        "timestamp with time zone": f"\"{column}\" + interval '1 microsecond'",
+        "submission_file_type": "'feedback'",
+        "marking_status": "'on_hold'",
+        "json": "'{}'",
+        "jsonb": "'{}'",
+    }.get(kind, f"coalesce(\"{column}\", '') || 'x'")
+    updated = await target.execute(
+        f'UPDATE "{name}" SET "{column}" = {changed} WHERE ctid = ('
+        f'SELECT ctid FROM "{name}" WHERE {FIND.get(name, IN_SUBMISSION)} ORDER BY 1 LIMIT 1)',
+        launch_id,
+    )
+    assert updated == "UPDATE 1", (name, column)
+
+
+async def test_each_changed_column_is_found_and_nothing_else(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    intact = await run_cli(env, "verify", "--source", "--quick", "--json")
+    assert intact.code == 0, intact.output
+    assert json.loads(intact.stdout)["source"]["compared"] == len(COLUMNS) + 1
+    assert table(scenario.data_dir / FAILURES) == []
+
+    launch_ids = {
+        int(row["launch_id"].split("_")[1]): row["launch_id"]
+        for row in await scenario.rows("lti_launch_sessions")
+    }
+    async with scenario.target() as target:
+        await target.execute("SET session_replication_role = replica")
+        for attempt, (name, column) in enumerate(COLUMNS, start=1):
+            await change(target, launch_ids[attempt], name, column)
+    result = await run_cli(env, "verify", "--source", "--quick", "--json")
+    found: dict[int, list[tuple[str, str, str]]] = {}
+    for row in table(scenario.data_dir / FAILURES):
+        if row["Table"]:
+            place = (row["Table"], row["Column"], row["Verdict"])
+            found.setdefault(int(row["Attempt ID"]), []).append(place)
+    wrong = {
+        (name, column): found.get(attempt)
+        for attempt, (name, column) in enumerate(COLUMNS, start=1)
+        if found.get(attempt) != [(name, column, "changed_on_platform")]
+    }
+    assert wrong == {}, result.output
+    assert set(found) == set(range(1, len(COLUMNS) + 1))

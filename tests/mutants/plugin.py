@@ -1,0 +1,25 @@
+"""A plugin of pytest for the tests of mutants: fewer examples, and servers that already run."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+
+STACK_FILE = "ROGO_MUTANTS_STACK"
+"""A variable with the path of the file that tells where the servers are."""
+
+_PROFILE = "mutants"
+
+
+def pytest_configure() -> None:
+    """Act after conftest.py is imported, and before a test module is."""
+    hypothesis.settings.register_profile(
+        _PROFILE, hypothesis.settings(), max_examples=10, derandomize=True, database=None
+    )
+    hypothesis.settings.load_profile(_PROFILE)
+    if STACK_FILE in os.environ:
+        from tests import conftest
+        from tests.mutants.servers import RunningStack
+
+        described = Path(os.environ[STACK_FILE])
+        vars(conftest)["Stack"] = lambda directory: RunningStack(directory, described)
