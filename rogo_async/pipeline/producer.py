@@ -1,14 +1,14 @@
 """Reads the input from its end, reads the warehouse rows, and fills the queue."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
 from rogo_async.common.errors import DependencyError
 from rogo_async.common.shutdown import StopSignal
-from rogo_async.pipeline.refresh import ExistingRows
+from rogo_async.pipeline.refresh import PAGE_ATTEMPTS, Chunk, ExistingRows
 from rogo_async.pipeline.source_comparison import with_warehouse_rows
 from rogo_async.pipeline.writer import ResultWriter
 from rogo_async.rules.records import Outcome, SourceRow, Submission
@@ -60,8 +60,10 @@ class Producer:
             async for rows in self._file.chunks_from_end():
                 self._stop_signal.raise_if_stopping()
                 await self._filter(rows, waiting, existing)
-                await self._look_up(group, waiting, existing, CHUNK_ATTEMPTS)
-            await self._look_up(group, waiting, existing, 1)
+                await self._look_up(group, waiting, all_rows=False)
+                await self._settle(group, existing, all_rows=False)
+            await self._look_up(group, waiting, all_rows=True)
+            await self._settle(group, existing, all_rows=True)
             await self._chunks.put(None)
 
     async def _filter(
@@ -80,25 +82,27 @@ class Producer:
         await self._results.record(decided)
 
     async def _look_up(
-        self,
-        group: asyncio.TaskGroup,
-        waiting: list[Submission],
-        existing: list[Outcome],
-        least: int,
+        self, group: asyncio.TaskGroup, waiting: list[Submission], *, all_rows: bool
     ) -> None:
-        """Begin to look up chunks of both lists, as long as ``least`` rows wait."""
-        while len(waiting) >= least:
-            await self._begin(group, waiting, self._new(waiting[:CHUNK_ATTEMPTS]))
-        while len(existing) >= least:
-            await self._begin(group, existing, self._existing.settle(existing[:CHUNK_ATTEMPTS]))
+        """Begin to look up new submissions, in full chunks."""
+        while len(waiting) >= (1 if all_rows else CHUNK_ATTEMPTS):
+            chunk = waiting[:CHUNK_ATTEMPTS]
+            del waiting[:CHUNK_ATTEMPTS]
+            await self._begin(group, Chunk(len(chunk), self._new(chunk)))
 
-    async def _begin(
-        self, group: asyncio.TaskGroup, rows: list[Any], work: Coroutine[Any, Any, _Settled]
+    async def _settle(
+        self, group: asyncio.TaskGroup, existing: list[Outcome], *, all_rows: bool
     ) -> None:
-        count = min(len(rows), CHUNK_ATTEMPTS)
-        del rows[:count]
-        look_up = group.create_task(_settled(work, count), name="producer-look-up")
-        await self._chunks.put((count, look_up))
+        """Begin to settle the rows of migrated attempts, in full pages."""
+        while len(existing) >= (1 if all_rows else PAGE_ATTEMPTS):
+            page = existing[:PAGE_ATTEMPTS]
+            del existing[:PAGE_ATTEMPTS]
+            for chunk in self._existing.chunks(page):
+                await self._begin(group, chunk)
+
+    async def _begin(self, group: asyncio.TaskGroup, chunk: Chunk) -> None:
+        work = group.create_task(_settled(chunk), name="producer-look-up")
+        await self._chunks.put((chunk.rows, work))
 
     async def _new(self, chunk: Sequence[Submission]) -> _Settled:
         rows = await self._warehouse.look_up([submission.attempt for submission in chunk])
@@ -117,9 +121,9 @@ class Producer:
             await self._results.record([each for each in settled if isinstance(each, Outcome)])
 
 
-async def _settled(work: Coroutine[Any, Any, _Settled], rows: int) -> _Settled | None:
+async def _settled(chunk: Chunk) -> _Settled | None:
     try:
-        return await work
+        return await chunk.work
     except DependencyError as error:
-        log.error("a chunk of attempts cannot be looked up", rows=rows, reason=error.reason)
+        log.error("a chunk of attempts cannot be looked up", rows=chunk.rows, reason=error.reason)
         return None

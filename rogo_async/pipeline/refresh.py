@@ -5,19 +5,24 @@ the consumers, which write them again. All others keep their outcome ``already_m
 reason why they are not refreshed.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from rogo_async.common.errors import RowError, RowSkip, SkipCode
 from rogo_async.destination.postgres.reconciler import Compared
 from rogo_async.destination.postgres.reconciliation import SourceVerdict
 from rogo_async.destination.postgres.refresh import Refresher, RefreshResult
+from rogo_async.destination.postgres.unchanged_rows import Page
 from rogo_async.pipeline.forbidden_rows import ForbiddenRow
-from rogo_async.pipeline.source_comparison import ComparedChunk, SourceComparison
+from rogo_async.pipeline.source_comparison import SourceComparison
 from rogo_async.rules.records import Outcome, SourceRow, Status, Submission
+from rogo_async.sources.warehouse.reader import CHUNK_ATTEMPTS
 
 Migrate = Callable[[Submission], Awaitable[Outcome | ForbiddenRow]]
+
+PAGE_ATTEMPTS: Final = 2_000
+"""Migrated attempts that are found by one scan of the target."""
 
 _PLATFORM: Final = frozenset({SourceVerdict.CHANGED_ON_PLATFORM, SourceVerdict.BOTH_CHANGED})
 
@@ -29,14 +34,24 @@ class StaleSubmission(Submission):
     compared: Compared | None = None
 
 
+class Chunk(NamedTuple):
+    """Rows that are settled together: how many, and what gives their outcomes or submissions.
+
+    The work raises RunStopped and DependencyErrors.
+    """
+
+    rows: int
+    work: Coroutine[Any, Any, list[Outcome | Submission]]
+
+
 class ExistingRows(Protocol):
     """What a run does with the rows of attempts that are in the target."""
 
     def takes(self, outcome: Outcome) -> bool:
         """Whether the outcome of rules 0 to 7 is not final."""
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> list[Outcome | Submission]:
-        """The final outcome of each row, or what a consumer must do. Raises DependencyErrors."""
+    def chunks(self, outcomes: Sequence[Outcome]) -> Iterator[Chunk]:
+        """The work for up to ``PAGE_ATTEMPTS`` rows, in chunks."""
 
 
 class KeepExisting:
@@ -46,9 +61,9 @@ class KeepExisting:
         """No outcome."""
         return False
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> list[Outcome | Submission]:
-        """The outcomes as they are."""
-        return list(outcomes)
+    def chunks(self, outcomes: Sequence[Outcome]) -> Iterator[Chunk]:  # noqa: ARG002 - as above
+        """No work."""
+        return iter(())
 
 
 class RefreshExisting:
@@ -61,19 +76,40 @@ class RefreshExisting:
         """The rows of migrated attempts."""
         return outcome.code is SkipCode.ALREADY_MIGRATED
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> list[Outcome | Submission]:
-        """Compare the rows of one chunk."""
-        rows = {each.attempt: each.row for each in outcomes if each.attempt is not None}
-        chunk = await self._comparison.compare(rows)
-        return [_settled(outcome, chunk) for outcome in outcomes]
+    def chunks(self, outcomes: Sequence[Outcome]) -> Iterator[Chunk]:
+        """Compare the rows, some hundred at a time."""
+        attempts = [each.attempt for each in outcomes if each.attempt is not None]
+        page = self._comparison.page(attempts)
+        for begin in range(0, len(outcomes), CHUNK_ATTEMPTS):
+            chunk = outcomes[begin : begin + CHUNK_ATTEMPTS]
+            yield Chunk(len(chunk), self._settle(chunk, page))
+
+    async def _settle(self, outcomes: Sequence[Outcome], page: Page) -> list[Outcome | Submission]:
+        heads = await page.heads()
+        rows = {
+            each.attempt: each.row
+            for each in outcomes
+            if each.attempt is not None and each.attempt in heads
+        }
+        prepared = await self._comparison.prepare(rows)
+        changed = await self._comparison.changed(prepared, page)
+        if not changed.prepared:
+            return list(outcomes)
+        compared = (await self._comparison.compare(changed)).compared
+        settled: list[Outcome | Submission] = []
+        for outcome in outcomes:
+            attempt = outcome.attempt or 0
+            found = compared.get(attempt)
+            settled.append(
+                outcome
+                if found is None
+                else _settled(outcome, found, prepared.submissions[attempt])
+            )
+        return settled
 
 
-def _settled(outcome: Outcome, chunk: ComparedChunk) -> Outcome | Submission:
-    attempt = outcome.attempt or 0
-    found = chunk.compared.get(attempt)
-    if found is None:
-        return outcome
-    reconciled = found.reconciled
+def _settled(outcome: Outcome, found: Compared, submission: Submission) -> Outcome | Submission:
+    reconciled, attempt = found.reconciled, found.attempt
     if any(each.verdict in _PLATFORM for each in reconciled.differences):
         return _changed_on_platform(outcome.row, attempt)
     if reconciled.files_changed:
@@ -81,7 +117,6 @@ def _settled(outcome: Outcome, chunk: ComparedChunk) -> Outcome | Submission:
         return Outcome.skipped(outcome.row, attempt, RowSkip(SkipCode.FILES_CHANGED, text))
     if not reconciled.is_stale:
         return outcome
-    submission = chunk.submissions[attempt]
     return StaleSubmission(
         submission.row,
         attempt,

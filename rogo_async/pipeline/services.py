@@ -22,7 +22,8 @@ from rogo_async.destination.postgres.connector import RUN, ConnectOptions
 from rogo_async.destination.postgres.instance_ids import verify_instance_id
 from rogo_async.destination.postgres.journal import Journal, Journals
 from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
-from rogo_async.destination.postgres.reconciler import Reconciler, TargetConstants
+from rogo_async.destination.postgres.parameters import TargetConstants
+from rogo_async.destination.postgres.reconciler import Reconciler
 from rogo_async.destination.postgres.reference_data import ReferenceData, read_reference_data
 from rogo_async.destination.postgres.refresh import Refresher
 from rogo_async.destination.postgres.row_writer import RowWriter

@@ -10,6 +10,7 @@ from rogo_async.common.errors import RowError, RowSkip
 from rogo_async.common.settings import Settings
 from rogo_async.destination.postgres.existing_rows import ExistingSubmission
 from rogo_async.destination.postgres.reconciler import Compared, Reconciler
+from rogo_async.destination.postgres.unchanged_rows import Page
 from rogo_async.rules.mapping import complete_row
 from rogo_async.rules.matching import Reference
 from rogo_async.rules.prepare import prepare
@@ -27,14 +28,22 @@ Sizes = Mapping[int, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedChunk:
+    """The submissions of a chunk, by attempt. ``broken``: those that fail rules 4 to 14."""
+
+    submissions: Mapping[int, Submission]
+    prepared: Mapping[int, PreparedSubmission]
+    broken: Mapping[int, RowError | RowSkip]
+
+
+@dataclass(frozen=True, slots=True)
 class ComparedChunk:
-    """The submissions of a chunk, and the result for each attempt.
+    """The result for each attempt of a chunk.
 
     ``broken``: the source no longer passes the rules. An attempt without a result is not in the
     target, or another tool wrote it.
     """
 
-    submissions: Mapping[int, Submission]
     compared: Mapping[int, Compared]
     broken: Mapping[int, RowError | RowSkip]
 
@@ -61,12 +70,8 @@ class SourceComparison:
         self._look_up = look_up
         self._reconciler = reconciler
 
-    async def compare(
-        self,
-        rows: Mapping[int, SourceRow],
-        sizes: Callable[[Mapping[int, ExistingSubmission]], Awaitable[Sizes]] = no_sizes,
-    ) -> ComparedChunk:
-        """Compare up to 250 rows, by attempt. Raises RunStopped and DependencyErrors."""
+    async def prepare(self, rows: Mapping[int, SourceRow]) -> PreparedChunk:
+        """Apply the rules to up to 250 rows, by attempt. Raises RunStopped, DependencyErrors."""
         broken: dict[int, RowError | RowSkip] = {}
         submissions = await self._submissions(rows, broken)
         prepared: dict[int, PreparedSubmission] = {}
@@ -80,10 +85,33 @@ class SourceComparison:
                 )
             except RowError as error:
                 broken[attempt] = error
-        existing = await self._reconciler.existing([*rows])
-        compared = await self._reconciler.compare(existing, prepared, await sizes(existing))
-        in_target = {attempt: error for attempt, error in broken.items() if attempt in existing}
-        return ComparedChunk(submissions, compared, in_target)
+        return PreparedChunk(submissions, prepared, broken)
+
+    def page(self, attempts: Sequence[int]) -> Page:
+        """What finds the submissions of some chunks in the target."""
+        return Page(self._reconciler.unchanged, attempts)
+
+    async def changed(self, chunk: PreparedChunk, page: Page) -> PreparedChunk:
+        """The submissions whose rows may be others than a migration would write now.
+
+        Raises RunStopped and DependencyErrors.
+        """
+        unchanged = await self._reconciler.unchanged.find(chunk.prepared, await page.heads())
+        left = {a: each for a, each in chunk.prepared.items() if a not in unchanged}
+        return PreparedChunk(chunk.submissions, left, {})
+
+    async def compare(
+        self,
+        chunk: PreparedChunk,
+        sizes: Callable[[Mapping[int, ExistingSubmission]], Awaitable[Sizes]] = no_sizes,
+    ) -> ComparedChunk:
+        """Compare the rows in the target. Raises RunStopped and DependencyErrors."""
+        existing = await self._reconciler.existing([*chunk.prepared, *chunk.broken])
+        compared = await self._reconciler.compare(existing, chunk.prepared, await sizes(existing))
+        in_target = {
+            attempt: error for attempt, error in chunk.broken.items() if attempt in existing
+        }
+        return ComparedChunk(compared, in_target)
 
     async def _submissions(
         self, rows: Mapping[int, SourceRow], broken: dict[int, RowError | RowSkip]

@@ -16,6 +16,7 @@ from typing import Any, Final
 from rogo_async.demo.servers.process import die_with_parent
 
 COMMAND: Final = (sys.executable, "-m", "rogo_async", "run")
+WITHOUT_FILES: Final = (sys.executable, "-m", "tests.bench.without_files")
 _POLL_S: Final = 0.05
 
 
@@ -44,11 +45,15 @@ class Ran:
 
 
 async def run(
-    environment: Mapping[str, str], data_dir: Path, consumers: int | None, expected: int
+    environment: Mapping[str, str],
+    data_dir: Path,
+    consumers: int | None,
+    expected: int,
+    command: Sequence[str] = COMMAND,
 ) -> Ran:
     """Run the migration; ``expected`` rows must migrate. ``consumers`` None is the default."""
     settings = {} if consumers is None else {"ROGO_CONCURRENCY": str(consumers)}
-    used = await process(COMMAND, {**environment, **settings}, data_dir)
+    used = await process(command, {**environment, **settings}, data_dir)
     path = data_dir / "run_summary.json"
     summary: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     if used.code != 0 or summary.get("migrated") != expected:

@@ -101,11 +101,17 @@ class BenchDataset:
             )
 
 
+async def prepare_rows(stack: Stack, rows: int, *, first: int = 0) -> BenchDataset:
+    """Fill the stack's warehouse for rows ``first`` to ``rows``; the source has no files."""
+    await _fill_warehouse(stack.postgres.dsn(stack.workspace.warehouse), first, rows)
+    return BenchDataset(stack, stack.workspace, rows)
+
+
 async def prepare_dataset(
     stack: Stack, rows: int, *, first: int = 0, size_bytes: int = FILE_BYTES
 ) -> BenchDataset:
     """Fill the stack's warehouse for rows ``first`` to ``rows`` and its source container."""
-    await _fill_warehouse(stack.postgres.dsn(stack.workspace.warehouse), first, rows)
+    data = await prepare_rows(stack, rows, first=first)
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         container = Container(stack.azurite, stack.workspace.source_container, session)
@@ -114,7 +120,7 @@ async def prepare_dataset(
             for number in range(_BLOBS)
         ]
         await run_concurrently(container.upload, blobs)
-    return BenchDataset(stack, stack.workspace, rows)
+    return data
 
 
 def own_of(workspace: Workspace) -> Workspace:

@@ -188,7 +188,7 @@ class SourceVerification:
 
     async def _compare(self, comparison: SourceComparison, rows: Mapping[int, SourceRow]) -> None:
         try:
-            chunk = await comparison.compare(rows, self._sizes)
+            chunk = await comparison.compare(await comparison.prepare(rows), self._sizes)
         except DependencyError as error:
             self._stop_signal.unresolved += len(rows)
             log.error("a chunk of attempts cannot be compared", rows=len(rows), reason=str(error))

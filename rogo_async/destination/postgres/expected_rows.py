@@ -23,13 +23,14 @@ _FROM: Final = re.compile(r"\bFROM\s+(?:launch|session|submission)\b,?")
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)(?:::([a-z]+(?:\[\])?))?")
 _SUBMISSIONS: Final = (
     "WITH p AS MATERIALIZED ("
-    "SELECT * FROM jsonb_to_recordset($1::jsonb) AS submissions (number int, {columns}))"
+    "SELECT * FROM json_to_recordset($1::json) AS submissions (number int, {columns}))"
 )
 _ROWS: Final = (
     "SELECT p.number, '{name}' AS table_name, "
     "to_jsonb(jsonb_populate_record(NULL::{name}, to_jsonb(v)))::text AS content "
     "FROM p CROSS JOIN LATERAL ({select}) AS v"
 )
+_ARRAY: Final = re.compile(r":([a-z_]+)::[a-z]+\[\]")
 _UNNESTED: Final = re.compile(r"\b[fm]\.\w+")
 _RETURNED: Final = {
     "launch.launch_id": ":launch_id::text",
@@ -52,26 +53,52 @@ class InsertedTable:
     parameters: Mapping[str, frozenset[str]]
     """What the value of each column uses: parameters, and columns of ``unnest`` as ``f.name``."""
     select: str
+    array: str | None
+    """A parameter that has an element for each row; None for a single row."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedQuery:
     """A statement whose only argument is a JSON list of the parameters of several submissions."""
 
-    sql: str
     tables: Mapping[str, InsertedTable]
     types: Mapping[str, str]
+
+    @property
+    def submissions(self) -> str:
+        """The WITH clause that reads the argument as ``p``; ``p.number`` counts from 0."""
+        columns = ", ".join(f"{parameter} {kind}" for parameter, kind in self.types.items())
+        return _SUBMISSIONS.format(columns=columns)
+
+    @property
+    def sql(self) -> str:
+        """Returns ``number``, ``table_name`` and ``content`` (JSON) of each row."""
+        parts = [
+            _ROWS.format(name=table.name, select=self.select(table))
+            for table in self.tables.values()
+        ]
+        return f"{self.submissions} {' UNION ALL '.join(parts)}"
+
+    def select(self, table: InsertedTable) -> str:
+        """The SELECT of the rows of one submission ``p`` in a table."""
+        return _PARAMETER.sub(_of_submission, table.select)
+
+    def count_rows(self, values: Mapping[str, Any]) -> int:
+        """How many rows an insert of these parameters writes, in all tables."""
+        return sum(len(values[table.array]) if table.array else 1 for table in self.tables.values())
 
     def argument(self, submissions: Sequence[Mapping[str, object]]) -> str:
         """The parameters of these submissions; ``number`` counts them from 0.
 
         A number for a ``real`` column is rounded as asyncpg rounds it. Raises KeyError.
         """
+        reals = [name for name, kind in self.types.items() if kind in {"real", "real[]"}]
         return orjson.dumps(
             [
                 {
+                    **values,
+                    **{name: _as_real(values[name]) for name in reals},
                     "number": number,
-                    **{name: _as_json(kind, values[name]) for name, kind in self.types.items()},
                 }
                 for number, values in enumerate(submissions)
             ]
@@ -80,10 +107,7 @@ class ExpectedQuery:
 
 @cache
 def expected_query(name: str) -> ExpectedQuery:
-    """The statement that returns the rows which the insert ``name`` would write.
-
-    Its columns are ``number``, ``table_name`` and ``content`` (JSON).
-    """
+    """The statement that returns the rows which the insert ``name`` would write."""
     text = statement_text(name)
     tables = {table.name: table for table in _inserts(text)}
     types = {
@@ -91,13 +115,7 @@ def expected_query(name: str) -> ExpectedQuery:
         for table in tables.values()
         for parameter, kind in _PARAMETER.findall(table.select)
     }
-    parts = [
-        _ROWS.format(name=table.name, select=_PARAMETER.sub(_of_submission, table.select))
-        for table in tables.values()
-    ]
-    columns = ", ".join(f"{parameter} {kind}" for parameter, kind in types.items())
-    sql = f"{_SUBMISSIONS.format(columns=columns)} {' UNION ALL '.join(parts)}"
-    return ExpectedQuery(sql, tables, types)
+    return ExpectedQuery(tables, types)
 
 
 def _of_submission(match: re.Match[str]) -> str:
@@ -105,11 +123,11 @@ def _of_submission(match: re.Match[str]) -> str:
     return f"p.{name}::{kind}" if kind else f"p.{name}"
 
 
-def _as_json(kind: str, value: object) -> object:
-    if kind == "real" and isinstance(value, float):
+def _as_real(value: object) -> object:
+    if isinstance(value, float):
         return _single(value)
-    if kind == "real[]" and isinstance(value, Sequence):
-        return [None if each is None else _single(each) for each in value]
+    if isinstance(value, Sequence):
+        return [_as_real(each) for each in value]
     return value
 
 
@@ -142,6 +160,7 @@ def _inserts(text: str) -> list[InsertedTable]:
                     for column, value in pairs
                 },
                 select=f"SELECT {selected} {source}".strip(),
+                array=next(iter(_ARRAY.findall(source)), None),
             )
         )
     return found

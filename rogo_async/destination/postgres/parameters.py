@@ -1,7 +1,8 @@
 """Builds the parameters of the INSERT of a submission (specification §3, derived values)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -13,6 +14,17 @@ from rogo_async.rules.identity import SQL_INT_MAX, child_id
 from rogo_async.rules.records import Identity, PreparedSubmission, SectionMark, StoredFile
 
 _LARGEST_REAL: Final = 3.4028235e38
+
+
+@dataclass(frozen=True, slots=True)
+class TargetConstants:
+    """What all submissions of this tool have in common."""
+
+    lms: Lms
+    container: str
+    applied_by: str
+    url_of: Callable[[str], str]
+    """The URL of a blob, by its name."""
 
 
 def submission_values(
@@ -77,12 +89,17 @@ def predict_rejection(values: Mapping[str, object]) -> str | None:
     Finds values that PostgreSQL's types cannot store: NUL and lone surrogates in text, and
     numbers out of range. It does not know the check constraints of the platform.
     """
-    for value in values.values():
-        for each in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(each, str) and ("\0" in each or not _is_unicode(each)):
-                return "a text has a character that PostgreSQL cannot store"
-            if isinstance(each, int | float) and abs(each) > _largest(each):
-                return "a number is out of range for its column"
+    flat = [
+        each
+        for value in values.values()
+        for each in (value if isinstance(value, list | tuple) else (value,))
+    ]
+    text = "".join([each for each in flat if isinstance(each, str)])
+    if "\0" in text or not _is_unicode(text):
+        return "a text has a character that PostgreSQL cannot store"
+    numbers = [each for each in flat if isinstance(each, (int, float))]
+    if any(abs(each) > _largest(each) for each in numbers):
+        return "a number is out of range for its column"
     return None
 
 

@@ -4,7 +4,7 @@ Two statements for each chunk: one reads all rows of the submissions, one comput
 migration would write now.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -12,7 +12,6 @@ import orjson
 
 from rogo_async.common.errors import RowError
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.common.settings import Lms
 from rogo_async.destination.postgres.connections import Connections
 from rogo_async.destination.postgres.existing_rows import (
     FILES,
@@ -23,6 +22,7 @@ from rogo_async.destination.postgres.existing_rows import (
 )
 from rogo_async.destination.postgres.expected_rows import ExpectedQuery
 from rogo_async.destination.postgres.parameters import (
+    TargetConstants,
     malpractice_rule_values,
     predict_rejection,
     submission_values,
@@ -34,6 +34,7 @@ from rogo_async.destination.postgres.reconciliation import (
     without_submission,
 )
 from rogo_async.destination.postgres.row_comparison import RULE, SUBMISSION, Expected
+from rogo_async.destination.postgres.unchanged_rows import UnchangedRows
 from rogo_async.rules.files import blob_name, owner_of_blob, size_text
 from rogo_async.rules.identity import launch_id
 from rogo_async.rules.records import FileRef, Identity, PreparedSubmission, StoredFile
@@ -57,17 +58,6 @@ class Compared:
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TargetConstants:
-    """What all submissions of this tool have in common."""
-
-    lms: Lms
-    container: str
-    applied_by: str
-    url_of: Callable[[str], str]
-    """The URL of a blob, by its name."""
-
-
 class Reconciler:
     """Compares chunks of submissions. Raises RunStopped and DependencyErrors."""
 
@@ -82,6 +72,7 @@ class Reconciler:
         self._breaker = breaker
         self._constants = constants
         self._is_restored = is_restored
+        self.unchanged = UnchangedRows(connections, breaker, constants)
 
     async def existing(self, attempts: Sequence[int]) -> dict[int, ExistingSubmission]:
         """The rows of these attempts that this tool wrote. Others are left out."""

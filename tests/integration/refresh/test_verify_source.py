@@ -3,25 +3,18 @@
 import json
 from collections.abc import Iterator
 
-import asyncpg
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres.row_comparison import RULE, SUBMISSION
 from tests.support.builders import INSERTED, Scenario, SourceSubmission
+from tests.support.changed_columns import change_column
 from tests.support.cli import run_cli, table
 
 FAILURES = "verification_failures.csv"
 KEYS = {("assignment_submissions", "id"), ("malpractice_enforcements", "id")}
 """Not compared: all rows are found through the first; a run keeps the id of a rule that it takes
 over."""
-
-FIND = {
-    "lti_launch_sessions": "launch_id = $1",
-    "lti_session_records": "launch_id = $1",
-    "assignment_submissions": "lti_launch_id = $1",
-}
-IN_SUBMISSION = "submission_id = (SELECT id FROM assignment_submissions WHERE lti_launch_id = $1)"
 
 
 def compared_columns() -> Iterator[tuple[str, str]]:
@@ -53,32 +46,6 @@ async def scenario(stack: Stack, workspace: Workspace, env: dict[str, str]) -> S
     return made
 
 
-async def change(target: asyncpg.Connection, launch_id: str, name: str, column: str) -> None:
-    """Give one row another value in this column, whatever its foreign keys say."""
-    kind = await target.fetchval(
-        "SELECT format_type(atttypid, NULL) FROM pg_attribute "
-        "WHERE attrelid = to_regclass($1) AND attname = $2",
-        name,
-        column,
-    )
-    changed = {
-        "boolean": f'NOT "{column}"',
-        "integer": f'coalesce("{column}", 0) + 1',
-        "real": f'coalesce("{column}", 0) + 0.1',
-        "timestamp with time zone": f"\"{column}\" + interval '1 microsecond'",
-        "submission_file_type": "'feedback'",
-        "marking_status": "'on_hold'",
-        "json": "'{}'",
-        "jsonb": "'{}'",
-    }.get(kind, f"coalesce(\"{column}\", '') || 'x'")
-    updated = await target.execute(
-        f'UPDATE "{name}" SET "{column}" = {changed} WHERE ctid = ('
-        f'SELECT ctid FROM "{name}" WHERE {FIND.get(name, IN_SUBMISSION)} ORDER BY 1 LIMIT 1)',
-        launch_id,
-    )
-    assert updated == "UPDATE 1", (name, column)
-
-
 async def test_each_changed_column_is_found_and_nothing_else(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
@@ -94,7 +61,7 @@ async def test_each_changed_column_is_found_and_nothing_else(
     async with scenario.target() as target:
         await target.execute("SET session_replication_role = replica")
         for attempt, (name, column) in enumerate(COLUMNS, start=1):
-            await change(target, launch_ids[attempt], name, column)
+            await change_column(target, launch_ids[attempt], name, column)
     result = await run_cli(env, "verify", "--source", "--quick", "--json")
     found: dict[int, list[tuple[str, str, str]]] = {}
     for row in table(scenario.data_dir / FAILURES):

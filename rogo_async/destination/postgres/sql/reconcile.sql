@@ -45,6 +45,43 @@ FROM (
 JOIN malpractice_enforcements e ON e.id = rules.id
 LEFT JOIN assignment_submissions s ON s.id = e.submission_id;
 
+-- name: submission_heads
+-- The submissions with these launch ids, and how many rows each has in all tables, malpractice rules
+-- included. One scan of each table without an index.
+WITH page AS MATERIALIZED (
+    SELECT id, lti_launch_id FROM assignment_submissions
+    WHERE lti_launch_id = ANY (:launch_ids::text[])
+), found AS (
+    SELECT lti_launch_id AS launch_id, id FROM page
+    UNION ALL
+    SELECT launch_id, NULL FROM lti_launch_sessions WHERE launch_id = ANY (:launch_ids::text[])
+    UNION ALL
+    SELECT launch_id, NULL FROM lti_session_records WHERE launch_id = ANY (:launch_ids::text[])
+    UNION ALL
+    SELECT p.lti_launch_id, NULL FROM submission_files f JOIN page p ON p.id = f.submission_id
+    UNION ALL
+    SELECT p.lti_launch_id, NULL
+    FROM submission_marking_assignments m JOIN page p ON p.id = m.submission_id
+    UNION ALL
+    SELECT p.lti_launch_id, NULL
+    FROM submission_section_marks k JOIN page p ON p.id = k.submission_id
+    UNION ALL
+    SELECT p.lti_launch_id, NULL FROM submission_grades g JOIN page p ON p.id = g.submission_id
+    UNION ALL
+    SELECT p.lti_launch_id, NULL
+    FROM malpractice_enforcements e JOIN page p ON p.id = e.submission_id
+)
+SELECT launch_id, coalesce(max(id), '') AS submission_id, count(*) AS rows FROM found GROUP BY 1;
+
+-- name: column_types
+-- The types of these tables' columns without a length. A domain is left out: it may have one.
+SELECT t.name AS table_name, a.attname::text AS column_name,
+    format('%I.%I', n.nspname, y.typname) AS type_name
+FROM unnest(:tables::text[]) AS t (name)
+JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type y ON y.oid = a.atttypid AND y.typtype <> 'd'
+JOIN pg_namespace n ON n.oid = y.typnamespace;
+
 -- name: shared_transactions
 -- Those of these transactions that wrote more than one submission. A run writes each submission in
 -- a transaction of its own, so other changes of these rows cannot be seen.
