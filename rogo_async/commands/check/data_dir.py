@@ -263,7 +263,7 @@ def _open_files(concurrency: int) -> CheckResult:
 
 
 def _memory() -> CheckResult:
-    available = min(_system_memory(), _cgroup_memory())
+    available = available_memory()
     message = f"{available // _MIB:,} MiB of memory available"
     if available < _MEMORY_BYTES:
         return warning(
@@ -271,6 +271,11 @@ def _memory() -> CheckResult:
             "Add memory, or lower ROGO_CONCURRENCY",
         )
     return ok(message)
+
+
+def available_memory() -> int:
+    """Bytes of memory that this process can still use, within its machine and its container."""
+    return min(_system_memory(), _cgroup_memory())
 
 
 def _system_memory() -> int:

@@ -38,7 +38,10 @@ COMMAND_TIMEOUT_S: Final = 10.0
 STOP_SIGNALS: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0))
 
 # Safe when a process is killed, but not when the machine loses power.
-_NOT_DURABLE: Final = ("-c", "fsync=off", "-c", "full_page_writes=off")
+_NOT_DURABLE: Final = (
+    *("-c", "fsync=off", "-c", "full_page_writes=off"),
+    *("-c", "max_wal_size=128MB", "-c", "min_wal_size=64MB"),
+)
 
 
 def quoted(identifier: str) -> str:
