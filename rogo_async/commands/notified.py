@@ -2,7 +2,7 @@
 
 from rogo_async.commands.runner import Ending
 from rogo_async.common.errors import SetupError
-from rogo_async.common.settings import NotifySettings, load_notify_settings
+from rogo_async.common.settings import Settings, load_notify_settings
 from rogo_async.common.shutdown import ExitCode
 from rogo_async.pipeline.selection import Selection
 from rogo_async.reporting.notifications import Notifications
@@ -11,21 +11,29 @@ _SUCCESSES = frozenset({ExitCode.DONE, ExitCode.SOME_FAILED})
 
 
 class RunNotifications:
-    """The notifications of one run; none if it selects rows."""
+    """The notifications of one run; none if it selects rows.
+
+    None of a shard, either: ``collect`` tells how the whole run ended.
+    """
 
     def __init__(self, selection: Selection) -> None:
-        self._selection = selection
+        self._is_full = selection.is_full
         self._begun: Notifications | None = None
 
-    def began(self, settings: NotifySettings) -> None:
+    def turn_off(self) -> None:
+        """Send nothing: it turned out not to be a full run."""
+        self._is_full = False
+
+    def began(self, settings: Settings) -> None:
         """Send the pings of the start, in the background."""
-        if self._selection.is_full:
+        self._is_full = self._is_full and settings.rogo_shard is None
+        if self._is_full:
             self._begun = Notifications(settings.notify_urls, settings.proxies)
             self._begun.began()
 
     async def ended(self, ending: Ending) -> None:
         """Send the pings of the end, also if the settings were too wrong to begin."""
-        if not self._selection.is_full:
+        if not self._is_full:
             return
         notifications = self._begun
         if notifications is None:

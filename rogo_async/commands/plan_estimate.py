@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from rogo_async.common.histogram import Histogram
 from rogo_async.reporting.summary import RunRecord, readable_summaries
 
 _MIN_ROWS: Final = 50
@@ -16,9 +17,9 @@ def estimated_duration(runs: Path, plan: RunRecord, rows: int, size_bytes: int) 
     if (before := _latest_rate(runs)) is not None:
         run_id, rate_per_s = before
         return f"about {_minutes(rows / rate_per_s)} at the rate of run {run_id}"
-    latency = plan.call_stats.latency_ms().get("source.look", {"p50": 0.0})
+    look = plan.call_stats.latency.get("source.look", Histogram())
     # Three sequential waits: read a file, store it, insert the rows.
-    waits_s = rows * 3 * latency["p50"] / 1000 / plan.concurrency
+    waits_s = rows * 3 * look.quantile(0.5) / plan.concurrency
     least_s = max(waits_s, size_bytes / _BYTES_PER_S)
     return f"at least {_minutes(least_s)} from the source's latency"
 

@@ -20,6 +20,7 @@ from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import Settings, load_local_settings
 from rogo_async.pipeline.run import Run
 from rogo_async.pipeline.selection import Selection
+from rogo_async.pipeline.shard_run import ShardRun
 from rogo_async.reporting.starts import Starts
 
 
@@ -70,7 +71,7 @@ def run(
 
     async def work(settings: Settings, terminal: Console | None) -> CommandResult:
         notifications.began(settings)
-        begun.append(Run(ending_at(until, settings), selection, terminal))
+        begun.append(_run_of(ending_at(until, settings), selection, terminal))
         return await begun[0].execute()
 
     def record(ending: Ending) -> None:
@@ -80,6 +81,18 @@ def run(
     given = {"rogo_refresh": refresh, "rogo_report": report}
     overrides = {name: True for name, is_given in given.items() if is_given}
     run_and_exit(work, data_dir, overrides, record=record, notify=notifications.ended)
+
+
+def _run_of(settings: Settings, selection: Selection, terminal: Console | None) -> Run:
+    """The run, or one shard of it."""
+    shard, run_id = settings.rogo_shard, settings.rogo_run_id
+    if shard is not None and run_id is not None:
+        return ShardRun(settings, selection, terminal, shard, run_id)
+    if run_id is not None:
+        raise SetupError(
+            "ROGO_RUN_ID: is for the shards of a run. Set ROGO_SHARD, too, or unset it"
+        )
+    return Run(settings, selection, terminal)
 
 
 def _record_refused_start(ending: Ending) -> None:

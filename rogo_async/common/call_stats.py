@@ -1,40 +1,13 @@
 """Statistics of the calls to servers: latencies, retries, outages."""
 
-import random
 import time
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 from rogo_async.common.errors import Dependency
-
-_SAMPLE: Final = 4096
-
-
-@dataclass(slots=True)
-class Reservoir:
-    """A uniform random sample of durations in bounded memory (Vitter's algorithm R)."""
-
-    count: int = 0
-    total_s: float = 0.0
-    _sample: list[float] = field(default_factory=list)
-    _random: random.Random = field(default_factory=lambda: random.Random(0))
-
-    def add(self, seconds: float) -> None:
-        """Add a duration."""
-        self.count += 1
-        self.total_s += seconds
-        if len(self._sample) < _SAMPLE:
-            self._sample.append(seconds)
-        elif (index := self._random.randrange(self.count)) < _SAMPLE:
-            self._sample[index] = seconds
-
-    def quantile(self, share: float) -> float:
-        """The quantile in seconds, such as the median for a ``share`` of 0.5."""
-        ordered = sorted(self._sample)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+from rogo_async.common.histogram import Histogram
 
 
 @dataclass(slots=True)
@@ -81,7 +54,7 @@ class Outage:
 class CallStats:
     """Statistics of one run, read for its summary."""
 
-    latency: dict[str, Reservoir] = field(default_factory=dict)
+    latency: dict[str, Histogram] = field(default_factory=dict)
     retries: Counter[str] = field(default_factory=Counter)
     outages: list[Outage] = field(default_factory=list)
     in_flight: int = 0
@@ -90,22 +63,11 @@ class CallStats:
     def observe(self, dependency: Dependency, operation: str, seconds: float) -> None:
         """Record the duration of a successful call."""
         name = f"{dependency.value}.{operation}"
-        if (sample := self.latency.get(name)) is None:
-            sample = self.latency[name] = Reservoir()
-        sample.add(seconds)
+        if (durations := self.latency.get(name)) is None:
+            durations = self.latency[name] = Histogram()
+        durations.add(seconds)
         if (stages := STAGES.get()) is not None:
             _add_to_stage(stages, name, seconds)
-
-    def latency_ms(self) -> dict[str, dict[str, float]]:
-        """Latency in milliseconds (p50, p95) and number of calls, by dependency and operation."""
-        return {
-            name: {
-                "p50": round(sample.quantile(0.5) * 1000, 2),
-                "p95": round(sample.quantile(0.95) * 1000, 2),
-                "count": sample.count,
-            }
-            for name, sample in sorted(self.latency.items())
-        }
 
 
 def _add_to_stage(stages: Stages, name: str, seconds: float) -> None:

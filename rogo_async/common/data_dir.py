@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from rogo_async.common.files import (
     PRIVATE_MODE,
     make_private_directory,
     replace_durably,
+    sync_directory,
     write_private,
 )
 
@@ -31,11 +33,13 @@ FAILURES: Final = "failures_by_assessment.csv"
 ACCEPTED: Final = "accepted_failures.csv"
 SUMMARY: Final = "run_summary.json"
 LOCK_FILE: Final = ".rogo_async.lock"
+SHARDS: Final = "shards"
 LATEST_FULL: Final = "latest_full_run"
 _NOT_OF_A_RUN: Final = (".orphans.csv", ".rollback.csv")
 _AFTER_ALL_RUNS: Final = "~"
 RUN_ID: Final = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
 """The pattern of a run id."""
+RUN_ID_FORM: Final = "such as 20250310T010000Z-1a2b3c4d (a time in UTC, 8 hexadecimal digits)"
 
 _FAILED_ROWS: Final = re.compile(r"\.failed\..*csv\Z")
 _RUN_FILE: Final = re.compile(rf"({RUN_ID})\.")
@@ -49,6 +53,21 @@ def new_run_id() -> str:
     now = datetime.now(UTC)
     fraction = now.microsecond * 2**20 // 1_000_000
     return f"{now:%Y%m%dT%H%M%SZ}-{fraction << 12 | secrets.randbits(12):08x}"
+
+
+def check_run_id(text: str) -> None:
+    """Raises ValueError for a text that does not have the form of a run id."""
+    if re.fullmatch(RUN_ID, text) is None:
+        raise ValueError(f"must be a run id {RUN_ID_FORM}")
+    try:
+        datetime.strptime(text.partition("-")[0], "%Y%m%dT%H%M%SZ")  # noqa: DTZ007 - only checked
+    except ValueError:
+        raise ValueError("does not begin with a valid time") from None
+
+
+def shards_of(data_dir: Path, run_id: str) -> Path:
+    """The directory of the shards of a run."""
+    return data_dir / SHARDS / run_id
 
 
 class DataDir:
@@ -125,6 +144,17 @@ class DataDir:
             os.close(self._lock)
             self._lock = None
 
+    @property
+    def failed_rows(self) -> Path:
+        """The failed-rows file of the latest full run."""
+        return self.path / FAILED
+
+    def forget_summary(self, run_id: str) -> None:
+        """Delete the summary of an earlier try of this run. Raises OSError."""
+        for path in (self.runs / f"{run_id}.json", self.path / SUMMARY):
+            path.unlink(missing_ok=True)
+            sync_directory(path.parent)
+
     def begin_full_run(self, run_id: str) -> None:
         """Move the failed-rows file of the previous full run to ``runs/``, and record this run.
 
@@ -133,7 +163,7 @@ class DataDir:
         (self.path / FAILURES).unlink(missing_ok=True)
         current = self.path / FAILED
         if current.exists():
-            previous = self._latest_full_run() or f"{run_id}.before"
+            previous = self.latest_full_run() or f"{run_id}.before"
             kept = self.runs / f"{previous}.failed.csv"
             if kept.exists():
                 kept = self.runs / f"{previous}.failed.{run_id}.csv"
@@ -142,8 +172,11 @@ class DataDir:
         # This makes the new name of the moved file durable, too.
         write_private(self.runs / LATEST_FULL, run_id.encode())
 
-    def failed_rows_files(self) -> list[Path]:
-        """The failed-rows files of all runs that are kept, the newest run first. Raises OSError."""
+    def failed_rows_files(self, before: str | None = None) -> list[Path]:
+        """The failed-rows files of the runs that are kept, the newest run first. Raises OSError.
+
+        With ``before``, only those of runs that began before this one.
+        """
         found = [
             (run[1], file)
             for file in (self.runs.iterdir() if self.runs.is_dir() else ())
@@ -151,8 +184,8 @@ class DataDir:
         ]
         current = self.path / FAILED
         if current.is_file():
-            found.append((self._latest_full_run() or _AFTER_ALL_RUNS, current))
-        return [file for _, file in sorted(found, reverse=True)]
+            found.append((self.latest_full_run() or _AFTER_ALL_RUNS, current))
+        return [file for run, file in sorted(found, reverse=True) if before is None or run < before]
 
     async def rebuild_migrated(
         self, export: Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]
@@ -213,7 +246,17 @@ class DataDir:
                 if run_id < oldest_kept and (in_use is None or not file.samefile(in_use)):
                     file.unlink(missing_ok=True)
 
-    def _latest_full_run(self) -> str | None:
+    def delete_old_shards(self, keep: int) -> None:
+        """Delete the directories of the shards of all but the newest ``keep`` distributed runs.
+
+        Shards that begin together may do so at the same time. Raises OSError.
+        """
+        runs = [each for each in (self.path / SHARDS).iterdir() if re.fullmatch(RUN_ID, each.name)]
+        for each in sorted(runs)[:-keep]:
+            shutil.rmtree(each, ignore_errors=True)
+
+    def latest_full_run(self) -> str | None:
+        """The run that ``begin_full_run`` recorded last; None without one."""
         try:
             return (self.runs / LATEST_FULL).read_text().strip() or None
         except OSError:

@@ -75,20 +75,33 @@ class AppendFile:
 
     async def open(self, header: Sequence[str] | None) -> None:
         """Start a new file with ``header``, or append to the existing one if ``header`` is None."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if header is None else os.O_TRUNC)
+        if header is not None:
+            await self.start(csv_of([header]).encode())
+        else:
+            await self._open(0)
+
+    async def start(self, header: bytes) -> None:
+        """Start a new file with this header. Raises OSError."""
+        await self._open(os.O_TRUNC)
+        await self.append_bytes(header)
+
+    async def _open(self, flags: int) -> None:
+        flags |= os.O_WRONLY | os.O_CREAT | os.O_APPEND
         descriptor = await asyncio.to_thread(os.open, self.path, flags, PRIVATE_MODE)
         await asyncio.to_thread(sync_directory, self.path.parent)
         self._size_bytes = os.fstat(descriptor).st_size
         self._file = await aiofiles.open(descriptor, "wb", buffering=0)
-        if header is not None:
-            await self.append([header])
 
     async def append(self, rows: Iterable[Sequence[object]]) -> None:
+        """Write rows, as ``append_bytes`` does."""
+        await self.append_bytes(csv_of(rows).encode())
+
+    async def append_bytes(self, content: bytes) -> None:
         """Write rows; they are on disk when this returns.
 
         Raises OSError; in that case the file has none of these rows and is closed.
         """
-        data = memoryview(csv_of(rows).encode("utf-8"))
+        data = memoryview(content)
         if self._file is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         size_bytes = self._size_bytes + len(data)

@@ -1,7 +1,9 @@
 """Settings from the environment and ``.env``, as one frozen record (specification §4)."""
 
+import hashlib
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from rogo_async.common.data_dir import RUN_ID_FORM, check_run_id
 from rogo_async.common.database_url import DatabaseUrl
 from rogo_async.common.durations import DURATION_FORM, parse_duration
 from rogo_async.common.notify_urls import NotifyUrl, parse_notify_urls
 from rogo_async.common.proxies import Proxies, parse_proxy
 from rogo_async.common.settings_base import EnvironmentSettings, read_settings
+from rogo_async.common.shard import Shard
 from rogo_async.common.source_sas import parse_source_sas
 from rogo_async.common.urls import AllowList, Origin, parse_endpoint
 
@@ -38,6 +42,10 @@ def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _read_shard(value: object) -> object:
+    return Shard.parse(value) if isinstance(value, str) else value
 
 
 _Seconds = Annotated[float, BeforeValidator(_read_seconds)]
@@ -151,6 +159,8 @@ class Settings(LocalSettings, NotifySettings):
     rogo_max_duration: _Seconds | None = None
     rogo_keep_runs: Annotated[int, Field(ge=1, le=100_000)] = 30
     rogo_refresh: bool = False
+    rogo_shard: Annotated[Shard | None, NoDecode, BeforeValidator(_read_shard)] = None
+    rogo_run_id: Annotated[str | None, Field(validate_default=True)] = None
     rogo_report: bool = False
     rogo_metrics_file: Path | None = None
     rogo_metrics_port: Annotated[int | None, Field(ge=1, le=65535)] = None
@@ -160,6 +170,15 @@ class Settings(LocalSettings, NotifySettings):
     def _check_metrics_file(cls, value: Path | None) -> Path | None:
         if value is not None and value.suffix != ".prom":
             raise ValueError("must end with .prom, otherwise node_exporter ignores it")
+        return value
+
+    @field_validator("rogo_run_id")
+    @classmethod
+    def _check_run_id(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            check_run_id(value)
+        elif info.data.get("rogo_shard") is not None:
+            raise ValueError(f"is missing: all shards of a run have the same one, {RUN_ID_FORM}")
         return value
 
     @field_validator("database_url")
@@ -265,6 +284,19 @@ class Settings(LocalSettings, NotifySettings):
         hosts = ", ".join(str(host) if host.name else "this machine" for host in url.hosts)
         database = url.database or url.user or ""
         return {"host": hosts, "database": database, "container": self.rogo_container}
+
+    @property
+    def rules_digest(self) -> str:
+        """A digest of the settings that decide what becomes of a row, and of nothing secret."""
+        lms = asdict(self.lms)
+        others = [
+            sorted(self.rogo_source_hosts),
+            sorted(self.rogo_version_prefixes),
+            self.rogo_ambiguous_reports,
+            self.rogo_migration_user_id,
+            self.rogo_refresh,
+        ]
+        return hashlib.sha256(json.dumps([lms, others]).encode()).hexdigest()
 
     @cached_property
     def target_url(self) -> DatabaseUrl:

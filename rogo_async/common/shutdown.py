@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import IntEnum, StrEnum
 from typing import Final, NoReturn
 
@@ -132,7 +132,12 @@ class StopSignal:
             codes.append(ExitCode.STOPPED_EARLY)
         if failed:
             codes.append(ExitCode.SOME_FAILED)
-        return next((code for code in _PRECEDENCE if code in codes), ExitCode.DONE)
+        return most_serious(codes)
+
+
+def most_serious(codes: Collection[ExitCode]) -> ExitCode:
+    """Of several codes, the first of 70, 130, 143, 129, 3, 5, 1, 0."""
+    return next((code for code in _PRECEDENCE if code in codes), ExitCode.DONE)
 
 
 def _abort(stop_signal: StopSignal, code: ExitCode, cause: str) -> NoReturn:

@@ -7,6 +7,8 @@ The producer has applied rules 0 to 7 and has read the warehouse rows. This modu
 from collections.abc import Sequence
 from functools import partial
 
+import structlog
+
 from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode, SourceForbidden
 from rogo_async.common.settings import AmbiguousReports, Lms
 from rogo_async.common.urls import AllowList
@@ -28,6 +30,8 @@ from rogo_async.rules.records import (
     Submission,
 )
 from rogo_async.rules.row_filter import incomplete_in_target
+
+log = structlog.get_logger()
 
 
 class Migrator:
@@ -68,9 +72,9 @@ class Migrator:
             )
         except RowError as error:
             return Outcome.failed(row, attempt, error)
-        delete_files = partial(self._file_copier.delete, prepared.files, identity)
+        hold = await self._writer.ready()
+        delete_files = partial(self._delete_files, prepared, identity, hold)
         try:
-            hold = await self._writer.ready()
             files = await self._file_copier.copy(prepared.files, identity)  # rule 14
             renew = partial(self._file_copier.renew, prepared.files, identity)
             stored = StoredFiles(files, hold, renew)
@@ -85,6 +89,15 @@ class Migrator:
         if result is WriteResult.FILES_GONE:
             return await self.migrate(submission)
         return self._outcome(result, submission, prepared, identity, files)
+
+    async def _delete_files(
+        self, prepared: PreparedSubmission, identity: Identity, hold: int
+    ) -> None:
+        """Delete the blobs of a submission that has no row, if certainly nobody else wrote one."""
+        if await self._writer.holds_since(hold):
+            await self._file_copier.delete(prepared.files, identity)
+        else:
+            log.warning("the lock was lost: blobs were left for sweep", attempt=identity.attempt)
 
     def _outcome(
         self,

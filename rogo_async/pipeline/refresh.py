@@ -61,9 +61,13 @@ class KeepExisting:
         """No outcome."""
         return False
 
-    def chunks(self, outcomes: Sequence[Outcome]) -> Iterator[Chunk]:  # noqa: ARG002 - as above
-        """No work."""
-        return iter(())
+    def chunks(self, outcomes: Sequence[Outcome]) -> Iterator[Chunk]:
+        """The outcomes as they are."""
+        yield Chunk(len(outcomes), _as_they_are(outcomes))
+
+
+async def _as_they_are(outcomes: Sequence[Outcome]) -> list[Outcome | Submission]:
+    return list(outcomes)
 
 
 class RefreshExisting:

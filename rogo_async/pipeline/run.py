@@ -13,7 +13,6 @@ from rich.console import Console
 from rogo_async.common.command import Command, CommandResult
 from rogo_async.common.data_dir import (
     ACCEPTED,
-    ERROR_COLUMN,
     FAILED,
     FAILURES,
     MIGRATED,
@@ -24,9 +23,10 @@ from rogo_async.common.files import AppendFile
 from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import ExitCode, StopReason
-from rogo_async.destination.postgres.journal import Journal, Journals
+from rogo_async.destination.postgres.journal import Journal, Journals, journal_path
 from rogo_async.destination.postgres.migrated_attempts import read_migrated_attempts
 from rogo_async.pipeline.consumers import Handler
+from rogo_async.pipeline.failed_rows_file import PLAIN, FailedRowsWriter, RowLayout
 from rogo_async.pipeline.known_failures import KnownFailures
 from rogo_async.pipeline.migrate import Migrator
 from rogo_async.pipeline.migrated_csv import rebuild_migrated_csv
@@ -54,7 +54,7 @@ from rogo_async.reporting.live import LIVE
 from rogo_async.reporting.progress import Stages
 from rogo_async.reporting.run_display import end_table
 from rogo_async.reporting.starts import Starts
-from rogo_async.reporting.summary import RunRecord
+from rogo_async.reporting.summary import RunRecord, RunSummary
 from rogo_async.sources.accepted_failures import AcceptedFailures, read_accepted_failures
 from rogo_async.sources.submissions_csv import Mapping, SubmissionsFile
 
@@ -88,8 +88,15 @@ log = structlog.get_logger()
 class Run(Command):
     """One run; ``execute`` is called once."""
 
-    def __init__(self, settings: Settings, selection: Selection, terminal: Console | None) -> None:
-        run_id = new_run_id()
+    def __init__(
+        self,
+        settings: Settings,
+        selection: Selection,
+        terminal: Console | None,
+        run_id: str | None = None,
+        layout: RowLayout = PLAIN,
+    ) -> None:
+        run_id = run_id or new_run_id()
         super().__init__(settings, lock_name=f"run {run_id}")
         self._selection = selection
         self._terminal = terminal
@@ -98,6 +105,7 @@ class Run(Command):
         self._record = RunRecord.begin(
             run_id, settings.rogo_concurrency, settings.target_names, selection.facts()
         )
+        self._failed = FailedRowsWriter(self._failed_path(), layout)
         self._observers = Observers(settings, self._record, self.data.runs)
 
     async def execute(self) -> CommandResult:
@@ -126,11 +134,11 @@ class Run(Command):
         """Connect to everything, migrate every row, and write the results."""
         await stack.enter_async_context(self._observers)
         stages = Stages(self._terminal, self.settings.rogo_progress_interval)
-        file, mapping = await open_selection(self._selection, self.data.path, stack, stages)
+        file, mapping = await self._open_inputs(stack, stages)
         self._record.tally.total = len(file)
         record = self._record
-        journal = Journal(self.data.runs / f"{record.run_id}.journal.jsonl")
-        factory = ServiceFactory(self.settings, self.stop_signal, record.call_stats, stack)
+        journal = Journal(journal_path(self.data.runs, record.run_id))
+        factory = self._factory(stack)
         if self.settings.rogo_max_duration is not None:
             self._close_window_after(self.settings.rogo_max_duration, stack)
         services = await open_services(factory, record.run_id, journal)
@@ -138,7 +146,7 @@ class Run(Command):
             migrated = await factory.with_retry(
                 lambda: read_migrated_attempts(services.connections, stage.set_done)
             )
-        await rebuild_migrated_csv(factory, services.connections, self.data, stages)
+        await self._begin_migrated(factory, services, stages)
         self.stop_signal.raise_if_stopping()
         results = await self._results(file, stack)
         migrator = Migrator(
@@ -170,6 +178,29 @@ class Run(Command):
         handler = self._observers.of(handler)
         async with self._observers.watching(results.handed_over):
             await pipeline.run(inputs, services.warehouse, services.sources, handler, results)
+        await self._sort_failed()
+
+    async def _open_inputs(
+        self, stack: AsyncExitStack, stages: Stages
+    ) -> tuple[SubmissionsFile, Mapping]:
+        return await open_selection(self._selection, self.data.path, stack, stages)
+
+    def _factory(self, stack: AsyncExitStack) -> ServiceFactory:
+        return ServiceFactory(self.settings, self.stop_signal, self._record.call_stats, stack)
+
+    async def _begin_migrated(
+        self, factory: ServiceFactory, services: Services, stages: Stages
+    ) -> None:
+        """Write migrated.csv as the target is now."""
+        await rebuild_migrated_csv(factory, services.connections, self.data, stages)
+
+    async def _sort_failed(self) -> None:
+        try:
+            await self._failed.sort()
+        except OSError as error:
+            log.warning(
+                "the failed rows stay in the order in which they failed", **error_facts(error)
+            )
 
     async def _existing(
         self,
@@ -184,7 +215,7 @@ class Run(Command):
         if not settings.rogo_refresh:
             return KeepExisting(), migrate
         applied_by, target = services.reference.applied_by, services.target
-        journals = await asyncio.to_thread(Journals.read, self.data.runs, journal)
+        journals = await asyncio.to_thread(self._read_journals, journal)
         reconciler = open_reconciler(
             settings, target.connections, target.breaker, services.account, applied_by, journals
         )
@@ -198,11 +229,30 @@ class Run(Command):
         )
         return RefreshExisting(comparison), RefreshingMigrator(refresher, migrate).handle
 
+    def _read_journals(self, own: Journal) -> Journals:
+        return Journals.read(self.data.runs, own)
+
     async def _results(self, file: SubmissionsFile, stack: AsyncExitStack) -> ResultWriter:
+        known = await self._begin_files(stack)
+        migrated = AppendFile(self.data.path / MIGRATED)
+        await migrated.open(None)
+        stack.push_async_callback(migrated.close)
+        await self._failed.open(file.columns)
+        stack.push_async_callback(self._failed.close)
+        return CsvResultWriter(
+            migrated,
+            self._failed,
+            self._record.tally,
+            known,
+            self._accepted,
+            self.stop_signal,
+            self.settings.rogo_write_interval,
+        )
+
+    async def _begin_files(self, stack: AsyncExitStack) -> KnownFailures:
+        """Read what earlier runs left, delete the oldest, and begin the files of this one."""
         data, run_id = self.data, self._record.run_id
-        self._accepted = await asyncio.to_thread(read_accepted_failures, data.path / ACCEPTED)
-        for problem in self._accepted.problems[:_PROBLEMS]:
-            log.error("accepted failures cannot be used", problem=problem)
+        self._accepted = await read_accepted(data.path)
         known = await asyncio.to_thread(KnownFailures.read, data.failed_rows_files())
         await asyncio.to_thread(
             data.delete_old_runs, self.settings.rogo_keep_runs, self._selection.input
@@ -211,21 +261,7 @@ class Run(Command):
         if self._selection.is_full:
             await asyncio.to_thread(data.begin_full_run, run_id)
             stack.push_async_callback(asyncio.to_thread, self._write_failures, known)
-        migrated = AppendFile(data.path / MIGRATED)
-        failed = AppendFile(self._failed_path())
-        await migrated.open(None)
-        stack.push_async_callback(migrated.close)
-        await failed.open([*file.columns, ERROR_COLUMN])
-        stack.push_async_callback(failed.close)
-        return CsvResultWriter(
-            migrated,
-            failed,
-            self._record.tally,
-            known,
-            self._accepted,
-            self.stop_signal,
-            self.settings.rogo_write_interval,
-        )
+        return known
 
     def _write_failures(self, known: KnownFailures) -> None:
         try:
@@ -253,9 +289,12 @@ class Run(Command):
         )
         stack.callback(handle.cancel)
 
+    def _summary(self) -> RunSummary:
+        return self._record.summary(self.stop_signal)
+
     def result(self) -> CommandResult:
         """Write run_summary.json and what the observers write at the end."""
-        summary = self._record.summary(self.stop_signal)
+        summary = self._summary()
         try:
             self.data.write_summary(
                 self._record.run_id, summary.to_json(), is_full=self._selection.is_full
@@ -264,11 +303,11 @@ class Run(Command):
             self.stop_signal.stop(
                 StopReason.DISK, f"run_summary.json cannot be written ({error.strerror})"
             )
-            summary = self._record.summary(self.stop_signal)
+            summary = self._summary()
         self._observers.ended(summary)
         # A complete run has at most one failed row for each attempt (rule 2).
         stale = len(self._accepted.entries) - summary.failed_accepted
-        if stale and self._selection.is_full and not summary.not_reached:
+        if stale and summary.shard is None and self._selection.is_full and not summary.not_reached:
             log.info(
                 "accepted failures that no longer fail with their code",
                 entries=stale,
@@ -284,3 +323,11 @@ class Run(Command):
         if self._starts is not None:
             self._starts.ended(self._record.run_id, summary.exit_code, [line])
         return CommandResult(ExitCode(summary.exit_code), line)
+
+
+async def read_accepted(directory: Path) -> AcceptedFailures:
+    """The accepted failures of a data directory; what cannot be used is logged."""
+    accepted = await asyncio.to_thread(read_accepted_failures, directory / ACCEPTED)
+    for problem in accepted.problems[:_PROBLEMS]:
+        log.error("accepted failures cannot be used", problem=problem)
+    return accepted

@@ -14,6 +14,7 @@ from pyroaring import BitMap
 
 from rogo_async.common.data_dir import FAILED, MAPPING, SUBMISSIONS
 from rogo_async.common.errors import SetupError
+from rogo_async.common.shard import Shard
 from rogo_async.common.text import cell_text
 from rogo_async.reporting.failed_rows import read_failed_rows
 from rogo_async.reporting.progress import Stages
@@ -157,18 +158,25 @@ def _failed_attempts(path: Path, codes: Sequence[str]) -> set[int]:
 
 
 async def open_selection(
-    selection: Selection, directory: Path, stack: AsyncExitStack, stages: Stages
+    selection: Selection,
+    directory: Path,
+    stack: AsyncExitStack,
+    stages: Stages,
+    shard: Shard | None = None,
 ) -> tuple[SubmissionsFile, Mapping]:
     """Open both input files and select rows of the first, which the stack closes.
+
+    Of the selected rows those of ``shard``, so that all shards select the same ones.
 
     Raises SetupError.
     """
     path = selection.input or directory / SUBMISSIONS
     size_bytes = path.stat().st_size if path.is_file() else None
     async with stages.stage(f"reading {path.name}", "bytes", size_bytes) as stage:
-        file, mapping = await open_inputs(path, directory / MAPPING, stage.set_done)
+        file, mapping = await open_inputs(path, directory / MAPPING, stage.set_done, shard)
     stack.callback(file.close)
     await _apply(selection, file, directory)
+    file.select_shard()
     log.info(
         "inputs read",
         rows=len(file),
@@ -184,7 +192,9 @@ async def open_selection(
             remedy="check the export, and empty these cells if they have no name",
         )
     if not len(file):
-        if selection.is_full:
+        if shard is not None:
+            log.info("nothing to do: no selected row belongs to this shard")
+        elif selection.is_full:
             log.warning("nothing to do: the file has a header and no rows")
         else:
             log.warning("nothing to do: no row matches all options")

@@ -21,6 +21,7 @@ from rogo_async.destination.postgres.connections import Connections
 from rogo_async.destination.postgres.connector import RUN, ConnectOptions
 from rogo_async.destination.postgres.instance_ids import verify_instance_id
 from rogo_async.destination.postgres.journal import Journal, Journals
+from rogo_async.destination.postgres.lock_claims import WHOLE_LOCK, Claim
 from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
 from rogo_async.destination.postgres.parameters import TargetConstants
 from rogo_async.destination.postgres.reconciler import Reconciler
@@ -79,12 +80,14 @@ class ServiceFactory:
         call_stats: CallStats,
         stack: AsyncExitStack,
         name: str = RUN,
+        claim: Claim = WHOLE_LOCK,
     ) -> None:
         self.settings = settings
         self._stop_signal = stop_signal
         self._call_stats = call_stats
         self._stack = stack
         self._options = ConnectOptions.of(settings.target_url, name)
+        self._claim = claim
 
     async def lock(self) -> RunLock:
         """Take the target's run lock. Its loss stops the command. Raises LockHeld."""
@@ -119,7 +122,7 @@ class ServiceFactory:
 
     async def _take_lock(self, on_lost: OnLost) -> RunLock:
         lock = await self.with_retry(
-            lambda: RunLock.acquire(self._options, self._stop_signal, on_lost)
+            lambda: RunLock.acquire(self._options, self._claim, self._stop_signal, on_lost)
         )
         self._stack.push_async_callback(lock.release)
         return lock

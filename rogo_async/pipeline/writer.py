@@ -13,9 +13,9 @@ from typing import Final
 
 import structlog
 
-from rogo_async.common.errors import FailureCode
 from rogo_async.common.files import AppendFile
 from rogo_async.common.shutdown import StopReason, StopSignal
+from rogo_async.pipeline.failed_rows_file import FailedRowsWriter
 from rogo_async.pipeline.known_failures import KnownFailures
 from rogo_async.reporting.summary import Tally
 from rogo_async.rules.records import Outcome, Status
@@ -90,7 +90,7 @@ class CsvResultWriter(ResultWriter):
     def __init__(
         self,
         migrated: AppendFile,
-        failed: AppendFile,
+        failed: FailedRowsWriter,
         tally: Tally,
         known_failures: KnownFailures,
         accepted: AcceptedFailures,
@@ -110,7 +110,7 @@ class CsvResultWriter(ResultWriter):
         failures = [o for o in batch if o.status is Status.FAILED]
         try:
             if failures:
-                await self._failed.append([*o.row.cells, error_cell(o)] for o in failures)
+                await self._failed.append(failures)
         except OSError as error:
             self._stop(self._failed, error)
             batch = [o for o in batch if o.status is not Status.FAILED]
@@ -136,15 +136,9 @@ class CsvResultWriter(ResultWriter):
             else:
                 tally.failed_new += self._known_failures.is_new(attempt, failure.row.cells, code)
 
-    def _stop(self, file: AppendFile, error: OSError) -> None:
+    def _stop(self, file: AppendFile | FailedRowsWriter, error: OSError) -> None:
         self._stop_signal.stop(
             StopReason.DISK,
             f"{file.path} cannot be written ({os.strerror(error.errno or 0)}). "
             "Free disk space or fix the directory, then run again",
         )
-
-
-def error_cell(outcome: Outcome) -> str:
-    """The Error cell: ``code: message``."""
-    code = outcome.code.value if isinstance(outcome.code, FailureCode) else "failed"
-    return f"{code}: {outcome.message}"

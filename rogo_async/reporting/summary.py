@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from rogo_async import __version__
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import RUN_ID
+from rogo_async.common.histogram import Histogram
 from rogo_async.common.shutdown import ExitCode, StopSignal
 from rogo_async.common.text import encodable
 from rogo_async.reporting.rate import Rate
@@ -55,11 +56,22 @@ class _Record(BaseModel):
 
 
 class Latency(_Record):
-    """Milliseconds of the calls of one kind."""
+    """Milliseconds of the calls of one kind, and the histogram that they come from."""
 
     p50: _Amount
     p95: _Amount
     count: _Count
+    buckets: dict[int, _Count] = {}
+
+    @classmethod
+    def of(cls, durations: Histogram) -> Self:
+        """The figures of a histogram."""
+        return cls(
+            p50=round(durations.quantile(0.5) * 1000, 2),
+            p95=round(durations.quantile(0.95) * 1000, 2),
+            count=durations.count,
+            buckets=dict(sorted(durations.buckets.items())),
+        )
 
 
 class OutageRecord(_Record):
@@ -70,6 +82,38 @@ class OutageRecord(_Record):
     seconds: _Amount
     ended: bool
     reason: str
+
+
+class ShardFacts(_Record):
+    """What the shards of a run must have in common, beside the version and the target."""
+
+    shard: Annotated[str, Field(pattern=r"^\d+/\d+$")]
+    settings: str
+    """A digest of the settings of the rules."""
+    inputs: dict[str, str] = {}
+    """The SHA-256 of each input file."""
+
+
+class ShardSummary(_Record):
+    """One shard in the summary of a distributed run."""
+
+    shard: str
+    started_at: _Moment
+    finished_at: _Moment
+    exit_code: int
+    rows_total: _Count
+    migrated: _Count
+    refreshed: _Count
+    failed: _Count
+    skipped: _Count
+    not_reached: _Count
+
+    @classmethod
+    def of(cls, summary: "RunSummary") -> Self:
+        """The entry of a shard."""
+        shard = "" if summary.shard is None else summary.shard.shard
+        fields = cls.model_fields.keys() - {"shard"}
+        return cls(shard=shard, **{name: getattr(summary, name) for name in fields})
 
 
 class RunSummary(_Record):
@@ -110,6 +154,10 @@ class RunSummary(_Record):
     """Those files by the way they took."""
     streamed_because: dict[str, _Count] = {}
     """Streamed files by the reason why the service did not copy them."""
+    shard: ShardFacts | None = None
+    """Set if only the rows of a shard were processed."""
+    shards: list[ShardSummary] = []
+    """The shards of a distributed run; empty for a run in one process."""
 
     @property
     def is_night(self) -> bool:
@@ -157,6 +205,8 @@ class RunSummary(_Record):
             f"{self.rows_total:,} rows at {self.rate_per_s:,.1f}/s",
             f"exit {self.exit_code}",
         ]
+        if self.shard is not None:
+            parts.append(f"shard {self.shard.shard} of run {self.run_id}")
         if self.failed:
             parts.append(f"failed rows: {failed_file}")
         parts += [f"stopped: {detail}" for detail in self.stopped_by.values()]
@@ -255,8 +305,8 @@ class RunRecord:
             rate_per_s=round(tally.done / max(now_s - self.started_s, 1e-3), 2),
             consumers=self.consumers,
             latency_ms={
-                name: Latency.model_validate(latency)
-                for name, latency in call_stats.latency_ms().items()
+                name: Latency.of(durations)
+                for name, durations in sorted(call_stats.latency.items())
             },
             concurrency=self.concurrency,
             retries=dict(sorted(call_stats.retries.items())),

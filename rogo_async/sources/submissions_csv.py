@@ -4,6 +4,7 @@ Source: specification §1, rule 0.
 """
 
 import asyncio
+import hashlib
 import io
 import os
 from array import array
@@ -17,6 +18,7 @@ from pyroaring import BitMap
 
 from rogo_async.common.data_dir import ERROR_COLUMN
 from rogo_async.common.errors import FailureCode, InputChanged, RowError, SetupError
+from rogo_async.common.shard import Shard
 from rogo_async.common.text import cell_text, is_null_text
 from rogo_async.rules.identity import parse_attempt_id
 from rogo_async.rules.records import MappingRow, SourceRow
@@ -42,6 +44,7 @@ _PERSONS_NAMES: Final = frozenset({"First Name", "Surname", "Rogo User Name"})
 """Columns in which the word NULL may be a name."""
 _MAPPING_COLUMNS: Final = ("Attempt ID", "Unit Code Version", "Submission")
 _MALFORMED: Final = FailureCode.ROW_MALFORMED.value
+_DIGEST_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +95,35 @@ class SubmissionsFile:
     is unusable as a whole. Rows are then parsed block by block.
     """
 
-    def __init__(self, path: Path, handle: BinaryIO) -> None:
+    def __init__(self, path: Path, handle: BinaryIO, shard: Shard | None = None) -> None:
         self.path = path
         self._handle = handle
+        self._shard = shard
+        self._of_shard = BitMap()
         self._mark = _fingerprint(handle)
         self._starts = array("Q")
         self._lines = array("Q")
         self._count = 0
         self.attempts = BitMap()
-        """The attempts of all rows."""
+        """The attempts of all rows; of a shard those of its own rows."""
         self.rows_with_null_name = 0
         self.columns: tuple[str, ...] = ()
         self._layout = _Layout(0, (), None)
         self._selected: Sequence[int] = range(0)
 
     @classmethod
-    async def open(cls, path: Path, on_bytes: Callable[[int], object] = _ignore) -> Self:
+    async def open(
+        cls, path: Path, on_bytes: Callable[[int], object] = _ignore, shard: Shard | None = None
+    ) -> Self:
         """Index the file. Raises SetupError if it is unusable as a whole.
+
+        With ``shard``, ``select_shard`` keeps the rows of this shard only.
 
         ``on_bytes`` receives the number of bytes read so far, from another thread.
         """
         handle = open_input(path)
         try:
-            file = cls(path, handle)
+            file = cls(path, handle, shard)
             await asyncio.to_thread(file._index, on_bytes)
         except BaseException:
             handle.close()
@@ -132,6 +141,21 @@ class SubmissionsFile:
     def select_newest(self, count: int) -> None:
         """Of the selected rows keep the last ``count``."""
         self._selected = self._selected[-count:]
+
+    def select_shard(self) -> None:
+        """Of the selected rows keep those of the shard."""
+        if self._shard is not None:
+            self._selected = array("Q", (n for n in self._selected if n in self._of_shard))
+
+    def digest(self) -> str:
+        """The SHA-256 of the file. Raises InputChanged. Blocks."""
+        digest = hashlib.sha256()
+        offset = 0
+        while block := os.pread(self._handle.fileno(), _DIGEST_BYTES, offset):
+            digest.update(block)
+            offset += len(block)
+        self._check_unchanged()
+        return digest.hexdigest()
 
     async def select(self, matches: Callable[[SourceRow], bool]) -> None:
         """Of the selected rows keep those that match.
@@ -185,8 +209,12 @@ class SubmissionsFile:
             tuple(indexes[name] for name in USED_COLUMNS if name in _PERSONS_NAMES),
         )
         attempt_id = indexes["Attempt ID"]
+        shard = self._shard
         for record in reader:
-            if (attempt := _attempt_in(record, attempt_id)) is not None:
+            attempt = _attempt_in(record, attempt_id)
+            if shard is not None and shard.owns(attempt, record.line):
+                self._of_shard.add(self._count)
+            if attempt is not None and (shard is None or self._count in self._of_shard):
                 self.attempts.add(attempt)
             if self._count % BLOCK_ROWS == 0:
                 self._starts.append(record.offset)
@@ -312,7 +340,10 @@ def _wrong_width(record: Record, width: int) -> str | None:
 
 
 async def open_inputs(
-    submissions: Path, mapping: Path, on_bytes: Callable[[int], object]
+    submissions: Path,
+    mapping: Path,
+    on_bytes: Callable[[int], object],
+    shard: Shard | None = None,
 ) -> tuple[SubmissionsFile, Mapping]:
     """Read both files concurrently; the caller closes the first one.
 
@@ -320,7 +351,9 @@ async def open_inputs(
     Raises one SetupError with the problems of both, or InputChanged.
     """
     file, rows = await asyncio.gather(
-        SubmissionsFile.open(submissions, on_bytes), load_mapping(mapping), return_exceptions=True
+        SubmissionsFile.open(submissions, on_bytes, shard),
+        load_mapping(mapping),
+        return_exceptions=True,
     )
     if isinstance(file, SubmissionsFile) and isinstance(rows, Mapping):
         return file, rows

@@ -23,7 +23,7 @@ from rogo_async.common.settings import Settings
 from rogo_async.common.text import plural
 from rogo_async.destination.postgres.connections import Connections
 from rogo_async.destination.postgres.connector import ConnectOptions
-from rogo_async.destination.postgres.run_lock import LOCK_KEY as RUN_LOCK_KEY
+from rogo_async.destination.postgres.lock_claims import LOCK_KEY as RUN_LOCK_KEY
 
 _APPLICATION_NAME: Final = "rogo_async check"
 _CHECK_SERVER: Final = "Check that the server is running and that DATABASE_URL points to it"

@@ -7,7 +7,7 @@ from typing import Final
 
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.postgres.connections import Connections
-from rogo_async.destination.postgres.connector import RUN
+from rogo_async.destination.postgres.connector import OF_SHARD, RUN
 
 _SCAN_S: Final = 600.0
 
@@ -53,7 +53,7 @@ class BlobReferences:
 
         async def ask() -> RunSessions | None:
             async with self._connections.session("sessions") as session:
-                row = await session.row("run_sessions", {"name": RUN})
+                row = await session.row("run_sessions", {"name": RUN, "of_shard": OF_SHARD})
             # Every user sees that a session exists, but only the same user sees its start.
             return RunSessions(row["count"], row["since"]) if row["count"] else None
 

@@ -21,6 +21,8 @@ CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 20.0
 RUN: Final = "rogo_async"
 """The application_name of a run's sessions; ``sweep`` and ``rollback`` look for it."""
+OF_SHARD: Final = f"{RUN} shard "
+"""Its beginning for the sessions of a shard."""
 
 _KEEPALIVE: Final = {
     "tcp_keepalives_idle": "30",

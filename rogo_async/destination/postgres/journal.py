@@ -7,6 +7,7 @@ what it restores in its own journal (specification §5).
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -57,6 +58,20 @@ class Journal:
                 raise DataDirFull(f"{self._path}: {error.strerror}") from None
 
 
+def end_last_line(path: Path) -> None:
+    """End a line that a power loss has cut, so that the next one is not added to it.
+
+    Raises OSError.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        is_ended = file.read() == b"\n"
+    if not is_ended:
+        append_durably(path, b"\n")
+
+
 def journal_path(runs: Path, run_id: str) -> Path:
     """The path of a run's journal."""
     return runs / f"{run_id}{_SUFFIX}"
@@ -74,10 +89,11 @@ class Journals:
         self._restored: set[bytes] = set()
 
     @classmethod
-    def read(cls, runs: Path, own: Journal) -> Self:
-        """Read every journal in ``runs/``. Raises OSError."""
+    def read(cls, runs: Path, own: Journal, *others: Path) -> Self:
+        """Read every journal in ``runs/`` and in the other directories. Raises OSError."""
         journals = cls(own)
-        for path in sorted(runs.glob(f"*{_SUFFIX}")):
+        paths = [path for each in (runs, *others) for path in each.glob(f"*{_SUFFIX}")]
+        for path in sorted(paths):
             run_id = path.name.removesuffix(_SUFFIX)
             with path.open("rb") as file:  # refreshes make it larger than memory
                 for line in file:

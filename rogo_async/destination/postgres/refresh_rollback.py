@@ -4,7 +4,7 @@ A run's journal has the rows of each submission before and after the refresh. Th
 if the rows are still exactly those after it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,11 @@ class Refreshes:
                         found._starts[entry["attempt"]] = start
                     start += len(line)
         return found
+
+    @property
+    def attempts(self) -> Collection[int]:
+        """The attempts of the submissions."""
+        return self._starts.keys()
 
     def __len__(self) -> int:
         """Number of submissions."""

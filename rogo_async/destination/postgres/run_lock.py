@@ -1,5 +1,7 @@
 """Allows one run at a time per target: a PostgreSQL advisory lock on its own connection.
 
+``lock_claims`` says what a run and a shard take of it.
+
 A heartbeat verifies the lock every few seconds. When the lock is lost, ``on_lost`` pauses a run
 until ``regain`` has taken it again, and ends any other command. ``verify_held`` protects each
 write and each deletion: it asks the server first after a stall of this machine, and for a session
@@ -27,15 +29,13 @@ from rogo_async.common.errors import (
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.destination.postgres.connections import CLOSE_S, Session, boot_time_s
 from rogo_async.destination.postgres.connector import ConnectOptions
+from rogo_async.destination.postgres.lock_claims import LOCK_KEY, Claim
 from rogo_async.destination.postgres.translation import (
     LIBRARY_ERRORS,
     translate_connect_error,
     translate_error,
 )
 
-_CLASS: Final = 0x526F676F
-_OBJECT: Final = 1
-LOCK_KEY: Final = {"class": _CLASS, "object": _OBJECT}
 HEARTBEAT_S: Final = 5.0
 _HEARTBEAT_TIMEOUT_S: Final = 60.0
 """A slow server still holds the lock; after this time its keepalives detected a lost client."""
@@ -53,9 +53,12 @@ class RunLock:
     ``hold`` is the number of the current or the last hold; it grows each time the lock is taken.
     """
 
-    def __init__(self, options: ConnectOptions, stop_signal: StopSignal, on_lost: OnLost) -> None:
+    def __init__(
+        self, options: ConnectOptions, claim: Claim, stop_signal: StopSignal, on_lost: OnLost
+    ) -> None:
         self.hold = 0
         self._options = options
+        self._claim = claim
         self._stop_signal = stop_signal
         self._on_lost = on_lost
         self._connection: Any = None
@@ -67,14 +70,14 @@ class RunLock:
 
     @classmethod
     async def acquire(
-        cls, options: ConnectOptions, stop_signal: StopSignal, on_lost: OnLost
+        cls, options: ConnectOptions, claim: Claim, stop_signal: StopSignal, on_lost: OnLost
     ) -> Self:
-        """Take the lock. Raises LockHeld at once, with the start of the run that holds it.
+        """Take ``claim`` of the lock. Raises LockHeld at once, with the start of its holder.
 
         ``on_lost`` is called when the lock is lost. Raises SystemicError for a pooler, and another
         DependencyError if the target is unreachable.
         """
-        lock = cls(options, stop_signal, on_lost)
+        lock = cls(options, claim, stop_signal, on_lost)
         await lock._take()
         lock._heartbeat_task = asyncio.create_task(lock._heartbeat(), name="run-lock")
         return lock
@@ -161,13 +164,13 @@ class RunLock:
         for pid, since in self._own.items():
             await session.row("end_session", {"pid": pid, "since": since})
         self._own[backend["pid"]] = backend["since"]
-        if not (await session.row("try_lock", LOCK_KEY))["locked"]:
-            holder = await session.row("lock_holder", LOCK_KEY)
-            if holder is None or self._own.get(holder["pid"], _NOBODY) == holder["since"]:
+        obstacle = await self._claim.take(session)
+        if obstacle is not None:
+            since = obstacle.since
+            if obstacle.pid is None or self._own.get(obstacle.pid, _NOBODY) == since:
                 raise TransientError(Dependency.TARGET, "lock", "the run lock is not free yet")
-            since = holder["since"]
             when = f"since {since:%Y-%m-%d %H:%M:%S} UTC" if since else "(start not visible)"
-            raise LockHeld(f"another run has held this target's lock {when}")
+            raise LockHeld(f"{obstacle.text} {when}")
         self._own = {backend["pid"]: backend["since"]}
 
     async def _heartbeat(self) -> None:

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from rogo_async.destination.postgres.connections import Connections, Session
+from rogo_async.destination.postgres.lock_claims import LOCK_KEY
 from rogo_async.destination.postgres.queries import query
-from rogo_async.destination.postgres.run_lock import LOCK_KEY
 from rogo_async.rules.identity import attempt_of_launch_id, launch_id
 from rogo_async.rules.row_filter import MigratedAttempts
 

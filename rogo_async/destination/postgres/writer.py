@@ -23,6 +23,7 @@ from rogo_async.common.errors import (
     FailureCode,
     RefusedError,
     RowError,
+    RunStopped,
     TransientError,
 )
 from rogo_async.common.retry import CircuitBreaker
@@ -117,6 +118,16 @@ class Writer:
         """Wait for the target during an outage. Returns the number of the lock's hold."""
         await self._breaker.wait_until_closed()
         return self._lock.hold
+
+    async def holds_since(self, hold: int) -> bool:
+        """Whether the lock has been held without a break since ``ready`` returned ``hold``.
+
+        Otherwise another process may have run the same shard, and may have written the same ids.
+        """
+        try:
+            return await self._lock.verify_held() == hold
+        except (TransientError, RunStopped):
+            return False
 
     async def write(
         self,

@@ -1,7 +1,9 @@
 """The timeline of a run: points in bounded memory, stored as one JSON object per line."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -96,6 +98,44 @@ def _merged(first: Point, second: Point) -> Point:
         rate_per_s=round(rows / seconds, 2) if seconds > 0 else 0.0,
         outages=max(first.outages, second.outages),
     )
+
+
+def merged(parts: Sequence[tuple[float, Sequence[Point]]]) -> Timeline:
+    """The timeline of processes that ran side by side: the sums of their counts.
+
+    Each part is the start of a process, in seconds after the first one, and its points. Of
+    simultaneous outages the maximum counts: a server is down for all of them.
+    """
+    events = sorted(
+        (
+            (offset_s + point.at_s, number, point)
+            for number, (offset_s, points) in enumerate(parts)
+            for point in points
+        ),
+        key=lambda event: event[:2],
+    )
+    latest: dict[int, Point] = {}
+    timeline, before_s, before = Timeline(), 0.0, 0
+    for second, group in groupby(events, key=lambda event: math.floor(event[0])):
+        at_s = float(second)
+        for event_s, number, point in group:
+            latest[number], at_s = point, event_s
+        done = sum(each.done for each in latest.values())
+        seconds = at_s - before_s
+        timeline.add(
+            Point(
+                at_s=round(at_s, 3),
+                seconds=round(seconds, 3),
+                done=done,
+                migrated=sum(each.migrated for each in latest.values()),
+                failed=sum(each.failed for each in latest.values()),
+                skipped=sum(each.skipped for each in latest.values()),
+                rate_per_s=round((done - before) / seconds, 2) if seconds > 0 else 0.0,
+                outages=max(each.outages for each in latest.values()),
+            )
+        )
+        before_s, before = at_s, done
+    return timeline
 
 
 def timeline_file(runs: Path, run_id: str) -> Path:

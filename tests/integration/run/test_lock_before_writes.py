@@ -19,6 +19,7 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres import run_lock as module
 from rogo_async.destination.postgres.connections import boot_time_s
 from rogo_async.destination.postgres.journal import Journal, Journals
+from rogo_async.destination.postgres.lock_claims import WHOLE_LOCK
 from rogo_async.destination.postgres.malpractice_rules import RuleRestorer
 from rogo_async.destination.postgres.refresh_rollback import Refresh, RefreshReverter
 from rogo_async.destination.postgres.rollback import RemovalResult, SubmissionRemover
@@ -65,7 +66,9 @@ class Ground:
 
     async def another_run(self) -> RunLock:
         """Another run takes the lock."""
-        lock = await RunLock.acquire(self.factory._options, StopSignal(), lambda _: None)
+        lock = await RunLock.acquire(
+            self.factory._options, WHOLE_LOCK, StopSignal(), lambda _: None
+        )
         self.opened.push_async_callback(lock.release)
         return lock
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
-from rogo_async.destination.postgres.run_lock import LOCK_KEY
+from rogo_async.destination.postgres.lock_claims import LOCK_KEY
 from tests.support.builders import Scenario, assert_consistent
 from tests.support.cli import RunningCommand, counts, run_cli, start_cli, summary
 from tests.support.target_sessions import (

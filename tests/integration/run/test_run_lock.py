@@ -12,6 +12,7 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres import run_lock as module
 from rogo_async.destination.postgres.connections import boot_time_s
 from rogo_async.destination.postgres.connector import ConnectOptions
+from rogo_async.destination.postgres.lock_claims import LOCK_KEY, WHOLE_LOCK
 from rogo_async.destination.postgres.run_lock import RunLock
 from tests.support.tcp_proxy import TcpProxy
 
@@ -29,7 +30,7 @@ def losses() -> list[DependencyError]:
 
 @pytest.fixture
 async def lock(options: ConnectOptions, losses: list[DependencyError]) -> AsyncIterator[RunLock]:
-    taken = await RunLock.acquire(options, StopSignal(), losses.append)
+    taken = await RunLock.acquire(options, WHOLE_LOCK, StopSignal(), losses.append)
     yield taken
     await taken.release()
 
@@ -106,7 +107,7 @@ async def test_a_lock_that_another_run_has_taken_ends_the_run(
     lock: RunLock, options: ConnectOptions, target_db: str
 ) -> None:
     await end_session_of(lock, target_db)
-    other = await RunLock.acquire(options, StopSignal(), lambda _: None)
+    other = await RunLock.acquire(options, WHOLE_LOCK, StopSignal(), lambda _: None)
     try:
         with pytest.raises(TransientError, match="run lock"):
             await lock.verify_held(boot_time_s())
@@ -129,7 +130,7 @@ async def test_the_lock_of_a_lost_connection_that_the_server_keeps_is_ended(
     async with TcpProxy("127.0.0.1", port) as proxy:
         dsn = stack.writer_dsn(workspace).replace(f":{port}/", f":{proxy.port}/")
         lock = await RunLock.acquire(
-            ConnectOptions.of(DatabaseUrl.parse(dsn)), StopSignal(), lambda _: None
+            ConnectOptions.of(DatabaseUrl.parse(dsn)), WHOLE_LOCK, StopSignal(), lambda _: None
         )
         try:
             connection = lock._connection
@@ -138,7 +139,7 @@ async def test_the_lock_of_a_lost_connection_that_the_server_keeps_is_ended(
             proxy.black_hole = False
             direct = ConnectOptions.of(DatabaseUrl.parse(stack.writer_dsn(workspace)))
             with pytest.raises(LockHeld):
-                await RunLock.acquire(direct, StopSignal(), lambda _: None)
+                await RunLock.acquire(direct, WHOLE_LOCK, StopSignal(), lambda _: None)
             await regain(lock)
             assert await lock.verify_held() == 2
             connection.terminate()
@@ -153,7 +154,7 @@ async def test_the_lock_of_a_try_whose_reply_was_lost_is_ended(
     lost = await options.connect()
     try:
         taken = "SELECT pg_try_advisory_lock($1::int, $2::int)"
-        assert await lost.fetchval(taken, *module.LOCK_KEY.values())
+        assert await lost.fetchval(taken, *LOCK_KEY.values())
         since = await lost.fetchval(
             "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         )

@@ -11,6 +11,7 @@ from rogo_async.common.data_dir import FAILED, FAILURES, DataDir, new_run_id
 from rogo_async.common.files import AppendFile, csv_of, write_private
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.postgres.journal import Journal, journal_path
+from rogo_async.pipeline.failed_rows_file import PLAIN, FailedRowsWriter
 from rogo_async.pipeline.known_failures import KnownFailures
 from rogo_async.pipeline.writer import CsvResultWriter
 from rogo_async.reporting import starts as starts_module
@@ -65,9 +66,9 @@ async def further_rows(folder: Path) -> None:
 
 
 async def results_of_rows(folder: Path) -> None:
-    files = AppendFile(folder / "migrated.csv"), AppendFile(folder / FAILED)
+    files = AppendFile(folder / "migrated.csv"), FailedRowsWriter(folder / FAILED, PLAIN)
     await files[0].open(None)
-    await files[1].open(["A", "B", "Error"])
+    await files[1].open(["A", "B"])
     writer = CsvResultWriter(
         *files, Tally(total=2), KnownFailures(), AcceptedFailures(), StopSignal(), 1.0
     )

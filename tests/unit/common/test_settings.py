@@ -7,6 +7,7 @@ import pytest
 from rogo_async.common.database_url import Host
 from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import load_settings
+from rogo_async.common.shard import Shard
 
 SECRET = "c4nary-s3cret"
 SOUND = {
@@ -194,3 +195,47 @@ def test_messages_are_our_own(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert problems() == (f"{name}: {text}",)
+
+
+def test_a_shard_and_its_run_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().rogo_shard is None
+    monkeypatch.setenv("ROGO_SHARD", "3/10")
+    monkeypatch.setenv("ROGO_RUN_ID", "20260301T010000Z-0000000a")
+    settings = load_settings()
+    assert settings.rogo_shard == Shard(3, 10)
+    assert settings.rogo_run_id == "20260301T010000Z-0000000a"
+
+
+@pytest.mark.parametrize(
+    ("shard", "run_id", "problem"),
+    [
+        ("10/10", "20260301T010000Z-0000000a", "ROGO_SHARD: must be i/n with 0 <= i < n"),
+        ("3/10", "", "ROGO_RUN_ID: is missing: all shards of a run have the same one"),
+        ("3/10", "tonight", "ROGO_RUN_ID: must be a run id such as 2025"),
+        ("3/10", "20260231T010000Z-0000000a", "ROGO_RUN_ID: does not begin with a valid time"),
+    ],
+)
+def test_a_wrong_shard_or_run_id_is_refused(
+    monkeypatch: pytest.MonkeyPatch, shard: str, run_id: str, problem: str
+) -> None:
+    monkeypatch.setenv("ROGO_SHARD", shard)
+    monkeypatch.setenv("ROGO_RUN_ID", run_id)
+    (found,) = problems()
+    assert found.startswith(problem)
+
+
+def test_the_digest_of_the_rules_differs_only_with_their_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digest = load_settings().rules_digest
+    monkeypatch.setenv("ROGO_CONCURRENCY", "3")
+    monkeypatch.setenv("ROGO_SOURCE_SAS_TOKEN", "?sv=2&sig=other")
+    assert load_settings().rules_digest == digest
+    for name, value in (
+        ("ROGO_VERSION_PREFIXES", "24"),
+        ("ROGO_INSTANCE_ID", "other"),
+        ("ROGO_REFRESH", "true"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, value)
+            assert load_settings().rules_digest != digest, name

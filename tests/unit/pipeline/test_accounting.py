@@ -18,6 +18,7 @@ from rogo_async.common.errors import Dependency, FailureCode, RowError, Transien
 from rogo_async.common.files import AppendFile
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
+from rogo_async.pipeline.failed_rows_file import PLAIN, FailedRowsWriter
 from rogo_async.pipeline.known_failures import KnownFailures
 from rogo_async.pipeline.pipeline import Inputs, Pipeline
 from rogo_async.pipeline.selection import Selection, open_selection
@@ -76,10 +77,10 @@ class Night:
             file, mapping = await open_selection(Selection(), self.folder, stack, stages)
             record.tally.total = len(file)
             migrated = AppendFile(self.folder / "migrated.csv")
-            failed = AppendFile(self.folder / "failed.csv")
+            failed = FailedRowsWriter(self.folder / "failed.csv", PLAIN)
             await migrated.open(MIGRATED_COLUMNS)
             stack.push_async_callback(migrated.close)
-            await failed.open([*file.columns, "Error"])
+            await failed.open(file.columns)
             stack.push_async_callback(failed.close)
             known = KnownFailures()
             writer = CsvResultWriter(

@@ -49,6 +49,7 @@ class Servers:
         self._results = list(results)
         self._copied = copied
         self._hold = 0
+        self.lock_is_lost = False
 
     async def ready(self) -> int:
         """Each call is of a new hold."""
@@ -73,6 +74,9 @@ class Servers:
         if isinstance(result, Exception):
             raise result
         return result
+
+    async def holds_since(self, hold: int) -> bool:
+        return hold == self._hold and not self.lock_is_lost
 
     async def delete(self, refs: Sequence[FileRef], identity: Identity) -> None:
         assert identity == WHO
@@ -139,6 +143,14 @@ async def test_the_other_files_of_a_row_whose_file_failed_are_deleted(code: Fail
     outcome = await outcome_of(servers)
     assert (outcome.status, outcome.code, outcome.message) == (Status.FAILED, code, "why")
     assert servers.calls == ["ready", "copy 1", "delete 2"]
+
+
+async def test_after_the_lock_was_lost_the_files_of_a_failed_row_are_kept() -> None:
+    """Another process may have run the same shard meanwhile, with the same ids."""
+    servers = Servers(copied=RowError(FailureCode.FILE_CORRUPT, "why"))
+    servers.lock_is_lost = True
+    assert (await outcome_of(servers)).status is Status.FAILED
+    assert servers.calls == ["ready", "copy 1"]
 
 
 async def test_the_files_of_rows_that_the_target_refused_are_deleted() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rogo_async.common.errors import FailureCode, SkipCode
 from rogo_async.common.files import AppendFile, csv_of
 from rogo_async.common.shutdown import StopReason, StopSignal
+from rogo_async.pipeline.failed_rows_file import PLAIN, FailedRowsWriter
 from rogo_async.pipeline.known_failures import KnownFailures
 from rogo_async.pipeline.writer import MIGRATED_COLUMNS, CsvResultWriter
 from rogo_async.reporting.summary import Tally
@@ -47,7 +48,7 @@ class Scenario:
     """A result writer on two files, with its task running."""
 
     def __init__(self, folder: Path, interval_s: float = 0.01) -> None:
-        self.failed = AppendFile(folder / "failed.csv")
+        self.failed = FailedRowsWriter(folder / "failed.csv", PLAIN)
         self.migrated = AppendFile(folder / "migrated.csv")
         self.stop_signal = StopSignal()
         self.known = KnownFailures()
@@ -62,7 +63,7 @@ class Scenario:
         )
 
     async def __aenter__(self) -> Self:
-        await self.failed.open(["A", "B", "Error"])
+        await self.failed.open(["A", "B"])
         await self.migrated.open(MIGRATED_COLUMNS)
         self.writing = asyncio.create_task(self.results.run(), name="writer")
         return self

@@ -3,6 +3,15 @@
 -- name: try_lock
 SELECT pg_try_advisory_lock(:class::int, :object::int) AS locked;
 
+-- name: try_lock_shared
+SELECT pg_try_advisory_lock_shared(:class::int, :object::int) AS locked;
+
+-- name: try_key
+SELECT pg_try_advisory_lock(:key::bigint) AS locked;
+
+-- name: try_key_shared
+SELECT pg_try_advisory_lock_shared(:key::bigint) AS locked;
+
 -- name: backend
 SELECT pid, backend_start AS since FROM pg_stat_activity WHERE pid = pg_backend_pid();
 
@@ -20,6 +29,31 @@ LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted
   AND l.classid = :class::int::oid AND l.objid = :object::int::oid AND l.objsubid = 2
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+LIMIT 1;
+
+-- name: key_holder
+-- Of a key of 64 bits, classid has the upper half and objid the lower one.
+SELECT l.pid, a.application_name AS name, a.backend_start AS since
+FROM pg_locks l
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND (l.classid::bigint << 32 | l.objid::bigint) = :key::bigint
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+LIMIT 1;
+
+-- name: holder_without_key
+-- A session that holds the run lock and not this key.
+SELECT l.pid, a.application_name AS name, a.backend_start AS since
+FROM pg_locks l
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted
+  AND l.classid = :class::int::oid AND l.objid = :object::int::oid AND l.objsubid = 2
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND NOT EXISTS (
+    SELECT FROM pg_locks k
+    WHERE k.locktype = 'advisory' AND k.granted AND k.pid = l.pid AND k.objsubid = 1
+      AND k.database = l.database
+      AND (k.classid::bigint << 32 | k.objid::bigint) = :key::bigint)
 LIMIT 1;
 
 -- name: own_lock
@@ -127,6 +161,12 @@ FROM (
     FROM lti_session_records WHERE strpos(lms_user_id::text, '::') > 1
     GROUP BY 1, 2
 ) AS ids;
+
+-- name: submissions_by_id
+-- Those of these ids that exist. The ids of a run are derived from run id and attempt.
+SELECT id, lti_launch_id AS launch_id, lti_session_record_id AS session_record_id,
+    lms_user_id AS user_id, context_id
+FROM assignment_submissions WHERE id = ANY(:ids::text[]);
 
 -- name: migrated_rows
 SELECT

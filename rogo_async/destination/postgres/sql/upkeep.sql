@@ -16,5 +16,6 @@ SELECT c.name FROM candidate c JOIN submission_files f ON f.file_url = c.url;
 -- A run that stalled and lost its lock may still have sessions that can write.
 SELECT count(*) AS count, min(backend_start) AS since
 FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = :name::text
+WHERE datname = current_database()
+  AND (application_name = :name::text OR starts_with(application_name, :of_shard::text))
   AND pid <> pg_backend_pid();
