@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from rogo_async import __version__
 from rogo_async.commands.check.command import check
+from rogo_async.commands.collect.command import collect
 from rogo_async.commands.demo import demo
 from rogo_async.commands.plan import plan
 from rogo_async.commands.report import report
@@ -68,7 +69,7 @@ def main() -> None:
     """
 
 
-for _command in (run, plan, check, verify, sweep, rollback, status, report, demo):
+for _command in (run, collect, plan, check, verify, sweep, rollback, status, report, demo):
     _per_row = _command in {run, plan}
     _command.params += log_level_options(
         "Log more, with a line for each submission." if _per_row else "Log more."

@@ -114,6 +114,11 @@ def merged(parts: Sequence[tuple[float, Sequence[Point]]]) -> Timeline:
         ),
         key=lambda event: event[:2],
     )
+    ends_s = {
+        number: offset_s + points[-1].at_s
+        for number, (offset_s, points) in enumerate(parts)
+        if points
+    }
     latest: dict[int, Point] = {}
     timeline, before_s, before = Timeline(), 0.0, 0
     for second, group in groupby(events, key=lambda event: math.floor(event[0])):
@@ -131,7 +136,7 @@ def merged(parts: Sequence[tuple[float, Sequence[Point]]]) -> Timeline:
                 failed=sum(each.failed for each in latest.values()),
                 skipped=sum(each.skipped for each in latest.values()),
                 rate_per_s=round((done - before) / seconds, 2) if seconds > 0 else 0.0,
-                outages=max(each.outages for each in latest.values()),
+                outages=max(p.outages for n, p in latest.items() if ends_s[n] >= at_s),
             )
         )
         before_s, before = at_s, done

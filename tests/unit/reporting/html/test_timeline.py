@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rogo_async.reporting.html.timeline import Point, Timeline, read_points
+from rogo_async.reporting.html.timeline import Point, Timeline, merged, read_points
 
 
 def series(rates: list[int], outages: list[int] | None = None) -> list[Point]:
@@ -83,3 +83,17 @@ def test_an_invalid_line_is_ignored() -> None:
     whole, other = timeline.json_lines().splitlines()
     for strange in (other[:20], b"[1]", b"{}", b"", other.replace(b"7,", b'"x",')):
         assert read_points([whole, strange]) == timeline.points[:1]
+
+
+def test_timelines_of_processes_that_ran_side_by_side_are_added_up() -> None:
+    first = [Point(1.0, 1.0, 10, 8, 1, 1, 10.0, 0), Point(2.2, 1.2, 20, 16, 2, 2, 8.3, 2)]
+    second = [Point(1.0, 1.0, 5, 5, 0, 0, 5.0, 1), Point(3.0, 2.0, 9, 9, 0, 0, 2.0, 0)]
+    found = merged([(0.0, first), (0.5, second)]).points
+    assert [(p.at_s, p.done, p.migrated, p.failed, p.skipped, p.outages) for p in found] == [
+        (1.5, 15, 13, 1, 1, 1),
+        (2.2, 25, 21, 2, 2, 2),
+        (3.5, 29, 25, 2, 2, 0),
+    ]
+    assert [p.seconds for p in found] == [1.5, 0.7, 1.3]
+    assert [p.rate_per_s for p in found] == [10.0, 14.29, 3.08]
+    assert merged([]).points == []

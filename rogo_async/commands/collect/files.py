@@ -1,0 +1,99 @@
+"""Merges the files of shards: failed rows in the order of the input, journals, timelines."""
+
+import contextlib
+import csv
+import hashlib
+import heapq
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from rogo_async.commands.collect.shards import ShardResult
+from rogo_async.common.errors import SetupError
+from rogo_async.common.files import write_private, write_private_parts
+from rogo_async.destination.postgres.journal import journal_path
+from rogo_async.pipeline.failed_rows_file import RowIndex
+from rogo_async.reporting.failed_rows import FailedRowsFile
+from rogo_async.reporting.html.timeline import merged, read_points, timeline_file
+
+
+def merge_failed_rows(target: Path, results: Sequence[ShardResult]) -> None:
+    """Write the failed rows of all shards, the newest first, without the column ``Line``.
+
+    Raises SetupError if a file does not fit its summary, and OSError.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(each.data.failed_rows.open("rb")) for each in results]
+        header = files[0].readline()
+        rows = [_rows(file, _index(file, each)) for file, each in zip(files, results, strict=True)]
+        in_order = (row for _, row in heapq.merge(*rows, reverse=True))
+        write_private_parts(target, _without_first_cell(header, in_order))
+
+
+def _index(file: BinaryIO, result: ShardResult) -> RowIndex:
+    """Where the rows of a shard's file are."""
+    file.seek(0)
+    lines, starts = [], []
+    with contextlib.suppress(ValueError, csv.Error):  # it is damaged, and has too few rows
+        for row in FailedRowsFile(file):
+            lines.append(int(row.cells[0]))
+            starts.append(row.offset)
+    starts.append(file.seek(0, os.SEEK_END))
+    index = RowIndex(starts[0])
+    for line, next_start in zip(lines, starts[1:], strict=True):
+        index.add(line, next_start)
+    if len(index) != result.summary.failed:
+        raise SetupError(
+            f"{result.data.failed_rows}: has {len(index)} rows, but the summary of shard "
+            f"{result.shard} has {result.summary.failed} failed rows. Run this shard again"
+        )
+    return index
+
+
+def _rows(file: BinaryIO, index: RowIndex) -> Iterator[tuple[int, bytes]]:
+    for line, start, size in index.newest_first():
+        file.seek(start)
+        yield line, file.read(size)
+
+
+def _without_first_cell(header: bytes, rows: Iterator[bytes]) -> Iterator[bytes]:
+    """The line number, and the name of its column, have no comma, quoted or not."""
+    for row in chain((header,), rows):
+        yield row.partition(b",")[2]
+
+
+def merge_journals(runs: Path, run_id: str, journals: Sequence[Path]) -> None:
+    """Write each line of these journals once; none is lost that was collected earlier.
+
+    Raises OSError.
+    """
+    if journals:
+        write_private_parts(journal_path(runs, run_id), _lines(journals))
+
+
+def _lines(journals: Sequence[Path]) -> Iterator[bytes]:
+    seen: set[bytes] = set()
+    for journal in journals:
+        with journal.open("rb") as file:
+            for line in file:
+                digest = hashlib.sha256(line).digest()
+                # A power loss may have cut the last line.
+                if line.endswith(b"\n") and digest not in seen:
+                    seen.add(digest)
+                    yield line
+
+
+def merge_timelines(target: Path, results: Sequence[ShardResult]) -> None:
+    """Write the sum of the timelines. Raises OSError."""
+    first = min(each.summary.started_at for each in results)
+    parts = []
+    for each in results:
+        path = timeline_file(each.data.runs, each.summary.run_id)
+        if path.exists():
+            with path.open("rb") as lines:
+                offset_s = (each.summary.started_at - first).total_seconds()
+                parts.append((offset_s, read_points(lines)))
+    write_private(target, merged(parts).json_lines())

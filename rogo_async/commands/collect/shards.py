@@ -1,0 +1,163 @@
+"""Finds what the shards of a run left, and checks that it is complete (specification §7)."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rogo_async.common.data_dir import LOCK_FILE, SHARDS, DataDir
+from rogo_async.common.errors import LockHeld, SetupError
+from rogo_async.common.shard import Shard
+from rogo_async.destination.postgres.journal import journal_path
+from rogo_async.reporting.merged_summary import differences, name_of
+from rogo_async.reporting.summary import RunSummary, read_summary
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """The files and the summary of a shard that has ended."""
+
+    data: DataDir
+    summary: RunSummary
+
+    @property
+    def shard(self) -> Shard:
+        """Which one it is."""
+        return Shard.parse(name_of(self.summary))
+
+
+@dataclass(frozen=True, slots=True)
+class RunParts:
+    """The shards of a run, all of them and in order, and the journals of all their tries."""
+
+    results: Sequence[ShardResult]
+    journals: Sequence[Path]
+
+
+def find_parts(run_id: str, own: Path, directories: Sequence[Path], stack: ExitStack) -> RunParts:
+    """Find and lock the shards of a run in these directories and in the ``own`` data directory.
+
+    Of several results of one shard the latest counts. The stack releases the locks. Raises
+    SetupError with every problem, LockHeld if a shard is still running, and OSError.
+    """
+    found: list[ShardResult] = []
+    journals: list[Path] = []
+    for data in _directories(run_id, own, directories):
+        if not data.path.samefile(own):  # this command holds its lock
+            _lock(data, stack)
+        result = _result(data, run_id)
+        if result is not None:
+            found.append(result)
+        if (journal := journal_path(data.runs, run_id)).exists():
+            # Those of tries that were killed come first: a later line counts more.
+            journals.insert(len(journals) if result else 0, journal)
+    latest = {each.shard: each for each in sorted(found, key=lambda r: r.summary.finished_at)}
+    results = [latest[shard] for shard in sorted(latest)]
+    _check(run_id, [own, *directories], results)
+    return RunParts(results, journals)
+
+
+def _directories(run_id: str, own: Path, directories: Sequence[Path]) -> Iterator[DataDir]:
+    """Every directory of a shard of this run. Raises SetupError for a named one without any."""
+    seen: set[Path] = set()
+    for directory in (own, *directories):
+        candidates = [
+            directory,
+            *directory.glob("*-of-*"),
+            *directory.glob(f"{run_id}/*-of-*"),
+            *directory.glob(f"{SHARDS}/{run_id}/*-of-*"),
+        ]
+        of_run = [
+            each
+            for each in candidates
+            if each.parent.name == run_id or any((each / "runs").glob(f"{run_id}.*"))
+        ]
+        if not of_run and (directory is not own or not directories):
+            raise SetupError(
+                f"{directory}: has no shard of run {run_id}. Name a data directory, or a "
+                f"directory that was copied from {SHARDS}/{run_id}/"
+            )
+        for each in sorted(of_run):
+            if (resolved := each.resolve()) not in seen:
+                seen.add(resolved)
+                yield DataDir(each)
+
+
+def _lock(data: DataDir, stack: ExitStack) -> None:
+    """Keep a shard from beginning again. A copy of its directory has no lock that matters."""
+    path = data.path / LOCK_FILE
+    if not path.exists():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    stack.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockHeld(
+            f"a shard is still running in {data.path}. Collect when it has ended"
+        ) from None
+
+
+def _result(data: DataDir, run_id: str) -> ShardResult | None:
+    """What a shard left; None without a summary, or in a directory of the whole run."""
+    path = data.runs / f"{run_id}.json"
+    if not path.exists():
+        return None
+    try:
+        summary = read_summary(path)
+    except ValueError:
+        raise SetupError(f"{path}: not a valid run summary. Run this shard again") from None
+    return None if summary.shard is None else ShardResult(data, summary)
+
+
+def _check(run_id: str, directories: Sequence[Path], results: Sequence[ShardResult]) -> None:
+    """Raises SetupError with one line for each problem."""
+    places = ", ".join(map(str, directories))
+    if not results:
+        raise SetupError(f"no shard of run {run_id} has ended: no summary in {places}")
+    summaries = [each.summary for each in results]
+    counts = {each.shard.count for each in results}
+    if len(counts) > 1:
+        raise SetupError(
+            f"run {run_id}: shards of {' and '.join(map(str, sorted(counts)))}. They divide the "
+            "rows differently. Move the directories of one number away"
+        )
+    (count,) = counts
+    problems = [
+        f"run {run_id}: {text}. {remedy}"
+        for text, remedy in (
+            *((t, _SAME_INPUT) for t in _input_differences(summaries)),
+            *((t, _SAME_TOOL) for t in differences(summaries, "versions", lambda s: s.version)),
+            *((t, _SAME_SETTINGS) for t in _setting_differences(summaries)),
+        )
+    ]
+    if missing := sorted(set(range(count)) - {each.shard.index for each in results}):
+        names = ", ".join(f"{index}/{count}" for index in missing)
+        problems.append(
+            f"run {run_id}: no summary of shard {names} in {places}. Run it to its end "
+            f"(ROGO_SHARD={missing[0]}/{count} ROGO_RUN_ID={run_id}), or name its directory"
+        )
+    if problems:
+        raise SetupError(*problems)
+
+
+_SAME_INPUT = "Copy the same files to all machines and run the other shards again"
+_SAME_TOOL = "Install the same version on all machines and run the other shards again"
+_SAME_SETTINGS = "Use the same settings and options everywhere and run the other shards again"
+
+
+def _input_differences(summaries: Sequence[RunSummary]) -> Iterator[str]:
+    for name, file in (("submissions", "submission files"), ("mapping", "mapping files")):
+        yield from differences(
+            summaries,
+            file,
+            lambda s, n=name: s.shard and s.shard.inputs.get(n),  # type: ignore[misc]
+        )
+
+
+def _setting_differences(summaries: Sequence[RunSummary]) -> Iterator[str]:
+    yield from differences(summaries, "targets", lambda s: s.target)
+    yield from differences(summaries, "options that select rows", lambda s: s.selection)
+    yield from differences(summaries, "settings", lambda s: s.shard and s.shard.settings)
