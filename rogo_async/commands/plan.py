@@ -134,7 +134,7 @@ class Plan(FactsCommand):
         await factory.with_retry(lambda: verify_instance_id(connections, instance_id))
         reference = await factory.with_retry(lambda: read_reference_data(connections, user_id))
         account = await factory.account()
-        sources = factory.sources(await factory.http())
+        sources = await factory.sources(await factory.http())
         async with stages.stage("reading the attempts in the target", "attempts") as stage:
             existing = await factory.with_retry(
                 lambda: read_migrated_attempts(connections, stage.set_done)

@@ -66,6 +66,7 @@ _ACCESS_REFUSED_CODES: Final = frozenset(
     }
 )
 """Azure Storage's other answers to a wrong SAS, or to no SAS. A missing blob is BlobNotFound."""
+_TOKEN_REFUSED: Final = frozenset({"AuthenticationFailed", "InvalidAuthenticationInfo"})
 _BLOB_MAY_EXIST: Final = frozenset({(409, "BlobAlreadyExists"), (412, "ConditionNotMet")})
 _LONGEST_CODE: Final = 64
 
@@ -121,6 +122,11 @@ def of_copy(status: int, code: str | None) -> ErrorClass:
 def is_access_refused(status: int, code: str | None) -> bool:
     """Whether a source refuses access: the credentials are wrong, unless it serves other files."""
     return status in _ACCESS_REFUSED or (status, code) in _ACCESS_REFUSED_CODES
+
+
+def is_token_refused(status: int, code: str | None) -> bool:
+    """Whether Azure Storage refuses the access token itself, rather than what it asks for."""
+    return status == 401 or (status == 403 and code in _TOKEN_REFUSED)
 
 
 def code_of(headers: Mapping[str, str]) -> str | None:

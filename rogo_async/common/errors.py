@@ -173,7 +173,7 @@ class SourceForbidden(RowError):
 
 
 class CopyUnanswered(RogoError):
-    """The service did not answer a request to copy a blob, several times. Stream the file."""
+    """A request to copy a blob was not answered, several times, or not sent. Stream the file."""
 
 
 INCONCLUSIVE: Final = (SourceForbidden, CopyUnanswered, RunStopped)

@@ -19,7 +19,7 @@ from rogo_async.common.notify_urls import NotifyUrl, parse_notify_urls
 from rogo_async.common.proxies import Proxies, parse_proxy
 from rogo_async.common.settings_base import EnvironmentSettings, read_settings
 from rogo_async.common.shard import Shard
-from rogo_async.common.source_sas import parse_source_sas
+from rogo_async.common.source_access import parse_identity_hosts, parse_source_sas
 from rogo_async.common.urls import AllowList, Origin, parse_endpoint
 
 DEFAULT_CONCURRENCY = 64
@@ -141,6 +141,7 @@ class Settings(LocalSettings, NotifySettings):
     azure_storage_service_endpoint: str | None = None
     rogo_source_hosts: Annotated[_List, Field(min_length=1)]
     rogo_source_sas_token: SecretStr | None = None
+    rogo_source_identity_hosts: _List = ()
     rogo_container: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9](-?[a-z0-9]){2,62}$")]
     rogo_instance_id: _Required
     rogo_consumer_key: _Required
@@ -239,8 +240,17 @@ class Settings(LocalSettings, NotifySettings):
     @field_validator("rogo_source_sas_token")
     @classmethod
     def _check_sas(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is not None and "rogo_source_hosts" in info.data:
-            parse_source_sas(value.get_secret_value(), info.data["rogo_source_hosts"])
+        if "rogo_source_hosts" in info.data:
+            _source_sas(value, info.data["rogo_source_hosts"])
+        return value
+
+    @field_validator("rogo_source_identity_hosts")
+    @classmethod
+    def _check_identity_hosts(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        hosts = info.data.get("rogo_source_hosts")
+        if hosts is not None and "rogo_source_sas_token" in info.data:
+            sas = _source_sas(info.data["rogo_source_sas_token"], hosts)
+            parse_identity_hosts(value, AllowList.from_hosts(hosts), sas)
         return value
 
     @cached_property
@@ -251,11 +261,13 @@ class Settings(LocalSettings, NotifySettings):
     @cached_property
     def source_sas(self) -> dict[Origin, str]:
         """The SAS of each source that has one, without a question mark."""
-        if self.rogo_source_sas_token is None:
-            return {}
-        return parse_source_sas(
-            self.rogo_source_sas_token.get_secret_value(), self.rogo_source_hosts
-        )
+        return _source_sas(self.rogo_source_sas_token, self.rogo_source_hosts)
+
+    @cached_property
+    def identity_sources(self) -> frozenset[Origin]:
+        """The sources to which the access token of the identity is sent."""
+        entries = self.rogo_source_identity_hosts
+        return parse_identity_hosts(entries, self.allow_list, self.source_sas)
 
     @cached_property
     def lms(self) -> Lms:
@@ -302,6 +314,10 @@ class Settings(LocalSettings, NotifySettings):
     def target_url(self) -> DatabaseUrl:
         """DATABASE_URL in its parts."""
         return DatabaseUrl.parse(self.database_url.get_secret_value())
+
+
+def _source_sas(token: SecretStr | None, hosts: tuple[str, ...]) -> dict[Origin, str]:
+    return {} if token is None else parse_source_sas(token.get_secret_value(), hosts)
 
 
 def load_settings(**overrides: Any) -> Settings:

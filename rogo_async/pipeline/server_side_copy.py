@@ -23,7 +23,8 @@ from rogo_async.destination.blobs.service_copy import (
 from rogo_async.destination.blobs.store import Blob
 from rogo_async.rules.records import Route
 from rogo_async.sources.answers import FileInfo
-from rogo_async.sources.http_files import Sources, name_of
+from rogo_async.sources.host_access import ReadableUrl
+from rogo_async.sources.http_files import SourceHost, Sources, name_of
 
 EXTRA_REQUESTS: Final = 10
 """The most requests for copies that a host costs in a run in which none is accepted."""
@@ -38,7 +39,7 @@ _AZURE_HOST: Final = re.compile(
 log = structlog.get_logger()
 
 
-def source_of(info: FileInfo, url: URL) -> CopySource:
+def source_of(info: FileInfo, readable: ReadableUrl) -> CopySource:
     """What the service is asked to copy. Raises CopyDeclined if that would not be safe."""
     if info.size_bytes is None:
         raise CopyDeclined(Route.NO_LENGTH)
@@ -48,14 +49,21 @@ def source_of(info: FileInfo, url: URL) -> CopySource:
         raise CopyDeclined(Route.NO_ETAG)
     if info.size_bytes > MOST_BYTES:
         raise CopyDeclined(Route.TOO_LARGE)
-    if len(str(url)) > LONGEST_URL:
+    if len(str(readable.url)) > LONGEST_URL:
         raise CopyDeclined(Route.URL_TOO_LONG)
-    return CopySource(url, info.etag, info.size_bytes, info.md5)
+    return CopySource(readable.url, readable.authorization, info.etag, info.size_bytes, info.md5)
 
 
-def is_candidate(place: Origin, destination: Origin) -> bool:
-    """Whether a host is Azure Blob Storage, by its name or since the destination is there too."""
-    return place == destination or _AZURE_HOST.fullmatch(place[1]) is not None
+def require_candidate(host: SourceHost, place: Origin, destination: Origin) -> None:
+    """Raise CopyDeclined if the service is not asked to copy from a host.
+
+    It is asked if the host is Azure Blob Storage, by its name or since the destination is there
+    too, and if the credentials of the host may be sent to the destination.
+    """
+    if place != destination and not _AZURE_HOST.fullmatch(place[1]):
+        raise CopyDeclined(Route.NOT_AZURE)
+    if host.access.needs_https and destination[0] != "https":
+        raise CopyDeclined(Route.NOT_HTTPS)
 
 
 class HostRecord:
@@ -125,16 +133,15 @@ class ServerSideCopier:
         if self._is_off:
             raise CopyDeclined(Route.OFF)
         place = origin(url)
-        if not is_candidate(place, self._destination):
-            raise CopyDeclined(Route.NOT_AZURE)
+        require_candidate(self._sources.host(url), place, self._destination)
         record = self._hosts.setdefault(place, HostRecord())
         if not await record.begin():
             raise CopyDeclined(Route.DECLINED_EARLIER)
         accepted, sent = False, 0
         try:
             sent = 1
-            info, source_url = await self._look(url)
-            source = source_of(info, source_url)
+            info, readable = await self._look(url)
+            source = source_of(info, readable)
             sent = 2
             await self._service.copy(
                 blob.described(info.content_encoding, info.content_language), source
@@ -153,7 +160,7 @@ class ServerSideCopier:
         self._sources.host(url).record_served(url)
         return source
 
-    async def _look(self, url: URL) -> tuple[FileInfo, URL]:
+    async def _look(self, url: URL) -> tuple[FileInfo, ReadableUrl]:
         try:
             return await self._sources.host(url).look(url)
         except DependencyError:

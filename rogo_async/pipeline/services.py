@@ -32,6 +32,7 @@ from rogo_async.destination.postgres.run_lock import OnLost, RunLock
 from rogo_async.destination.postgres.writer import RunConstants, Writer
 from rogo_async.pipeline.file_copier import ByteBudget, FileCopier
 from rogo_async.pipeline.server_side_copy import ServerSideCopier
+from rogo_async.sources.host_access import accesses_of
 from rogo_async.sources.http_files import Sources
 from rogo_async.sources.warehouse.reader import Warehouse
 
@@ -163,12 +164,15 @@ class ServiceFactory:
         self._stack.push_async_callback(http.aclose)
         return http
 
-    def sources(self, http: HttpSession) -> Sources:
-        """The source hosts, each with a circuit breaker."""
+    async def sources(self, http: HttpSession) -> Sources:
+        """The source hosts, each with a circuit breaker; after a request for an access token."""
+        accesses = accesses_of(self.settings)
+        for access in accesses.values():
+            await self.with_retry(access.authorization)
         return Sources(
             http,
             self.settings.allow_list,
-            self.settings.source_sas,
+            accesses,
             lambda probe, host: self.breaker(Dependency.SOURCE, probe, host),
         )
 
@@ -223,7 +227,7 @@ async def open_services(factory: ServiceFactory, run_id: str, journal: Journal) 
     await factory.with_retry(writer.verify_target)
     account = await factory.account()
     http = await factory.http()
-    sources = factory.sources(http)
+    sources = await factory.sources(http)
     metadata = {
         "migratedFrom": MIGRATED_FROM,
         "runId": run_id,

@@ -165,6 +165,7 @@ class Route(StrEnum):
     COPIED = "copied by the service"
     OFF = "streamed: ROGO_COPY is stream"
     NOT_AZURE = "streamed: the source host is not Azure Blob Storage"
+    NOT_HTTPS = "streamed: an access token is sent over https only"
     NO_PROPERTIES = "streamed: the source does not answer HEAD"
     NO_LENGTH = "streamed: no length stated"
     NO_MD5 = "streamed: no MD5 stated"

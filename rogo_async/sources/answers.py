@@ -28,9 +28,10 @@ _ARCHIVED: Final = (
 )
 _MEANING_OF_CODE: Final = {
     "AccountIsDisabled": "the account is disabled",
-    "AuthenticationFailed": "the SAS is wrong or has expired",
+    "AuthenticationFailed": "the SAS or the access token is wrong or has expired",
     "AuthorizationFailure": "the firewall of the account refuses this machine",
-    "AuthorizationPermissionMismatch": "the SAS has no permission to read (sp=r)",
+    "AuthorizationPermissionMismatch": "no permission to read. A SAS needs sp=r, an identity "
+    "the role Storage Blob Data Reader",
     "BlobArchived": _ARCHIVED,
     "BlobBeingRehydrated": "the file is being rehydrated from the archive tier. Wait until this is "
     "done, which takes up to 15 hours, then run again",
@@ -117,18 +118,16 @@ def answer_text(host: str, response: Response) -> str:
     return f"{text} ({code}{f': {meaning}' if meaning else ''})"
 
 
-def refusal_text(host: str, url: URL, token: str | None, response: Response) -> str:
-    """``answer_text`` of a refused access, with the SAS that was refused."""
+def refusal_text(host: str, url: URL, other: str, response: Response) -> str:
+    """``answer_text`` of a refused access, with the SAS that was refused.
+
+    ``other`` says what was refused besides a SAS inside the URL.
+    """
     text = answer_text(host, response)
     if not has_signature(url):
         return text
-    both = (
-        "ROGO_SOURCE_SAS_TOKEN has no SAS for this host"
-        if token is None
-        else ("the SAS of ROGO_SOURCE_SAS_TOKEN was refused, too")
-    )
     own = expiry_text(url, datetime.now(UTC)) or " was refused"
-    return f"{text}: the SAS inside the URL{own}, and {both}"
+    return f"{text}: the SAS inside the URL{own}, and {other}"
 
 
 def require_online(host: str, headers: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from yarl import URL
 
 from rogo_async.common import error_classes
-from rogo_async.common.error_classes import ErrorClass, seconds_of
+from rogo_async.common.error_classes import ErrorClass, code_of, is_token_refused, seconds_of
 from rogo_async.common.errors import (
     Dependency,
     FailureCode,
@@ -26,7 +26,8 @@ from rogo_async.sources.answers import (
     refusal_text,
     require_online,
 )
-from rogo_async.sources.signed_urls import has_signature, signed, without_signature
+from rogo_async.sources.host_access import HostAccess, ReadableUrl, SasAccess
+from rogo_async.sources.signed_urls import has_signature, without_signature
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 """A file up to this size is read into memory and stored with one request.
@@ -44,21 +45,21 @@ class Restart(Exception):
 
 
 class SourceHost:
-    """One host of the allow-list: its circuit breaker, its SAS, and its last answers."""
+    """One host of the allow-list: its circuit breaker, its credentials, and its last answers."""
 
     def __init__(
         self,
         place: Origin,
         http: HttpSession,
         allow_list: AllowList,
-        token: str | None,
+        access: HostAccess,
         breaker_for: Callable[[Probe, str], CircuitBreaker],
     ) -> None:
         self.name = name_of(place)
+        self.access = access
         self.breaker = breaker_for(self._probe, self.name)
         self._http = http
         self._allow_list = allow_list
-        self._token = token
         self._streak = RefusalStreak()
         self._requested: URL | None = None
         self._served: URL | None = None
@@ -85,10 +86,7 @@ class SourceHost:
         self.breaker.trip(SystemicError(Dependency.SOURCE, "get", self._refuses_every_file()))
 
     def _refuses_every_file(self) -> str:
-        return (
-            f"{self.name} refuses every file ({self._refusal_text}). "
-            "Renew ROGO_SOURCE_SAS_TOKEN or grant access"
-        )
+        return f"{self.name} refuses every file ({self._refusal_text}). {self.access.remedy}"
 
     async def file_info(self, url: URL) -> FileInfo:
         """The properties of a file, without its bytes.
@@ -100,16 +98,15 @@ class SourceHost:
         self.record_served(url)
         return info
 
-    async def look(self, url: URL) -> tuple[FileInfo, URL]:
-        """The properties of a file for a server-side copy, and the URL that reads it.
+    async def look(self, url: URL) -> tuple[FileInfo, ReadableUrl]:
+        """The properties of a file for a server-side copy, and what reads it.
 
-        That URL may have a SAS: it is a secret. The file does not count as served. Raises the
-        same errors as ``file_info``.
+        The file does not count as served. Raises the same errors as ``file_info``.
         """
         response = await self.breaker.call("look", lambda: self.fetch("HEAD", url, {}))
         response.close()
         require_online(self.name, response.headers)
-        return FileInfo.of(response), response.url
+        return FileInfo.of(response), ReadableUrl(response.url, self.access)
 
     async def fetch(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
         """A request that follows redirects within the host; the caller closes the response.
@@ -128,15 +125,29 @@ class SourceHost:
         raise RowError(FailureCode.SOURCE_REFUSED, f"{self.name} sends too many redirects")
 
     async def request(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
-        """One request with the SAS inside the URL, else with that of the host.
+        """One request with the SAS inside the URL, else with the credentials of the host.
 
-        If the SAS inside the URL is refused, that of the host is tried. Raises a DependencyError.
+        If the SAS inside the URL is refused, those of the host are tried. Raises a DependencyError.
         """
-        response = await self._send(method, signed(url, self._token), headers)
-        if self._token is None or not has_signature(url) or not is_refused(response):
-            return response
-        response.close()
-        return await self._send(method, signed(without_signature(url), self._token), headers)
+        if has_signature(url):
+            response = await self._send(method, url, headers)
+            if not self.access.replaces_sas or not is_refused(response):
+                return response
+            response.close()
+            url = without_signature(url)
+        response, sent = await self._send_authorized(method, url, headers)
+        refused = is_token_refused(response.status, code_of(response.headers))
+        if refused and self.access.renew(sent):
+            response.close()
+            response, _ = await self._send_authorized(method, url, headers)
+        return response
+
+    async def _send_authorized(
+        self, method: str, url: URL, headers: Mapping[str, str]
+    ) -> tuple[Response, Mapping[str, str]]:
+        """Response and headers of a request with the credentials of the host."""
+        target, authorization = await self.access.authorize(url)
+        return await self._send(method, target, {**headers, **authorization}), authorization
 
     async def _send(self, method: str, url: URL, headers: Mapping[str, str]) -> Response:
         try:
@@ -188,7 +199,9 @@ class SourceHost:
             retry_after_s = seconds_of(response.headers.get("Retry-After"))
             return TransientError(Dependency.SOURCE, "get", text, retry_after_s)
         if is_refused(response):
-            return self.record_refused(url, refusal_text(self.name, url, self._token, response))
+            return self.record_refused(
+                url, refusal_text(self.name, url, self.access.if_refused, response)
+            )
         if status == 404:
             return RowError(FailureCode.SOURCE_FILE_MISSING, text)
         if status in {412, 416} and in_part:
@@ -217,13 +230,19 @@ class Sources:
         self,
         http: HttpSession,
         allow_list: AllowList,
-        tokens: Mapping[Origin, str],
+        accesses: Mapping[Origin, HostAccess],
         breaker_for: Callable[[Probe, str], CircuitBreaker],
     ) -> None:
         self._hosts = {
-            place: SourceHost(place, http, allow_list, tokens.get(place), breaker_for)
+            place: SourceHost(
+                place, http, allow_list, accesses.get(place, SasAccess()), breaker_for
+            )
             for place in allow_list.origins
         }
+
+    def of(self, place: Origin) -> SourceHost:
+        """A host of the allow-list."""
+        return self._hosts[place]
 
     def host(self, url: URL) -> SourceHost:
         """The host of a URL that the allow-list permits."""

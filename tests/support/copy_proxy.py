@@ -19,6 +19,7 @@ from yarl import URL
 from rogo_async.demo.servers.azurite import Azurite
 from rogo_async.demo.servers.ports import LOOPBACK
 from rogo_async.destination.blobs.shared_key import SharedKey
+from tests.support.certificates import Authority
 from tests.support.store_proxy import StoreProxy, running_proxy
 
 _FIRST_VERSION: Final = "2020-04-08"
@@ -56,6 +57,8 @@ class CopyProxy(StoreProxy):
         super().__init__(azurite, session)
         self.copies: list[int] = []
         """The status of each answer to Put Blob From URL."""
+        self.asked: list[dict[str, str]] = []
+        """The headers of each Put Blob From URL; names in lower case."""
         self.refuse: Callable[[], Refusal | None] = lambda: None
         self.before_read: Callable[[], Awaitable[None]] = _nothing
         self.damage: Callable[[bytes], bytes] = lambda data: data
@@ -72,6 +75,7 @@ class CopyProxy(StoreProxy):
         if "x-ms-copy-source" not in request.headers or "x-ms-blob-type" not in request.headers:
             return await super().answer(request)
         headers = dict(request.headers)
+        self.asked.append({name.lower(): text for name, text in headers.items()})
         reply = await self.send(request.method, request.raw_path, headers, await request.read())
         if reply[0] == 501:  # the request is authorized, but Azurite does not implement it
             reply = await self._copy(request)
@@ -191,9 +195,11 @@ def _md5_of(data: bytes) -> str:
 
 
 @asynccontextmanager
-async def copy_proxy(azurite: Azurite) -> AsyncIterator[CopyProxy]:
+async def copy_proxy(
+    azurite: Azurite, authority: Authority | None = None
+) -> AsyncIterator[CopyProxy]:
     """A running proxy; ``endpoint`` replaces the endpoint of Azurite."""
-    async with running_proxy(azurite.endpoint, CopyProxy) as proxy:
+    async with running_proxy(azurite.endpoint, CopyProxy, authority) as proxy:
         proxy.key = SharedKey(azurite.account_name, azurite.account_key)
         yield proxy
 

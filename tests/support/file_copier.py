@@ -20,6 +20,7 @@ from rogo_async.pipeline.file_copier import ByteBudget, FileCopier
 from rogo_async.pipeline.server_side_copy import ServerSideCopier
 from rogo_async.rules.identity import identify
 from rogo_async.rules.records import FileKind, FileRef, StoredFile
+from rogo_async.sources.host_access import accesses_of
 from rogo_async.sources.http_files import Sources
 
 
@@ -55,7 +56,7 @@ async def open_file_copier(settings: Settings) -> AsyncIterator[OneFileEach]:
         sources = Sources(
             http,
             settings.allow_list,
-            settings.source_sas,
+            accesses_of(settings),
             lambda probe, host: breaker(Dependency.SOURCE, probe, host),
         )
         guard = breaker(Dependency.STORE, account.check)

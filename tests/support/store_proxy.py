@@ -1,6 +1,7 @@
 """An HTTP proxy before Azurite that can change requests and answers, as a bad network path does."""
 
 import io
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from rogo_async.demo.servers.ports import LOOPBACK
+from tests.support.certificates import Authority, server_context
 
 _NOT_FORWARDED: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _NOT_RETURNED: Final = frozenset({"content-length", "transfer-encoding", "connection", "date"})
@@ -85,11 +87,22 @@ _Proxy = TypeVar("_Proxy", bound=StoreProxy)
 
 
 @asynccontextmanager
-async def running_proxy(azurite: str, kind: type[_Proxy]) -> AsyncIterator[_Proxy]:
-    """A running proxy of this kind; its ``endpoint`` replaces the endpoint of Azurite."""
+async def running_proxy(
+    azurite: str, kind: type[_Proxy], authority: Authority | None = None
+) -> AsyncIterator[_Proxy]:
+    """A running proxy of this kind; its ``endpoint`` replaces the endpoint of Azurite.
+
+    With https, ``authority`` signs the certificates of both.
+    """
+    served, trusted = None, None
+    if authority is not None:
+        served = server_context(authority.server())
+        trusted = ssl.create_default_context(cafile=str(authority.certificate))
     # Content-Type is part of a signature.
     async with aiohttp.ClientSession(
-        auto_decompress=False, skip_auto_headers=["Content-Type"]
+        connector=aiohttp.TCPConnector(ssl=trusted or True),
+        auto_decompress=False,
+        skip_auto_headers=["Content-Type"],
     ) as session:
         proxy = kind(azurite, session)
         application = web.Application(client_max_size=64 * 1024 * 1024)
@@ -97,7 +110,7 @@ async def running_proxy(azurite: str, kind: type[_Proxy]) -> AsyncIterator[_Prox
         runner = web.AppRunner(application, shutdown_timeout=0.2)
         await runner.setup()
         try:
-            await web.TCPSite(runner, LOOPBACK, 0).start()
+            await web.TCPSite(runner, LOOPBACK, 0, ssl_context=served).start()
             port = runner.addresses[0][1]
             proxy.endpoint = str(URL(azurite).with_port(port))
             yield proxy

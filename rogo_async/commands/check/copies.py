@@ -21,7 +21,8 @@ from rogo_async.common.urls import Origin, origin
 from rogo_async.destination.blobs.account import Account
 from rogo_async.destination.blobs.service_copy import CopyDeclined, CopySource, ServiceCopy
 from rogo_async.destination.blobs.store import Blob, Store
-from rogo_async.pipeline.server_side_copy import is_candidate, source_of
+from rogo_async.pipeline.server_side_copy import require_candidate, source_of
+from rogo_async.sources.host_access import accesses_of
 from rogo_async.sources.http_files import Sources, name_of
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
@@ -64,7 +65,7 @@ class CopyChecks:
             self._sources = Sources(
                 http,
                 settings.allow_list,
-                settings.source_sas,
+                accesses_of(settings),
                 lambda _probe, _host: NoRetry(Dependency.SOURCE),
             )
             await report.run([self._check(host) for host in hosts])
@@ -75,9 +76,8 @@ class CopyChecks:
         async def copy() -> CheckResult:
             if self._settings.rogo_copy is CopyMode.STREAM:
                 return ok(f"{name}: {_STREAMS} (ROGO_COPY)")
-            if not is_candidate(host, self._destination):
-                return ok(f"{name}: {_STREAMS}: the host is not Azure Blob Storage")
             try:
+                require_candidate(self._sources.of(host), host, self._destination)
                 source = await self._smallest(host)
                 if source is None:
                     return ok(f"{name}: no small file to try a copy by the service with")
@@ -97,8 +97,8 @@ class CopyChecks:
         for url in urls_of_host(self._data_dir.newest, self._settings, host):
             try:
                 look = partial(self._sources.host(url).look, url)
-                info, source_url = await with_timeout(Dependency.SOURCE, look)
-                found.append(source_of(info, source_url))
+                info, readable = await with_timeout(Dependency.SOURCE, look)
+                found.append(source_of(info, readable))
             except CopyDeclined as error:
                 declined = error
             except RowError:

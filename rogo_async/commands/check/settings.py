@@ -26,6 +26,7 @@ _ENVIRONMENT_ONLY: Final = (
     "SSL_CERT_DIR",
 )
 """Variables of azure-identity and of the TLS library."""
+_OF_THE_HOSTS: Final = frozenset({"ROGO_SOURCE_SAS_TOKEN", "ROGO_SOURCE_IDENTITY_HOSTS"})
 _SIMILARITY: Final = 0.8
 _MAX_ROUNDS: Final = 4
 
@@ -91,8 +92,8 @@ class PartialSettings:
                 and self.env_file in self.problems
             ):
                 report.skip(f"settings.{name}", "settings.env_file")
-            elif name == "ROGO_SOURCE_SAS_TOKEN" and "ROGO_SOURCE_HOSTS" in self.problems:
-                # Tokens are matched to hosts, so they cannot be validated without valid hosts.
+            elif name in _OF_THE_HOSTS and "ROGO_SOURCE_HOSTS" in self.problems:
+                # They are matched to hosts, so they cannot be validated without valid hosts.
                 report.skip(f"settings.{name}", "settings.ROGO_SOURCE_HOSTS")
             else:
                 report.add(f"settings.{name}", self._result(field, name))

@@ -28,6 +28,7 @@ from rogo_async.common.urls import Origin, origin
 from rogo_async.rules.files import split_urls
 from rogo_async.rules.records import SourceRow
 from rogo_async.sources.answers import answer_text, is_refused, require_online
+from rogo_async.sources.host_access import GRANT_ROLE, accesses_of
 from rogo_async.sources.http_files import Sources, name_of
 
 _FILES_PER_HOST: Final = 3
@@ -35,11 +36,15 @@ _EXPIRES_SOON: Final = timedelta(hours=24)
 _SETTINGS: Final = (
     "settings.ROGO_SOURCE_HOSTS",
     "settings.ROGO_SOURCE_SAS_TOKEN",
+    "settings.ROGO_SOURCE_IDENTITY_HOSTS",
     "settings.HTTPS_PROXY",
     "settings.HTTP_PROXY",
 )
 _CHECK_HOST: Final = "Check that the host is running and its name in ROGO_SOURCE_HOSTS is correct"
 _CHECK_LOG: Final = "Check the log of the host"
+_CHECK_IDENTITY: Final = (
+    "Check that the identity endpoint of this machine, or Microsoft Entra ID, can be reached"
+)
 _RENEW: Final = "Set a new SAS in ROGO_SOURCE_SAS_TOKEN"
 
 
@@ -64,7 +69,7 @@ class SourceChecks:
             self._sources = Sources(
                 http,
                 self._settings.allow_list,
-                self._settings.source_sas,
+                accesses_of(self._settings),
                 lambda _probe, _host: NoRetry(Dependency.SOURCE),
             )
             await asyncio.gather(*[report.run(self._host_checks(host)) for host in hosts])
@@ -78,11 +83,18 @@ class SourceChecks:
         async def sas() -> CheckResult:
             return check_sas(name, self._settings.source_sas.get(host), datetime.now(UTC))
 
+        async def identity() -> CheckResult:
+            access = self._sources.of(host).access
+            await with_timeout(Dependency.SOURCE, access.authorization)
+            return ok(f"{name}: the identity has an access token")
+
         async def reach() -> CheckResult:
             return await self._reach(host)
 
         return [
-            Check(f"source.{name}.sas", sas, _SETTINGS),
+            Check(f"source.{name}.identity", identity, _SETTINGS, f"{name}: {_CHECK_IDENTITY}")
+            if self._has_identity(host)
+            else Check(f"source.{name}.sas", sas, _SETTINGS),
             Check(f"source.{name}.reach", reach, _SETTINGS, f"{name}: {_CHECK_HOST}"),
         ]
 
@@ -92,8 +104,12 @@ class SourceChecks:
         async def files() -> CheckResult:
             return await self._newest_files(host)
 
-        needs = (f"source.{name}.reach", f"source.{name}.sas", "inputs.submissions")
+        access = "identity" if self._has_identity(host) else "sas"
+        needs = (f"source.{name}.reach", f"source.{name}.{access}", "inputs.submissions")
         return Check(f"source.{name}.files", files, needs, f"{name}: {_CHECK_HOST}")
+
+    def _has_identity(self, host: Origin) -> bool:
+        return host in self._settings.identity_sources
 
     async def _reach(self, host: Origin) -> CheckResult:
         scheme, hostname, port = host
@@ -128,7 +144,12 @@ class SourceChecks:
         if not urls:
             return ok(f"{name}: no files in the newest {NEWEST_ROWS:,} rows")
         answers = await asyncio.gather(*[self._head(url) for url in urls])
-        return _files_result(name, answers)
+        grant = (
+            GRANT_ROLE
+            if self._has_identity(host)
+            else f"{_RENEW}, or grant read access on the host"
+        )
+        return _files_result(name, answers, grant)
 
     async def _head(self, url: URL) -> Response:
         """The answer to HEAD, whose headers can be read after it was closed."""
@@ -157,12 +178,12 @@ def _urls_in(rows: list[SourceRow], settings: Settings) -> list[tuple[URL | None
     return found
 
 
-def _files_result(name: str, answers: list[Response]) -> CheckResult:
+def _files_result(name: str, answers: list[Response], if_refused: str) -> CheckResult:
     failed = [answer for answer in answers if answer.status >= 400]
     message = "; ".join(dict.fromkeys(answer_text(name, answer) for answer in failed))
     message = f"{message} for the newest files"
     if any(is_refused(answer) for answer in failed):
-        return fail(message, f"{_RENEW}, or grant read access on the host")
+        return fail(message, if_refused)
     if any(_is_transient(answer.status) for answer in failed):
         return CheckResult(CheckStatus.FAIL, message, _CHECK_LOG, unreachable=True)
     if failed:

@@ -12,7 +12,7 @@ from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from yarl import URL
 
 from rogo_async.common import error_classes
-from rogo_async.common.error_classes import code_of, seconds_of
+from rogo_async.common.error_classes import code_of, is_token_refused, seconds_of
 from rogo_async.common.errors import Dependency, DependencyError, SystemicError, TransientError
 from rogo_async.common.http_session import HttpSession, Response, request_error
 from rogo_async.common.settings import Settings
@@ -27,7 +27,6 @@ _SLOWEST_BYTES_PER_S: Final = 64 * 1024
 _ABSENT_BLOB: Final = "rogo_async_absent"
 """A blob that does not exist: a request for it tests the credentials and the container."""
 _NO_CONTAINER: Final = "ContainerNotFound"
-_TOKEN_REFUSED: Final = frozenset({"AuthenticationFailed", "InvalidAuthenticationInfo"})
 _OPTIONS: Final[dict[str, Any]] = {
     "retry_total": 0,
     "retry_connect": 0,
@@ -128,7 +127,7 @@ class Account:
             return response, sent.get("Authorization", "")
 
         response, authorization = await once()
-        is_refused = _is_refused_login(response.status, code_of(response.headers))
+        is_refused = is_token_refused(response.status, code_of(response.headers))
         if is_refused and self._credentials.renew(authorization):
             response.close()
             response, _ = await once()
@@ -151,7 +150,7 @@ class Account:
                 try:
                     return await request()
                 except HttpResponseError as error:
-                    is_refused = _is_refused_login(
+                    is_refused = is_token_refused(
                         error.status_code or 0, code_of(_headers_of(error))
                     )
                     if not is_refused or not self._credentials.renew(self._credentials.current()):
@@ -229,7 +228,3 @@ def error_of_response(operation: str, response: Response) -> DependencyError:
     """The DependencyError for a response of the destination that is not a success."""
     headers = response.headers
     return error_of_status(operation, response.status, headers.get("Retry-After"), code_of(headers))
-
-
-def _is_refused_login(status: int, code: str | None) -> bool:
-    return status == 401 or (status == 403 and code in _TOKEN_REFUSED)

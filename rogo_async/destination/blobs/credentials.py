@@ -13,16 +13,14 @@ from typing import Any, Final, Self
 from azure.core.credentials import AccessToken
 from yarl import URL
 
+from rogo_async.common.azure_storage import BEARER, IDENTITY_SCOPE
 from rogo_async.common.entra import AccessTokens
 from rogo_async.common.errors import Dependency, SetupError
 from rogo_async.common.settings import Settings
 from rogo_async.destination.blobs.shared_key import SharedKey
 
 _SUFFIX: Final = "core.windows.net"
-_SCOPE: Final = "https://storage.azure.com/.default"
-"""The same in all clouds of Azure."""
 _CONNECTION_STRING: Final = "AZURE_STORAGE_CONNECTION_STRING"
-_BEARER: Final = "Bearer "
 
 
 class Credentials(ABC):
@@ -95,7 +93,7 @@ class IdentityCredentials(Credentials):
     def __init__(self, settings: Settings) -> None:
         self.for_sdk = self
         self._tokens = AccessTokens(
-            Dependency.STORE, _SCOPE, settings.proxies, os.environ.get("AZURE_CLIENT_ID")
+            Dependency.STORE, IDENTITY_SCOPE, settings.proxies, os.environ.get("AZURE_CLIENT_ID")
         )
         self._authorization = ""
 
@@ -107,12 +105,12 @@ class IdentityCredentials(Credentials):
         body_bytes: int,  # noqa: ARG002 - part of the interface
     ) -> tuple[URL, Mapping[str, str]]:
         """Add the access token to the headers."""
-        self._authorization = f"{_BEARER}{await self._tokens.token()}"
+        self._authorization = f"{BEARER}{await self._tokens.token()}"
         return URL(url, encoded=True), {**headers, "Authorization": self._authorization}
 
     def renew(self, refused: str) -> bool:
         """Forget the refused token, so that the next request uses a new one."""
-        self._tokens.discard(refused.removeprefix(_BEARER))
+        self._tokens.discard(refused.removeprefix(BEARER))
         return True
 
     def current(self) -> str:
@@ -121,8 +119,8 @@ class IdentityCredentials(Credentials):
 
     async def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
         """The token for the SDK, which calls this before each request: it counts as expired."""
-        self._authorization = f"{_BEARER}{await self._tokens.token()}"
-        return AccessToken(self._authorization.removeprefix(_BEARER), 0)
+        self._authorization = f"{BEARER}{await self._tokens.token()}"
+        return AccessToken(self._authorization.removeprefix(BEARER), 0)
 
     async def close(self) -> None:
         """Part of the SDK's interface."""

@@ -15,11 +15,12 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from yarl import URL
 
+from rogo_async.common.azure_storage import API_VERSION
 from rogo_async.common.errors import Dependency, SystemicError
 from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, request_error
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.blobs.account import CALL_S, Account, error_of_response
-from rogo_async.destination.blobs.store import API_VERSION, still_kept
+from rogo_async.destination.blobs.store import still_kept
 
 MOST_IN_BATCH: Final = 256
 """The service's limit for one batch request."""

@@ -4,18 +4,20 @@ The request is Put Blob From URL. Source: Azure Storage REST API, "Put Blob From
 """
 
 import base64
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from yarl import URL
 
 from rogo_async.common import error_classes
+from rogo_async.common.azure_storage import API_VERSION
 from rogo_async.common.error_classes import ErrorClass, code_of
 from rogo_async.common.errors import CopyUnanswered, Dependency, DependencyError, RogoError
 from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, Response, request_error
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.blobs.account import CALL_S, Account, error_of_response
-from rogo_async.destination.blobs.store import API_VERSION, Blob, Store
+from rogo_async.destination.blobs.store import Blob, Store
 from rogo_async.rules.records import Route
 
 MOST_BYTES: Final = 5_000 * 1024 * 1024
@@ -33,9 +35,11 @@ _OF_THE_SOURCE: Final = frozenset({"SourceConditionNotMet", "CannotVerifyCopySou
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """A blob to copy: the URL that reads it, and what its bytes must be. The URL is a secret."""
+    """A blob to copy: what reads it, and what its bytes must be. URL and header are secrets."""
 
     url: URL = field(repr=False)
+    authorization: Callable[[], Awaitable[str]] = field(repr=False)
+    """The Authorization header for this URL, empty if it needs none. Raises a DependencyError."""
     etag: str
     size_bytes: int
     md5: bytes
@@ -75,7 +79,11 @@ class ServiceCopy:
         async def put() -> None:
             nonlocal failures
             try:
-                await self._put(blob, source, digest)
+                authorization = await source.authorization()
+            except DependencyError:
+                raise CopyUnanswered from None
+            try:
+                await self._put(blob, source, digest, authorization)
             except DependencyError:
                 failures += 1
                 if failures == _TRIES:
@@ -88,7 +96,7 @@ class ServiceCopy:
         except (DependencyError, CopyUnanswered):
             raise CopyDeclined(Route.UNKNOWN) from None
 
-    async def _put(self, blob: Blob, source: CopySource, digest: str) -> None:
+    async def _put(self, blob: Blob, source: CopySource, digest: str, authorization: str) -> None:
         headers = {
             **blob.headers,
             "x-ms-blob-content-type": blob.content_type,
@@ -99,6 +107,8 @@ class ServiceCopy:
             "x-ms-source-content-md5": digest,
             "If-None-Match": "*",
         }
+        if authorization:
+            headers["x-ms-copy-source-authorization"] = authorization
         within_s = CALL_S + source.size_bytes / _SLOWEST_BYTES_PER_S
         answer = await self._send("PUT", blob, headers, "copy", within_s)
         if answer.status == _CREATED:

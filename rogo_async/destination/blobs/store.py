@@ -9,6 +9,7 @@ from typing import Final, Self, TypeVar
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, ContentSettings
 
+from rogo_async.common.azure_storage import API_VERSION
 from rogo_async.common.database_url import DatabaseUrl
 from rogo_async.common.errors import (
     Dependency,
@@ -20,7 +21,6 @@ from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, request_err
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.blobs.account import DAMAGED, Account, deadline_s, error_of_response
 
-API_VERSION: Final = "2021-12-02"
 MIGRATED_FROM: Final = "rogo_warehouse"
 """The metadata value that marks every blob of this tool (specification §2)."""
 T = TypeVar("T")

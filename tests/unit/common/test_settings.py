@@ -239,3 +239,24 @@ def test_the_digest_of_the_rules_differs_only_with_their_settings(
         with monkeypatch.context() as changed:
             changed.setenv(name, value)
             assert load_settings().rules_digest != digest, name
+
+
+@pytest.mark.parametrize(
+    ("hosts", "problem"),
+    [
+        ("files.example", "host 1 has a SAS in ROGO_SOURCE_SAS_TOKEN, too: remove one of them"),
+        ("new.example, other.example", "host 2 is not in ROGO_SOURCE_HOSTS: add it there"),
+        ("http://127.0.0.1:10000", "host 1 uses http: an access token is sent over https only"),
+        ("new.example:444", "host 1 is not in ROGO_SOURCE_HOSTS: add it there"),
+        (f"https://u:{SECRET}@new.example", "host 1: the address contains a user name or password"),
+    ],
+)
+def test_hosts_that_cannot_get_an_access_token(
+    monkeypatch: pytest.MonkeyPatch, hosts: str, problem: str
+) -> None:
+    monkeypatch.setenv("ROGO_SOURCE_HOSTS", "files.example, new.example, http://127.0.0.1:10000")
+    monkeypatch.setenv("ROGO_SOURCE_SAS_TOKEN", f"files.example=sv=1&sig={SECRET}")
+    monkeypatch.setenv("ROGO_SOURCE_IDENTITY_HOSTS", "https://NEW.example")
+    assert load_settings().identity_sources == {("https", "new.example", 443)}
+    monkeypatch.setenv("ROGO_SOURCE_IDENTITY_HOSTS", hosts)
+    assert problems() == (f"ROGO_SOURCE_IDENTITY_HOSTS: {problem}",)

@@ -7,6 +7,7 @@ from yarl import URL
 from rogo_async.common.errors import REFUSALS_ARE_SYSTEMIC
 from rogo_async.common.urls import AllowList
 from rogo_async.pipeline.forbidden_rows import ForbiddenRow, ForbiddenTracker
+from rogo_async.sources.host_access import SasAccess
 from rogo_async.sources.http_files import SourceHost
 
 FILE = URL("https://files.example/a?sig=x")
@@ -15,7 +16,9 @@ NOTHING = cast("Any", None)
 
 def host(name: str = "files.example") -> SourceHost:
     allowed = AllowList(frozenset())
-    return SourceHost(("https", name, 443), NOTHING, allowed, None, lambda _probe, _name: NOTHING)
+    return SourceHost(
+        ("https", name, 443), NOTHING, allowed, SasAccess(), lambda _probe, _name: NOTHING
+    )
 
 
 def refusal(by: SourceHost) -> ForbiddenRow:
