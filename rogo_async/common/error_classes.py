@@ -119,6 +119,11 @@ def of_copy(status: int, code: str | None) -> ErrorClass:
     return ErrorClass.DECLINED
 
 
+def are_blocks_discarded(code: str | None) -> bool:
+    """Whether the store no longer has blocks that were sent: the blob was written meanwhile."""
+    return code == "InvalidBlockList"
+
+
 def is_access_refused(status: int, code: str | None) -> bool:
     """Whether a source refuses access: the credentials are wrong, unless it serves other files."""
     return status in _ACCESS_REFUSED or (status, code) in _ACCESS_REFUSED_CODES

@@ -176,6 +176,10 @@ class CopyUnanswered(RogoError):
     """A request to copy a blob was not answered, several times, or not sent. Stream the file."""
 
 
+class BlocksDiscarded(RogoError):
+    """The store no longer has the blocks of a file: send all of them again."""
+
+
 INCONCLUSIVE: Final = (SourceForbidden, CopyUnanswered, RunStopped)
 """Errors of a call that do not prove that the server is up."""
 

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from rogo_async.common.errors import (
+    BlocksDiscarded,
     Dependency,
     DependencyError,
     FailureCode,
@@ -88,7 +89,8 @@ class Reservation:
 
 
 _READS: Final = 3
-"""A file with a wrong MD5 is read again: the network may have damaged it."""
+"""A file with a wrong MD5 is read again: the network may have damaged it. So is one whose blocks
+the store has discarded, as it does when a late copy by the service creates the blob."""
 
 _HASH_IN_THREAD_BYTES: Final = 1024 * 1024
 log = structlog.get_logger()
@@ -188,7 +190,7 @@ class FileCopier:
             try:
                 await file.begin()
                 return await self._copy_bytes(file, blob)
-            except (_Corrupt, Restart) as reason:
+            except (_Corrupt, Restart, BlocksDiscarded) as reason:
                 if tries == _READS:
                     raise _given_up(ref, reason) from None
                 tries += 1
@@ -253,6 +255,8 @@ async def _hashed(digest: "hashlib._Hash", block: bytes) -> "hashlib._Hash":
 def _given_up(ref: FileRef, reason: Exception) -> Exception:
     if isinstance(reason, Restart):
         return TransientError(Dependency.SOURCE, "read", "the transfer broke several times")
+    if isinstance(reason, BlocksDiscarded):
+        return TransientError(Dependency.STORE, "commit", "blocks were discarded several times")
     return RowError(
         FailureCode.FILE_CORRUPT,
         f"file {ref.order}: length or MD5 differs from what the source states",

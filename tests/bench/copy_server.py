@@ -10,7 +10,6 @@ import sys
 from dataclasses import asdict
 
 from rogo_async.demo.servers.ports import LOOPBACK
-from rogo_async.destination.blobs.shared_key import SharedKey
 from tests.support.byte_counter import ByteCounter
 from tests.support.copy_proxy import CopyProxy
 from tests.support.store_proxy import running_proxy
@@ -23,7 +22,7 @@ async def _serve(endpoint: str, port: int, account: str, key: str) -> None:
         TcpProxy(LOOPBACK, service.port) as copying,
         TcpProxy(LOOPBACK, port) as plain,
     ):
-        service.key = SharedKey(account, key)
+        service.account, service.account_key = account, key
         _print({"copying": copying.port, "plain": plain.port})
         while True:
             counter = ByteCounter()

@@ -7,6 +7,8 @@ codes".
 
 import base64
 import hashlib
+import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,17 +18,21 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from rogo_async.common.azure_storage import API_VERSION
 from rogo_async.demo.servers.azurite import Azurite
 from rogo_async.demo.servers.ports import LOOPBACK
 from rogo_async.destination.blobs.shared_key import SharedKey
 from tests.support.certificates import Authority
 from tests.support.store_proxy import StoreProxy, running_proxy
+from tests.support.string_to_sign import shared_key_header, string_to_sign
 
 _FIRST_VERSION: Final = "2020-04-08"
 _FIRST_VERSION_WITH_TOKENS: Final = "2020-10-02"
 _MOST_BYTES: Final = 5_000 * 1024 * 1024
 _LONGEST_URL: Final = 2048
 _COPIED_PROPERTIES: Final = ("Content-Type", "Content-Encoding", "Content-Language")
+_LISTED_BLOCK: Final = re.compile(rb"<Latest>([^<]+)</Latest>")
+_CREATED: Final = 201
 _UNVERIFIED: Final = "CannotVerifyCopySource"
 Reply = tuple[int, dict[str, str], bytes]
 """Status, headers and body."""
@@ -50,8 +56,8 @@ async def _nothing() -> None:
 class CopyProxy(StoreProxy):
     """The service as documented. The attributes make it fail, lie, or lose its reply."""
 
-    key: SharedKey
-    """Of the destination account."""
+    account: str
+    account_key: str
 
     def __init__(self, azurite: str, session: aiohttp.ClientSession) -> None:
         super().__init__(azurite, session)
@@ -69,6 +75,8 @@ class CopyProxy(StoreProxy):
         self.hold_next = False
         """Lose the reply to the next copy, and store its bytes only at ``finish_held``."""
         self._held: list[Callable[[], Awaitable[Reply]]] = []
+        self.blocks: defaultdict[str, set[bytes]] = defaultdict(set)
+        """The blocks of each blob. A copy discards them; Azurite keeps them."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
@@ -76,7 +84,11 @@ class CopyProxy(StoreProxy):
             return await super().answer(request)
         headers = dict(request.headers)
         self.asked.append({name.lower(): text for name, text in headers.items()})
-        reply = await self.send(request.method, request.raw_path, headers, await request.read())
+        if self._has_wrong_signature(request):
+            reply = _refused(403, "AuthenticationFailed")
+        else:
+            body = await request.read()
+            reply = await self.send(request.method, request.raw_path, headers, body)
         if reply[0] == 501:  # the request is authorized, but Azurite does not implement it
             reply = await self._copy(request)
         self.copies.append(reply[0])
@@ -84,6 +96,26 @@ class CopyProxy(StoreProxy):
             request.transport.abort()
         status, returned, body = reply
         return web.Response(status=status, headers=returned, body=body or None)
+
+    def _has_wrong_signature(self, request: web.Request) -> bool:
+        """Whether a signature is wrong. Azurite would compare it, too."""
+        sent = request.headers.get("Authorization", "")
+        if not sent.startswith("SharedKey "):
+            return False
+        url = URL(request.raw_path, encoded=True)
+        text = string_to_sign(request.method, url, request.headers, self.account)
+        return sent != shared_key_header(text, self.account, self.account_key)
+
+    async def send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
+        """Send a request to Azurite, which keeps the blocks of a blob that a copy replaces."""
+        url = URL(path, encoded=True)
+        match url.query.get("comp"):
+            case "block":
+                self.blocks[url.raw_path].add(url.query["blockid"].encode())
+            case "blocklist" if method == "PUT":
+                if not self.blocks[url.raw_path].issuperset(_LISTED_BLOCK.findall(body)):
+                    return _refused(400, "InvalidBlockList")
+        return await super().send(method, path, headers, body)
 
     def count(self, operation: str) -> int:
         """The number of requests of this kind, such as GET. Copies are not counted."""
@@ -113,7 +145,7 @@ class CopyProxy(StoreProxy):
             request.transport.abort()
             return _refused(500, "")
         reply = await self._store(request, headers, properties, self.damage(data))
-        if reply[0] == 201:
+        if reply[0] == _CREATED:
             reply[1].pop("content-md5", None)
             computed = self.computed_md5(_md5_of(self.damage(data)))
             if computed is not None:
@@ -164,8 +196,22 @@ class CopyProxy(StoreProxy):
         kept.pop("x-ms-blob-content-md5", None)  # Azurite would compare it with damaged bytes
         kept["x-ms-blob-content-md5"] = _md5_of(data)
         path = request.raw_path.partition("?")[0]
-        signed = self.key.signed("PUT", path, kept, len(data))
-        return await self.send("PUT", path, signed, data)
+        if kept.get("if-none-match") == "*" and not await self._is_committed(path):
+            del kept["if-none-match"]
+        signed = self._key.signed("PUT", path, kept, len(data))
+        reply = await self.send("PUT", path, signed, data)
+        if reply[0] == _CREATED:
+            self.blocks[path].clear()
+        return reply
+
+    @property
+    def _key(self) -> SharedKey:
+        return SharedKey(self.account, self.account_key)
+
+    async def _is_committed(self, path: str) -> bool:
+        """Whether a blob exists. For Azurite it does so from its first block on."""
+        headers = self._key.signed("HEAD", path, {"x-ms-version": API_VERSION}, 0)
+        return (await self.send("HEAD", path, headers, b""))[0] == 200
 
 
 def _refusal_of(headers: dict[str, str]) -> Refusal | None:
@@ -186,7 +232,9 @@ def _metadata_of(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _refused(status: int, code: str) -> Reply:
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode()
+    body = (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+    )
     return status, {"x-ms-error-code": code, "Content-Type": "application/xml"}, body
 
 
@@ -200,7 +248,7 @@ async def copy_proxy(
 ) -> AsyncIterator[CopyProxy]:
     """A running proxy; ``endpoint`` replaces the endpoint of Azurite."""
     async with running_proxy(azurite.endpoint, CopyProxy, authority) as proxy:
-        proxy.key = SharedKey(azurite.account_name, azurite.account_key)
+        proxy.account, proxy.account_key = azurite.account_name, azurite.account_key
         yield proxy
 
 

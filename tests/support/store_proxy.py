@@ -2,7 +2,7 @@
 
 import io
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -28,15 +28,20 @@ class StoreRequest:
     body: bytes
 
 
+async def nothing_before(_request: StoreRequest) -> None:
+    """The hook that does nothing."""
+
+
 class StoreProxy:
     """Passes every request on. ``requests`` has all of them as the client sent them.
 
-    ``change_body`` returns the body that is passed on, ``change_reply`` the headers that are
-    returned. Names of these headers are in lower case.
+    ``before`` is awaited first. ``change_body`` returns the body that is passed on,
+    ``change_reply`` the headers that are returned. Names of these headers are in lower case.
     """
 
     def __init__(self, azurite: str, session: aiohttp.ClientSession) -> None:
         self.requests: list[StoreRequest] = []
+        self.before: Callable[[StoreRequest], Awaitable[None]] = nothing_before
         self.change_body: Callable[[StoreRequest], bytes] = lambda request: request.body
         self.change_reply: Callable[[StoreRequest, dict[str, str]], dict[str, str]] = (
             lambda _request, headers: headers
@@ -56,6 +61,7 @@ class StoreProxy:
         headers = {name.lower(): text for name, text in request.headers.items()}
         found = StoreRequest(operation, request.raw_path, headers, await request.read())
         self.requests.append(found)
+        await self.before(found)
         body = self.change_body(found)
         status, returned, content = await self.send(
             request.method, request.raw_path, dict(request.headers), body

@@ -93,7 +93,7 @@ class Account:
             try:
                 await blob.get_blob_properties()
             except HttpResponseError as error:
-                headers = _headers_of(error)
+                headers = headers_of(error)
                 if code_of(headers) != "BlobNotFound":
                     raise
 
@@ -151,7 +151,7 @@ class Account:
                     return await request()
                 except HttpResponseError as error:
                     is_refused = is_token_refused(
-                        error.status_code or 0, code_of(_headers_of(error))
+                        error.status_code or 0, code_of(headers_of(error))
                     )
                     if not is_refused or not self._credentials.renew(self._credentials.current()):
                         raise
@@ -164,14 +164,15 @@ class Account:
     def _error_of(self, operation: str, error: AzureError) -> DependencyError:
         """The DependencyError for an error of the SDK, without the server's text."""
         if isinstance(error, HttpResponseError) and error.status_code is not None:
-            headers = _headers_of(error)
+            headers = headers_of(error)
             retry_after = headers.get("Retry-After")
             return error_of_status(operation, error.status_code, retry_after, code_of(headers))
         cause = self._proxies.error_of(self._url, error.inner_exception or error)
         return request_error(Dependency.STORE, operation, cause)
 
 
-def _headers_of(error: HttpResponseError) -> Mapping[str, str]:
+def headers_of(error: HttpResponseError) -> Mapping[str, str]:
+    """The headers of an answer that the SDK raises."""
     return getattr(error.response, "headers", {})
 
 

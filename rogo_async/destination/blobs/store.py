@@ -11,7 +11,9 @@ from azure.storage.blob import BlobBlock, ContentSettings
 
 from rogo_async.common.azure_storage import API_VERSION
 from rogo_async.common.database_url import DatabaseUrl
+from rogo_async.common.error_classes import are_blocks_discarded, code_of
 from rogo_async.common.errors import (
+    BlocksDiscarded,
     Dependency,
     FailureCode,
     RowError,
@@ -19,7 +21,13 @@ from rogo_async.common.errors import (
 )
 from rogo_async.common.http_session import HTTP_ERRORS, HttpSession, request_error
 from rogo_async.common.retry import CircuitBreaker
-from rogo_async.destination.blobs.account import DAMAGED, Account, deadline_s, error_of_response
+from rogo_async.destination.blobs.account import (
+    DAMAGED,
+    Account,
+    deadline_s,
+    error_of_response,
+    headers_of,
+)
 
 MIGRATED_FROM: Final = "rogo_warehouse"
 """The metadata value that marks every blob of this tool (specification §2)."""
@@ -98,7 +106,8 @@ class Store:
     async def commit(self, blob: Blob, block_ids: list[str], size_bytes: int, md5: bytes) -> None:
         """Commit the blocks as a blob, then check its length and MD5.
 
-        Raises RowError file_corrupt if they differ, RunStopped or a DependencyError.
+        Raises RowError file_corrupt if they differ, BlocksDiscarded, RunStopped or a
+        DependencyError.
         """
         client = self._account.container.get_blob_client(blob.name)
         blocks = [BlobBlock(block_id) for block_id in block_ids]
@@ -108,12 +117,18 @@ class Store:
             content_language=blob.content_language,
             content_md5=bytearray(md5),
         )
-        await self._call(
-            "commit",
-            lambda: client.commit_block_list(
-                blocks, content_settings=settings, metadata=dict(blob.metadata)
-            ),
-        )
+
+        async def committed() -> None:
+            try:
+                await client.commit_block_list(
+                    blocks, content_settings=settings, metadata=dict(blob.metadata)
+                )
+            except HttpResponseError as error:
+                if are_blocks_discarded(code_of(headers_of(error))):
+                    raise BlocksDiscarded from None
+                raise
+
+        await self._call("commit", committed)
         found = await self._call("properties", client.get_blob_properties)
         if found.size != size_bytes or bytes(found.content_settings.content_md5 or b"") != md5:
             raise RowError(FailureCode.FILE_CORRUPT, "length or MD5 of the stored blob differs")

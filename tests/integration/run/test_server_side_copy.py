@@ -13,16 +13,18 @@ import pytest
 from azure.storage.blob import BlobProperties, ContentSettings
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
-from rogo_async.common.errors import FailureCode, RowError, SourceForbidden
+from rogo_async.common.errors import FailureCode, RowError, SourceForbidden, TransientError
 from rogo_async.demo.servers.ports import LOOPBACK
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.pipeline.server_side_copy import EXTRA_REQUESTS
 from rogo_async.rules.records import Route
+from rogo_async.sources import http_files
 from rogo_async.sources.http_files import BLOCK_BYTES
 from tests.support.builders import Scenario
 from tests.support.byte_counter import ByteCounter
 from tests.support.copy_proxy import CopyProxy, Refusal, behind, copy_proxy, redirected
 from tests.support.file_copier import OneFileEach, open_file_copier, settings_of
+from tests.support.store_proxy import StoreRequest
 from tests.support.tcp_proxy import TcpProxy
 
 BODY: Final = b"the learner's answer"
@@ -293,6 +295,58 @@ async def test_a_late_copy_of_the_old_source_does_not_replace_the_streamed_file(
     assert file.route is Route.CHANGED
     assert await proxy.finish_held() == 409
     assert (await blobs.stored(file.blob_name))[0] == OTHER
+
+
+@pytest.mark.parametrize(
+    ("at", "status"), [("PUT block", 201), ("PUT blocklist", 201), ("HEAD", 409)]
+)
+async def test_a_late_copy_is_never_mixed_with_a_file_that_is_streamed_in_blocks(
+    copier: OneFileEach,
+    blobs: Blobs,
+    containers: Workspace,
+    proxy: CopyProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    at: str,
+    status: int,
+) -> None:
+    """The service stores the old bytes before, between or after the requests of the stream."""
+    monkeypatch.setattr(http_files, "BLOCK_BYTES", 8)
+    url = await blobs.put("1.txt", content_encoding="zstd")
+    proxy.hold_next = True
+    late: list[int] = []
+
+    async def change_unless_held() -> None:
+        if not proxy.hold_next:
+            await blobs.put("1.txt", OTHER, content_encoding="br")
+
+    async def finish(request: StoreRequest) -> None:
+        if request.operation == at and f"/{containers.container}/" in request.path and not late:
+            late.append(await proxy.finish_held())
+
+    proxy.before_read, proxy.before = change_unless_held, finish
+    file = await copier.copy(1, url)
+    assert late == [status]
+    assert file.route is Route.CHANGED
+    assert (file.size_bytes, file.md5) == (len(OTHER), hashlib.md5(OTHER).digest())
+    body, properties = await blobs.stored(file.blob_name)
+    assert (body, properties.content_settings.content_encoding) == (OTHER, "br")
+    assert await blobs.names() == [file.blob_name]
+
+
+async def test_a_store_that_discards_blocks_again_and_again_leaves_the_outcome_open(
+    copier: OneFileEach, blobs: Blobs, proxy: CopyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_files, "BLOCK_BYTES", 8)
+    proxy.refuse = lambda: (501, "NotImplemented")
+
+    async def discard(request: StoreRequest) -> None:
+        if request.operation == "PUT blocklist":
+            proxy.blocks.clear()
+
+    proxy.before = discard
+    with pytest.raises(TransientError, match="blocks were discarded several times"):
+        await copier.copy(1, await blobs.put("1.txt"))
+    assert proxy.count("PUT blocklist") == 3
 
 
 async def test_a_host_that_always_declines_costs_few_requests(

@@ -7,8 +7,10 @@ import pytest
 from azure.core.pipeline import PipelineRequest
 from azure.core.pipeline.transport import HttpRequest
 from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
+from yarl import URL
 
 from rogo_async.destination.blobs.shared_key import SharedKey
+from tests.support.string_to_sign import shared_key_header, string_to_sign
 
 ACCOUNT, KEY = "marking", "c2VjcmV0IG9mIG5vIGFjY291bnQ="
 PUT = {
@@ -24,12 +26,27 @@ PUT = {
     "x-ms-meta-fileType": "marker_feedback",
 }
 
+COPY = {
+    "x-ms-version": "2021-12-02",
+    "x-ms-blob-type": "BlockBlob",
+    "x-ms-blob-content-type": "text/plain",
+    "x-ms-blob-content-md5": "1B2M2Y8AsgTpgAmY7PhCfg==",
+    "x-ms-copy-source": "https://old.blob.core.windows.net/files/a%20b.txt?sv=1&sig=x%3D",
+    "x-ms-copy-source-authorization": "Bearer eyJ",
+    "x-ms-copy-source-blob-properties": "false",
+    "x-ms-meta-attemptId": "200001",
+    "x-ms-source-if-match": '"0x8DC"',
+    "x-ms-source-content-md5": "1B2M2Y8AsgTpgAmY7PhCfg==",
+    "If-None-Match": "*",
+}
+
 
 @pytest.mark.parametrize(
     ("method", "path", "headers", "body_bytes"),
     [
         ("PUT", "/migrated/LTI_Uploads/rogo_1/0f0f/1_answer.docx", PUT, 50_000),
         ("PUT", "/migrated/LTI_Uploads/rogo_1/0f0f/1_empty.docx", PUT, 0),
+        ("PUT", "/migrated/LTI_Uploads/rogo_1/0f0f/1_copied.docx", COPY, 0),
         ("PUT", "/devstoreaccount1/migrated/Marker_files/rogo_1/0f0f/2_a-b.docx", PUT, 1),
         ("GET", "/migrated/LTI_Uploads/a%20b%C3%A9%2Bc.docx", {"x-ms-version": "2021-12-02"}, 0),
         ("HEAD", "/migrated/x", {"x-ms-version": "2021-12-02", "Range": "bytes=5-"}, 0),
@@ -68,6 +85,40 @@ def test_a_signature_is_valid_for_one_request_only() -> None:
         seen.add(other["Authorization"])
     assert len(seen) == 6
     assert not any(KEY in text for text in seen)
+
+
+def test_a_signature_of_a_copy_is_that_of_the_documentation() -> None:
+    """All headers that decide what is copied are signed."""
+    path = "/migrated/LTI_Uploads/rogo_1/0f0f/1_a.txt"
+    signed = SharedKey(ACCOUNT, KEY).signed("PUT", path, COPY, 0)
+    documented = f"""\
+PUT
+
+
+
+
+
+
+
+
+*
+
+
+x-ms-blob-content-md5:1B2M2Y8AsgTpgAmY7PhCfg==
+x-ms-blob-content-type:text/plain
+x-ms-blob-type:BlockBlob
+x-ms-copy-source:https://old.blob.core.windows.net/files/a%20b.txt?sv=1&sig=x%3D
+x-ms-copy-source-authorization:Bearer eyJ
+x-ms-copy-source-blob-properties:false
+x-ms-date:{signed["x-ms-date"]}
+x-ms-meta-attemptid:200001
+x-ms-source-content-md5:1B2M2Y8AsgTpgAmY7PhCfg==
+x-ms-source-if-match:"0x8DC"
+x-ms-version:2021-12-02
+/{ACCOUNT}{path}"""
+    url = URL(f"https://{ACCOUNT}.blob.core.windows.net{path}", encoded=True)
+    assert string_to_sign("PUT", url, signed, ACCOUNT) == documented
+    assert signed["Authorization"] == shared_key_header(documented, ACCOUNT, KEY)
 
 
 def test_a_key_that_is_not_base64_is_refused() -> None:
