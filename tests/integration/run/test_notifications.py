@@ -282,3 +282,22 @@ async def test_a_name_server_that_never_answers_does_not_hold_the_end(
         "healthchecks.example": "no answer in time",
         "json.example": "no answer in time",
     }
+
+
+async def test_a_distributed_run_is_told_about_once_when_it_is_collected(
+    stack: Stack, workspace: Workspace, env: dict[str, str], receiver: Receiver
+) -> None:
+    scenario = Scenario(stack, workspace)
+    await scenario.load([scenario.submission(1)])
+    run_id = "20260301T010000Z-0000000a"
+    env = {**env, "ROGO_NOTIFY_URL": receiver.urls}
+    shard = await run_cli(env, ROGO_SHARD="0/1", ROGO_RUN_ID=run_id)
+    assert shard.code == 0
+    assert receiver.pings == []
+    assert (await run_cli(env, "collect", "--run", run_id)).code == 0
+    ((path, text),) = receiver.pings
+    assert path == ""
+    assert text.startswith(f"rogo_async: run {run_id}, 1 shard: 1 migrated, 0 failed")
+    refused = await run_cli(env, "collect", "--run", run_id.replace("a", "b"))
+    assert refused.code == 2
+    assert receiver.pings[-1][0] == "/fail"

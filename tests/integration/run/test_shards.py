@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from rogo_async.demo.servers.stack import Stack, Workspace
+from rogo_async.destination.postgres.connector import OF_SHARD
+from rogo_async.destination.postgres.connector import RUN as RUN_NAME
+from rogo_async.destination.postgres.queries import query
 from tests.support.builders import Scenario, assert_consistent
-from tests.support.cli import CliResult, run_cli, start_cli, table
+from tests.support.cli import CliResult, run_cli, start_cli, summary, table
 from tests.support.target_sessions import LOCK_SESSIONS, end_sessions
 
-RUN = "20260301T010000Z-0000000a"
-OTHER_RUN = "20260301T010000Z-0000000b"
+RUN = "20990301T010000Z-0000000a"
+OTHER_RUN = "20990301T010000Z-0000000b"
 ROWS = 8
 FIRST = [1, 2, 4, 5, 6, 8]
 """The attempts of shard 0/2. The other two belong to shard 1/2."""
@@ -70,6 +73,7 @@ async def test_shards_share_the_lock_and_exclude_everything_else(
             await _end_both_locks(scenario)
             for each in (first, second):
                 await each.wait_for_event("run lock taken again")
+            await _sweep_and_rollback_would_wait(scenario)
         for each in (first, second):
             assert (await each.wait()).code == 0
     assert {name: each.code for name, each in refused.items()} == dict.fromkeys(refused, 4)
@@ -81,6 +85,14 @@ async def test_shards_share_the_lock_and_exclude_everything_else(
     assert await scenario.attempts() == list(range(1, ROWS + 1))
     assert not (scenario.data_dir / "migrated.csv").exists()
     await assert_consistent(scenario)
+
+
+async def _sweep_and_rollback_would_wait(scenario: Scenario) -> None:
+    """Also for a shard that has lost its lock and may still write."""
+    sessions = query("run_sessions")
+    names = sessions.arguments({"name": RUN_NAME, "of_shard": OF_SHARD})
+    async with scenario.target() as target:
+        assert await target.fetchval(sessions.sql, *names) >= 2
 
 
 async def _end_both_locks(scenario: Scenario) -> None:
@@ -139,3 +151,61 @@ def _counts_all_as_migrated(
     listed = table(shard_dir(data_dir, shard) / "migrated.csv")
     assert sorted(int(row["Attempt ID"]) for row in listed) == attempts
     assert all(row["Launch ID"].startswith(f"rogo_{row['Attempt ID']}_") for row in listed)
+
+
+async def test_a_repeated_shard_counts_what_it_had_refreshed_and_all_of_it_can_be_undone(
+    scenario: Scenario, env: dict[str, str]
+) -> None:
+    """Which attempts it had refreshed only its journal tells."""
+    assert (await run_cli(env)).code == 0
+    before = await _grades(scenario)
+    changed = [*FIRST[:2], 3]
+    async with scenario.warehouse() as warehouse:
+        await warehouse.execute(
+            'UPDATE dbo."Rogo_AssessmentReport" SET "Grade" = $1 WHERE "AttemptId" = ANY($2)',
+            "Merit",
+            changed,
+        )
+    refreshing = {**env, "ROGO_REFRESH": "true"}
+    for _ in range(2):
+        assert (await run_cli(of_shard(refreshing, "0/2"))).code == 0
+        assert _refreshed(scenario.data_dir, "0/2") == (2, {"already_migrated": 4})
+    assert (await run_cli(of_shard(refreshing, "1/2"))).code == 0
+    assert (await run_cli(env, "collect", "--run", RUN)).code == 0
+    assert summary(scenario.data_dir)["refreshed"] == 3
+    assert [a for a, grade in (await _grades(scenario)).items() if grade == "Merit"] == changed
+    undone = await run_cli(env, "rollback", "--run", RUN, "--yes")
+    assert undone.code == 0, undone.output
+    assert await _grades(scenario) == before
+
+    shutil.rmtree(scenario.data_dir / "shards")
+    assert (await run_cli(of_shard(refreshing, "0/2"))).code == 0
+    shutil.rmtree(scenario.data_dir / "shards")
+    assert (await run_cli(of_shard(refreshing, "0/2"))).code == 0
+    assert _refreshed(scenario.data_dir, "0/2") == (0, {"already_migrated": 6})
+
+
+async def _grades(scenario: Scenario) -> dict[int, str]:
+    async with scenario.target() as target:
+        rows = await target.fetch(
+            "SELECT split_part(s.lti_launch_id, '_', 2)::int AS attempt, g.final_grade "
+            "FROM submission_grades g JOIN assignment_submissions s ON s.id = g.submission_id "
+            "ORDER BY 1"
+        )
+    return {row["attempt"]: row["final_grade"] for row in rows}
+
+
+def _refreshed(data_dir: Path, shard: str) -> tuple[int, dict[str, int]]:
+    found = shard_summary(data_dir, shard)
+    return found["refreshed"], found["by_code"]
+
+
+async def test_a_run_id_without_a_shard_is_refused(scenario: Scenario, env: dict[str, str]) -> None:
+    refused = await run_cli(env, ROGO_RUN_ID=RUN)
+    assert refused.code == 2
+    assert "ROGO_RUN_ID: is for the shards of a run. Set ROGO_SHARD, too" in refused.output
+    nowhere = str(scenario.data_dir / "nowhere")
+    missing = await run_cli(of_shard(env, "0/2"), "run", "--data-dir", nowhere)
+    assert missing.code == 2
+    assert f"{nowhere}/shards/{RUN}/0-of-2: cannot be created" in missing.output
+    assert await scenario.nothing_written()
