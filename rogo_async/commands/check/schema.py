@@ -16,6 +16,7 @@ from rogo_async.destination.postgres.reference_data import (
     missing_rights,
     tables_with_hidden_rows,
 )
+from rogo_async.destination.postgres.row_writer import missing_refresh_rights
 from rogo_async.destination.postgres.schema import READ_TABLES, WRITTEN_TABLES
 
 _KEYS: Final = {
@@ -103,12 +104,18 @@ class SchemaChecks:
         async with self._queries.connections.session("rights") as session:
             missing = await missing_rights(session)
             hidden = await tables_with_hidden_rows(session)
+            for_refresh = await missing_refresh_rights(session)
         if missing:
             return fail(f"missing permissions: {_rights_text(missing)}", _GRANT)
         if hidden:
             return fail(
                 f"row level security may hide rows of {', '.join(hidden)} from this user",
                 SHOW_ALL_ROWS,
+            )
+        if for_refresh and self._settings.rogo_refresh:
+            return fail(
+                f"missing permissions: {_rights_text(for_refresh)} (ROGO_REFRESH needs them)",
+                _GRANT,
             )
         written = list(WRITTEN_TABLES)
         rows = await self._queries.rows(

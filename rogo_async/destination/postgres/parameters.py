@@ -92,7 +92,7 @@ def predict_rejection(values: Mapping[str, object]) -> str | None:
     flat = [
         each
         for value in values.values()
-        for each in (value if isinstance(value, list | tuple) else (value,))
+        for each in (value if isinstance(value, (list, tuple)) else (value,))
     ]
     text = "".join([each for each in flat if isinstance(each, str)])
     if "\0" in text or not _is_unicode(text):

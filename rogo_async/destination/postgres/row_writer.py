@@ -18,6 +18,11 @@ from rogo_async.destination.postgres.schema import WRITTEN_TABLES
 
 _SCAN_S: Final = 600.0
 _DELETED_FROM: Final = (MARKS, RULES)
+REFRESH_RIGHTS: Final = (
+    *(("UPDATE", table) for table in WRITTEN_TABLES),
+    *(("DELETE", table) for table in _DELETED_FROM),
+)
+"""Privilege and table of each right that a refresh needs besides those of a run."""
 _OWN_KEYS: Final = ((MARKS, "submission_id"), (RULES, "submission_id"))
 
 
@@ -55,16 +60,10 @@ class RowWriter:
             for row in keys
             if not row["readable"]
         ]
-        rights = [("UPDATE", table) for table in tables]
-        rights += [("DELETE", table) for table in _DELETED_FROM]
-        missing = await session.rows(
-            "missing_rights",
-            {
-                "tables": [table for _, table in rights],
-                "privileges": [right for right, _ in rights],
-            },
-        )
-        problems += [f"target: no {row['privilege']} right on {row['name']}" for row in missing]
+        problems += [
+            f"target: no {privilege} right on {table}"
+            for table, privilege in await missing_refresh_rights(session)
+        ]
         if problems:
             raise SetupError(
                 *(f"{each}. Grant it to the user of DATABASE_URL" for each in problems)
@@ -117,6 +116,13 @@ class RowWriter:
         if any(row[column] != value for column, value in values.items()):
             raise _refused(table)
         return row
+
+
+async def missing_refresh_rights(session: Session) -> list[tuple[str, str]]:
+    """Table and privilege of each right of ``REFRESH_RIGHTS`` that the user does not have."""
+    privileges, tables = zip(*REFRESH_RIGHTS, strict=True)
+    missing = await session.rows("missing_rights", {"tables": tables, "privileges": privileges})
+    return [(row["name"], row["privilege"]) for row in missing]
 
 
 def _refused(table: str) -> RowError:

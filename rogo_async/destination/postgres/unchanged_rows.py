@@ -15,7 +15,7 @@ from typing import Any, Final
 from rogo_async.common.errors import RowError
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.destination.postgres.connections import Connections
-from rogo_async.destination.postgres.existing_rows import FILES, RULES, SUBMISSIONS
+from rogo_async.destination.postgres.existing_rows import FILES, LAUNCHES, MARKS, RULES, SUBMISSIONS
 from rogo_async.destination.postgres.expected_rows import ExpectedQuery
 from rogo_async.destination.postgres.parameters import (
     TargetConstants,
@@ -32,18 +32,19 @@ _SCAN_S: Final = 600.0
 _NOT_COMPARED: Final = {
     SUBMISSIONS: ("total_file_size",),
     FILES: ("file_size",),
+    MARKS: ("id",),
     RULES: ("id",),
 }
-"""Sizes count as right while those of the blobs are unknown. A rule may have any id."""
-_KEY: Final = ("id", "launch_id")
-_KEYS: Final = {RULES: ("submission_id",)}
-"""The column by which a row is found: the first of these that the insert fills."""
+"""Sizes count as right while those of the blobs are unknown."""
+_KEYS: Final = {MARKS: "section_id", RULES: "submission_id", LAUNCHES: "launch_id"}
+"""The column by which a row is found; ``id`` in the other tables."""
+_CONDITIONS: Final = {MARKS: " AND t.id = ANY (p.mark_ids)"}
+"""The warehouse has no order of scores, so a section mark may have the id of another one."""
 _TABLE: Final = (
     "SELECT p.number, '{name}:' || v.{key} AS row "
-    "FROM p CROSS JOIN LATERAL ({select}) AS v JOIN {name} t ON t.{key} = v.{key} "
+    "FROM p CROSS JOIN LATERAL ({select}) AS v JOIN {name} t ON t.{key} = v.{key}{condition} "
     "WHERE record_image_eq(ROW({existing}), ROW({expected}))"
 )
-
 _NONE: Final = "SELECT 0, '' WHERE false"
 _STATEMENT: Final = (
     "{submissions} SELECT number, count(*) AS rows FROM ({rows}) AS found GROUP BY 1"
@@ -186,7 +187,6 @@ def _statement(query: ExpectedQuery, types: Sequence[Any]) -> str:
     type_of = {(row["table_name"], row["column_name"]): row["type_name"] for row in types}
     parts = []
     for table in query.tables.values():
-        key = next(key for key in _KEYS.get(table.name, _KEY) if key in table.columns)
         columns = [each for each in table.columns if each not in _NOT_COMPARED.get(table.name, ())]
         kinds = [type_of.get((table.name, column)) for column in columns]
         if None in kinds:
@@ -196,7 +196,8 @@ def _statement(query: ExpectedQuery, types: Sequence[Any]) -> str:
         parts.append(
             _TABLE.format(
                 name=table.name,
-                key=key,
+                key=_KEYS.get(table.name, "id"),
+                condition=_CONDITIONS.get(table.name, ""),
                 select=query.select(table),
                 existing=", ".join(f"t.{column}" for column in columns),
                 expected=", ".join(f"v.{column}::{kind}" for column, kind in pairs),

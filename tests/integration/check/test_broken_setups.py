@@ -279,6 +279,20 @@ statement(
     target("REVOKE DELETE ON submission_grades FROM rogo_writer"),
     warned__target__rights=r"DELETE on submission_grades.*rollback.*Grant it",
 )
+
+
+@broken(
+    target__rights=r"UPDATE on submission_files; DELETE on malpractice_enforcements.*ROGO_REFRESH "
+    r"needs them.*Grant it"
+)
+async def rights_of_a_refresh_not_granted(setup: Setup) -> None:
+    setup.env["ROGO_REFRESH"] = "true"
+    await target(
+        "REVOKE UPDATE ON submission_files FROM rogo_writer; "
+        "REVOKE DELETE ON malpractice_enforcements FROM rogo_writer"
+    )(setup)
+
+
 statement(
     "target_insert_granted_on_one_column",
     target(

@@ -189,3 +189,18 @@ async def test_one_rollback_undoes_a_run_whose_new_submission_took_a_refreshed_r
     assert "former values of 1 refreshed submission put back" in result.stdout
     assert await rules(made) == before
     assert [row["final_grade"] for row in await made.rows("submission_grades")] == grades
+
+
+async def test_missing_rights_of_a_refresh_are_reported_before_anything_is_compared(
+    made: Scenario, env: dict[str, str]
+) -> None:
+    await migrate(made, env, (1, 2, "Moderate"))
+    async with made.target() as target:
+        await target.execute("REVOKE UPDATE ON submission_files FROM rogo_writer")
+        await target.execute(f"REVOKE DELETE ON {RULES} FROM rogo_writer")
+    for command in ("plan", "run"):
+        result = await run_cli(env, command, "--refresh")
+        assert result.code == 2, result.output
+        assert "target: no UPDATE right on submission_files. Grant it" in result.output
+        assert f"target: no DELETE right on {RULES}. Grant it" in result.output
+        assert (await run_cli(env, command)).code == 0

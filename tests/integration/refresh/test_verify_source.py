@@ -1,15 +1,23 @@
 """``verify --source`` finds each column that differs, and nothing else (specification §5)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from rogo_async.commands.verify import source
+from rogo_async.commands.verify.command import Verification
+from rogo_async.commands.verify.counts import VerificationScope
+from rogo_async.common.errors import Dependency, TransientError
+from rogo_async.common.shutdown import ExitCode
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres.row_comparison import RULE, SUBMISSION
+from rogo_async.rules.records import WarehouseRows
+from rogo_async.sources.warehouse.reader import Warehouse
 from tests.support.builders import INSERTED, Scenario, SourceSubmission
 from tests.support.changed_columns import change_column
 from tests.support.cli import run_cli, table
+from tests.support.rollback_fixtures import settings_of
 
 FAILURES = "verification_failures.csv"
 KEYS = {("assignment_submissions", "id"), ("malpractice_enforcements", "id")}
@@ -75,3 +83,32 @@ async def test_each_changed_column_is_found_and_nothing_else(
     }
     assert wrong == {}, result.output
     assert set(found) == set(range(1, len(COLUMNS) + 1))
+
+
+async def test_a_chunk_that_cannot_be_compared_does_not_end_the_verification(
+    stack: Stack, workspace: Workspace, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other chunks are compared; the exit code says that some were not."""
+    made = Scenario(stack, workspace)
+    await made.load(submission(made, attempt) for attempt in (1, 2, 3))
+    assert (await run_cli(env)).code == 0
+    async with made.warehouse() as warehouse:
+        await warehouse.execute('UPDATE dbo."Rogo_AssessmentReport" SET "MarkerNotes" = \'new\'')
+    look_up = Warehouse.look_up
+
+    async def fails_for_the_second(
+        self: Warehouse, attempts: Sequence[int]
+    ) -> dict[int, WarehouseRows]:
+        if 2 in attempts:
+            raise TransientError(Dependency.WAREHOUSE, "reports", "the query never ends")
+        return await look_up(self, attempts)
+
+    monkeypatch.setattr(Warehouse, "look_up", fails_for_the_second)
+    monkeypatch.setattr(source, "CHUNK_ATTEMPTS", 1)
+    scope = VerificationScope(sample=None, attempts=(), whole=False, source=True)
+    verification = Verification(settings_of(env), scope, None)
+    ending = await verification.execute()
+    assert ending.exit_code is ExitCode.STOPPED_EARLY
+    assert "2 submissions compared with the source; 2 differ" in ending.summary_line
+    rows = table(made.data_dir / FAILURES)
+    assert {row["Attempt ID"] for row in rows} == {"1", "3"}

@@ -4,29 +4,42 @@
 -- name: rows_of_launches
 -- All rows of the submissions with these launch ids, with all columns, and the transaction that
 -- wrote each. The malpractice rules are those that name a submission, and all of its key; named is
--- the launch id of the submission that a rule names. One scan of each table without an index.
-WITH page AS MATERIALIZED (
-    SELECT id, lti_launch_id, lms_user_id, custom_assessment_code, context_id
-    FROM assignment_submissions WHERE lti_launch_id = ANY (:launch_ids::text[])
+-- the launch id of the submission that a rule names. One scan of each table without an index;
+-- it reads ids only, since it would build each whole row that it passes. Joins instead of = ANY,
+-- whose generic plan compares each row with each launch id.
+WITH wanted AS MATERIALIZED (
+    SELECT DISTINCT unnest(:launch_ids::text[]) AS launch_id
+), page AS MATERIALIZED (
+    SELECT s.id, s.lti_launch_id, s.lms_user_id, s.custom_assessment_code, s.context_id
+    FROM wanted JOIN assignment_submissions s ON s.lti_launch_id = wanted.launch_id
+), files AS MATERIALIZED (
+    SELECT p.lti_launch_id, f.id FROM submission_files f JOIN page p ON p.id = f.submission_id
+), markings AS MATERIALIZED (
+    SELECT p.lti_launch_id, m.id
+    FROM submission_marking_assignments m JOIN page p ON p.id = m.submission_id
+), marks AS MATERIALIZED (
+    SELECT p.lti_launch_id, k.id
+    FROM submission_section_marks k JOIN page p ON p.id = k.submission_id
 )
 SELECT s.lti_launch_id AS launch_id, 'assignment_submissions' AS table_name,
     s.xmin::text AS written_by, to_jsonb(s)::text AS content, NULL AS named
-FROM assignment_submissions s WHERE s.lti_launch_id = ANY (:launch_ids::text[])
+FROM page JOIN assignment_submissions s USING (id)
 UNION ALL
 SELECT l.launch_id, 'lti_launch_sessions', l.xmin::text, to_jsonb(l)::text, NULL
-FROM lti_launch_sessions l WHERE l.launch_id = ANY (:launch_ids::text[])
+FROM wanted JOIN lti_launch_sessions l USING (launch_id)
 UNION ALL
 SELECT r.launch_id, 'lti_session_records', r.xmin::text, to_jsonb(r)::text, NULL
-FROM lti_session_records r WHERE r.launch_id = ANY (:launch_ids::text[])
+FROM wanted JOIN lti_session_records r USING (launch_id)
 UNION ALL
-SELECT p.lti_launch_id, 'submission_files', f.xmin::text, to_jsonb(f)::text, NULL
-FROM submission_files f JOIN page p ON p.id = f.submission_id
+SELECT files.lti_launch_id, 'submission_files', f.xmin::text, to_jsonb(f)::text, NULL
+FROM files JOIN submission_files f USING (id)
 UNION ALL
-SELECT p.lti_launch_id, 'submission_marking_assignments', m.xmin::text, to_jsonb(m)::text, NULL
-FROM submission_marking_assignments m JOIN page p ON p.id = m.submission_id
+SELECT markings.lti_launch_id, 'submission_marking_assignments', m.xmin::text,
+    to_jsonb(m)::text, NULL
+FROM markings JOIN submission_marking_assignments m USING (id)
 UNION ALL
-SELECT p.lti_launch_id, 'submission_section_marks', k.xmin::text, to_jsonb(k)::text, NULL
-FROM submission_section_marks k JOIN page p ON p.id = k.submission_id
+SELECT marks.lti_launch_id, 'submission_section_marks', k.xmin::text, to_jsonb(k)::text, NULL
+FROM marks JOIN submission_section_marks k USING (id)
 UNION ALL
 SELECT p.lti_launch_id, 'submission_grades', g.xmin::text, to_jsonb(g)::text, NULL
 FROM submission_grades g JOIN page p ON p.id = g.submission_id
@@ -48,15 +61,17 @@ LEFT JOIN assignment_submissions s ON s.id = e.submission_id;
 -- name: submission_heads
 -- The submissions with these launch ids, and how many rows each has in all tables, malpractice rules
 -- included. One scan of each table without an index.
-WITH page AS MATERIALIZED (
-    SELECT id, lti_launch_id FROM assignment_submissions
-    WHERE lti_launch_id = ANY (:launch_ids::text[])
+WITH wanted AS MATERIALIZED (
+    SELECT DISTINCT unnest(:launch_ids::text[]) AS launch_id
+), page AS MATERIALIZED (
+    SELECT s.id, s.lti_launch_id
+    FROM wanted JOIN assignment_submissions s ON s.lti_launch_id = wanted.launch_id
 ), found AS (
     SELECT lti_launch_id AS launch_id, id FROM page
     UNION ALL
-    SELECT launch_id, NULL FROM lti_launch_sessions WHERE launch_id = ANY (:launch_ids::text[])
+    SELECT launch_id, NULL FROM wanted JOIN lti_launch_sessions l USING (launch_id)
     UNION ALL
-    SELECT launch_id, NULL FROM lti_session_records WHERE launch_id = ANY (:launch_ids::text[])
+    SELECT launch_id, NULL FROM wanted JOIN lti_session_records r USING (launch_id)
     UNION ALL
     SELECT p.lti_launch_id, NULL FROM submission_files f JOIN page p ON p.id = f.submission_id
     UNION ALL
