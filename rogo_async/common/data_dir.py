@@ -245,15 +245,22 @@ class DataDir:
             for file in found_files:
                 if run_id < oldest_kept and (in_use is None or not file.samefile(in_use)):
                     file.unlink(missing_ok=True)
+        for each in self._runs_of_shards():
+            if each.name < oldest_kept:
+                shutil.rmtree(each, ignore_errors=True)
 
     def delete_old_shards(self, keep: int) -> None:
         """Delete the directories of the shards of all but the newest ``keep`` distributed runs.
 
         Shards that begin together may do so at the same time. Raises OSError.
         """
-        runs = [each for each in (self.path / SHARDS).iterdir() if re.fullmatch(RUN_ID, each.name)]
-        for each in sorted(runs)[:-keep]:
+        for each in self._runs_of_shards()[:-keep]:
             shutil.rmtree(each, ignore_errors=True)
+
+    def _runs_of_shards(self) -> list[Path]:
+        directory = self.path / SHARDS
+        found = directory.iterdir() if directory.is_dir() else ()
+        return sorted(each for each in found if re.fullmatch(RUN_ID, each.name))
 
     def latest_full_run(self) -> str | None:
         """The run that ``begin_full_run`` recorded last; None without one."""

@@ -20,17 +20,21 @@ from rogo_async.reporting.failed_rows import FailedRowsFile
 from rogo_async.reporting.html.timeline import merged, read_points, timeline_file
 
 
-def merge_failed_rows(target: Path, results: Sequence[ShardResult]) -> None:
-    """Write the failed rows of all shards, the newest first, without the column ``Line``.
+def failed_rows_in_order(results: Sequence[ShardResult], stack: ExitStack) -> Iterator[bytes]:
+    """The header and the failed rows of all shards, the newest first, without ``Line``.
 
-    Raises SetupError if a file does not fit its summary, and OSError.
+    The stack closes the files. Raises SetupError at once if a file does not fit its summary, and
+    OSError.
     """
-    with ExitStack() as stack:
-        files = [stack.enter_context(each.data.failed_rows.open("rb")) for each in results]
-        header = files[0].readline()
-        rows = [_rows(file, _index(file, each)) for file, each in zip(files, results, strict=True)]
-        in_order = (row for _, row in heapq.merge(*rows, reverse=True))
-        write_private_parts(target, _without_first_cell(header, in_order))
+    # A shard that ended before its migration began has no such file.
+    begun = [each for each in results if each.summary.failed or each.data.failed_rows.exists()]
+    if not begun:
+        raise SetupError("no shard has begun its migration: there is nothing to collect")
+    files = [stack.enter_context(each.data.failed_rows.open("rb")) for each in begun]
+    header = files[0].readline()
+    rows = [_rows(file, _index(file, each)) for file, each in zip(files, begun, strict=True)]
+    in_order = (row for _, row in heapq.merge(*rows, reverse=True))
+    return _without_first_cell(header, in_order)
 
 
 def _index(file: BinaryIO, result: ShardResult) -> RowIndex:

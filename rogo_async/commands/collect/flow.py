@@ -7,19 +7,20 @@ files; migrated.csv is read from the target, as at the start of a run.
 
 import asyncio
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import structlog
 from rich.console import Console
 
-from rogo_async.commands.collect.files import merge_failed_rows, merge_journals, merge_timelines
+from rogo_async.commands.collect.files import failed_rows_in_order, merge_journals, merge_timelines
 from rogo_async.commands.collect.shards import RunParts, find_parts
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.command import Command, CommandResult
 from rogo_async.common.data_dir import FAILURES
 from rogo_async.common.errors import RunStopped, SetupError
+from rogo_async.common.files import write_private_parts
 from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
 from rogo_async.common.shutdown import ExitCode, StopReason
@@ -65,7 +66,8 @@ class Collect(Command):
         )
         accepted = await read_accepted(self.data.path)
         self.stop_signal.raise_if_stopping()
-        self.summary = await asyncio.to_thread(self._merge, parts, accepted)
+        failed_rows = await asyncio.to_thread(failed_rows_in_order, parts.results, locks)
+        self.summary = await asyncio.to_thread(self._merge, parts, failed_rows, accepted)
         log.info(
             "shards collected",
             run_id=self._run_id,
@@ -86,8 +88,10 @@ class Collect(Command):
             return self.result_of(0, line, "collect again")
         return CommandResult(ExitCode(self.summary.exit_code), line)
 
-    def _merge(self, parts: RunParts, accepted: AcceptedFailures) -> RunSummary:
-        """Write all files but migrated.csv. Raises OSError and SetupError."""
+    def _merge(
+        self, parts: RunParts, failed_rows: Iterable[bytes], accepted: AcceptedFailures
+    ) -> RunSummary:
+        """Write all files but migrated.csv. Raises OSError."""
         data, run_id = self.data, self._run_id
         summaries = [each.summary for each in parts.results]
         data.make_runs()
@@ -102,7 +106,7 @@ class Collect(Command):
             self._failed_file = data.runs / f"{run_id}.failed.csv"
         elif latest != run_id:
             data.begin_full_run(run_id)
-        merge_failed_rows(self._failed_file, parts.results)
+        write_private_parts(self._failed_file, failed_rows)
         merge_journals(data.runs, run_id, parts.journals)
         merge_timelines(timeline_file(data.runs, run_id), parts.results)
         new, accepted_rows = _count_failures(self._failed_file, known, accepted)

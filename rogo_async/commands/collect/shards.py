@@ -101,7 +101,10 @@ def _lock(data: DataDir, stack: ExitStack) -> None:
 
 
 def _result(data: DataDir, run_id: str) -> ShardResult | None:
-    """What a shard left; None without a summary, or in a directory of the whole run."""
+    """What a shard left; None without a summary, or in a directory of the whole run.
+
+    A shard that ended before it had read its inputs left nothing.
+    """
     path = data.runs / f"{run_id}.json"
     if not path.exists():
         return None
@@ -109,14 +112,15 @@ def _result(data: DataDir, run_id: str) -> ShardResult | None:
         summary = read_summary(path)
     except ValueError:
         raise SetupError(f"{path}: not a valid run summary. Run this shard again") from None
-    return None if summary.shard is None else ShardResult(data, summary)
+    has_begun = summary.shard is not None and bool(summary.shard.inputs)
+    return ShardResult(data, summary) if has_begun else None
 
 
 def _check(run_id: str, directories: Sequence[Path], results: Sequence[ShardResult]) -> None:
     """Raises SetupError with one line for each problem."""
     places = ", ".join(map(str, directories))
     if not results:
-        raise SetupError(f"no shard of run {run_id} has ended: no summary in {places}")
+        raise SetupError(f"run {run_id}: no result of any shard in {places}. Run the shards first")
     summaries = [each.summary for each in results]
     counts = {each.shard.count for each in results}
     if len(counts) > 1:
@@ -136,7 +140,7 @@ def _check(run_id: str, directories: Sequence[Path], results: Sequence[ShardResu
     if missing := sorted(set(range(count)) - {each.shard.index for each in results}):
         names = ", ".join(f"{index}/{count}" for index in missing)
         problems.append(
-            f"run {run_id}: no summary of shard {names} in {places}. Run it to its end "
+            f"run {run_id}: no result of shard {names} in {places}. Run it to its end "
             f"(ROGO_SHARD={missing[0]}/{count} ROGO_RUN_ID={run_id}), or name its directory"
         )
     if problems:

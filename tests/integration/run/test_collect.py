@@ -52,7 +52,7 @@ async def test_ten_shards_equal_one_process(
 
     incomplete = await run_cli(env, "collect", "--run", RUN)
     assert incomplete.code == 2
-    assert f"no summary of shard {killed}/{SHARDS} in {data_dir}" in incomplete.output
+    assert f"no result of shard {killed}/{SHARDS} in {data_dir}" in incomplete.output
     assert not (data_dir / SUMMARY).exists()
     first = await _collected(env, data_dir, others[:2])
     again = await _collected(env, data_dir, others[:2])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rogo_async.commands.collect.files import failed_rows_in_order
 from rogo_async.commands.collect.flow import Collect
 from rogo_async.commands.collect.shards import RunParts, find_parts
 from rogo_async.common import files as files_module
@@ -67,7 +68,7 @@ def test_missing_shards_are_named_with_the_way_to_run_them(data_dir: Path) -> No
     summary = data_dir / "shards" / RUN / "1-of-3" / "runs" / f"{RUN}.json"
     summary.unlink()
     assert refused(data_dir) == (
-        f"run {RUN}: no summary of shard 1/3 in {data_dir}. Run it to its end "
+        f"run {RUN}: no result of shard 1/3 in {data_dir}. Run it to its end "
         f"(ROGO_SHARD=1/3 ROGO_RUN_ID={RUN}), or name its directory"
     )
 
@@ -116,6 +117,18 @@ def test_a_failed_rows_file_that_does_not_fit_its_summary_is_refused(
     assert not (data_dir / "run_summary.json").exists()
 
 
+def test_a_shard_that_ended_before_its_migration_has_no_failed_rows(
+    data_dir: Path, collect: Collect, stack: ExitStack
+) -> None:
+    path = data_dir / "shards" / RUN / "1-of-3"
+    (path / "submissions_failed_migration.csv").unlink()
+    merge(collect, stack)
+    assert (data_dir / "submissions_failed_migration.csv").read_bytes().count(b"empty") == 5
+    ended_at_once = shard(1, failed=0, not_reached=1, shard=facts(1, inputs={}))
+    (path / "runs" / f"{RUN}.json").write_bytes(ended_at_once.to_json())
+    assert f"run {RUN}: no result of shard 1/3 in" in refused(data_dir)
+
+
 def test_a_shard_that_still_runs_is_not_collected(data_dir: Path, stack: ExitStack) -> None:
     lock = data_dir / "shards" / RUN / "2-of-3" / ".rogo_async.lock"
     with lock.open("w") as file:
@@ -153,7 +166,8 @@ def collect(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Collect:
 def merge(collect: Collect, stack: ExitStack) -> None:
     """All files but migrated.csv."""
     parts: RunParts = find_parts(RUN, collect.data.path, (), stack)
-    collect._merge(parts, AcceptedFailures(frozenset({(12, "email_missing")})))
+    rows = failed_rows_in_order(parts.results, stack)
+    collect._merge(parts, rows, AcceptedFailures(frozenset({(12, "email_missing")})))
     stack.close()
 
 

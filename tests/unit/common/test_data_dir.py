@@ -243,3 +243,55 @@ def test_a_run_id_begins_with_its_time_in_utc(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(data_dir, "datetime", Clock)
     monkeypatch.setattr(secrets, "randbits", lambda bits: 2**bits - 1)
     assert new_run_id() == "20250310T010203Z-ffffefff"
+
+
+def test_the_shards_of_old_runs_are_deleted(data: DataDir) -> None:
+    for day in (1, 2, 3, 4):
+        leave(data, day, "json")
+        (data.path / "shards" / name(day) / "0-of-2" / "runs").mkdir(parents=True)
+    (data.path / "shards" / "other").mkdir()
+    data.delete_old_runs(3, None)
+    assert _runs_with_shards(data) == {name(3), name(4), "other"}
+    data.delete_old_shards(2)
+    assert _runs_with_shards(data) == {name(3), name(4), "other"}
+    data.delete_old_shards(1)
+    assert _runs_with_shards(data) == {name(4), "other"}
+    DataDir(data.path / "none").delete_old_shards(1)
+
+
+def _runs_with_shards(data: DataDir) -> set[str]:
+    return {each.name for each in (data.path / "shards").iterdir()}
+
+
+def test_the_summary_of_an_earlier_try_is_forgotten(data: DataDir) -> None:
+    data.write_summary(name(1), b"{}", is_full=True)
+    data.write_summary(name(2), b"{}", is_full=False)
+    data.forget_summary(name(1))
+    assert files(data) == {f"{name(2)}.json"}
+    assert not (data.path / "run_summary.json").exists()
+    data.forget_summary(name(3))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "must be a run id such as 2025"),
+        ("20260101T010000Z-0000000A", "must be a run id such as 2025"),
+        ("20260101T010000Z-00000001\n", "must be a run id such as 2025"),
+        ("20261301T010000Z-00000001", "does not begin with a valid time"),
+    ],
+)
+def test_a_text_that_is_no_run_id_is_refused(text: str, problem: str) -> None:
+    data_dir.check_run_id(new_run_id())
+    with pytest.raises(ValueError, match=problem):
+        data_dir.check_run_id(text)
+
+
+def test_the_failed_rows_of_earlier_runs_only(data: DataDir) -> None:
+    for day in (1, 2, 3):
+        leave(data, day, "failed.csv")
+    (data.path / FAILED).touch()
+    (data.runs / "latest_full_run").write_text(name(4))
+    assert data.failed_rows_files(before=name(3)) == [
+        data.runs / f"{name(day)}.failed.csv" for day in (2, 1)
+    ]

@@ -5,6 +5,7 @@ Source: specification §1, rule 0.
 
 import asyncio
 import csv
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rogo_async.common.errors import FailureCode, InputChanged, RowError, SetupError
+from rogo_async.common.shard import Shard
 from rogo_async.rules.mapping import attempt_number
 from rogo_async.rules.records import MappingRow, SourceRow
 from rogo_async.sources.submissions_csv import (
@@ -478,3 +480,42 @@ async def test_a_mapping_without_its_columns_is_rejected(tmp_path: Path) -> None
     path.write_text("Attempt ID,Version\n", encoding="utf-8")
     with pytest.raises(SetupError, match="Unit Code Version, Submission"):
         await load_mapping(path)
+
+
+async def test_the_shards_of_a_file_have_each_row_once_and_the_duplicates_together(
+    tmp_path: Path,
+) -> None:
+    """Specification §7. The rows are selected before they are divided."""
+    lines = [row(n, Surname=str(n)) for n in (*range(1, 600), "007", "", "x", "7")]
+    lines[300] = ["too", "few"]
+    path = written(tmp_path / "f.csv", *lines)
+    whole = [each.line for each in await rows_of(path)]
+    parts: list[list[SourceRow]] = []
+    for index in range(5):
+        file = await SubmissionsFile.open(path, shard=Shard(index, 5))
+        try:
+            file.select_newest(500)
+            file.select_shard()
+            found = [each async for chunk in file.chunks_from_end() for each in chunk]
+            assert len(file) == len(found) > 70
+            assert set(file.attempts) >= {attempt_of(each) for each in found} - {None}
+            assert all(Shard(index, 5).owns(attempt, 0) for attempt in file.attempts)
+        finally:
+            file.close()
+        assert [each.line for each in found] == sorted((e.line for e in found), reverse=True)
+        parts.append(found)
+    assert sorted((e.line for part in parts for e in part), reverse=True) == whole[:500]
+    holders = [part for part in parts if any(attempt_of(each) == 7 for each in part)]
+    assert [len([e for e in part if attempt_of(e) == 7]) for part in holders] == [2]
+
+
+async def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "f.csv", row(1), row(2))
+    file = await SubmissionsFile.open(path)
+    try:
+        assert file.digest() == hashlib.sha256(path.read_bytes()).hexdigest()
+        written(path, row(3))
+        with pytest.raises(InputChanged):
+            file.digest()
+    finally:
+        file.close()

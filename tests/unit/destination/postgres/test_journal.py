@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from rogo_async.common.errors import DataDirFull
-from rogo_async.destination.postgres.journal import Journal
+from rogo_async.destination.postgres.journal import Journal, end_last_line
 
 FEW_BYTES = 300
 FULL = f"""
@@ -51,3 +51,18 @@ async def test_concurrent_lines_do_not_mix(tmp_path: Path) -> None:
 async def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataDirFull, match=os.strerror(2)):
         await Journal(tmp_path / "no" / "x").record_original(1, "s", {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b"", b""), (b"{}\n", b"{}\n"), (b'{}\n{"torn', b'{}\n{"torn\n')],
+)
+def test_a_line_that_a_power_loss_cut_is_ended_before_the_next(
+    tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    path = tmp_path / "x.journal.jsonl"
+    end_last_line(path)
+    assert not path.exists()
+    path.write_bytes(before)
+    end_last_line(path)
+    assert path.read_bytes() == after

@@ -153,6 +153,24 @@ def test_the_page_shows_how_many_files_were_copied_by_the_service_and_why_others
     assert "<h2>Files</h2>" not in page()
 
 
+def test_the_page_of_a_distributed_run_has_a_line_for_each_shard() -> None:
+    shard = {
+        "shard": "1/2",
+        "started_at": "2026-01-31T01:15:00Z",
+        "finished_at": "2026-01-31T01:16:30Z",
+        "exit_code": 5,
+        "rows_total": 1_050,
+        "migrated": 1_041,
+        "refreshed": 0,
+        "failed": 2,
+        "skipped": 3,
+        "not_reached": 4,
+    }
+    shown = "".join(harmless(page(shards=[shard])).text.split())
+    assert "1/22026-01-3101:15:001min30s1,0501,041245" in shown
+    assert "Shards" not in harmless(page()).text
+
+
 def test_only_its_own_style_is_allowed() -> None:
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page())
     assert policy is not None
