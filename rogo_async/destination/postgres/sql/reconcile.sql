@@ -5,25 +5,17 @@
 -- All rows of the submissions with these launch ids, with all columns, and the transaction that
 -- wrote each. The malpractice rules are those that name a submission, and all of its key; named is
 -- the launch id of the submission that a rule names. One scan of each table without an index;
--- it reads ids only, since it would build each whole row that it passes. Joins instead of = ANY,
--- whose generic plan compares each row with each launch id.
+-- it reads ids only, since it would build each whole row that it passes. An array of ids makes the
+-- index certain; an array of launch ids, without an index, would be compared with each row.
 WITH wanted AS MATERIALIZED (
     SELECT DISTINCT unnest(:launch_ids::text[]) AS launch_id
 ), page AS MATERIALIZED (
     SELECT s.id, s.lti_launch_id, s.lms_user_id, s.custom_assessment_code, s.context_id
     FROM wanted JOIN assignment_submissions s ON s.lti_launch_id = wanted.launch_id
-), files AS MATERIALIZED (
-    SELECT p.lti_launch_id, f.id FROM submission_files f JOIN page p ON p.id = f.submission_id
-), markings AS MATERIALIZED (
-    SELECT p.lti_launch_id, m.id
-    FROM submission_marking_assignments m JOIN page p ON p.id = m.submission_id
-), marks AS MATERIALIZED (
-    SELECT p.lti_launch_id, k.id
-    FROM submission_section_marks k JOIN page p ON p.id = k.submission_id
 )
 SELECT s.lti_launch_id AS launch_id, 'assignment_submissions' AS table_name,
     s.xmin::text AS written_by, to_jsonb(s)::text AS content, NULL AS named
-FROM page JOIN assignment_submissions s USING (id)
+FROM assignment_submissions s WHERE s.id = ANY (ARRAY(SELECT id FROM page))
 UNION ALL
 SELECT l.launch_id, 'lti_launch_sessions', l.xmin::text, to_jsonb(l)::text, NULL
 FROM wanted JOIN lti_launch_sessions l USING (launch_id)
@@ -31,15 +23,19 @@ UNION ALL
 SELECT r.launch_id, 'lti_session_records', r.xmin::text, to_jsonb(r)::text, NULL
 FROM wanted JOIN lti_session_records r USING (launch_id)
 UNION ALL
-SELECT files.lti_launch_id, 'submission_files', f.xmin::text, to_jsonb(f)::text, NULL
-FROM files JOIN submission_files f USING (id)
+SELECT p.lti_launch_id, 'submission_files', f.xmin::text, to_jsonb(f)::text, NULL
+FROM page p JOIN submission_files f ON f.submission_id = p.id
+WHERE f.id = ANY (ARRAY(SELECT f.id FROM page p JOIN submission_files f ON f.submission_id = p.id))
 UNION ALL
-SELECT markings.lti_launch_id, 'submission_marking_assignments', m.xmin::text,
-    to_jsonb(m)::text, NULL
-FROM markings JOIN submission_marking_assignments m USING (id)
+SELECT p.lti_launch_id, 'submission_marking_assignments', m.xmin::text, to_jsonb(m)::text, NULL
+FROM page p JOIN submission_marking_assignments m ON m.submission_id = p.id
+WHERE m.id = ANY (ARRAY(
+    SELECT m.id FROM page p JOIN submission_marking_assignments m ON m.submission_id = p.id))
 UNION ALL
-SELECT marks.lti_launch_id, 'submission_section_marks', k.xmin::text, to_jsonb(k)::text, NULL
-FROM marks JOIN submission_section_marks k USING (id)
+SELECT p.lti_launch_id, 'submission_section_marks', k.xmin::text, to_jsonb(k)::text, NULL
+FROM page p JOIN submission_section_marks k ON k.submission_id = p.id
+WHERE k.id = ANY (ARRAY(
+    SELECT k.id FROM page p JOIN submission_section_marks k ON k.submission_id = p.id))
 UNION ALL
 SELECT p.lti_launch_id, 'submission_grades', g.xmin::text, to_jsonb(g)::text, NULL
 FROM submission_grades g JOIN page p ON p.id = g.submission_id
