@@ -214,3 +214,17 @@ async def test_blobs_are_not_deleted_without_the_lock(
     assert await finder.delete(orphans, lambda _: None) == (0, 0)
     assert (batches.batches, batches.singles) == ([], 0)
     assert list(ground.stop_signal.reasons) == [StopReason.LOCK_LOST]
+
+
+async def test_a_lock_that_was_lost_is_not_held_since(
+    ground: Ground, target: tuple[LockedTarget, Writer]
+) -> None:
+    """Then the blobs of a failed row are kept."""
+    held, writer = target
+    hold = await writer.ready()
+    assert await writer.holds_since(hold)
+    await ground.stand_still(held.lock)
+    assert not await writer.holds_since(hold)
+    assert await writer.ready() == hold + 1  # it is taken again
+    assert not await writer.holds_since(hold)
+    assert await writer.holds_since(hold + 1)
