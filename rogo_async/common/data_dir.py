@@ -257,6 +257,11 @@ class DataDir:
         for each in self._runs_of_shards()[:-keep]:
             shutil.rmtree(each, ignore_errors=True)
 
+    def shards(self, run_id: str) -> "list[DataDir]":
+        """The directories of the shards of a run, or with ``*`` of all runs."""
+        found = sorted((self.path / SHARDS).glob(f"{run_id}/*-of-*"))
+        return [DataDir(each) for each in found if each.is_dir()]
+
     def _runs_of_shards(self) -> list[Path]:
         directory = self.path / SHARDS
         found = directory.iterdir() if directory.is_dir() else ()

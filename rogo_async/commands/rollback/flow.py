@@ -87,7 +87,8 @@ class Rollback(Command):
         connections = await factory.connections()
         breaker = factory.breaker(Dependency.TARGET, connections.probe)
         own = Journal(journal_path(self.data.runs, self._id))
-        journals = await asyncio.to_thread(Journals.read, self.data.runs, own)
+        not_collected = [each.runs for each in self.data.shards("*")]
+        journals = await asyncio.to_thread(Journals.read, self.data.runs, own, *not_collected)
         target = LockedTarget(lock, connections, breaker)
         remover = await self._remover(factory, target, journals)
         finder = await OrphanFinder.open(factory, lock, connections, self.stop_signal)

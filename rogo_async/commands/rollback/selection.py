@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rogo_async.commands.collect.files import merge_journals
 from rogo_async.commands.orphans import ALL_PREFIXES, Orphan
 from rogo_async.common.data_dir import DataDir
 from rogo_async.destination.postgres.journal import journal_path
@@ -64,12 +65,16 @@ class OfRun:
         return ALL_PREFIXES
 
     def refreshes(self, data: DataDir) -> Refreshes:
-        """Those of this run."""
-        return Refreshes.read(journal_path(data.runs, self.run_id))
+        """Those of this run; also of its shards that were not collected."""
+        own = journal_path(data.runs, self.run_id)
+        of_shards = [journal_path(each.runs, self.run_id) for each in data.shards(self.run_id)]
+        if journals := [path for path in of_shards if path.exists()]:
+            merge_journals(data.runs, self.run_id, [own, *journals] if own.exists() else journals)
+        return Refreshes.read(own)
 
     def is_known(self, data: DataDir) -> bool:
-        """Whether the run has a file in ``runs/``."""
-        return any(data.runs.glob(f"{self.run_id}.*"))
+        """Whether the run has a file in ``runs/``, or a shard in ``shards/``."""
+        return any(data.runs.glob(f"{self.run_id}.*")) or bool(data.shards(self.run_id))
 
 
 @dataclass(frozen=True, slots=True)

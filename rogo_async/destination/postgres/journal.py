@@ -93,7 +93,8 @@ class Journals:
         """Read every journal in ``runs/`` and in the other directories. Raises OSError."""
         journals = cls(own)
         paths = [path for each in (runs, *others) for path in each.glob(f"*{_SUFFIX}")]
-        for path in sorted(paths):
+        # By the run id: what a later run or rollback recorded counts.
+        for path in sorted(paths, key=lambda path: path.name):
             run_id = path.name.removesuffix(_SUFFIX)
             with path.open("rb") as file:  # refreshes make it larger than memory
                 for line in file:

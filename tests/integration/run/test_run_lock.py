@@ -7,12 +7,18 @@ import pytest
 
 from rogo_async.common.database_url import DatabaseUrl
 from rogo_async.common.errors import DependencyError, LockHeld, RunStopped, TransientError
+from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres import run_lock as module
 from rogo_async.destination.postgres.connections import boot_time_s
 from rogo_async.destination.postgres.connector import ConnectOptions
-from rogo_async.destination.postgres.lock_claims import LOCK_KEY, WHOLE_LOCK
+from rogo_async.destination.postgres.lock_claims import (
+    LOCK_KEY,
+    WHOLE_LOCK,
+    Claim,
+    ShardLock,
+)
 from rogo_async.destination.postgres.run_lock import RunLock
 from tests.support.tcp_proxy import TcpProxy
 
@@ -179,3 +185,64 @@ async def regain(lock: RunLock) -> None:
 async def test_keepalives_are_requested_from_the_server(lock: RunLock) -> None:
     for name, value in (("idle", "30"), ("interval", "10"), ("count", "3")):
         assert await lock._connection.fetchval(f"SHOW tcp_keepalives_{name}") == value
+
+
+RUN, OTHER_RUN = "20260301T010000Z-0000000a", "20260301T010000Z-0000000b"
+SHARD = ShardLock(RUN, Shard(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "is_free"),
+    [
+        (SHARD, ShardLock(RUN, Shard(1, 2)), True),
+        (SHARD, SHARD, False),
+        (SHARD, ShardLock(RUN, Shard(1, 3)), False),
+        (SHARD, ShardLock(OTHER_RUN, Shard(1, 2)), False),
+        (SHARD, WHOLE_LOCK, False),
+        (WHOLE_LOCK, SHARD, False),
+        (WHOLE_LOCK, WHOLE_LOCK, False),
+    ],
+)
+async def test_shards_share_the_lock_with_those_of_their_run_only(
+    options: ConnectOptions, target_db: str, held: Claim, wanted: Claim, *, is_free: bool
+) -> None:
+    """Specification §7. Also when the lock is lost and taken again meanwhile."""
+    first = await RunLock.acquire(options, held, StopSignal(), lambda _: None)
+    try:
+        for _ in range(2):
+            if is_free:
+                second = await RunLock.acquire(options, wanted, StopSignal(), lambda _: None)
+                await second.release()
+            else:
+                with pytest.raises(LockHeld, match=r"since 20"):
+                    await RunLock.acquire(options, wanted, StopSignal(), lambda _: None)
+            await end_session_of(first, target_db)
+            with pytest.raises(TransientError, match="run lock"):
+                await first.verify_held(boot_time_s())
+            await regain(first)
+    finally:
+        await first.release()
+
+
+@pytest.mark.parametrize("taker", [SHARD, ShardLock(OTHER_RUN, Shard(1, 2)), WHOLE_LOCK])
+async def test_a_shard_whose_lock_another_process_has_taken_ends(
+    options: ConnectOptions, taker: Claim, target_db: str
+) -> None:
+    stop_signal = StopSignal()
+    lock = await RunLock.acquire(options, SHARD, stop_signal, lambda _: None)
+    try:
+        await end_session_of(lock, target_db)
+        other = await RunLock.acquire(options, taker, StopSignal(), lambda _: None)
+        try:
+            with pytest.raises(TransientError, match="run lock"):
+                await lock.verify_held(boot_time_s())
+            with pytest.raises(RunStopped):
+                await lock.regain()
+        finally:
+            await other.release()
+    finally:
+        await lock.release()
+    assert (
+        "lost the connection that holds the run lock, and"
+        in stop_signal.reasons[StopReason.LOCK_LOST]
+    )

@@ -178,6 +178,12 @@ async def test_a_repeated_shard_counts_what_it_had_refreshed_and_all_of_it_can_b
     assert undone.code == 0, undone.output
     assert await _grades(scenario) == before
 
+    assert (await run_cli(of_shard(refreshing, "0/2", OTHER_RUN))).code == 0
+    assert await _grades(scenario) != before
+    undone = await run_cli(env, "rollback", "--run", OTHER_RUN, "--yes")  # not collected
+    assert undone.code == 0, undone.output
+    assert await _grades(scenario) == before
+
     shutil.rmtree(scenario.data_dir / "shards")
     assert (await run_cli(of_shard(refreshing, "0/2"))).code == 0
     shutil.rmtree(scenario.data_dir / "shards")
