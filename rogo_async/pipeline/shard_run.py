@@ -33,7 +33,8 @@ from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.services import ServiceFactory, Services
 from rogo_async.pipeline.writer import MIGRATED_COLUMNS
 from rogo_async.reporting.progress import Stages
-from rogo_async.reporting.summary import RunSummary, ShardFacts
+from rogo_async.reporting.summary import RunSummary
+from rogo_async.reporting.summary_parts import ShardFacts
 from rogo_async.sources.submissions_csv import Mapping, SubmissionsFile
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from rogo_async.common.histogram import Histogram
 from rogo_async.common.shutdown import ExitCode, most_serious
-from rogo_async.reporting.summary import Latency, RunSummary, ShardSummary
+from rogo_async.reporting.summary import RunSummary
+from rogo_async.reporting.summary_parts import Latency, ShardSummary
 
 _SUMS = (
     "rows_total",

@@ -11,28 +11,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, Field
 
 from rogo_async import __version__
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.data_dir import RUN_ID
-from rogo_async.common.histogram import Histogram
 from rogo_async.common.shutdown import ExitCode, StopSignal
 from rogo_async.common.text import encodable
 from rogo_async.reporting.rate import Rate
+from rogo_async.reporting.summary_parts import (
+    FROZEN,
+    Amount,
+    Count,
+    Latency,
+    Moment,
+    OutageRecord,
+    ShardFacts,
+    ShardSummary,
+)
 from rogo_async.rules.records import Outcome, Route, Status
 
 _SUMMARY_FILE: Final = re.compile(rf"{RUN_ID}\.json")
 _NIGHTS: Final = 14
-_Count = Annotated[int, Field(ge=0)]
-_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-_Moment = Annotated[datetime, PlainSerializer(_iso, when_used="json")]
 
 
 @dataclass(slots=True)
@@ -40,9 +40,9 @@ class ConsumerFigures:
     """Rows that one consumer has processed so far."""
 
     id: int
-    processed: _Count = 0
-    migrated: _Count = 0
-    failed: _Count = 0
+    processed: Count = 0
+    migrated: Count = 0
+    failed: Count = 0
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Add outcomes."""
@@ -51,108 +51,45 @@ class ConsumerFigures:
         self.failed += sum(o.status is Status.FAILED for o in outcomes)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-
-class Latency(_Record):
-    """Milliseconds of the calls of one kind, and the histogram that they come from."""
-
-    p50: _Amount
-    p95: _Amount
-    count: _Count
-    buckets: dict[int, _Count] = {}
-
-    @classmethod
-    def of(cls, durations: Histogram) -> Self:
-        """The figures of a histogram."""
-        return cls(
-            p50=round(durations.quantile(0.5) * 1000, 2),
-            p95=round(durations.quantile(0.95) * 1000, 2),
-            count=durations.count,
-            buckets=dict(sorted(durations.buckets.items())),
-        )
-
-
-class OutageRecord(_Record):
-    """A period in which a server was down. ``ended`` is false when the run ended first."""
-
-    dependency: str
-    began_at: _Moment
-    seconds: _Amount
-    ended: bool
-    reason: str
-
-
-class ShardFacts(_Record):
-    """What the shards of a run must have in common, beside the version and the target."""
-
-    shard: Annotated[str, Field(pattern=r"^\d+/\d+$")]
-    settings: str
-    """A digest of the settings of the rules."""
-    inputs: dict[str, str] = {}
-    """The SHA-256 of each input file."""
-
-
-class ShardSummary(_Record):
-    """One shard in the summary of a distributed run."""
-
-    shard: str
-    started_at: _Moment
-    finished_at: _Moment
-    exit_code: int
-    rows_total: _Count
-    migrated: _Count
-    refreshed: _Count
-    failed: _Count
-    skipped: _Count
-    not_reached: _Count
-
-    @classmethod
-    def of(cls, summary: "RunSummary") -> Self:
-        """The entry of a shard."""
-        shard = "" if summary.shard is None else summary.shard.shard
-        fields = cls.model_fields.keys() - {"shard"}
-        return cls(shard=shard, **{name: getattr(summary, name) for name in fields})
-
-
-class RunSummary(_Record):
+class RunSummary(BaseModel):
     """The fields of run_summary.json. A field with a default may be missing in an older file."""
 
+    model_config = FROZEN
+
     run_id: Annotated[str, Field(pattern=f"^{RUN_ID}$")]
-    started_at: _Moment
-    finished_at: _Moment
+    started_at: Moment
+    finished_at: Moment
     exit_code: int
     stopped_by: dict[str, str] = {}
-    rows_total: _Count
-    migrated: _Count
-    failed: _Count
-    skipped: _Count
-    not_reached: _Count
-    refreshed: _Count = 0
-    by_code: dict[str, _Count] = {}
-    failed_new: _Count = 0
-    failed_accepted: _Count = 0
-    rate_per_s: _Amount = 0.0
+    rows_total: Count
+    migrated: Count
+    failed: Count
+    skipped: Count
+    not_reached: Count
+    refreshed: Count = 0
+    by_code: dict[str, Count] = {}
+    failed_new: Count = 0
+    failed_accepted: Count = 0
+    rate_per_s: Amount = 0.0
     consumers: list[ConsumerFigures] = []
     latency_ms: dict[str, Latency] = {}
-    concurrency: _Count = 0
-    retries: dict[str, _Count] = {}
+    concurrency: Count = 0
+    retries: dict[str, Count] = {}
     outages: list[OutageRecord] = []
     version: str = ""
     target: dict[str, str] = {}
     """Host, database and container, without credentials."""
     selection: dict[str, Any] | None = None
     """The options that selected rows, with their values; None for a full run."""
-    files: _Count = 0
-    file_bytes: _Count = 0
+    files: Count = 0
+    file_bytes: Count = 0
     """Files of the migrated submissions, and their size."""
-    copied_files: _Count = 0
-    copied_bytes: _Count = 0
-    streamed_files: _Count = 0
-    streamed_bytes: _Count = 0
+    copied_files: Count = 0
+    copied_bytes: Count = 0
+    streamed_files: Count = 0
+    streamed_bytes: Count = 0
     """Those files by the way they took."""
-    streamed_because: dict[str, _Count] = {}
+    streamed_because: dict[str, Count] = {}
     """Streamed files by the reason why the service did not copy them."""
     shard: ShardFacts | None = None
     """Set if only the rows of a shard were processed."""

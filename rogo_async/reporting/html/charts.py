@@ -12,7 +12,8 @@ from markupsafe import Markup
 from pygal.style import Style
 
 from rogo_async.reporting.html.timeline import Point, Timeline
-from rogo_async.reporting.summary import ConsumerFigures, Latency, OutageRecord
+from rogo_async.reporting.summary import ConsumerFigures
+from rogo_async.reporting.summary_parts import Latency, OutageRecord
 
 # pygal installs an import finder for an API that Python has removed; it is not needed.
 sys.meta_path[:] = [each for each in sys.meta_path if type(each).__module__ != pygal.__name__]

@@ -9,7 +9,8 @@ import pytest
 
 from rogo_async.reporting.html.page import render
 from rogo_async.reporting.html.timeline import Point
-from rogo_async.reporting.summary import ConsumerFigures, Latency, OutageRecord, RunSummary
+from rogo_async.reporting.summary import ConsumerFigures, RunSummary
+from rogo_async.reporting.summary_parts import Latency, OutageRecord
 from tests.support.browser import Page, browser
 
 STARTED = datetime(2026, 1, 31, 1, 15, 7, tzinfo=UTC)

@@ -18,7 +18,7 @@ from rogo_async.common.data_dir import DataDir
 from rogo_async.common.errors import LockHeld, SetupError
 from rogo_async.common.files import csv_of
 from rogo_async.common.settings import load_settings
-from rogo_async.reporting.summary import ShardFacts
+from rogo_async.reporting.summary_parts import ShardFacts
 from rogo_async.sources.accepted_failures import AcceptedFailures
 from tests.unit.reporting.test_merged_summary import BEGIN, RUN, shard
 

@@ -4,7 +4,7 @@ import pytest
 
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.errors import Dependency
-from rogo_async.reporting.summary import Latency
+from rogo_async.reporting.summary_parts import Latency
 
 
 def test_latencies_are_measured_by_operation() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from rogo_async.common.histogram import Histogram
 from rogo_async.reporting.merged_summary import differences, merged
-from rogo_async.reporting.summary import ConsumerFigures, Latency, RunSummary, ShardFacts
+from rogo_async.reporting.summary import ConsumerFigures, RunSummary
+from rogo_async.reporting.summary_parts import Latency, ShardFacts
 
 RUN = "20260301T010000Z-0000000a"
 BEGIN = datetime(2026, 3, 1, 1, tzinfo=UTC)
