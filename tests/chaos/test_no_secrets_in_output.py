@@ -217,7 +217,7 @@ async def damage(scenario: Scenario) -> None:
         "rogo_async.pipeline.migrate:prepare",
         "rogo_async.rules.row_filter:parse_attempt_id",
         "rogo_async.destination.postgres.writer:submission_values",
-        "rogo_async.sources.http_files:signed",
+        "rogo_async.sources.host_access:signed",
         "rogo_async.sources.warehouse.reader:_by_attempt",
         "rogo_async.pipeline.writer:AppendFile.append",
     ],
