@@ -4,6 +4,7 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,7 @@ import pytest
 from rogo_async.commands.check.data_dir import available_memory
 from rogo_async.demo.servers.scripted_source import ScriptedSource
 from rogo_async.demo.servers.stack import Stack, Workspace
+from tests.support import copying_stack
 from tests.support.secure_store import SecureContainer, SecureStore, start_secure_store
 
 # A slow machine must not fail a property test: examples have no time limit. The result depends only
@@ -54,7 +56,9 @@ def _has_room(directory: Path) -> bool:
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The embedded stack, one for all tests."""
-    async with Stack(tmp_path_factory.mktemp("stack")) as running:
+    async with Stack(tmp_path_factory.mktemp("stack")) as running, AsyncExitStack() as proxies:
+        if copying_stack.IS_ON:
+            await proxies.enter_async_context(copying_stack.copying(running))
         yield running
 
 

@@ -60,6 +60,7 @@ async def test_a_dropped_reply_with_its_connection_changes_nothing(
 ) -> None:
     drops = DroppedReplies(only_first(kind))
     async with factory.round() as chaos_round:
+        chaos_round.env["ROGO_COPY"] = "stream"
         findings = await run_with_dropped_replies(chaos_round, drops)
     assert not findings.lines(), drops.lost
     assert drops.lost == {kind: 1}
