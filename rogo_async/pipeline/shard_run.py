@@ -14,7 +14,7 @@ from pyroaring import BitMap
 from rich.console import Console
 
 from rogo_async.common.command import CommandResult
-from rogo_async.common.data_dir import MAPPING, MIGRATED, DataDir, shards_of
+from rogo_async.common.data_dir import FAILED, MAPPING, MIGRATED, DataDir, shards_of
 from rogo_async.common.errors import SetupError
 from rogo_async.common.files import csv_of, make_private_directory, write_private
 from rogo_async.common.settings import Settings
@@ -81,9 +81,11 @@ class ShardRun(Run):
         directory = self._inputs.path
         file, mapping = await open_selection(self._selection, directory, stack, stages, self._shard)
         inputs = {
-            "submissions": await asyncio.to_thread(file.digest),
-            "mapping": await asyncio.to_thread(_digest, directory / MAPPING),
+            file.path.name: await asyncio.to_thread(file.digest),
+            MAPPING: await asyncio.to_thread(_digest, directory / MAPPING),
         }
+        if self._selection.codes:  # it has selected the rows
+            inputs[FAILED] = await asyncio.to_thread(_digest, directory / FAILED)
         self._facts = self._facts.model_copy(update={"inputs": inputs})
         return file, mapping
 

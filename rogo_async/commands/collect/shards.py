@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rogo_async.common.data_dir import LOCK_FILE, SHARDS, DataDir
@@ -153,12 +154,13 @@ _SAME_SETTINGS = "Use the same settings and options everywhere and run the other
 
 
 def _input_differences(summaries: Sequence[RunSummary]) -> Iterator[str]:
-    for name, file in (("submissions", "submission files"), ("mapping", "mapping files")):
-        yield from differences(
-            summaries,
-            file,
-            lambda s, n=name: s.shard and s.shard.inputs.get(n),  # type: ignore[misc]
-        )
+    inputs = [{} if each.shard is None else each.shard.inputs for each in summaries]
+    for name in sorted({name for each in inputs for name in each}):
+        yield from differences(summaries, f"the files {name}", partial(_digest_of, name))
+
+
+def _digest_of(name: str, summary: RunSummary) -> str | None:
+    return None if summary.shard is None else summary.shard.inputs.get(name)
 
 
 def _setting_differences(summaries: Sequence[RunSummary]) -> Iterator[str]:

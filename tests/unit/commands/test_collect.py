@@ -80,8 +80,14 @@ def test_missing_shards_are_named_with_the_way_to_run_them(data_dir: Path) -> No
         ({"target": {"host": "other"}}, "targets differ"),
         ({"selection": {"limit": 3}}, "options that select rows differ"),
         ({"shard": facts(1, settings="t")}, "settings differ"),
-        ({"shard": facts(1, inputs={"submissions": "b", "mapping": "m"})}, "submission files"),
-        ({"shard": facts(1, inputs={"submissions": "a", "mapping": "n"})}, "mapping files"),
+        (
+            {"shard": facts(1, inputs={"submissions": "b", "mapping": "m"})},
+            "the files submissions differ",
+        ),
+        (
+            {"shard": facts(1, inputs={"submissions": "a", "mapping": "n"})},
+            "the files mapping differ",
+        ),
     ],
 )
 def test_shards_that_do_not_fit_together_are_refused(
