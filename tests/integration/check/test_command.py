@@ -177,18 +177,18 @@ async def on_a_terminal(env: dict[str, str], **settings: str) -> tuple[int, str]
     return await asyncio.to_thread(work)
 
 
-async def test_colors_on_a_terminal_unless_no_color_is_set(
+async def test_colors_on_a_terminal_that_has_them_unless_no_color_is_set(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
     env["ROGO_CONTAINER"] = "absent"
-    (code, colored), (_, plain) = await asyncio.gather(
-        on_a_terminal(env), on_a_terminal(env, NO_COLOR="1")
+    (code, colored), (_, plain), (_, dumb) = await asyncio.gather(
+        on_a_terminal(env), on_a_terminal(env, NO_COLOR="1"), on_a_terminal(env, TERM="dumb")
     )
     assert code == 1
     assert "\x1b[32mok" in colored
     assert "\x1b[31m\x1b[1mFAIL" in colored
     assert "\x1b[2mskip" in colored
-    assert "\x1b" not in plain
+    assert "\x1b" not in plain + dumb
     assert "FAIL store: no such container" not in colored
     assert "FAIL store: status 404: no such container. Create it" in plain
 

@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from rogo_async.reporting.html.stored import newest_run, write_report
 from rogo_async.reporting.run_history import RunHistory
+from rogo_async.reporting.summary import RunSummary, latest_of_the_nights
 
 OLD_RUN = "20250310T010000Z-1a2b3c4d"
 WRITTEN_BY_0_3_0 = {
@@ -56,3 +60,23 @@ def test_a_summary_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
     page = write_report(tmp_path / "runs", newest_run(tmp_path / "runs")).read_text()
     assert "did not record whether rows were selected" in page
     assert "29,000" in page
+
+
+@pytest.mark.parametrize(
+    ("selections", "latest"),
+    [
+        ([{"limit": 1}, None, None], 1),
+        ([None, {"attempt": [7]}], 0),
+        ([{"limit": 1}, {"limit": 2}], 0),
+        ([], None),
+    ],
+)
+def test_a_run_of_selected_rows_is_the_latest_only_without_a_full_one(
+    selections: list[dict[str, Any] | None], latest: int | None
+) -> None:
+    """The newest run comes first."""
+    runs = [
+        RunSummary.model_validate({**WRITTEN_BY_0_3_0, "selection": each}) for each in selections
+    ]
+    found = latest_of_the_nights(runs)
+    assert found is (None if latest is None else runs[latest])
