@@ -184,3 +184,30 @@ async def _contents(scenario: Scenario) -> dict[str, list[str]]:
 
 def _left_out(name: str) -> set[str]:
     return _OF_WRITING.get(name, set())
+
+
+async def test_a_selection_is_collected_also_while_the_target_is_down(
+    stack: Stack, workspace: Workspace, env: dict[str, str]
+) -> None:
+    """The newest rows are selected first, then divided. Only migrated.csv needs the target."""
+    scenario, data_dir = Scenario(stack, workspace), workspace.data_dir
+    broken = scenario.submission(9)
+    broken.cells["Learner Email"] = ""
+    await scenario.load([*(scenario.submission(attempt) for attempt in range(1, 9)), broken])
+    for shard in ("0/2", "1/2"):
+        own = {"ROGO_SHARD": shard, "ROGO_RUN_ID": RUN}
+        assert (await run_cli({**env, **own}, "run", "--limit", "4")).code in {0, 1}
+    assert await scenario.attempts() == [6, 7, 8]
+    down = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:9/none", "ROGO_OUTAGE_LIMIT": "1s"}
+    refused = await run_cli({**env, **down}, "collect", "--run", RUN)
+    assert "targets differ" not in refused.output
+    assert refused.code == 3, refused.output
+    assert "3 migrated, 1 failed (1 new), 0 skipped" in refused.stdout
+    assert "collect again" in refused.stdout
+    assert not (data_dir / MIGRATED).exists()
+    assert (await run_cli(env, "collect", "--run", RUN)).code == 1
+    assert sorted(int(row["Attempt ID"]) for row in table(data_dir / MIGRATED)) == [6, 7, 8]
+    found = summary(data_dir)
+    assert (found["selection"], found["rows_total"]) == ({"limit": 4}, 4)
+    assert not (data_dir / FAILED).exists()
+    assert [row["Attempt ID"] for row in table(data_dir / f"runs/{RUN}.failed.csv")] == ["9"]
