@@ -5,7 +5,8 @@
 #   docker run --rm --env-file .env --volume /srv/rogo:/srv/rogo rogo-async check
 #
 # The data directory is /srv/rogo, a volume that user 10001 can write. The extra mssql contains
-# Microsoft's driver under Microsoft's licence; remove it if FreeTDS is enough.
+# Microsoft's driver under Microsoft's licence; remove it if FreeTDS is enough. For distributed runs
+# add Dask: docker build --build-arg EXTRAS=mssql,distributed -t rogo-async .
 FROM debian:bookworm-slim
 
 RUN apt-get update \
@@ -14,11 +15,12 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --home-dir /srv/rogo --create-home rogo
 
+ARG EXTRAS=mssql
 COPY pyproject.toml constraints.txt README.md LICENSE /src/
 COPY docs/codes.md /src/docs/
 COPY rogo_async /src/rogo_async
 RUN python3 -m venv /opt/rogo_async \
-    && /opt/rogo_async/bin/pip install --no-cache-dir --constraint /src/constraints.txt '/src[mssql]' \
+    && /opt/rogo_async/bin/pip install --no-cache-dir --constraint /src/constraints.txt "/src[$EXTRAS]" \
     && rm -rf /src
 
 USER rogo

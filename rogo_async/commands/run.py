@@ -6,10 +6,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from rogo_async.commands.distributed_run import DistributedRun, Workers
 from rogo_async.commands.notified import RunNotifications
 from rogo_async.commands.runner import (
     Ending,
     data_dir_option,
+    given_env_file,
     run_and_exit,
     selection_options,
 )
@@ -18,6 +20,7 @@ from rogo_async.common.data_dir import DataDir, new_run_id
 from rogo_async.common.durations import seconds_until
 from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import Settings, load_local_settings
+from rogo_async.common.shard import MOST_SHARDS
 from rogo_async.pipeline.run import Run
 from rogo_async.pipeline.selection import Selection
 from rogo_async.pipeline.shard_run import ShardRun
@@ -54,10 +57,30 @@ class TimeOfDay(click.ParamType):  # type: ignore[type-arg] # not generic in eve
     type=TimeOfDay(),
     help="Take no new work after this local time.",
 )
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Run in N processes here (with Dask).",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Run on the workers of this Dask scheduler.",
+)
+@click.option(
+    "--shards",
+    metavar="N",
+    type=click.IntRange(1, MOST_SHARDS),
+    help="Number of shards (4 for a worker).",
+)
 def run(
     selection: Selection,
     data_dir: Path | None,
     until: time | None,
+    workers: int | None,
+    scheduler: str | None,
+    shards: int | None,
     *,
     refresh: bool,
     report: bool,
@@ -66,12 +89,17 @@ def run(
 
     This is the default command. A run with options that select rows does not count as a full run.
     """
-    begun: list[Run] = []
+    distribution = _distribution(workers, scheduler, shards)
+    begun: list[Run | DistributedRun] = []
     notifications = RunNotifications(selection)
 
     async def work(settings: Settings, terminal: Console | None) -> CommandResult:
         notifications.began(settings)
-        begun.append(_run_of(ending_at(until, settings), selection, terminal))
+        settings = ending_at(until, settings)
+        if distribution is not None:
+            begun.append(DistributedRun(settings, selection, terminal, distribution))
+        else:
+            begun.append(_run_of(settings, selection, terminal))
         return await begun[0].execute()
 
     def record(ending: Ending) -> None:
@@ -81,6 +109,17 @@ def run(
     given = {"rogo_refresh": refresh, "rogo_report": report}
     overrides = {name: True for name, is_given in given.items() if is_given}
     run_and_exit(work, data_dir, overrides, record=record, notify=notifications.ended)
+
+
+def _distribution(workers: int | None, scheduler: str | None, shards: int | None) -> Workers | None:
+    """Where the shards run; None for a run in this process."""
+    if workers is not None and scheduler is not None:
+        raise click.UsageError("--workers and --scheduler exclude each other")
+    if workers is None and scheduler is None:
+        if shards is not None:
+            raise click.UsageError("--shards needs --workers or --scheduler")
+        return None
+    return Workers(workers, scheduler, shards, given_env_file())
 
 
 def _run_of(settings: Settings, selection: Selection, terminal: Console | None) -> Run:

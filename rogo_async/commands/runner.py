@@ -185,9 +185,15 @@ def settings_of_options(data_dir: Path | None, **others: object) -> dict[str, An
     given = dict(others)
     if data_dir is not None:
         given["rogo_data_dir"] = data_dir
-    if (env_file := click.get_current_context().meta.get(_ENV_FILE)) is not None:
+    if (env_file := given_env_file()) is not None:
         given["_env_file"] = env_file
     return given
+
+
+def given_env_file() -> Path | None:
+    """The file of ``--env-file`` of the current command."""
+    path: Path | None = click.get_current_context().meta.get(_ENV_FILE)
+    return path
 
 
 def is_quiet() -> bool:

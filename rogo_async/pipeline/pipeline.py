@@ -20,7 +20,7 @@ from rogo_async.pipeline.consumers import ConsumerPool, Handler
 from rogo_async.pipeline.producer import Producer
 from rogo_async.pipeline.refresh import ExistingRows, KeepExisting
 from rogo_async.pipeline.writer import ResultWriter
-from rogo_async.reporting.live import published
+from rogo_async.reporting.live import published, state_of
 from rogo_async.reporting.progress import MIGRATION_NAMES, RunProgress, log_lines
 from rogo_async.reporting.run_display import RunDisplay, show_run
 from rogo_async.reporting.summary import RunRecord
@@ -151,12 +151,12 @@ class Pipeline:
         if self._live_file is None:
             return contextlib.nullcontext()
         interval_s = self._settings.rogo_progress_interval
-        return published(self._live_file, self._record, progress, interval_s)
+        return published(self._live_file, lambda: state_of(self._record, progress), interval_s)
 
     async def _show(self, progress: RunProgress, consumers: ConsumerPool) -> None:
         if self._terminal is not None:
             display = RunDisplay(self._title, progress, self._record, lambda: consumers.in_work)
-            await show_run(display, self._terminal)
+            await show_run(display.lines, self._terminal)
         else:
             await log_lines(progress.facts, self._settings.rogo_progress_interval)
 

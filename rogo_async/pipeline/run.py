@@ -18,7 +18,6 @@ from rogo_async.common.data_dir import (
     MIGRATED,
     new_run_id,
 )
-from rogo_async.common.errors import LockHeld, SetupError
 from rogo_async.common.files import AppendFile
 from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
@@ -119,15 +118,8 @@ class Run(Command):
         try:
             await asyncio.to_thread(starts.began, run_id)
             return await super().execute()  # it records its result
-        except SetupError as error:
-            await asyncio.to_thread(starts.ended, run_id, ExitCode.SETUP, error.problems)
-            raise
-        except LockHeld as error:
-            await asyncio.to_thread(starts.ended, run_id, ExitCode.LOCKED, [str(error)])
-            raise
-        except Exception:
-            line = "internal error, see the log"
-            await asyncio.to_thread(starts.ended, run_id, ExitCode.INTERNAL, [line])
+        except Exception as error:
+            await asyncio.to_thread(starts.failed, run_id, error)
             raise
 
     async def work(self, stack: AsyncExitStack) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +17,13 @@ LIVE: Final = ".rogo_async.progress.json"
 
 @contextlib.asynccontextmanager
 async def published(
-    path: Path, record: RunRecord, progress: RunProgress, interval_s: float
+    path: Path, state: Callable[[], Mapping[str, object]], interval_s: float
 ) -> AsyncIterator[None]:
-    """Write the state every interval during the block; delete it at the end.
+    """Write the current state every interval during the block; delete it at the end.
 
     A disk that refuses it costs the display of ``status`` only.
     """
-    task = asyncio.create_task(_publish(path, record, progress.facts, interval_s), name="live")
+    task = asyncio.create_task(_publish(path, state, interval_s), name="live")
     try:
         yield
     finally:
@@ -42,16 +42,20 @@ def read_live(data_dir: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def state_of(record: RunRecord, progress: RunProgress) -> dict[str, object]:
+    """The state of a run in this process: its id, its progress, and the outages under way."""
+    waiting = [
+        {"dependency": each.dependency, "reason": each.reason}
+        for each in record.call_stats.outages
+        if each.ended_s is None
+    ]
+    return {"run_id": record.run_id, **progress.facts(), "waiting_for": waiting}
+
+
 async def _publish(
-    path: Path, record: RunRecord, facts: Callable[[], dict[str, object]], interval_s: float
+    path: Path, state: Callable[[], Mapping[str, object]], interval_s: float
 ) -> None:
     while True:
-        waiting = [
-            {"dependency": each.dependency, "reason": each.reason}
-            for each in record.call_stats.outages
-            if each.ended_s is None
-        ]
-        state = {"run_id": record.run_id, **facts(), "waiting_for": waiting}
         with contextlib.suppress(OSError):
-            await asyncio.to_thread(write_private, path, orjson.dumps(state))
+            await asyncio.to_thread(write_private, path, orjson.dumps(state()))
         await asyncio.sleep(interval_s)

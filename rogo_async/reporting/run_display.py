@@ -84,11 +84,11 @@ class RunDisplay:
         )
 
 
-async def show_run(display: RunDisplay, console: Console) -> None:
-    """Show the four lines, each cut to the width of the terminal, until cancelled."""
+async def show_run(lines_at: Callable[[float], list[str]], console: Console) -> None:
+    """Show the lines at each moment, cut to the width of the terminal, until cancelled."""
 
     def render() -> Group:
-        lines = display.lines(time.monotonic())
+        lines = lines_at(time.monotonic())
         return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
     with Live(

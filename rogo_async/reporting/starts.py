@@ -15,7 +15,9 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from rogo_async.common.data_dir import RUN_ID
+from rogo_async.common.errors import LockHeld, SetupError
 from rogo_async.common.files import append_durably, make_private_directory, write_private
+from rogo_async.common.shutdown import ExitCode
 from rogo_async.common.text import encodable
 
 STARTS: Final = "starts.jsonl"
@@ -73,6 +75,16 @@ class Starts:
             message=encodable("; ".join(lines)),
         )
         self._append(line, {"run_id", "at", "exit_code", "message"})
+
+    def failed(self, run_id: str, error: Exception) -> None:
+        """Record a start that ended with an exception in place of a result."""
+        match error:
+            case SetupError():
+                self.ended(run_id, ExitCode.SETUP, error.problems)
+            case LockHeld():
+                self.ended(run_id, ExitCode.LOCKED, [str(error)])
+            case _:
+                self.ended(run_id, ExitCode.INTERNAL, ["internal error, see the log"])
 
     def shorten(self) -> None:
         """Delete old lines of a large file."""

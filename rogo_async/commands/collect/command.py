@@ -57,7 +57,8 @@ def collect(run_id: str, directories: tuple[Path, ...], data_dir: Path | None) -
     notifications = RunNotifications(Selection())
 
     async def work(settings: Settings, terminal: Console | None) -> CommandResult:
-        collection = Collect(settings, run_id, directories, terminal)
+        lock_name = f"collect of run {run_id}"
+        collection = Collect(settings, run_id, directories, terminal, lock_name)
         result = await collection.execute()
         if collection.summary is not None and collection.summary.selection is not None:
             notifications.turn_off()

@@ -41,7 +41,10 @@ log = structlog.get_logger()
 
 
 class Collect(Command):
-    """One collection; ``execute`` is called once. Its exit code is that of the run."""
+    """One collection; ``execute`` is called once. Its exit code is that of the run.
+
+    With ``lock_name`` it locks the data directory; without, the caller holds that lock.
+    """
 
     def __init__(
         self,
@@ -49,8 +52,9 @@ class Collect(Command):
         run_id: str,
         directories: Sequence[Path],
         terminal: Console | None,
+        lock_name: str | None,
     ) -> None:
-        super().__init__(settings, lock_name=f"collect of run {run_id}")
+        super().__init__(settings, lock_name)
         self._run_id = run_id
         self._directories = directories
         self._stages = Stages(terminal, settings.rogo_progress_interval)

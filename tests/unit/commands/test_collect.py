@@ -166,7 +166,7 @@ def collect(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Collect:
 
     for name, value in SOUND.items():
         monkeypatch.setenv(name, value)
-    return Collect(load_settings(rogo_data_dir=data_dir), RUN, (), None)
+    return Collect(load_settings(rogo_data_dir=data_dir), RUN, (), None, lock_name=None)
 
 
 def merge(collect: Collect, stack: ExitStack) -> None:

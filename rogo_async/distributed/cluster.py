@@ -1,0 +1,249 @@
+"""The operator's side of a distributed run (specification §7): runs the shards on the workers."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import dask
+import structlog
+from distributed import CancelledError, Client, KilledWorker, LocalCluster
+
+from rogo_async.common.errors import SetupError
+from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
+from rogo_async.distributed.facts import Place, WorkerReport, differences
+from rogo_async.distributed.progress import ShardsProgress
+from rogo_async.distributed.worker import (
+    EndShards,
+    IgnoreSignals,
+    ShardEnd,
+    ShardKilledError,
+    ShardPlan,
+    check_worker,
+    run_shard,
+    stop_run,
+)
+
+RESOURCE: Final = "shard"
+"""The Dask resource that a shard needs: a worker has one of them, and runs one shard at a time."""
+
+_RETRIES: Final = 3
+_CONNECT_S: Final = 30.0
+_FIRST_WORKER_S: Final = 60.0
+_STOP_PAUSE_S: Final = 1.0
+_SIGNALS: Final = {
+    StopReason.SIGINT: signal.SIGINT,
+    StopReason.SIGTERM: signal.SIGTERM,
+    StopReason.SIGHUP: signal.SIGHUP,
+}
+_LOGGERS: Final = ("bokeh", "distributed", "tornado")
+_ENDS_THE_RUN: Final = {ExitCode.SETUP, ExitCode.STOPPED_EARLY, ExitCode.LOCKED}
+"""After a shard with one of these codes no other shard is begun: it would end in the same way."""
+
+log = structlog.get_logger()
+
+
+class SchedulerLost(Exception):
+    """The connection to the scheduler was lost."""
+
+
+@contextlib.asynccontextmanager
+async def local_cluster(workers: int) -> AsyncIterator[Client]:
+    """Worker processes on this machine, which the network does not reach."""
+    _calm_loggers()
+    with (
+        tempfile.TemporaryDirectory(prefix="rogo_async.") as directory,
+        dask.config.set(
+            {"temporary-directory": directory, "distributed.worker.profile.enabled": False}
+        ),
+    ):
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,  # a worker only waits; the child has the memory
+            resources={RESOURCE: 1},
+            silence_logs=logging.ERROR,
+            asynchronous=True,
+        )
+        async with cluster, Client(cluster, asynchronous=True, set_as_default=False) as client:
+            await client.register_plugin(IgnoreSignals())
+            yield client
+
+
+@contextlib.asynccontextmanager
+async def remote_cluster(address: str) -> AsyncIterator[Client]:
+    """The workers of a scheduler. Raises SetupError if it cannot be reached, or has none."""
+    _calm_loggers()
+    try:
+        client = await Client(address, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
+        raise SetupError(
+            f"--scheduler {address}: cannot be reached ({type(error).__name__}). Check the address "
+            "and, for tls://, Dask's settings of certificates (DASK_DISTRIBUTED__COMM__TLS__…)"
+        ) from None
+    async with client:
+        await _wait_for_a_worker(client, address)
+        yield client
+
+
+async def _wait_for_a_worker(client: Client, address: str) -> None:
+    deadline_s = asyncio.get_running_loop().time() + _FIRST_WORKER_S
+    while not await workers_of(client):
+        if asyncio.get_running_loop().time() > deadline_s:
+            raise SetupError(
+                f"--scheduler {address}: no worker with the resource {RESOURCE} within "
+                f"{_FIRST_WORKER_S:g} s. Start them with: dask worker {address} --nthreads 1 "
+                f"--resources {RESOURCE}=1"
+            )
+        await asyncio.sleep(_STOP_PAUSE_S)
+
+
+async def workers_of(client: Client) -> dict[str, str]:
+    """The names of the workers that run shards, by address."""
+    info = await client.scheduler.identity(n_workers=-1)
+    return {
+        address: str(each["name"])
+        for address, each in info["workers"].items()
+        if each.get("resources", {}).get(RESOURCE)
+    }
+
+
+async def check_workers(client: Client, place: Place, expected: Mapping[str, str]) -> None:
+    """Raises SetupError with a line for each thing that a worker has otherwise."""
+    names = await workers_of(client)
+    found = await client.run(check_worker, place, workers=list(names), on_error="return")
+    problems = [
+        line
+        for address, report in sorted(found.items())
+        for line in differences(expected, f"{names[address]} ({address})", report)
+    ]
+    addresses = [client.scheduler.address, *found]
+    if not problems and not all(map(_is_private, addresses)):
+        problems += [
+            f"worker {names[address]} on {report.host}: its data directory is not that of this "
+            "command, so failed rows would pass through the network in the clear. Use TLS "
+            "(tls://…), or a shared data directory"
+            for address, report in sorted(found.items())
+            if isinstance(report, WorkerReport) and not report.shares_directory
+        ]
+    if problems:
+        raise SetupError(*problems)
+
+
+def _is_private(address: str) -> bool:
+    """Whether nobody else can read what passes through this address."""
+    url = urlsplit(address)
+    return url.scheme in {"tls", "wss", "inproc"} or url.hostname in {"127.0.0.1", "::1"}
+
+
+def _calm_loggers() -> None:
+    """Let the libraries log warnings like all others, instead of lines of their own on stderr."""
+    for name in list(logging.Logger.manager.loggerDict):
+        if name.partition(".")[0] in _LOGGERS:
+            logger = logging.getLogger(name)
+            logger.handlers.clear()
+            logger.propagate = True
+            logger.setLevel(logging.ERROR)
+
+
+class ShardRunner:
+    """Runs the shards of a plan. ``run`` is called once."""
+
+    def __init__(
+        self, client: Client, plan: ShardPlan, progress: ShardsProgress, stop_signal: StopSignal
+    ) -> None:
+        self._client = client
+        self._plan = plan
+        self._progress = progress
+        self._stop_signal = stop_signal
+
+    async def run(self) -> Sequence[ShardEnd]:
+        """Run all shards, or drain them when the run stops. Returns how each one ended.
+
+        Raises SchedulerLost.
+        """
+        await self._client.register_plugin(EndShards())
+        self._client.subscribe_topic(self._plan.topic, self._received)
+        running = [
+            asyncio.create_task(self._end_of(index, future), name=f"shard {index}")
+            for index, future in enumerate(map(self._submit, range(self._plan.count)))
+        ]
+        stopping = asyncio.create_task(self._stop(), name="stop shards")
+        try:
+            return await asyncio.gather(*running)
+        finally:
+            for task in (*running, stopping):
+                task.cancel()
+            await asyncio.wait([*running, stopping])
+            with contextlib.suppress(Exception):
+                self._client.unsubscribe_topic(self._plan.topic)
+
+    def _submit(self, index: int) -> Any:
+        return self._client.submit(
+            run_shard,
+            self._plan,
+            index,
+            key=f"rogo_async-{self._plan.run_id}-{index}",
+            resources={RESOURCE: 1},
+            retries=_RETRIES,
+            pure=False,
+        )
+
+    async def _end_of(self, index: int, future: Any) -> ShardEnd:
+        try:
+            end: ShardEnd = await future
+        except CancelledError:  # of Dask; nothing here cancels a future
+            raise SchedulerLost from None
+        except KilledWorker:
+            end = ShardEnd(ExitCode.STOPPED_EARLY, ["its workers were lost several times"])
+        except ShardKilledError as error:
+            end = ShardEnd(ExitCode.STOPPED_EARLY, [str(error)])
+        except Exception as error:  # noqa: BLE001 - raised on a worker, where Dask has logged it
+            end = ShardEnd(ExitCode.INTERNAL, [f"{type(error).__name__} on a worker, see its log"])
+        self._progress.ended(index, end.counts)
+        if end.exit_code is not None:
+            log.info("shard ended", shard=self._name(index), exit_code=int(end.exit_code))
+        if end.exit_code in _ENDS_THE_RUN:
+            await self._tell_workers(None)
+        return end
+
+    async def _stop(self) -> None:
+        """When the run stops, begin no more shards and drain those under way."""
+        await self._stop_signal.wait()
+        numbers = [_SIGNALS[each] for each in self._stop_signal.reasons if each in _SIGNALS]
+        while True:  # a worker that was lost is started again and knows nothing
+            await self._tell_workers(numbers[0] if numbers else None)
+            await asyncio.sleep(_STOP_PAUSE_S)
+
+    async def _tell_workers(self, number: signal.Signals | None) -> None:
+        # A worker may be lost in this moment; a lost scheduler ends the shards.
+        with contextlib.suppress(Exception):
+            await self._client.run(stop_run, self._plan.run_id, number, on_error="ignore")
+
+    def _received(self, event: tuple[float, dict[str, Any]]) -> None:
+        message = event[1]
+        index, worker = message["shard"], message["worker"]
+        match message["kind"]:
+            case "began":
+                self._progress.began(index, worker)
+                log.info("shard begins", shard=self._name(index), worker=worker)
+            case "progress":
+                self._progress.reported(index, worker, message["facts"])
+            case "log":
+                line = message["line"]
+                fields = {name: each for name, each in line.items() if name not in _OWN_FIELDS}
+                getattr(log, line["level"])(line["event"], **{**fields, "worker": worker})
+
+    def _name(self, index: int) -> str:
+        return f"{index}/{self._plan.count}"
+
+
+_OWN_FIELDS: Final = {"event", "level", "timestamp", "run_id"}
+"""Fields of a log line that this process sets."""

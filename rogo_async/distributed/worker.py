@@ -1,0 +1,291 @@
+"""What a Dask worker does: starts a shard as a child process and forwards its progress.
+
+The child is the ordinary command ``run`` with ROGO_SHARD and ROGO_RUN_ID, and the settings of the
+worker's own environment.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+import orjson
+from distributed import Reschedule, Status, Worker, WorkerPlugin, get_worker
+
+from rogo_async.common.data_dir import DataDir, shards_of
+from rogo_async.common.files import make_private_directory
+from rogo_async.common.settings import load_settings
+from rogo_async.common.shard import Shard
+from rogo_async.common.shutdown import ExitCode
+from rogo_async.distributed.facts import Place, WorkerReport, differences, report_of
+from rogo_async.distributed.results import packed
+from rogo_async.reporting.summary import RunSummary, read_summary
+
+PROGRESS_S: Final = 1.0
+LOG: Final = "log.jsonl"
+"""The log of a shard, in its directory."""
+
+_LOCK_WAIT_S: Final = 120.0
+_LOCK_PAUSE_S: Final = 3.0
+_MESSAGES: Final = 20
+_FORWARDED: Final = frozenset({"warning", "error", "critical"})
+
+
+class ShardKilledError(Exception):
+    """The process of a shard was killed, for example because the machine has too little memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """What all shards of a run have in common. It has no secrets.
+
+    ``options`` follow ``run`` on the command line. ``environment`` is added to that of the worker.
+    """
+
+    run_id: str
+    count: int
+    place: Place
+    facts: Mapping[str, str]
+    options: Sequence[str]
+    environment: Mapping[str, str]
+    ends_at: datetime | None = None
+
+    @property
+    def topic(self) -> str:
+        """The topic of the events of this run."""
+        return f"rogo_async {self.run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEnd:
+    """How a shard ended. ``exit_code`` is None if it was not begun, as the run is stopping.
+
+    ``counts`` are those of its summary; None without one. ``messages`` are what it printed on
+    standard error. ``files`` are packed if the operator's command does not see its directory.
+    """
+
+    exit_code: int | None
+    messages: Sequence[str] = ()
+    counts: Mapping[str, int] | None = None
+    files: bytes | None = None
+
+
+class _Children:
+    """The shards that run in this process, and the runs that are stopping."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[subprocess.Popen[bytes], str] = {}
+        self._stopping: dict[str, signal.Signals | None] = {}
+
+    def is_stopping(self, run_id: str) -> bool:
+        return run_id in self._stopping
+
+    def stop(self, run_id: str, number: signal.Signals | None) -> None:
+        """Begin no more shards of a run; send the signal to those under way, once."""
+        with self._lock:
+            is_new = number is not None and self._stopping.get(run_id) is None
+            self._stopping[run_id] = number or self._stopping.get(run_id)
+            if is_new:
+                self._signal([each for each, run in self._running.items() if run == run_id], number)
+
+    def end_all(self, number: signal.Signals) -> list["subprocess.Popen[bytes]"]:
+        """Send a signal to all; return them."""
+        with self._lock:
+            self._signal(list(self._running), number)
+            return list(self._running)
+
+    @contextlib.contextmanager
+    def started(self, run_id: str, command: Sequence[str], environment: Mapping[str, str]) -> Any:
+        """Start a child for the block, at the end of which it has ended."""
+        with self._lock:
+            if run_id in self._stopping:
+                yield None
+                return
+            child = subprocess.Popen(  # noqa: S603 - this program itself
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C reaches it through the operator's command
+            )
+            self._running[child] = run_id
+        try:
+            yield child
+        finally:
+            with self._lock:
+                del self._running[child]
+            child.kill()
+            child.wait()
+
+    @staticmethod
+    def _signal(
+        children: Sequence["subprocess.Popen[bytes]"], number: signal.Signals | None
+    ) -> None:
+        for child in children:
+            if number is not None:
+                child.send_signal(number)
+
+
+_CHILDREN: Final = _Children()
+
+
+class IgnoreSignals(WorkerPlugin):  # type: ignore[misc] # Dask's types are skipped
+    """Lets a local worker ignore what a terminal or a supervisor sends to the process group.
+
+    The operator's command receives these signals, too, and drains the shards.
+    """
+
+    name = "rogo_async-signals"
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002 - the interface of Dask
+        """Called in the main thread of a worker when it starts."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+
+class EndShards(WorkerPlugin):  # type: ignore[misc] # Dask's types are skipped
+    """Lets a worker that closes drain its shard first, so that it can go on elsewhere."""
+
+    name = "rogo_async-shards"
+
+    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - the interface of Dask
+        """Called when the worker closes. ``dask worker`` kills it after 8 s."""
+        children = _CHILDREN.end_all(signal.SIGTERM)
+        await asyncio.gather(*(asyncio.to_thread(each.wait) for each in children))
+
+
+async def check_worker(place: Place) -> WorkerReport:
+    """The report of a worker, made in a thread."""
+    return await asyncio.to_thread(report_of, place)
+
+
+def stop_run(run_id: str, number: signal.Signals | None) -> None:
+    """Begin no more shards of a run on this worker. A signal stops those under way."""
+    _CHILDREN.stop(run_id, number)
+
+
+def run_shard(plan: ShardPlan, index: int) -> ShardEnd:
+    """The task: run a shard to its end. Called in a thread that exists as long as the worker.
+
+    Raises ShardKilledError, after which Dask tries again, and Reschedule if the worker closes.
+    """
+    worker = get_worker()
+    if _CHILDREN.is_stopping(plan.run_id):
+        return ShardEnd(None)
+    # A worker that joined later was not checked when the run began.
+    found = report_of(plan.place)
+    if problems := list(differences(plan.facts, str(worker.name), found)):
+        return ShardEnd(ExitCode.SETUP, problems)
+    shard = Shard(index, plan.count)
+    data_dir = load_settings(**plan.place.settings).rogo_data_dir
+    directory = shards_of(data_dir, plan.run_id) / shard.directory
+    for each in (directory.parents[1], directory.parent, directory):
+        make_private_directory(each)
+    code, messages = _run_until_unlocked(plan, shard, directory, worker)
+    if worker.status in {Status.closing, Status.closing_gracefully}:
+        raise Reschedule
+    summary = _summary(directory, plan.run_id, code)
+    if summary is None and (code is None or _CHILDREN.is_stopping(plan.run_id)):
+        return ShardEnd(None)
+    if code is None or code < 0:
+        raise ShardKilledError(f"its process was ended by signal {-(code or 0)}")
+    if summary is None:
+        return ShardEnd(code, messages)
+    files = None if found.shares_directory else packed(directory, plan.run_id)
+    return ShardEnd(code, messages, counts_of(summary), files)
+
+
+def _run_until_unlocked(
+    plan: ShardPlan, shard: Shard, directory: Path, worker: Worker
+) -> tuple[int | None, Sequence[str]]:
+    """Run the shard; repeat it while an earlier try, on a worker that was lost, has its lock."""
+    deadline_s = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        code, messages = _run_once(plan, shard, directory, worker)
+        is_own_lock = any("of this run since" in each for each in messages)
+        if code != ExitCode.LOCKED or not is_own_lock or time.monotonic() > deadline_s:
+            return code, messages
+        time.sleep(_LOCK_PAUSE_S)
+
+
+def _run_once(
+    plan: ShardPlan, shard: Shard, directory: Path, worker: Worker
+) -> tuple[int | None, Sequence[str]]:
+    """The exit code, negative after a signal, None if the run is stopping; and the messages."""
+    command = (sys.executable, "-m", "rogo_async.distributed.child", str(os.getpid()), "run")
+    environment = _environment(plan, shard, directory)
+    with _CHILDREN.started(plan.run_id, [*command, *plan.options], environment) as child:
+        if child is None:
+            return None, ()
+        messages: deque[str] = deque(maxlen=_MESSAGES)
+        about = {"shard": shard.index, "worker": str(worker.name)}
+        worker.log_event(plan.topic, {**about, "kind": "began"})
+        for event in _events(child.stderr, messages):
+            worker.log_event(plan.topic, {**about, **event})
+        return child.wait(), tuple(messages)
+
+
+def _environment(plan: ShardPlan, shard: Shard, directory: Path) -> dict[str, str]:
+    own = {
+        "ROGO_SHARD": str(shard),
+        "ROGO_RUN_ID": plan.run_id,
+        "ROGO_LOG_FORMAT": "json",
+        "ROGO_LOG_FILE": str((directory / LOG).absolute()),
+        "ROGO_PROGRESS_INTERVAL": str(PROGRESS_S),
+        "ROGO_REPORT": "false",
+    }
+    if plan.ends_at is not None:
+        left_s = (plan.ends_at - datetime.now(UTC)).total_seconds()
+        own["ROGO_MAX_DURATION"] = f"{max(left_s, 0.1):.1f}"
+    return {**os.environ, **plan.environment, **own}
+
+
+def _events(stderr: IO[bytes] | None, messages: deque[str]) -> Iterator[dict[str, Any]]:
+    """The progress and the warnings in the log lines; other lines are messages."""
+    for raw in stderr or ():
+        try:
+            line = orjson.loads(raw)
+        except ValueError:
+            messages.append(raw.decode(errors="replace").rstrip().removeprefix("rogo_async: "))
+            continue
+        if line.get("event") == "progress" and "stage" not in line:
+            yield {"kind": "progress", "facts": line}
+        elif line.get("level") in _FORWARDED:
+            yield {"kind": "log", "line": line}
+
+
+def _summary(directory: Path, run_id: str, code: int | None) -> RunSummary | None:
+    """The summary of a shard that ended so; None if it ended before it had read its inputs.
+
+    That of an earlier try, which the worker ended, has another exit code.
+    """
+    try:
+        found = read_summary(DataDir(directory).runs / f"{run_id}.json")
+    except (OSError, ValueError):
+        return None
+    has_begun = found.shard is not None and bool(found.shard.inputs)
+    return found if has_begun and found.exit_code == code else None
+
+
+def counts_of(summary: RunSummary) -> dict[str, int]:
+    """The counts of a progress line, as they are at the end."""
+    return {
+        "total": summary.rows_total,
+        "done": summary.rows_total - summary.not_reached,
+        "migrated": summary.migrated,
+        "failed": summary.failed,
+        "skipped": summary.skipped,
+        "left": 0,
+    }

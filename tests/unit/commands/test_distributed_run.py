@@ -1,0 +1,148 @@
+"""``run --workers`` and ``--scheduler``: what is refused, and what the shards get (§7)."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from rogo_async.commands import distributed_run
+from rogo_async.commands.distributed_run import DistributedRun, Workers, options_of
+from rogo_async.commands.main import main
+from rogo_async.commands.runner import selection_options
+from rogo_async.common.errors import SetupError
+from rogo_async.common.settings import load_settings
+from rogo_async.common.shard import Shard
+from rogo_async.common.shutdown import StopReason, StopSignal
+from rogo_async.distributed.results import packed, unpack
+from rogo_async.pipeline.selection import Selection, open_selection
+from rogo_async.pipeline.unreached_shards import record_unreached
+from rogo_async.reporting.progress import Stages
+from rogo_async.reporting.summary import read_summary
+from tests.unit.common.test_settings import SOUND
+
+RUN = "20260301T010000Z-0000000a"
+LOCAL = Workers(2, None, None)
+
+
+@pytest.fixture(autouse=True)
+def sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in SOUND.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ROGO_DATA_DIR", str(tmp_path))
+
+
+def refused(workers: Workers = LOCAL, **settings: Any) -> str:
+    with pytest.raises(SetupError) as caught:
+        DistributedRun(load_settings(**settings), Selection(), None, workers)
+    return str(caught.value)
+
+
+def test_the_extra_is_named_when_dask_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    DistributedRun(load_settings(), Selection(), None, LOCAL)
+    monkeypatch.setattr(distributed_run, "find_spec", lambda _: None)
+    assert "Dask is not installed: pip install '.[distributed]'" in refused()
+
+
+def test_settings_of_one_process_are_refused() -> None:
+    assert "ROGO_RUN_ID: a worker sets them" in refused(rogo_shard=Shard(0, 2), rogo_run_id=RUN)
+    assert "the processes of --workers would share them" in refused(rogo_metrics_port=9100)
+    DistributedRun(
+        load_settings(rogo_metrics_port=9100), Selection(), None, Workers(None, "tls://h:1", None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--workers", "2", "--scheduler", "tls://h:8786"), "exclude each other"),
+        (("--shards", "4"), "--shards needs --workers or --scheduler"),
+        (("--workers", "0"), "0 is not in the range"),
+        (("--workers", "2", "--shards", "10001"), "10001 is not in the range"),
+    ],
+)
+def test_wrong_options_are_refused(options: tuple[str, ...], problem: str) -> None:
+    result = CliRunner().invoke(main, ["run", *options])
+    assert result.exit_code == 2
+    assert problem in result.output
+
+
+def test_shards_get_the_options_that_select_rows(tmp_path: Path) -> None:
+    import click
+
+    given = Selection(7, (3, 1), tmp_path / "a b.csv", ("-u",), ("a,1",), ("email_missing",))
+    received: list[Selection] = []
+
+    @click.command()
+    @selection_options
+    def command(selection: Selection) -> None:
+        received.append(selection)
+
+    command.main(options_of(given), standalone_mode=False)
+    assert received == [given]
+    assert options_of(Selection()) == []
+
+
+def test_a_run_in_one_process_does_not_import_dask() -> None:
+    assert find_spec("distributed") is not None
+    code = (
+        "import sys, rogo_async.commands.main, rogo_async.pipeline.run as r; "
+        "sys.exit(bool({'dask', 'distributed'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Iterator[Path]:
+    """Rows with and without a valid Attempt ID, some malformed, duplicates."""
+    from tests.support.builders import COLUMNS, MAPPING_COLUMNS
+
+    column = COLUMNS.index("Attempt ID")
+    rows = [
+        ["x"] * column + [value] + ["x"] * (len(COLUMNS) - column - 1)
+        for value in ("1", "2", "002", "x", "", "3", "4", "5", "6", "7")
+    ]
+    rows += [["x"] * column + ["8"], [*rows[0], "surplus"]]
+    text = "\n".join(",".join(row) for row in [COLUMNS, *rows]) + "\n"
+    (tmp_path / "submission_files.csv").write_text(text)
+    (tmp_path / "attempt_number_mapping.csv").write_text(",".join(MAPPING_COLUMNS) + "\n")
+    return iter([tmp_path])
+
+
+async def test_rows_of_shards_that_were_not_begun_are_counted(inputs: Iterator[Path]) -> None:
+    data_dir, stages = next(inputs), Stages(None, 10.0)
+    stop_signal = StopSignal()
+    stop_signal.stop(StopReason.SIGTERM, "terminated")
+    shards = [Shard(index, 3) for index in range(3)]
+    async with AsyncExitStack() as stack:
+        file, _ = await open_selection(Selection(), data_dir, stack, stages)
+        began_at = datetime.now(UTC)
+        await record_unreached(
+            load_settings(), Selection(), RUN, began_at, shards, file, {"mapping": "m"}, stop_signal
+        )
+        owned = [
+            len((await open_selection(Selection(), data_dir, stack, stages, shard))[0])
+            for shard in shards
+        ]
+    directories = [data_dir / "shards" / RUN / each.directory for each in shards]
+    found = [read_summary(each / "runs" / f"{RUN}.json") for each in directories]
+    assert [each.not_reached for each in found] == [each.rows_total for each in found] == owned
+    assert sum(owned) == 12
+    assert {each.exit_code for each in found} == {143}
+    assert found[1].shard is not None
+    assert (found[1].shard.shard, found[1].shard.inputs) == ("1/3", {"mapping": "m"})
+    header = (directories[0] / "submissions_failed_migration.csv").read_text()
+    assert header.startswith("Line,Membership Number,")
+
+    (directories[0] / "log.jsonl").touch()
+    copy = data_dir / "copy" / RUN / "0-of-3"
+    unpack(packed(directories[0], RUN), copy)
+    files = sorted(p.relative_to(copy) for p in copy.rglob("*") if p.is_file())
+    assert list(map(str, files)) == [f"runs/{RUN}.json", "submissions_failed_migration.csv"]
+    assert (copy / "runs" / f"{RUN}.json").read_bytes() == found[0].to_json()
