@@ -17,6 +17,7 @@ _PR_SET_PDEATHSIG: Final = 1
 def main() -> None:
     """Run the command line, with the process ``PARENT`` as the parent or not at all."""
     parent = int(sys.argv.pop(1))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a local worker may block signals
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel knew what to do then

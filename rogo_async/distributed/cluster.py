@@ -5,7 +5,9 @@ import contextlib
 import logging
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from multiprocessing import resource_tracker
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -72,9 +74,27 @@ async def local_cluster(workers: int) -> AsyncIterator[Client]:
             silence_logs=logging.ERROR,
             asynchronous=True,
         )
-        async with cluster, Client(cluster, asynchronous=True, set_as_default=False) as client:
+        async with contextlib.AsyncExitStack() as stack:
+            with _signals_blocked():
+                await stack.enter_async_context(cluster)
+            client = Client(cluster, asynchronous=True, set_as_default=False)
+            await stack.enter_async_context(client)
             await client.register_plugin(IgnoreSignals())
             yield client
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Let processes that start in this block not end on Ctrl-C before they ignore it.
+
+    They inherit the mask of this thread. Another thread takes a signal for this process.
+    """
+    resource_tracker.ensure_running()  # its start, with the first process, would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS.values())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.asynccontextmanager
@@ -125,7 +145,7 @@ async def check_workers(client: Client, place: Place, expected: Mapping[str, str
         for line in differences(expected, f"{names[address]} ({address})", report)
     ]
     addresses = [client.scheduler.address, *found]
-    if not problems and not all(map(_is_private, addresses)):
+    if not problems and not all(map(is_private, addresses)):
         problems += [
             f"worker {names[address]} on {report.host}: its data directory is not that of this "
             "command, so failed rows would pass through the network in the clear. Use TLS "
@@ -137,10 +157,15 @@ async def check_workers(client: Client, place: Place, expected: Mapping[str, str
         raise SetupError(*problems)
 
 
-def _is_private(address: str) -> bool:
-    """Whether nobody else can read what passes through this address."""
+def is_private(address: str) -> bool:
+    """Whether nobody else can read what passes through this address of Dask."""
     url = urlsplit(address)
-    return url.scheme in {"tls", "wss", "inproc"} or url.hostname in {"127.0.0.1", "::1"}
+    if url.scheme in {"tls", "wss"}:
+        return True
+    try:
+        return ip_address(url.hostname or "").is_loopback
+    except ValueError:  # a name, which may be any address
+        return False
 
 
 def _calm_loggers() -> None:

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import ssl
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -61,11 +62,16 @@ class Authority:
     def server(self, *names: str, expired: bool = False) -> Certificate:
         """A server's certificate for DNS names and IP addresses; by default for loopback."""
         names = names or LOOPBACK_NAMES
-        return self._sign(names[0], names, ExtendedKeyUsageOID.SERVER_AUTH, expired=expired)
+        return self._sign(names[0], names, [ExtendedKeyUsageOID.SERVER_AUTH], expired=expired)
 
     def client(self, common_name: str, *, expired: bool = False) -> Certificate:
         """A client's certificate; PostgreSQL compares the common name with the user."""
-        return self._sign(common_name, (), ExtendedKeyUsageOID.CLIENT_AUTH, expired=expired)
+        return self._sign(common_name, (), [ExtendedKeyUsageOID.CLIENT_AUTH], expired=expired)
+
+    def peer(self) -> Certificate:
+        """A certificate of a program that is both server and client, for loopback."""
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        return self._sign(LOOPBACK_NAMES[0], LOOPBACK_NAMES, usages, expired=False)
 
     def revocation_list(self, *revoked: Certificate) -> Path:
         """A revocation list (PEM) that revokes these certificates."""
@@ -93,7 +99,7 @@ class Authority:
         self,
         common_name: str,
         names: tuple[str, ...],
-        usage: x509.ObjectIdentifier,
+        usages: Sequence[x509.ObjectIdentifier],
         *,
         expired: bool,
     ) -> Certificate:
@@ -103,7 +109,7 @@ class Authority:
             _builder(_name(common_name), self._issuer.subject, key, -10 * _DAY, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,

@@ -20,6 +20,7 @@ from rogo_async.demo.servers.ports import reserve_port
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.integration.run.test_collect import _UUID, _contents, _inserts_held_after, _lines
 from tests.support.builders import Scenario, assert_consistent
+from tests.support.certificates import Authority
 from tests.support.cli import (
     DEADLINE_S,
     FAILED,
@@ -34,6 +35,7 @@ from tests.support.cli import (
 from tests.support.codes import FIRST_RUN_CODES
 
 ROWS, SEED = 120, 7
+_TLS: Final = "DASK_DISTRIBUTED__COMM__TLS__"
 _CHILD: Final = "rogo_async.distributed.child"
 LOCAL: Final = ("run", "--workers", "2", "--shards", "4")
 
@@ -90,6 +92,15 @@ async def test_a_signal_drains_the_workers_and_a_second_one_ends_them(
     scenario = await _scenario(stack, workspace)
     env = {**env, "ROGO_CONCURRENCY": "1"}
     async with start_cli(env, *LOCAL, prefix=NEW_INTERPRETER) as command:
+        await command.wait_for_event("inputs read")
+        await _until(lambda: any("spawn_main" in " ".join(p.cmdline()) for p in _family(command)))
+        _press_ctrl_c(command)  # a worker is starting
+        early = await command.wait()
+    assert early.code == 130, early.output
+    assert await scenario.nothing_written()
+    assert not early.events("internal error")
+
+    async with start_cli(env, *LOCAL, prefix=NEW_INTERPRETER) as command:
         with scenario.source.held():
             await _requested(scenario, 2)
             _press_ctrl_c(command)
@@ -134,9 +145,9 @@ async def test_the_workers_of_a_scheduler(
 ) -> None:
     """Workers with directories of their own. One differs, one is stopped, the scheduler is lost."""
     scenario = await _scenario(stack, workspace)
-    data_dir, address = scenario.data_dir, f"tcp://127.0.0.1:{reserve_port()}"
+    data_dir, address = scenario.data_dir, f"tls://127.0.0.1:{reserve_port()}"
     command = ("run", "--scheduler", address, "--shards", "3")
-    env = {**env, "ROGO_CONCURRENCY": "1"}
+    env = {**env, "ROGO_CONCURRENCY": "1", **_tls(tmp_path_factory.mktemp("tls"))}
     machines = {
         name: _machine(data_dir, tmp_path_factory.mktemp(f"machine_{name}")) for name in "abc"
     }
@@ -144,16 +155,14 @@ async def test_the_workers_of_a_scheduler(
         scheduler = await running.enter_async_context(
             _dask(env, "scheduler", "--host", address, "--no-dashboard")
         )
-        worker, _ = [
-            await running.enter_async_context(_worker(address, env, machines[name]))
-            for name in "ab"
-        ]
+        worker = await running.enter_async_context(_worker(address, env, machines["a"]))
+        await running.enter_async_context(_worker(address, env, machines["b"], "--no-nanny"))
         with (machines["c"] / "submission_files.csv").open("a", encoding="utf-8") as file:
             file.write("\n")
         other = {"ROGO_CONTAINER": "another", "ROGO_INSTANCE_ID": "another"}
         other["DATABASE_URL"] = env["DATABASE_URL"].replace("target_", "other_")
-        async with _worker(address, {**env, **other}, machines["c"]):
-            await _joined(address, 3)
+        async with _worker(address, {**env, **other}, machines["c"], "--no-nanny"):
+            await _joined(address, 3, env)
             refused = await run_cli(env, *command, prefix=NEW_INTERPRETER)
         assert refused.code == 2
         differ = ("container", "settings of the rules", "submission_files.csv", "target")
@@ -276,17 +285,36 @@ async def _dask(env: Mapping[str, str], *command: str) -> AsyncIterator[asyncio.
             await process.wait()
 
 
+def _tls(directory: Path) -> dict[str, str]:
+    """Dask's settings of one certificate for all."""
+    authority = Authority.create(directory)
+    peer = authority.peer()
+    files = {f"{_TLS}CA_FILE": authority.certificate}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        files |= {f"{_TLS}{role}__CERT": peer.certificate, f"{_TLS}{role}__KEY": peer.key}
+    encrypted = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
+    return encrypted | {name: str(path) for name, path in files.items()}
+
+
 def _worker(
-    address: str, env: Mapping[str, str], machine: Path
+    address: str, env: Mapping[str, str], machine: Path, *options: str
 ) -> contextlib.AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    options = ("--nthreads", "1", "--resources", "shard=1", "--no-dashboard")
+    options = ("--nthreads", "1", "--resources", "shard=1", "--no-dashboard", *options)
     scratch = ("--local-directory", str(machine / "dask"))
     here = {**env, "ROGO_DATA_DIR": str(machine)}
     return _dask(here, "worker", address, "--host", "127.0.0.1", *options, *scratch)
 
 
-async def _joined(address: str, workers: int) -> None:
-    from distributed import Client
+async def _joined(address: str, workers: int, env: Mapping[str, str]) -> None:
+    from distributed import Client, Security
 
-    async with Client(address, asynchronous=True, set_as_default=False) as client:
+    security = Security(
+        require_encryption=True,
+        tls_ca_file=env[f"{_TLS}CA_FILE"],
+        tls_client_cert=env[f"{_TLS}CLIENT__CERT"],
+        tls_client_key=env[f"{_TLS}CLIENT__KEY"],
+    )
+    async with Client(
+        address, asynchronous=True, set_as_default=False, security=security
+    ) as client:
         await client.wait_for_workers(workers, DEADLINE_S)
