@@ -173,7 +173,7 @@ class _Shards(Command):
         from rogo_async.distributed.facts import Place  # noqa: PLC0415 - see above
 
         selection, token = self._selection, f".rogo_async.{secrets.token_hex(8)}"
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"rogo_refresh": self.settings.rogo_refresh}
         if self._workers.local is not None:
             settings["rogo_data_dir"] = str(self.data.path.absolute())
             if self._workers.env_file is not None:

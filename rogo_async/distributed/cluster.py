@@ -68,6 +68,7 @@ async def local_cluster(workers: int) -> AsyncIterator[Client]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
+            security=True,  # a key of its own: other users of this machine cannot connect
             dashboard_address=None,
             memory_limit=0,  # a worker only waits; the child has the memory
             resources={RESOURCE: 1},

@@ -38,6 +38,7 @@ LOG: Final = "log.jsonl"
 _LOCK_WAIT_S: Final = 120.0
 _LOCK_PAUSE_S: Final = 3.0
 _MESSAGES: Final = 20
+_CLOSING: Final = frozenset({Status.closing, Status.closing_gracefully})
 _FORWARDED: Final = frozenset({"warning", "error", "critical"})
 
 
@@ -160,8 +161,13 @@ class EndShards(WorkerPlugin):  # type: ignore[misc] # Dask's types are skipped
 
     name = "rogo_async-shards"
 
-    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - the interface of Dask
-        """Called when the worker closes. ``dask worker`` kills it after 8 s."""
+    async def teardown(self, worker: Worker) -> None:
+        """Called when the worker closes. ``dask worker`` kills it after 8 s.
+
+        Also when another run replaces this plugin.
+        """
+        if worker.status not in _CLOSING:
+            return
         children = _CHILDREN.end_all(signal.SIGTERM)
         await asyncio.gather(*(asyncio.to_thread(each.wait) for each in children))
 
@@ -194,7 +200,7 @@ def run_shard(plan: ShardPlan, index: int) -> ShardEnd:
     for each in (directory.parents[1], directory.parent, directory):
         make_private_directory(each)
     code, messages = _run_until_unlocked(plan, shard, directory, worker)
-    if worker.status in {Status.closing, Status.closing_gracefully}:
+    if worker.status in _CLOSING:
         raise Reschedule
     summary = _summary(directory, plan.run_id, code)
     if summary is None and (code is None or _CHILDREN.is_stopping(plan.run_id)):

@@ -7,17 +7,19 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import psutil
 import pytest
+from distributed import Client, Security
 
 from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.ports import reserve_port
 from rogo_async.demo.servers.stack import Stack, Workspace
+from rogo_async.distributed.worker import EndShards
 from tests.integration.run.test_collect import _UUID, _contents, _inserts_held_after, _lines
 from tests.support.builders import Scenario, assert_consistent
 from tests.support.certificates import Authority
@@ -157,25 +159,17 @@ async def test_the_workers_of_a_scheduler(
         )
         worker = await running.enter_async_context(_worker(address, env, machines["a"]))
         await running.enter_async_context(_worker(address, env, machines["b"], "--no-nanny"))
-        with (machines["c"] / "submission_files.csv").open("a", encoding="utf-8") as file:
-            file.write("\n")
-        other = {"ROGO_CONTAINER": "another", "ROGO_INSTANCE_ID": "another"}
-        other["DATABASE_URL"] = env["DATABASE_URL"].replace("target_", "other_")
-        async with _worker(address, {**env, **other}, machines["c"], "--no-nanny"):
-            await _joined(address, 3, env)
-            refused = await run_cli(env, *command, prefix=NEW_INTERPRETER)
-        assert refused.code == 2
-        differ = ("container", "settings of the rules", "submission_files.csv", "target")
-        found = [each.partition(f" on {os.uname().nodename}: ")[2] for each in refused.messages]
-        assert sorted(each.partition(":")[0] for each in found) == list(differ)
-        password = env["DATABASE_URL"].partition("@")[0].rpartition(":")[2]
-        assert password not in refused.output
+        await _other_worker_refused(address, env, machines["c"], command)
         assert await scenario.nothing_written()
 
-        async with start_cli(env, *command, "--limit", "8", prefix=NEW_INTERPRETER) as distributed:
+        async with start_cli(
+            env, *command, "--limit", "8", "--refresh", prefix=NEW_INTERPRETER
+        ) as distributed:
             with scenario.source.held():
                 await _requested(scenario, 2)
                 child = _child_of(psutil.Process(worker.pid))
+                async with _client(address, env) as client:  # another run on these workers
+                    await client.register_plugin(EndShards())
                 worker.send_signal(signal.SIGTERM)
                 await _until(lambda: STOPPING in _logs(machines["a"]))
             done = await distributed.wait()
@@ -199,6 +193,26 @@ async def test_the_workers_of_a_scheduler(
     assert finished.code == 0, finished.output
     assert await scenario.attempts() == list(range(1, 13))
     await assert_consistent(scenario)
+
+
+async def _other_worker_refused(
+    address: str, env: Mapping[str, str], machine: Path, command: Sequence[str]
+) -> None:
+    """A third worker has another target, container, rule and input."""
+    with (machine / "submission_files.csv").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    other = {"ROGO_CONTAINER": "another", "ROGO_INSTANCE_ID": "another"}
+    other["DATABASE_URL"] = env["DATABASE_URL"].replace("target_", "other_")
+    async with _worker(address, {**env, **other}, machine, "--no-nanny"):
+        async with _client(address, env) as client:
+            await client.wait_for_workers(3, DEADLINE_S)
+        refused = await run_cli(env, *command, prefix=NEW_INTERPRETER)
+    assert refused.code == 2
+    differ = ["container", "settings of the rules", "submission_files.csv", "target"]
+    found = [each.partition(f" on {os.uname().nodename}: ")[2] for each in refused.messages]
+    assert sorted(each.partition(":")[0] for each in found) == differ
+    password = env["DATABASE_URL"].partition("@")[0].rpartition(":")[2]
+    assert password not in refused.output
 
 
 def _without_ids(data_dir: Path) -> list[str]:
@@ -305,16 +319,11 @@ def _worker(
     return _dask(here, "worker", address, "--host", "127.0.0.1", *options, *scratch)
 
 
-async def _joined(address: str, workers: int, env: Mapping[str, str]) -> None:
-    from distributed import Client, Security
-
+def _client(address: str, env: Mapping[str, str]) -> Client:
     security = Security(
         require_encryption=True,
         tls_ca_file=env[f"{_TLS}CA_FILE"],
         tls_client_cert=env[f"{_TLS}CLIENT__CERT"],
         tls_client_key=env[f"{_TLS}CLIENT__KEY"],
     )
-    async with Client(
-        address, asynchronous=True, set_as_default=False, security=security
-    ) as client:
-        await client.wait_for_workers(workers, DEADLINE_S)
+    return Client(address, asynchronous=True, set_as_default=False, security=security)
