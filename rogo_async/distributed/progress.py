@@ -35,7 +35,8 @@ class ShardsProgress:
 
     def began(self, shard: int, worker: str) -> None:
         """A shard began on a worker, perhaps again after its first worker was lost."""
-        self._states[shard] = _ShardState(worker=worker)
+        if not self._states[shard].has_ended:
+            self._states[shard] = _ShardState(worker=worker)
 
     def reported(self, shard: int, worker: str, counts: Mapping[str, Any]) -> None:
         """A shard under way reported its counts: the fields of a progress line in the log."""

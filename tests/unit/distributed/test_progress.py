@@ -55,4 +55,5 @@ def test_a_shard_that_begins_again_counts_from_zero() -> None:
     progress.began(0, "b")
     assert (progress.facts()["done"], progress.facts()["left"]) == (0, 10)
     progress.ended(0, None)
+    progress.began(0, "b")  # an event that arrives after the result
     assert (progress.facts()["shards_ended"], progress.facts()["shards_running"]) == (1, 0)
