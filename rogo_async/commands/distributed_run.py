@@ -245,6 +245,11 @@ class _Shards(Command):
             self._raise_refusal()
         for shard, end in missing.items():
             self._stop_for(shard, end)
+        if missing and not self.stop_signal.reasons:
+            self.stop_signal.stop(
+                StopReason.OUTAGE,
+                "not begun, since another shard had ended early. Run again to continue",
+            )
         for shard, end in ends.items():
             if end.files is not None:
                 directory = shards_of(self.data.path, plan.run_id) / shard.directory

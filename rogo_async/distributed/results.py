@@ -11,6 +11,7 @@ from typing import Final
 
 from rogo_async.common.data_dir import FAILED
 from rogo_async.common.files import make_private_directory, write_private
+from rogo_async.destination.postgres.journal import add_lines, is_journal
 
 _RUNS: Final = "runs"
 
@@ -26,7 +27,10 @@ def packed(directory: Path, run_id: str) -> bytes:
 
 
 def unpack(files: bytes, directory: Path) -> None:
-    """Write what was packed into the directory of the shard. Raises OSError."""
+    """Write what was packed into the directory of the shard. Raises OSError.
+
+    A journal of an earlier try, which wrote into this directory, keeps its lines.
+    """
     for each in (directory.parents[1], directory.parent, directory, directory / _RUNS):
         make_private_directory(each)
     with tarfile.open(fileobj=io.BytesIO(files), mode="r:gz") as archive:
@@ -35,5 +39,9 @@ def unpack(files: bytes, directory: Path) -> None:
             if member.name != FAILED:
                 target /= Path(member.name).name
             content = archive.extractfile(member)
-            if content is not None:
+            if content is None:
+                continue
+            if is_journal(target):
+                add_lines(target, content)
+            else:
                 write_private(target, content.read())

@@ -48,7 +48,9 @@ async def record_unreached(
         record = RunRecord.begin(run_id, 0, settings.target_names, selection.facts())
         record.started_at = began_at
         record.tally.total = rows[shard.index]
-        facts = ShardFacts(shard=str(shard), settings=settings.rules_digest, inputs=inputs)
+        facts = ShardFacts(
+            shard=str(shard), settings=settings.rules_digest, inputs=inputs, is_placeholder=True
+        )
         summary = record.summary(stop_signal).model_copy(update={"shard": facts})
         data.write_summary(run_id, summary.to_json(), is_full=False)
 

@@ -41,7 +41,7 @@ def merged(shards: Sequence[RunSummary], failed_new: int, failed_accepted: int) 
         run_id=first.run_id,
         started_at=started_at,
         finished_at=finished_at,
-        exit_code=int(_exit_code(shards, sums["failed"] - failed_accepted)),
+        exit_code=int(_exit_code(shards, sums["failed"] - failed_accepted, sums["not_reached"])),
         stopped_by=_reasons(shards),
         by_code=_added(each.by_code for each in shards),
         failed_new=failed_new,
@@ -65,10 +65,15 @@ def merged(shards: Sequence[RunSummary], failed_new: int, failed_accepted: int) 
     )
 
 
-def _exit_code(shards: Sequence[RunSummary], failed: int) -> ExitCode:
-    """The most serious one. Whether failed rows count is decided for the whole run."""
+def _exit_code(shards: Sequence[RunSummary], failed: int, not_reached: int) -> ExitCode:
+    """The most serious one. Whether failed rows count is decided for the whole run.
+
+    A run with rows that were not processed has stopped early, also if no shard says so.
+    """
     ended = {ExitCode.DONE, ExitCode.SOME_FAILED}
     codes = {ExitCode(each.exit_code) for each in shards} - ended
+    if not_reached and not codes:
+        codes = {ExitCode.STOPPED_EARLY}
     return most_serious(codes | ({ExitCode.SOME_FAILED} if failed else set()))
 
 

@@ -67,6 +67,8 @@ class ShardFacts(Record):
     """A digest of the settings of the rules."""
     inputs: dict[str, str] = {}
     """The SHA-256 of each input file."""
+    is_placeholder: bool = False
+    """Whether no process of the shard wrote it: it only counts the rows as not processed."""
 
 
 class ShardSummary(Record):

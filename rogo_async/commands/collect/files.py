@@ -5,6 +5,7 @@ import csv
 import hashlib
 import heapq
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -14,7 +15,7 @@ from typing import BinaryIO
 from rogo_async.commands.collect.shards import ShardResult
 from rogo_async.common.errors import SetupError
 from rogo_async.common.files import write_private, write_private_parts
-from rogo_async.destination.postgres.journal import journal_path
+from rogo_async.destination.postgres.journal import complete_lines, journal_path
 from rogo_async.pipeline.failed_rows_file import RowIndex
 from rogo_async.reporting.failed_rows import FailedRowsFile
 from rogo_async.reporting.html.timeline import merged, read_points, timeline_file
@@ -70,24 +71,27 @@ def _without_first_cell(header: bytes, rows: Iterator[bytes]) -> Iterator[bytes]
 
 
 def merge_journals(runs: Path, run_id: str, journals: Sequence[Path]) -> None:
-    """Write each line of these journals once; none is lost that was collected earlier.
+    """Write each line of these journals once, where it occurs last.
 
-    Raises OSError.
+    None is lost that was collected earlier, if that journal is the first one. Raises OSError.
     """
     if journals:
-        write_private_parts(journal_path(runs, run_id), _lines(journals))
+        write_private_parts(journal_path(runs, run_id), _latest_lines(journals))
+
+
+def _latest_lines(journals: Sequence[Path]) -> Iterator[bytes]:
+    left = Counter(hashlib.sha256(line).digest() for line in _lines(journals))
+    for line in _lines(journals):
+        digest = hashlib.sha256(line).digest()
+        left[digest] -= 1
+        if not left[digest]:
+            yield line
 
 
 def _lines(journals: Sequence[Path]) -> Iterator[bytes]:
-    seen: set[bytes] = set()
     for journal in journals:
         with journal.open("rb") as file:
-            for line in file:
-                digest = hashlib.sha256(line).digest()
-                # A power loss may have cut the last line.
-                if line.endswith(b"\n") and digest not in seen:
-                    seen.add(digest)
-                    yield line
+            yield from complete_lines(file)
 
 
 def merge_timelines(target: Path, results: Sequence[ShardResult]) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +29,18 @@ class ShardResult:
         """Which one it is."""
         return Shard.parse(name_of(self.summary))
 
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether the shard itself wrote no summary, as far as the operator's command knew."""
+        return self.summary.shard is not None and self.summary.shard.is_placeholder
+
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
-    """The shards of a run, all of them and in order, and the journals of all their tries."""
+    """The shards of a run, all of them and in order, and the journals of all their tries.
+
+    The journals are in the order in which the tries ended: a later line counts more.
+    """
 
     results: Sequence[ShardResult]
     journals: Sequence[Path]
@@ -40,11 +49,12 @@ class RunParts:
 def find_parts(run_id: str, own: Path, directories: Sequence[Path], stack: ExitStack) -> RunParts:
     """Find and lock the shards of a run in these directories and in the ``own`` data directory.
 
-    Of several results of one shard the latest counts. The stack releases the locks. Raises
-    SetupError with every problem, LockHeld if a shard is still running, and OSError.
+    Of several results of one shard the latest counts, a placeholder less than any other. The
+    stack releases the locks. Raises SetupError with every problem, LockHeld if a shard is still
+    running, and OSError.
     """
     found: list[ShardResult] = []
-    journals: list[Path] = []
+    journals: list[tuple[datetime, Path]] = []
     for data in _directories(run_id, own, directories):
         if not data.path.samefile(own):  # this command holds its lock
             _lock(data, stack)
@@ -52,12 +62,20 @@ def find_parts(run_id: str, own: Path, directories: Sequence[Path], stack: ExitS
         if result is not None:
             found.append(result)
         if (journal := journal_path(data.runs, run_id)).exists():
-            # Those of tries that were killed come first: a later line counts more.
-            journals.insert(len(journals) if result else 0, journal)
-    latest = {each.shard: each for each in sorted(found, key=lambda r: r.summary.finished_at)}
+            journals.append((_ended_at(result), journal))
+    found.sort(key=lambda each: (not each.is_placeholder, each.summary.finished_at))
+    latest = {each.shard: each for each in found}
     results = [latest[shard] for shard in sorted(latest)]
     _check(run_id, [own, *directories], results)
-    return RunParts(results, journals)
+    journals.sort(key=lambda each: each[0])
+    return RunParts(results, [path for _, path in journals])
+
+
+def _ended_at(result: ShardResult | None) -> datetime:
+    """The order of journals. Those of killed tries and of an earlier collection come first."""
+    if result is None or result.is_placeholder:
+        return datetime.min.replace(tzinfo=UTC)
+    return result.summary.finished_at
 
 
 def _directories(run_id: str, own: Path, directories: Sequence[Path]) -> Iterator[DataDir]:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rogo_async.commands.collect.files import merge_journals
 from rogo_async.commands.orphans import ALL_PREFIXES, Orphan
 from rogo_async.common.data_dir import DataDir
-from rogo_async.destination.postgres.journal import journal_path
+from rogo_async.destination.postgres.journal import add_lines, journal_path
 from rogo_async.destination.postgres.refresh_rollback import Refreshes
 from rogo_async.destination.postgres.rollback import MigratedSubmission
 from rogo_async.rules.identity import child_id, submission_id
@@ -67,9 +66,11 @@ class OfRun:
     def refreshes(self, data: DataDir) -> Refreshes:
         """Those of this run; also of its shards that were not collected."""
         own = journal_path(data.runs, self.run_id)
-        of_shards = [journal_path(each.runs, self.run_id) for each in data.shards(self.run_id)]
-        if journals := [path for path in of_shards if path.exists()]:
-            merge_journals(data.runs, self.run_id, [own, *journals] if own.exists() else journals)
+        for shard in data.shards(self.run_id):
+            journal = journal_path(shard.runs, self.run_id)
+            if journal.exists():
+                with journal.open("rb") as lines:
+                    add_lines(own, lines)
         return Refreshes.read(own)
 
     def is_known(self, data: DataDir) -> bool:

@@ -7,15 +7,16 @@ what it restores in its own journal (specification §5).
 """
 
 import asyncio
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
 
 from rogo_async.common.errors import DataDirFull
-from rogo_async.common.files import append_durably
+from rogo_async.common.files import append_durably, write_private_parts
 from rogo_async.rules.identity import submission_id
 
 RuleContent = Mapping[str, Any]
@@ -75,6 +76,38 @@ def end_last_line(path: Path) -> None:
 def journal_path(runs: Path, run_id: str) -> Path:
     """The path of a run's journal."""
     return runs / f"{run_id}{_SUFFIX}"
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file of ``runs/`` is a journal, by its name."""
+    return path.name.endswith(_SUFFIX)
+
+
+def complete_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines without one that a power loss has cut."""
+    return (line for line in lines if line.endswith(b"\n"))
+
+
+def add_lines(path: Path, *journals: Iterable[bytes]) -> None:
+    """Add the lines of other journals that the one at ``path``, which may be new, does not have.
+
+    Its own lines stay first. Raises OSError.
+    """
+    if not path.exists():
+        write_private_parts(path, _once(journals))
+        return
+    with path.open("rb") as own:
+        write_private_parts(path, _once((own, *journals)))
+
+
+def _once(journals: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    seen: set[bytes] = set()
+    for journal in journals:
+        for line in complete_lines(journal):
+            digest = hashlib.sha256(line).digest()
+            if digest not in seen:
+                seen.add(digest)
+                yield line
 
 
 class Journals:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rogo_async.commands.collect.files import failed_rows_in_order
+from rogo_async.commands.collect.files import failed_rows_in_order, merge_journals
 from rogo_async.commands.collect.flow import Collect
 from rogo_async.commands.collect.shards import RunParts, find_parts
 from rogo_async.common import files as files_module
@@ -18,6 +18,7 @@ from rogo_async.common.data_dir import DataDir
 from rogo_async.common.errors import LockHeld, SetupError
 from rogo_async.common.files import csv_of
 from rogo_async.common.settings import load_settings
+from rogo_async.reporting.summary import RunSummary
 from rogo_async.reporting.summary_parts import ShardFacts
 from rogo_async.sources.accepted_failures import AcceptedFailures
 from tests.unit.reporting.test_merged_summary import BEGIN, RUN, shard
@@ -158,6 +159,49 @@ def test_of_several_results_of_a_shard_the_latest_counts(data_dir: Path, stack: 
     found = find_parts(RUN, data_dir, (copies[0], copies[1], last), stack)
     assert [each.summary.migrated for each in found.results] == [7, 2, 7]
     assert len(found.journals) == 6
+
+
+def test_a_placeholder_counts_less_than_a_result(data_dir: Path, stack: ExitStack) -> None:
+    """The command wrote it after the shard had ended on a worker that was lost then."""
+    end = BEGIN + timedelta(hours=1)
+    placeholder: dict[str, Any] = {
+        "migrated": 0,
+        "failed": 0,
+        "not_reached": 10,
+        "finished_at": end,
+    }
+    lost = facts(2, is_placeholder=True)
+    (data_dir / "shards" / RUN / "2-of-3").rename(data_dir / "copy")
+    write_shard(data_dir, 2, shard=lost, **placeholder)
+    assert [each.not_reached for each in summaries(data_dir, stack)] == [0, 0, 10]
+    copy = data_dir / "copy"
+    assert [each.not_reached for each in summaries(data_dir, stack, copy)] == [0, 0, 0]
+
+
+def summaries(data_dir: Path, stack: ExitStack, *directories: Path) -> list[RunSummary]:
+    return [each.summary for each in find_parts(RUN, data_dir, directories, stack).results]
+
+
+def test_journals_are_joined_in_the_order_in_which_the_tries_ended(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    """A rollback reads the last line of a submission: it must be that of the last try."""
+    hours = {"collected": None, "a": 3, "killed": None, "b": 1, "lost": 4, "c": 2}
+    expected = ["collected", "killed", "lost", "b", "c", "a"]
+    for name, hour in hours.items():
+        changes: dict[str, Any] = {"finished_at": BEGIN + timedelta(hours=hour or 0)}
+        if name == "lost":
+            changes["shard"] = facts(0, 1, is_placeholder=True)
+        path = write_shard(tmp_path / name, 0, count=1, **changes)
+        journal = b'{"try":"%s"}\n' % name.encode()
+        (path / "runs" / f"{RUN}.journal.jsonl").write_bytes(journal + b'{"of":"all"}\n')
+        if hour is None:
+            (path / "runs" / f"{RUN}.json").unlink()
+    others = [tmp_path / name for name in hours if name != "collected"]
+    found = find_parts(RUN, tmp_path / "collected", others, stack)
+    merge_journals(tmp_path, RUN, found.journals)
+    lines = (tmp_path / f"{RUN}.journal.jsonl").read_text().splitlines()
+    assert lines == [*(f'{{"try":"{name}"}}' for name in expected), '{"of":"all"}']
 
 
 @pytest.fixture

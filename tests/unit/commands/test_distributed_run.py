@@ -13,14 +13,16 @@ import pytest
 from click.testing import CliRunner
 
 from rogo_async.commands import distributed_run
-from rogo_async.commands.distributed_run import DistributedRun, Workers, options_of
+from rogo_async.commands.distributed_run import DistributedRun, Workers, _Shards, options_of
 from rogo_async.commands.main import main
 from rogo_async.commands.runner import selection_options
 from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import StopReason, StopSignal
+from rogo_async.distributed.facts import Place
 from rogo_async.distributed.results import packed, unpack
+from rogo_async.distributed.worker import ShardEnd, ShardPlan
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.unreached_shards import record_unreached
 from rogo_async.reporting.progress import Stages
@@ -140,9 +142,30 @@ async def test_rows_of_shards_that_were_not_begun_are_counted(inputs: Iterator[P
     header = (directories[0] / "submissions_failed_migration.csv").read_text()
     assert header.startswith("Line,Membership Number,")
 
+    assert found[1].shard.is_placeholder
+
     (directories[0] / "log.jsonl").touch()
     copy = data_dir / "copy" / RUN / "0-of-3"
     unpack(packed(directories[0], RUN), copy)
     files = sorted(p.relative_to(copy) for p in copy.rglob("*") if p.is_file())
     assert list(map(str, files)) == [f"runs/{RUN}.json", "submissions_failed_migration.csv"]
     assert (copy / "runs" / f"{RUN}.json").read_bytes() == found[0].to_json()
+
+
+async def test_a_shard_that_was_not_begun_after_another_one_stopped_has_a_reason(
+    inputs: Iterator[Path],
+) -> None:
+    """Its summary is still there when the other one was repeated and has ended well."""
+    data_dir = next(inputs)
+    shards = _Shards(load_settings(), Selection(), None, LOCAL, RUN)
+    stopped = ShardEnd(3, counts={"total": 6})
+    shards._ends = {Shard(0, 2): stopped, Shard(1, 2): ShardEnd(None)}
+    async with AsyncExitStack() as stack:
+        file, _ = await open_selection(Selection(), data_dir, stack, Stages(None, 10.0))
+        await shards._finish(ShardPlan(RUN, 2, Place(""), {}, (), {}), file)
+    found = read_summary(data_dir / "shards" / RUN / "1-of-2" / "runs" / f"{RUN}.json")
+    assert (found.exit_code, found.is_night) == (3, False)
+    assert found.stopped_by == {
+        "outage": "not begun, since another shard had ended early. Run again to continue"
+    }
+    assert shards.can_be_collected

@@ -85,6 +85,18 @@ def test_the_exit_code_is_the_most_serious(
     assert merged(parts, 0, accepted).exit_code == expected
 
 
+@pytest.mark.parametrize(
+    ("codes", "expected"), [((0, 0, 0), 3), ((1, 0, 0), 3), ((5, 0, 0), 5), ((5, 143, 0), 143)]
+)
+def test_a_run_with_rows_that_were_not_processed_is_no_night(
+    codes: tuple[int, ...], expected: int
+) -> None:
+    """For example, a shard that was not begun is recorded before another one is repeated."""
+    parts = [shard(number, exit_code=code) for number, code in enumerate(codes)]
+    found = merged([*parts[:2], parts[2].model_copy(update={"not_reached": 4})], 0, 0)
+    assert (found.exit_code, found.not_reached, found.is_night) == (expected, 4, False)
+
+
 def test_reasons_name_the_shards_that_stopped() -> None:
     parts = [
         shard(0),
