@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -149,8 +149,13 @@ class FileCopier:
         blobs = [self._blob_of(ref, identity) for ref in refs]
         return all([await self._store.renew(blob) for blob in blobs])
 
-    async def delete(self, refs: Sequence[FileRef], identity: Identity) -> None:
-        """Delete the blobs of a submission.
+    async def delete(
+        self,
+        refs: Sequence[FileRef],
+        identity: Identity,
+        may_delete: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """Delete the blobs of a submission, as long as ``may_delete`` says so before each try.
 
         Only for a submission that certainly has no row in the target and is not retried in this
         run.
@@ -160,8 +165,11 @@ class FileCopier:
         for ref in refs:
             try:
                 name = blob_name(identity.attempt, identity.submission_id, ref)
-                if not await self._store.delete(name):
-                    log.warning("blob not deleted: the store protects it", attempt=identity.attempt)
+                if not await self._store.delete(name, may_delete):
+                    log.warning(
+                        "blob not deleted: the store protects it, or the run lock was lost",
+                        attempt=identity.attempt,
+                    )
             except (DependencyError, RunStopped) as reason:
                 log.warning(
                     "blobs were left as orphans for sweep",

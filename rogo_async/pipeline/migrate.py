@@ -9,7 +9,15 @@ from functools import partial
 
 import structlog
 
-from rogo_async.common.errors import FailureCode, RowError, RowSkip, SkipCode, SourceForbidden
+from rogo_async.common.errors import (
+    DependencyError,
+    FailureCode,
+    RowError,
+    RowSkip,
+    RunStopped,
+    SkipCode,
+    SourceForbidden,
+)
 from rogo_async.common.settings import AmbiguousReports, Lms
 from rogo_async.common.urls import AllowList
 from rogo_async.destination.postgres.parameters import session_record_id
@@ -73,7 +81,7 @@ class Migrator:
         except RowError as error:
             return Outcome.failed(row, attempt, error)
         hold = await self._writer.ready()
-        delete_files = partial(self._delete_files, prepared, identity, hold)
+        delete_files = partial(self._delete_files, prepared, identity)
         try:
             files = await self._file_copier.copy(prepared.files, identity)  # rule 14
             renew = partial(self._file_copier.renew, prepared.files, identity)
@@ -90,14 +98,16 @@ class Migrator:
             return await self.migrate(submission)
         return self._outcome(result, submission, prepared, identity, files)
 
-    async def _delete_files(
-        self, prepared: PreparedSubmission, identity: Identity, hold: int
-    ) -> None:
+    async def _delete_files(self, prepared: PreparedSubmission, identity: Identity) -> None:
         """Delete the blobs of a submission that has no row, if certainly nobody else wrote one."""
-        if await self._writer.holds_since(hold):
-            await self._file_copier.delete(prepared.files, identity)
-        else:
-            log.warning("the lock was lost: blobs were left for sweep", attempt=identity.attempt)
+        try:
+            is_written = await self._writer.is_written(identity)
+        except (DependencyError, RunStopped):
+            is_written = True
+        if is_written:
+            log.warning("blobs were left for sweep", attempt=identity.attempt)
+            return
+        await self._file_copier.delete(prepared.files, identity, self._writer.may_delete_blobs)
 
     def _outcome(
         self,

@@ -152,14 +152,20 @@ class Store:
 
         return await self._call("renew", exists)
 
-    async def delete(self, blob_name: str) -> bool:
+    async def delete(
+        self, blob_name: str, may_delete: Callable[[], Awaitable[bool]] | None = None
+    ) -> bool:
         """Delete a blob. A missing blob counts as deleted. False if the store refuses.
+
+        ``may_delete`` is asked before each try; if it says no, the blob stays.
 
         Raises RunStopped or a DependencyError.
         """
         client = self._account.container.get_blob_client(blob_name)
 
         async def gone() -> bool:
+            if may_delete is not None and not await may_delete():
+                return False
             try:
                 await client.delete_blob()
             except ResourceNotFoundError:

@@ -28,7 +28,7 @@ from rogo_async.common.errors import (
 )
 from rogo_async.common.retry import CircuitBreaker
 from rogo_async.common.settings import Lms
-from rogo_async.destination.postgres.connections import Connections, Session
+from rogo_async.destination.postgres.connections import Connections, Session, boot_time_s
 from rogo_async.destination.postgres.journal import Journal
 from rogo_async.destination.postgres.parameters import malpractice_rule_values, submission_values
 from rogo_async.destination.postgres.run_lock import RunLock
@@ -105,6 +105,7 @@ class Writer:
     ) -> None:
         self._connections = connections
         self._lock = lock
+        self._first_hold = lock.hold
         self._journal = journal
         self._breaker = breaker
         self._constants = constants
@@ -119,15 +120,25 @@ class Writer:
         await self._breaker.wait_until_closed()
         return self._lock.hold
 
-    async def holds_since(self, hold: int) -> bool:
-        """Whether the lock has been held without a break since ``ready`` returned ``hold``.
+    async def may_delete_blobs(self) -> bool:
+        """Whether this process has held the lock without a break since the run began.
 
-        Otherwise another process may have run the same shard, and may have written the same ids.
+        Otherwise another process may have run the same shard and written the same ids. Asks the
+        server, since a deletion cannot be taken back.
         """
         try:
-            return await self._lock.verify_held() == hold
+            return await self._lock.verify_held(boot_time_s()) == self._first_hold
         except (TransientError, RunStopped):
             return False
+
+    async def is_written(self, identity: Identity) -> bool:
+        """Whether this submission is in the target: then rows refer to its blobs.
+
+        A try of the same shard that was killed may have been committed after this one had read the
+        attempts of the target. Raises RunStopped or a DependencyError.
+        """
+        ids = {"launch_id": identity.launch_id, "submission_id": identity.submission_id}
+        return await self._find_existing(ids) is WriteResult.INSERTED
 
     async def write(
         self,

@@ -74,6 +74,19 @@ async def test_a_missing_blob_counts_as_deleted(destination: Destination) -> Non
     assert await names(destination) == []
 
 
+@pytest.mark.parametrize("is_allowed", [True, False])
+async def test_a_blob_is_deleted_only_while_that_is_allowed(
+    destination: Destination, *, is_allowed: bool
+) -> None:
+    await listed(destination)
+
+    async def may_delete() -> bool:
+        return is_allowed
+
+    assert await destination.store.delete(NAME, may_delete) is is_allowed
+    assert await names(destination) == ([] if is_allowed else [NAME])
+
+
 async def test_a_batch_with_one_changed_blob_is_not_all_gone(destination: Destination) -> None:
     blob = await listed(destination)
     await destination.container.upload_blob("LTI_Uploads/other", b"unchanged")

@@ -3,7 +3,7 @@
 Rules 14 and 15, invariants 3 and 7. The file copier and the writer record their calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import pytest
@@ -50,6 +50,7 @@ class Servers:
         self._copied = copied
         self._hold = 0
         self.lock_is_lost = False
+        self.has_row = False
 
     async def ready(self) -> int:
         """Each call is of a new hold."""
@@ -75,12 +76,22 @@ class Servers:
             raise result
         return result
 
-    async def holds_since(self, hold: int) -> bool:
-        return hold == self._hold and not self.lock_is_lost
+    async def may_delete_blobs(self) -> bool:
+        return not self.lock_is_lost
 
-    async def delete(self, refs: Sequence[FileRef], identity: Identity) -> None:
+    async def is_written(self, identity: Identity) -> bool:
         assert identity == WHO
-        self.calls.append(f"delete {len(refs)}")
+        return self.has_row
+
+    async def delete(
+        self,
+        refs: Sequence[FileRef],
+        identity: Identity,
+        may_delete: Callable[[], Awaitable[bool]],
+    ) -> None:
+        assert identity == WHO
+        if await may_delete():
+            self.calls.append(f"delete {len(refs)}")
 
     async def renew(self, refs: Sequence[FileRef], identity: Identity) -> bool:
         raise AssertionError
@@ -149,6 +160,14 @@ async def test_after_the_lock_was_lost_the_files_of_a_failed_row_are_kept() -> N
     """Another process may have run the same shard meanwhile, with the same ids."""
     servers = Servers(copied=RowError(FailureCode.FILE_CORRUPT, "why"))
     servers.lock_is_lost = True
+    assert (await outcome_of(servers)).status is Status.FAILED
+    assert servers.calls == ["ready", "copy 1"]
+
+
+async def test_the_files_of_a_failed_row_that_another_try_wrote_are_kept() -> None:
+    """A killed try of the same shard may have been committed after this one read the attempts."""
+    servers = Servers(copied=RowError(FailureCode.FILE_CORRUPT, "why"))
+    servers.has_row = True
     assert (await outcome_of(servers)).status is Status.FAILED
     assert servers.calls == ["ready", "copy 1"]
 
