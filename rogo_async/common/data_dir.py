@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -63,6 +63,10 @@ def check_run_id(text: str) -> None:
         datetime.strptime(text.partition("-")[0], "%Y%m%dT%H%M%SZ")  # noqa: DTZ007 - only checked
     except ValueError:
         raise ValueError("does not begin with a valid time") from None
+
+
+def _resolved(paths: Iterable[Path | None]) -> set[Path]:
+    return {path.resolve() for path in paths if path is not None}
 
 
 def shards_of(data_dir: Path, run_id: str) -> Path:
@@ -121,6 +125,23 @@ class DataDir:
             os.ftruncate(descriptor, 0)
             text = f"{holder} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
             os.pwrite(descriptor, text.encode(), 0)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process holds the lock. True if that cannot be seen."""
+        try:
+            descriptor = os.open(self.path / LOCK_FILE, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def files_of_another_user(self) -> list[str]:
         """The files of earlier runs that a run needs and that this user, unless root, does not own.
@@ -220,42 +241,47 @@ class DataDir:
         """Create ``runs/``. Raises OSError."""
         make_private_directory(self.runs)
 
-    def delete_old_runs(self, keep: int, in_use: Path | None) -> None:
-        """Create ``runs/`` and delete the files of all but the newest ``keep - 1`` runs in it.
+    def delete_old_runs(self, keep: int, current: str, *in_use: Path | None) -> None:
+        """Create ``runs/`` and delete the files in it of all but the newest ``keep`` runs.
 
-        Together with the new run, ``keep`` runs remain. Keeps ``in_use``, which the new run reads,
-        and all other files. Raises OSError.
+        The ``current`` run counts, also without any file. Keeps its files, the files ``in_use``,
+        which it reads, and all other files. Raises OSError.
         """
         self.make_runs()
+        used = _resolved(in_use)
         files: dict[str, list[Path]] = {}
         for file in self.runs.iterdir():
             found = _RUN_FILE.match(file.name)
-            if found and file.is_file():
+            if found and found[1] != current and file.is_file():
                 files.setdefault(found[1], []).append(file)
         # Files of sweep and rollback do not count as runs; they are deleted by age.
-        runs = sorted(
+        others = (
             run_id
             for run_id, found_files in files.items()
             if not any(file.name.endswith(_NOT_OF_A_RUN) for file in found_files)
         )
-        if len(runs) < keep:
+        runs = sorted([*others, current])
+        if len(runs) <= keep:
             return
-        oldest_kept = runs[1 - keep] if keep > 1 else _AFTER_ALL_RUNS
+        oldest_kept = runs[-keep]
         for run_id, found_files in files.items():
             for file in found_files:
-                if run_id < oldest_kept and (in_use is None or not file.samefile(in_use)):
+                if run_id < oldest_kept and file.resolve() not in used:
                     file.unlink(missing_ok=True)
-        for each in self._runs_of_shards():
-            if each.name < oldest_kept:
-                shutil.rmtree(each, ignore_errors=True)
 
-    def delete_old_shards(self, keep: int) -> None:
+    def delete_old_shards(self, keep: int, current: str, *in_use: Path | None) -> None:
         """Delete the directories of the shards of all but the newest ``keep`` distributed runs.
 
-        Shards that begin together may do so at the same time. Raises OSError.
+        Keeps those of the ``current`` run, of a run with a shard that is running or being
+        collected, and of a run with a file ``in_use``. Shards that begin together may do so at the
+        same time. Raises OSError.
         """
+        used = _resolved(in_use)
         for each in self._runs_of_shards()[:-keep]:
-            shutil.rmtree(each, ignore_errors=True)
+            is_used = any(path.is_relative_to(each.resolve()) for path in used)
+            is_running = any(shard.is_locked for shard in self.shards(each.name))
+            if each.name != current and not is_used and not is_running:
+                shutil.rmtree(each, ignore_errors=True)
 
     def shards(self, run_id: str) -> "list[DataDir]":
         """The directories of the shards of a run, or with ``*`` of all runs."""

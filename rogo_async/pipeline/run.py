@@ -247,7 +247,7 @@ class Run(Command):
         self._accepted = await read_accepted(data.path)
         known = await asyncio.to_thread(KnownFailures.read, data.failed_rows_files())
         await asyncio.to_thread(
-            data.delete_old_runs, self.settings.rogo_keep_runs, self._selection.input
+            data.delete_old_runs, self.settings.rogo_keep_runs, run_id, self._selection.input
         )
         await asyncio.to_thread(Starts(data.runs).shorten)
         if self._selection.is_full:

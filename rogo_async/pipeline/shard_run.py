@@ -130,7 +130,8 @@ class ShardRun(Run):
         known = await asyncio.to_thread(KnownFailures.read, self._inputs.failed_rows_files())
         await asyncio.to_thread(self.data.forget_summary, run_id)
         await asyncio.to_thread(end_last_line, journal_path(self.data.runs, run_id))
-        await asyncio.to_thread(self._inputs.delete_old_shards, self.settings.rogo_keep_runs)
+        keep, in_use = self.settings.rogo_keep_runs, self._selection.input
+        await asyncio.to_thread(self._inputs.delete_old_shards, keep, run_id, in_use)
         return known
 
     def _failed_path(self) -> Path:

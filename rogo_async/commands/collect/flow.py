@@ -2,7 +2,8 @@
 
 Every file is replaced in one step and depends only on what the shards left, so a collection that
 was killed, or whose shards were repeated since, is simply done again. The summary comes last of the
-files; migrated.csv is read from the target, as at the start of a run.
+files, and files of old runs are deleted after it; migrated.csv is read from the target, as at the
+start of a run.
 """
 
 import asyncio
@@ -78,6 +79,7 @@ class Collect(Command):
             shards=len(parts.results),
             rows_total=self.summary.rows_total,
         )
+        await asyncio.to_thread(self._delete_old_runs, self.summary)
         await self._rebuild_migrated(stack)
         if self.settings.rogo_report:
             await asyncio.to_thread(self._write_report)
@@ -101,9 +103,6 @@ class Collect(Command):
         data.make_runs()
         # What a run in one process would have known at its start.
         known = KnownFailures.read(data.failed_rows_files(before=run_id))
-        if not (data.runs / f"{run_id}.json").exists():
-            data.delete_old_runs(self.settings.rogo_keep_runs, None)
-            data.delete_old_shards(self.settings.rogo_keep_runs)
         latest = data.latest_full_run() or ""
         is_latest = summaries[0].selection is None and latest <= run_id
         if not is_latest:
@@ -119,6 +118,18 @@ class Collect(Command):
         summary = merged(summaries, new, accepted_rows)
         data.write_summary(run_id, summary.to_json(), is_full=is_latest)
         return summary
+
+    def _delete_old_runs(self, summary: RunSummary) -> None:
+        """Delete the files of old runs, but none that this run needs. Raises OSError.
+
+        The failed rows of the run before are needed to collect again: a run in one process keeps
+        them, too.
+        """
+        data, keep, run_id = self.data, self.settings.rogo_keep_runs, self._run_id
+        name = (summary.selection or {}).get("input")
+        in_use = None if name is None else Path(name)
+        data.delete_old_runs(keep, run_id, in_use, *data.failed_rows_files(before=run_id)[:1])
+        data.delete_old_shards(keep, run_id, in_use)
 
     def _write_failures(self, known: KnownFailures, accepted: AcceptedFailures) -> None:
         try:

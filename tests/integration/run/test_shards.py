@@ -20,6 +20,7 @@ from tests.support.target_sessions import LOCK_SESSIONS, end_sessions
 
 RUN = "20990301T010000Z-0000000a"
 OTHER_RUN = "20990301T010000Z-0000000b"
+LATER_RUN = "20990302T010000Z-0000000a"
 ROWS = 8
 FIRST = [1, 2, 4, 5, 6, 8]
 """The attempts of shard 0/2. The other two belong to shard 1/2."""
@@ -116,14 +117,18 @@ async def test_a_run_in_one_process_excludes_shards(
 async def test_a_killed_shard_that_is_repeated_counts_what_it_had_migrated(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    """First in an empty directory, as on another machine; then in the directory that it left."""
+    """First in an empty directory, as on another machine; then in the directory that it left.
+
+    It keeps its directory, although a later run is the only one that ROGO_KEEP_RUNS keeps.
+    """
     shard, attempts = "0/2", FIRST
     await _killed_midway(scenario, env, shard)
     written = len(await scenario.attempts())
     assert 0 < written < len(attempts)
     shutil.rmtree(scenario.data_dir / "shards")
+    shard_dir(scenario.data_dir, shard, LATER_RUN).mkdir(parents=True)
     for _ in range(2):
-        repeated = await run_cli(of_shard(env, shard))
+        repeated = await run_cli(of_shard(env, shard), ROGO_KEEP_RUNS="1")
         _counts_all_as_migrated(repeated, scenario.data_dir, shard, attempts)
     other = await run_cli(of_shard(env, shard, OTHER_RUN))
     assert f"0 migrated, 0 failed (0 new), {len(attempts)} skipped" in other.stdout

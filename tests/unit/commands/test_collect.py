@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -23,6 +24,8 @@ from rogo_async.reporting.summary_parts import ShardFacts
 from rogo_async.sources.accepted_failures import AcceptedFailures
 from tests.unit.reporting.test_merged_summary import BEGIN, RUN, shard
 
+FIRST_RUN = "20260227T010000Z-0000000a"
+EARLIER_RUN = "20260228T010000Z-0000000a"
 NEXT_RUN = "20260302T010000Z-0000000a"
 COLUMNS = ("Line", "Attempt ID", "Unit Code", "Assessment ID", "Error")
 
@@ -217,7 +220,8 @@ def merge(collect: Collect, stack: ExitStack) -> None:
     """All files but migrated.csv."""
     parts: RunParts = find_parts(RUN, collect.data.path, (), stack)
     rows = failed_rows_in_order(parts.results, stack)
-    collect._merge(parts, rows, AcceptedFailures(frozenset({(12, "email_missing")})))
+    accepted = AcceptedFailures(frozenset({(12, "email_missing")}))
+    collect._delete_old_runs(collect._merge(parts, rows, accepted))
     stack.close()
 
 
@@ -252,14 +256,25 @@ def test_failed_rows_are_in_the_order_of_the_input_without_the_line(
     assert found["failures_by_assessment.csv"].count(b"\r\n") == 6
 
 
+@pytest.mark.parametrize(
+    ("keep", "kept"), [(1, set()), (2, {EARLIER_RUN}), (30, {FIRST_RUN, EARLIER_RUN})]
+)
 def test_a_collection_that_was_killed_at_any_moment_is_simply_repeated(
-    data_dir: Path, collect: Collect, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, collect: Collect, monkeypatch: pytest.MonkeyPatch, keep: int, kept: set[str]
 ) -> None:
-    """Between any two files that are replaced or moved."""
+    """Between any two files that are replaced or moved; old runs are deleted."""
+    collect.settings = collect.settings.model_copy(update={"rogo_keep_runs": keep})
+    (data_dir / "shards" / NEXT_RUN / "0-of-1").mkdir(parents=True)
+    data = DataDir(data_dir)
+    for run in (FIRST_RUN, EARLIER_RUN):
+        data.write_summary(run, b"{}", is_full=False)
+        data.begin_full_run(run)
+        data.failed_rows.write_text("Attempt ID,Error\n30,email_missing: x\n")
     before = contents(data_dir)
     with ExitStack() as stack:
         merge(collect, stack)
     whole = contents(data_dir)
+    assert {each.stem for each in data.runs.glob("*.json")} == {RUN, *kept}
     for step in range(1, 20):
         _restore(data_dir, before)
         with monkeypatch.context() as killed, ExitStack() as stack:
@@ -277,6 +292,27 @@ def test_a_collection_that_was_killed_at_any_moment_is_simply_repeated(
     with ExitStack() as stack:
         merge(collect, stack)
     assert contents(data_dir) == whole
+
+
+@pytest.mark.parametrize("directory", ["runs", "shards"])
+def test_the_rows_that_a_run_selected_are_not_deleted(
+    tmp_path: Path, collect: Collect, stack: ExitStack, directory: str
+) -> None:
+    collect.settings = collect.settings.model_copy(update={"rogo_keep_runs": 1})
+    selected = {
+        "runs": tmp_path / "runs" / f"{FIRST_RUN}.failed.csv",
+        "shards": tmp_path / "shards" / FIRST_RUN / "0-of-1" / "x.csv",
+    }
+    for run in (FIRST_RUN, EARLIER_RUN):
+        for each in selected.values():
+            path = Path(str(each).replace(FIRST_RUN, run))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("Attempt ID,Error\n")
+    shutil.rmtree(tmp_path / "shards" / RUN)
+    for number in range(3):
+        write_shard(tmp_path, number, selection={"input": str(selected[directory])})
+    merge(collect, stack)
+    assert [name for name, path in selected.items() if path.exists()] == [directory]
 
 
 def _restore(data_dir: Path, files: dict[str, bytes]) -> None:

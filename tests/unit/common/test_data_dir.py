@@ -46,9 +46,9 @@ def test_sweeps_and_rollbacks_do_not_count_as_kept_runs(data: DataDir) -> None:
         kept += leave(data, day, "json", "failed.csv", "journal.jsonl")
         kept += leave(data, day + 1, "orphans.csv")
     kept += leave(data, 21, "rollback.csv", "journal.jsonl")
-    data.delete_old_runs(11, None)
+    data.delete_old_runs(11, name(22), None)
     assert files(data) == set(kept)
-    data.delete_old_runs(10, None)
+    data.delete_old_runs(10, name(22), None)
     assert files(data) == {each for each in kept if not each.startswith((name(1), name(2)))}
 
 
@@ -57,7 +57,7 @@ def test_the_configured_number_of_runs_is_kept(data: DataDir, keep: int, left: i
     for day in (1, 2, 3):
         leave(data, day, "json")
     (data.runs / "latest_full_run").touch()
-    data.delete_old_runs(keep, None)
+    data.delete_old_runs(keep, name(4), None)
     newest = {f"{name(day)}.json" for day in (3, 2, 1)[:left]}
     assert files(data) == newest | {"latest_full_run"}
 
@@ -65,8 +65,20 @@ def test_the_configured_number_of_runs_is_kept(data: DataDir, keep: int, left: i
 def test_file_in_use_is_not_deleted(data: DataDir) -> None:
     leave(data, 1, "json", "failed.csv")
     leave(data, 2, "json")
-    data.delete_old_runs(1, data.runs / f"{name(1)}.failed.csv")
+    data.delete_old_runs(1, name(3), data.runs / f"{name(1)}.failed.csv")
     assert files(data) == {f"{name(1)}.failed.csv"}
+    data.delete_old_runs(1, name(3), data.path / "none.csv")
+    assert files(data) == set()
+
+
+def test_the_current_run_counts_once_and_keeps_its_files(data: DataDir) -> None:
+    """As in a collection that is repeated, also of a run that is not the newest."""
+    kept = [each for day in (2, 3) for each in leave(data, day, "json", "journal.jsonl")]
+    data.delete_old_runs(2, name(3), None)
+    assert files(data) == set(kept)
+    kept += leave(data, 4, "json")
+    data.delete_old_runs(1, name(2), None)
+    assert files(data) == {each for each in kept if not each.startswith(name(3))}
 
 
 def test_the_lock_works_on_a_full_disk(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,13 +262,29 @@ def test_the_shards_of_old_runs_are_deleted(data: DataDir) -> None:
         leave(data, day, "json")
         (data.path / "shards" / name(day) / "0-of-2" / "runs").mkdir(parents=True)
     (data.path / "shards" / "other").mkdir()
-    data.delete_old_runs(3, None)
+    data.delete_old_runs(1, name(5), None)
+    assert _runs_with_shards(data) == {*map(name, (1, 2, 3, 4)), "other"}
+    data.delete_old_shards(2, name(4), None)
     assert _runs_with_shards(data) == {name(3), name(4), "other"}
-    data.delete_old_shards(2)
-    assert _runs_with_shards(data) == {name(3), name(4), "other"}
-    data.delete_old_shards(1)
+    data.delete_old_shards(1, name(4), None)
     assert _runs_with_shards(data) == {name(4), "other"}
-    DataDir(data.path / "none").delete_old_shards(1)
+    DataDir(data.path / "none").delete_old_shards(1, name(4), None)
+
+
+def test_shards_that_are_in_use_are_not_deleted(data: DataDir) -> None:
+    """Those of the current run, of one whose shard is running, and of one with the input."""
+    for day in range(1, 7):
+        for shard in ("0-of-2", "1-of-2"):
+            (data.path / "shards" / name(day) / shard).mkdir(parents=True)
+    running = DataDir(data.path / "shards" / name(2) / "1-of-2")
+    running.lock("run x")
+    in_use = data.path / "shards" / name(3) / "0-of-2" / FAILED
+    data.delete_old_shards(2, name(1), in_use)
+    assert _runs_with_shards(data) == set(map(name, (1, 2, 3, 5, 6)))
+    assert running.path.is_dir()
+    running.unlock()
+    data.delete_old_shards(2, name(6), None)
+    assert _runs_with_shards(data) == {name(5), name(6)}
 
 
 def _runs_with_shards(data: DataDir) -> set[str]:
