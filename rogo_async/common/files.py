@@ -128,14 +128,21 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def write_private_parts(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file like ``write_private``, without keeping it in memory."""
+    """Write a file like ``write_private``, without keeping it in memory.
+
+    After an error, also one of ``parts``, the file is unchanged and no draft remains.
+    """
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-    replace_durably(draft, path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        replace_durably(draft, path)
+    except BaseException:  # on a full disk, what is written next needs the space
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def replace_durably(draft: Path, path: Path) -> None:

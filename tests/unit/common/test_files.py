@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rogo_async.common.files import (
     csv_of,
     make_private_directory,
     write_private,
+    write_private_parts,
 )
 
 
@@ -64,6 +66,20 @@ def test_a_file_is_replaced_by_way_of_a_draft_beside_it(tmp_path: Path) -> None:
     (tmp_path / "x.json.new").write_bytes(b"of a process that was killed, and longer")
     write_private(file, b"new")
     assert file.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_draft_that_cannot_be_written_takes_no_space(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_private_parts(file, [b"x" * 40_000] * 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
 
 
