@@ -5,9 +5,10 @@ if the rows are still exactly those after it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -48,6 +49,25 @@ class Refresh:
     after: Rows
     rules_before: Mapping[str, Row]
     rules_after: Mapping[str, Row]
+    earlier: "Sequence[Refresh]" = ()
+    """From the same former rows to those that earlier tries of the run wrote, the latest first.
+
+    The last refresh in a journal may not be committed.
+    """
+
+    def following(self, earlier: "Refresh") -> "Refresh":
+        """One refresh for both: the rows before this one are those after the earlier one."""
+        known = earlier.rules_before.keys() | earlier.rules_after.keys()
+        changed = self.rules_before.keys() | self.rules_after.keys()
+        new = {key: rule for key, rule in self.rules_before.items() if key not in known}
+        kept = {key: rule for key, rule in earlier.rules_after.items() if key not in changed}
+        return replace(
+            self,
+            before=earlier.before,
+            rules_before={**earlier.rules_before, **new},
+            rules_after={**kept, **self.rules_after},
+            earlier=(replace(earlier, earlier=()), *earlier.earlier),
+        )
 
 
 class Refreshes:
@@ -55,18 +75,19 @@ class Refreshes:
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        self._starts: dict[int, int] = {}
+        self._starts: dict[int, tuple[int, ...]] = {}
 
     @classmethod
     def read(cls, journal: Path) -> "Refreshes":
-        """Find the last line for each attempt: a retry appends another one. Raises OSError."""
+        """Find the lines of each attempt: a retry appends another one. Raises OSError."""
         found = cls(journal)
         if journal.exists():
             start = 0
             with journal.open("rb") as file:
                 for line in file:
                     if (entry := _entry(line)) is not None:
-                        found._starts[entry["attempt"]] = start
+                        attempt = entry["attempt"]
+                        found._starts[attempt] = (*found._starts.get(attempt, ()), start)
                     start += len(line)
         return found
 
@@ -80,12 +101,27 @@ class Refreshes:
         return len(self._starts)
 
     def __iter__(self) -> Iterator[Refresh]:
-        """The refreshes, the latest first."""
+        """One refresh for each submission, the latest first."""
         with self._journal.open("rb") as file:
-            for start in sorted(self._starts.values(), reverse=True):
-                file.seek(start)
-                if (entry := _entry(file.readline())) is not None:
-                    yield Refresh(**entry)
+            for starts in sorted(self._starts.values(), key=lambda s: s[-1], reverse=True):
+                yield _whole([_read(file, start) for start in reversed(starts)])
+
+
+def _read(file: BinaryIO, start: int) -> Refresh:
+    file.seek(start)
+    return Refresh(**(_entry(file.readline()) or {}))
+
+
+def _whole(lines: Sequence[Refresh]) -> Refresh:
+    """The refresh from the rows before the run to the last ones, given the latest line first.
+
+    Without lines of tries that were not committed: no later line begins with their rows.
+    """
+    chain = [lines[0]]
+    for each in lines[1:]:
+        if _by_id(each.after) == _by_id(chain[-1].before):
+            chain.append(each)
+    return reduce(lambda earlier, later: later.following(earlier), reversed(chain))
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
@@ -159,10 +195,11 @@ class RefreshReverter:
             await self._lock.verify_held(self._connections.newest_s)
             found = await read_existing(session, [refresh.launch_id])
             existing = found.get(refresh.launch_id)
-            rules = await read_rules(session, {*refresh.rules_before, *refresh.rules_after})
             if existing is None or _is_as(existing, refresh.before):
                 transaction.roll_back()
                 return RemovalResult.ALREADY_GONE
+            refresh = _last_committed(refresh, existing)
+            rules = await read_rules(session, {*refresh.rules_before, *refresh.rules_after})
             reason = _changed_since(existing, rules, refresh, self._journals)
             if reason is not None:
                 transaction.roll_back()
@@ -226,16 +263,27 @@ def _changed_since(
     return None
 
 
+def _last_committed(refresh: Refresh, existing: ExistingSubmission) -> Refresh:
+    """The refresh after which the rows are these ones; the latest if there is none."""
+    candidates = (refresh, *refresh.earlier)
+    return next((each for each in candidates if _is_as(existing, each.after)), refresh)
+
+
 def _is_as(existing: ExistingSubmission, rows: Rows) -> bool:
     return all(
-        {row.id: row.content for row in existing.of(table)} == {row["id"]: row for row in found}
-        for table, found in rows.items()
+        {row.id: row.content for row in existing.of(table)} == found
+        for table, found in _by_id(rows).items()
     )
 
 
+def _by_id(rows: Rows) -> dict[str, dict[str, Row]]:
+    return {table: {row["id"]: row for row in found} for table, found in rows.items()}
+
+
 def _keys(refresh: Refresh) -> list[int]:
-    """The keys of the malpractice rules of both sides; none without rules."""
-    if not refresh.rules_before and not refresh.rules_after:
+    """The keys of the malpractice rules of all its rows; none without rules."""
+    parts = (refresh, *refresh.earlier)
+    if not any(each.rules_before or each.rules_after for each in parts):
         return []
-    rows = [*refresh.before[SUBMISSIONS], *refresh.after[SUBMISSIONS]]
+    rows = [row for each in parts for row in (*each.before[SUBMISSIONS], *each.after[SUBMISSIONS])]
     return [lock_key(rule_key(row)) for row in rows]
