@@ -158,7 +158,7 @@ class Collect(Command):
     def _write_report(self) -> None:
         try:
             # The chart library is slow to import and rarely needed.
-            from rogo_async.reporting.html.stored import write_report  # noqa: PLC0415
+            from rogo_async.reporting.html.stored import write_report  # noqa: PLC0415 - charts load slowly
 
             log.info("report written", file=str(write_report(self.data.runs, self._run_id)))
         except Exception as error:  # noqa: BLE001 - a report that fails must not change the result
