@@ -157,7 +157,6 @@ class Collect(Command):
 
     def _write_report(self) -> None:
         try:
-            # The chart library is slow to import and rarely needed.
             from rogo_async.reporting.html.stored import write_report  # noqa: PLC0415 - charts load slowly
 
             log.info("report written", file=str(write_report(self.data.runs, self._run_id)))
