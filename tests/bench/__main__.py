@@ -9,7 +9,16 @@ from typing import Any
 import click
 
 from rogo_async.common.errors import SetupError
-from tests.bench import cpu, rclone, refresh, scale, server_copy, vs_littles_law, vs_old_design
+from tests.bench import (
+    cpu,
+    rclone,
+    refresh,
+    scale,
+    scaleout,
+    server_copy,
+    vs_littles_law,
+    vs_old_design,
+)
 from tests.bench.client import BenchError
 from tests.bench.report import Report
 
@@ -21,6 +30,7 @@ BENCHES: dict[str, Any] = {
     "rclone": rclone,
     "copy": server_copy,
     "refresh": refresh,
+    "scaleout": scaleout,
 }
 
 

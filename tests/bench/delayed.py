@@ -11,6 +11,8 @@ from tests.bench.report import Report
 from tests.bench.wire import ROUND_TRIP_MS, Wire, delayed_servers
 
 HALF_A_CORE = 0.5
+POOL_SIZE_OF_A_WORKER = 16
+"""Connections to the target: eight workers must fit into the 200 of the embedded server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,32 @@ def pids(stack: Stack, wire: Wire) -> dict[str, int]:
 
 
 async def ours_at(
-    data: dataset.BenchDataset, directory: Path, wire: Wire, consumers: int, waves: int
+    data: dataset.BenchDataset,
+    directory: Path,
+    wire: Wire,
+    consumers: int,
+    waves: int,
+    *,
+    workers: int | None = None,
 ) -> Measured:
-    """A run of this tool with this number of consumers, and ``waves`` submissions for each."""
-    stack, rows = data.stack, waves * consumers
-    name = f"ours{consumers}"
+    """A run of this tool with this number of consumers, and ``waves`` submissions for each.
+
+    With ``workers``, each of them has one shard and this number of consumers.
+    """
+    stack, each, name = data.stack, consumers, f"ours{consumers}"
+    command: tuple[str, ...] = client.COMMAND
+    if workers is not None:
+        consumers = each * workers
+        command = (*command, "--workers", str(workers), "--shards", str(workers))
+        name = f"workers{workers}"
+    rows = waves * consumers
     workspace = await data.new_target(name, directory / name)
     data.write_inputs(workspace.data_dir, rows, wire.source_base(stack, data.workspace))
+    environment = wire.environment(stack, workspace)
+    if workers is not None:
+        environment["ROGO_PG_POOL_SIZE"] = str(POOL_SIZE_OF_A_WORKER)
     async with measure_cpu(pids(stack, wire)) as meters:
-        ran = await client.run(
-            wire.environment(stack, workspace), workspace.data_dir, consumers, rows
-        )
+        ran = await client.run(environment, workspace.data_dir, each, rows, command)
     finished = await dataset.finish_times(stack.postgres.dsn(workspace.target))
     await stack.remove_workspace(dataset.own_of(workspace))
     found = measurement_of(finished, consumers, ran.used.began, meters)
