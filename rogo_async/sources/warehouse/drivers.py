@@ -113,7 +113,9 @@ def import_pyodbc() -> Any:
             raise SetupError(
                 "unixODBC is not installed (libodbc.so.2 is missing): apt-get install unixodbc"
             ) from None
-        raise SetupError("pyodbc or aioodbc is not installed: pip install rogo-async") from None
+        raise SetupError(
+            "pyodbc or aioodbc is not installed: pip install . in the source directory"
+        ) from None
     pyodbc.pooling = False
     return pyodbc
 

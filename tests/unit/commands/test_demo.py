@@ -1,10 +1,13 @@
-"""The directory of ``demo``: refused before anything is installed, started or written."""
+"""``demo``: its options, and its directory, refused before anything is started or written."""
 
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from rogo_async.commands.main import main
 from rogo_async.common.errors import SetupError
+from rogo_async.common.shutdown import ExitCode
 from rogo_async.demo.demo import Demo
 from rogo_async.demo.servers.stack import LOCK_FILE, Stack
 
@@ -42,3 +45,26 @@ async def test_an_empty_directory_and_that_of_a_demo_are_used(
     monkeypatch.setattr(Stack, "__aenter__", refuse)
     with pytest.raises(SetupError, match="reached"):
         await Demo(1, 1, tmp_path, lambda _: None).execute(serve=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--rows=9", {"serve": False, "migrate": True, "refresh": False}),
+        ("--serve", {"serve": True, "migrate": True, "refresh": False}),
+        ("--refresh", {"serve": False, "migrate": True, "refresh": True}),
+        ("--no-run", {"serve": False, "migrate": False, "refresh": False}),
+    ],
+)
+def test_no_run_alone_leaves_the_migration_to_the_user(
+    monkeypatch: pytest.MonkeyPatch, option: str, expected: dict[str, bool]
+) -> None:
+    asked: list[dict[str, bool]] = []
+
+    async def execute(_: Demo, **options: bool) -> ExitCode:
+        asked.append(options)
+        return ExitCode.DONE
+
+    monkeypatch.setattr(Demo, "execute", execute)
+    result = CliRunner().invoke(main, ["demo", option])
+    assert (result.exit_code, asked) == (0, [expected])
