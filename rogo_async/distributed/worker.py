@@ -220,10 +220,18 @@ def _run_until_unlocked(
     deadline_s = time.monotonic() + _LOCK_WAIT_S
     while True:
         code, messages = _run_once(plan, shard, directory, worker)
-        is_own_lock = any("of this run since" in each for each in messages)
-        if code != ExitCode.LOCKED or not is_own_lock or time.monotonic() > deadline_s:
+        is_free = code != ExitCode.LOCKED or not is_held_by_earlier_try(plan.run_id, messages)
+        if is_free or time.monotonic() > deadline_s:
             return code, messages
         time.sleep(_LOCK_PAUSE_S)
+
+
+def is_held_by_earlier_try(run_id: str, messages: Sequence[str]) -> bool:
+    """Whether a shard could not start since the same shard runs already.
+
+    It holds its lock in the target and, if it has the same directory, that of the directory.
+    """
+    return any("of this run since" in each or run_id in each for each in messages)
 
 
 def _run_once(
