@@ -17,6 +17,7 @@ import aiofiles
 from rogo_async.common.errors import DataDirFull, LockHeld, SetupError
 from rogo_async.common.files import (
     PRIVATE_MODE,
+    discarded_on_error,
     make_private_directory,
     replace_durably,
     sync_directory,
@@ -170,9 +171,13 @@ class DataDir:
         """The failed-rows file of the latest full run."""
         return self.path / FAILED
 
+    def summary_of(self, run_id: str) -> Path:
+        """The summary of a run, which may not exist."""
+        return self.runs / f"{run_id}.json"
+
     def forget_summary(self, run_id: str) -> None:
         """Delete the summary of an earlier try of this run. Raises OSError."""
-        for path in (self.runs / f"{run_id}.json", self.path / SUMMARY):
+        for path in (self.summary_of(run_id), self.path / SUMMARY):
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
 
@@ -213,27 +218,27 @@ class DataDir:
     ) -> None:
         """Replace migrated.csv with the output of ``export``. Raises OSError and its errors."""
         draft = self.path / f"{MIGRATED}.new"
-        descriptor = await asyncio.to_thread(
-            os.open, draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_MODE
-        )
-        async with aiofiles.open(descriptor, "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with discarded_on_error(draft):
+            descriptor = await asyncio.to_thread(os.open, draft, flags, PRIVATE_MODE)
+            async with aiofiles.open(descriptor, "wb") as file:
 
-            async def sink(data: bytes) -> None:
-                # Distinguish an error of the disk from an OSError of the server's connection.
-                try:
-                    await file.write(data)
-                except OSError as error:
-                    raise DataDirFull(f"{draft}: {error.strerror}") from None
+                async def sink(data: bytes) -> None:
+                    # Distinguish an error of the disk from an OSError of the server's connection.
+                    try:
+                        await file.write(data)
+                    except OSError as error:
+                        raise DataDirFull(f"{draft}: {error.strerror}") from None
 
-            await export(sink)
-            await file.flush()
-            await asyncio.to_thread(os.fsync, file.fileno())
-        await asyncio.to_thread(replace_durably, draft, self.path / MIGRATED)
+                await export(sink)
+                await file.flush()
+                await asyncio.to_thread(os.fsync, file.fileno())
+            await asyncio.to_thread(replace_durably, draft, self.path / MIGRATED)
 
     def write_summary(self, run_id: str, data: bytes, *, is_full: bool) -> None:
         """Write the summary in ``runs/``; of a full run also run_summary.json. Raises OSError."""
         self.make_runs()
-        write_private(self.runs / f"{run_id}.json", data)
+        write_private(self.summary_of(run_id), data)
         if is_full:
             write_private(self.path / SUMMARY, data)
 

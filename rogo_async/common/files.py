@@ -5,7 +5,8 @@ import csv
 import errno
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,14 +134,21 @@ def write_private_parts(path: Path, parts: Iterable[bytes]) -> None:
     After an error, also one of ``parts``, the file is unchanged and no draft remains.
     """
     draft = path.with_name(path.name + ".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_MODE)
-    try:
+    with discarded_on_error(draft):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_MODE)
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         replace_durably(draft, path)
-    except BaseException:  # on a full disk, what is written next needs the space
+
+
+@contextmanager
+def discarded_on_error(draft: Path) -> Iterator[None]:
+    """Delete an incomplete draft when an error leaves the block: a full disk needs its space."""
+    try:
+        yield
+    except BaseException:
         draft.unlink(missing_ok=True)
         raise
 

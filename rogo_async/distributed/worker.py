@@ -286,7 +286,7 @@ def _summary(directory: Path, run_id: str, code: int | None) -> RunSummary | Non
     That of an earlier try, which the worker ended, has another exit code.
     """
     try:
-        found = read_summary(DataDir(directory).runs / f"{run_id}.json")
+        found = read_summary(DataDir(directory).summary_of(run_id))
     except (OSError, ValueError):
         return None
     has_begun = found.shard is not None and bool(found.shard.inputs)

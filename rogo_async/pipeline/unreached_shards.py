@@ -34,12 +34,17 @@ async def record_unreached(
 ) -> None:
     """Write the summary of these shards, and a failed-rows file without rows.
 
+    A shard that has left a summary in the data directory keeps it: it had ended, and only the news
+    of it was lost.
+
     ``file`` has the selected rows of the whole run; ``inputs`` the SHA-256 of the input files.
     Raises OSError, and InputChanged.
     """
     rows = await _rows_by_shard(file, next(iter(shards)).count)
     for shard in shards:
         data = DataDir(shards_of(settings.rogo_data_dir, run_id) / shard.directory)
+        if data.summary_of(run_id).exists():
+            continue
         for each in (data.path.parents[1], data.path.parent, data.path, data.runs):
             make_private_directory(each)
         failed = FailedRowsWriter(data.failed_rows, NUMBERED)

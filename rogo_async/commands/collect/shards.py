@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def find_parts(run_id: str, own: Path, directories: Sequence[Path], stack: ExitS
     stack releases the locks. Raises SetupError with every problem, LockHeld if a shard is still
     running, and OSError.
     """
+    _allow_open_files()
     found: list[ShardResult] = []
     journals: list[tuple[datetime, Path]] = []
     for data in _directories(run_id, own, directories):
@@ -69,6 +71,12 @@ def find_parts(run_id: str, own: Path, directories: Sequence[Path], stack: ExitS
     _check(run_id, [own, *directories], results)
     journals.sort(key=lambda each: each[0])
     return RunParts(results, [path for _, path in journals])
+
+
+def _allow_open_files() -> None:
+    """Open as many files as the system permits: each shard needs two, its lock and its rows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _ended_at(result: ShardResult | None) -> datetime:
@@ -124,7 +132,7 @@ def _result(data: DataDir, run_id: str) -> ShardResult | None:
 
     A shard that ended before it had read its inputs left nothing.
     """
-    path = data.runs / f"{run_id}.json"
+    path = data.summary_of(run_id)
     if not path.exists():
         return None
     try:

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -162,6 +163,20 @@ def test_of_several_results_of_a_shard_the_latest_counts(data_dir: Path, stack: 
     found = find_parts(RUN, data_dir, (copies[0], copies[1], last), stack)
     assert [each.summary.migrated for each in found.results] == [7, 2, 7]
     assert len(found.journals) == 6
+
+
+def test_more_shards_are_collected_than_a_shell_lets_a_process_open(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    for number in range(40):
+        write_shard(tmp_path, number, number + 2, count=40)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+    in_use = {int(each.name) for each in Path("/proc/self/fd").iterdir()}
+    twenty_more = [number for number in range(1_024) if number not in in_use][20]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (twenty_more, limits[1]))
+    parts = find_parts(RUN, tmp_path, (), stack)
+    assert len(list(failed_rows_in_order(parts.results, stack))) > 40
 
 
 def test_a_placeholder_counts_less_than_a_result(data_dir: Path, stack: ExitStack) -> None:

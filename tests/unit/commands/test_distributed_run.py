@@ -144,6 +144,17 @@ async def test_rows_of_shards_that_were_not_begun_are_counted(inputs: Iterator[P
 
     assert found[1].shard.is_placeholder
 
+    # A shard that had ended by itself keeps its result.
+    own = found[1].shard.model_copy(update={"shard": "2/3", "is_placeholder": False})
+    result = found[2].model_copy(update={"shard": own, "not_reached": 0})
+    (directories[2] / "runs" / f"{RUN}.json").write_bytes(result.to_json())
+    async with AsyncExitStack() as stack:
+        file, _ = await open_selection(Selection(), data_dir, stack, stages)
+        await record_unreached(
+            load_settings(), Selection(), RUN, began_at, shards, file, {"mapping": "m"}, stop_signal
+        )
+    assert read_summary(directories[2] / "runs" / f"{RUN}.json") == result
+
     (directories[0] / "log.jsonl").touch()
     copy = data_dir / "copy" / RUN / "0-of-3"
     unpack(packed(directories[0], RUN), copy)

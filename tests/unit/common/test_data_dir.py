@@ -243,6 +243,7 @@ async def test_a_full_disk_is_not_taken_for_an_error_of_the_target(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert str(raised.value) == f"{data.path / 'migrated.csv.new'}: File too large"
+    assert not (data.path / "migrated.csv.new").exists()
 
 
 def test_a_run_id_begins_with_its_time_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
