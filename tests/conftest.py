@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -41,6 +42,10 @@ def pytest_configure() -> None:
 
     The databases of one test are 600 files. TMPDIR or --basetemp chooses another place.
     """
+    # Commands would inherit that SIGHUP is ignored, as under nohup, and miss a closed terminal. A
+    # handler is not inherited.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     if "TMPDIR" not in os.environ and _has_room(MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
