@@ -55,7 +55,10 @@ class SchedulerLost(Exception):
 
 @contextlib.asynccontextmanager
 async def local_cluster(workers: int) -> AsyncIterator[Client]:
-    """Worker processes on this machine, which the network does not reach."""
+    """Worker processes on this machine, which the network does not reach.
+
+    Raises SetupError if one of them ends while it starts.
+    """
     _calm_loggers()
     with (
         tempfile.TemporaryDirectory(prefix="rogo_async.") as directory,
@@ -76,12 +79,24 @@ async def local_cluster(workers: int) -> AsyncIterator[Client]:
             asynchronous=True,
         )
         async with contextlib.AsyncExitStack() as stack:
-            with _signals_blocked():
-                await stack.enter_async_context(cluster)
-            client = Client(cluster, asynchronous=True, set_as_default=False)
-            await stack.enter_async_context(client)
-            await client.register_plugin(IgnoreSignals())
+            try:
+                client = await _started(cluster, stack)
+            except (OSError, RuntimeError) as error:  # of Dask, also if a worker is lost
+                raise SetupError(
+                    f"--workers {workers}: a worker ended while the workers were starting "
+                    f"({type(error.__cause__ or error).__name__}). Run again. If it happens again, "
+                    "see the system's log for a lack of memory, and take fewer workers"
+                ) from None
             yield client
+
+
+async def _started(cluster: LocalCluster, stack: contextlib.AsyncExitStack) -> Client:
+    with _signals_blocked():
+        await stack.enter_async_context(cluster)
+    client = Client(cluster, asynchronous=True, set_as_default=False)
+    await stack.enter_async_context(client)
+    await client.register_plugin(IgnoreSignals())
+    return client
 
 
 @contextlib.contextmanager

@@ -66,6 +66,10 @@ class RunningCommand:
         self._stdout = asyncio.create_task(_all(process.stdout), name="reading stdout")
         self._stderr = asyncio.create_task(self._read(process.stderr), name="reading stderr")
 
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log lines of this event so far."""
+        return [entry for entry in self._log if entry["event"] == name]
+
     async def wait_for_event(
         self, event: str, matches: Callable[[dict[str, Any]], bool] = lambda _: True
     ) -> dict[str, Any]:

@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,10 +33,16 @@ from tests.support.cli import (
     summary,
 )
 from tests.support.codes import FIRST_RUN_CODES
+from tests.support.dask_cluster import (
+    dask_scheduler,
+    dask_worker,
+    other_machine,
+    shards_below,
+    until,
+)
 
 ROWS, SEED = 120, 7
 _TLS: Final = "DASK_DISTRIBUTED__COMM__TLS__"
-_CHILD: Final = "rogo_async.distributed.child"
 LOCAL: Final = ("run", "--workers", "2", "--shards", "4")
 
 
@@ -97,12 +101,19 @@ async def test_a_signal_drains_the_workers_and_a_second_one_ends_them(
     env = {**env, "ROGO_CONCURRENCY": "1"}
     async with start_cli(env, *LOCAL, prefix=NEW_INTERPRETER) as command:
         await command.wait_for_event("inputs read")
-        await _until(lambda: any("spawn_main" in " ".join(p.cmdline()) for p in _family(command)))
+        await until(lambda: bool(_local_workers(command)))
         _press_ctrl_c(command)  # a worker is starting
         early = await command.wait()
     assert early.code == 130, early.output
     assert await scenario.nothing_written()
     assert not early.events("internal error")
+
+    async with start_cli(env, *LOCAL, prefix=NEW_INTERPRETER) as command:
+        await until(lambda: bool(_local_workers(command)))
+        _local_workers(command)[0].kill()
+        not_started = await command.wait()
+    assert not_started.code == 2, not_started.output
+    assert "--workers 2: a worker ended while the workers were starting" in not_started.stdout
 
     async with start_cli(env, *LOCAL, prefix=NEW_INTERPRETER) as command:
         with scenario.source.held():
@@ -153,14 +164,12 @@ async def test_the_workers_of_a_scheduler(
     command = ("run", "--scheduler", address, "--shards", "3")
     env = {**env, "ROGO_CONCURRENCY": "1", **_tls(tmp_path_factory.mktemp("tls"))}
     machines = {
-        name: _machine(data_dir, tmp_path_factory.mktemp(f"machine_{name}")) for name in "abc"
+        name: other_machine(data_dir, tmp_path_factory.mktemp(f"machine_{name}")) for name in "abc"
     }
     async with contextlib.AsyncExitStack() as running:
-        scheduler = await running.enter_async_context(
-            _dask(env, "scheduler", "--host", address, "--no-dashboard")
-        )
-        worker = await running.enter_async_context(_worker(address, env, machines["a"]))
-        await running.enter_async_context(_worker(address, env, machines["b"], "--no-nanny"))
+        scheduler = await running.enter_async_context(dask_scheduler(address, env))
+        worker = await running.enter_async_context(dask_worker(address, env, machines["a"]))
+        await running.enter_async_context(dask_worker(address, env, machines["b"], "--no-nanny"))
         await _other_worker_refused(address, env, machines["c"], command)
         assert await scenario.nothing_written()
 
@@ -169,11 +178,11 @@ async def test_the_workers_of_a_scheduler(
         ) as distributed:
             with scenario.source.held():
                 await _requested(scenario, 2)
-                child = _child_of(psutil.Process(worker.pid))
+                (child,) = shards_below(psutil.Process(worker.pid))
                 async with _client(address, env) as client:  # another run on these workers
                     await client.register_plugin(EndShards())
                 worker.send_signal(signal.SIGTERM)
-                await _until(lambda: STOPPING in _logs(machines["a"]))
+                await until(lambda: STOPPING in _logs(machines["a"]))
             done = await distributed.wait()
         assert done.code == 0, done.output
         assert not child.is_running()
@@ -205,7 +214,7 @@ async def _other_worker_refused(
         file.write("\n")
     other = {"ROGO_CONTAINER": "another", "ROGO_INSTANCE_ID": "another"}
     other["DATABASE_URL"] = env["DATABASE_URL"].replace("target_", "other_")
-    async with _worker(address, {**env, **other}, machine, "--no-nanny"):
+    async with dask_worker(address, {**env, **other}, machine, "--no-nanny"):
         async with _client(address, env) as client:
             await client.wait_for_workers(3, DEADLINE_S)
         refused = await run_cli(env, *command, prefix=NEW_INTERPRETER)
@@ -228,19 +237,18 @@ async def _scenario(stack: Stack, workspace: Workspace) -> Scenario:
     return scenario
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.05)
-
-
 async def _requested(scenario: Scenario, files: int) -> None:
     """Wait until the source has received requests for this many files."""
-    await _until(lambda: len({path for _, path in scenario.source.requests}) >= files)
+    await until(lambda: len({path for _, path in scenario.source.requests}) >= files)
 
 
 def _family(command: RunningCommand) -> list[psutil.Process]:
     return list(psutil.Process(command.process.pid).children(recursive=True))
+
+
+def _local_workers(command: RunningCommand) -> list[psutil.Process]:
+    """The workers on this machine."""
+    return [each for each in _family(command) if "spawn_main" in " ".join(each.cmdline())]
 
 
 def _press_ctrl_c(command: RunningCommand) -> None:
@@ -251,17 +259,9 @@ def _press_ctrl_c(command: RunningCommand) -> None:
                 os.kill(pid, signal.SIGINT)
 
 
-def _child_of(process: psutil.Process) -> psutil.Process:
-    """The process of the shard that a worker runs."""
-    (child,) = [
-        each for each in process.children(recursive=True) if _CHILD in " ".join(each.cmdline())
-    ]
-    return child
-
-
 async def _kill_a_worker(command: RunningCommand) -> psutil.Process:
     """Kill a worker that runs a shard. Returns the process of the shard."""
-    child = next(each for each in _family(command) if _CHILD in " ".join(each.cmdline()))
+    child = shards_below(psutil.Process(command.process.pid))[0]
     parent = child.parent()
     assert parent is not None
     parent.kill()
@@ -269,36 +269,8 @@ async def _kill_a_worker(command: RunningCommand) -> psutil.Process:
     return child
 
 
-def _machine(data_dir: Path, directory: Path) -> Path:
-    """Another data directory with the same inputs."""
-    for each in ("submission_files.csv", "attempt_number_mapping.csv"):
-        shutil.copy(data_dir / each, directory / each)
-    return directory
-
-
 def _logs(machine: Path) -> str:
     return "".join(each.read_text() for each in machine.glob("shards/*/*/log.jsonl"))
-
-
-@contextlib.asynccontextmanager
-async def _dask(env: Mapping[str, str], *command: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "dask",
-        *command,
-        env={"PATH": os.environ["PATH"], **env},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(DEADLINE_S):
-            await process.wait()
 
 
 def _tls(directory: Path) -> dict[str, str]:
@@ -310,15 +282,6 @@ def _tls(directory: Path) -> dict[str, str]:
         files |= {f"{_TLS}{role}__CERT": peer.certificate, f"{_TLS}{role}__KEY": peer.key}
     encrypted = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
     return encrypted | {name: str(path) for name, path in files.items()}
-
-
-def _worker(
-    address: str, env: Mapping[str, str], machine: Path, *options: str
-) -> contextlib.AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    options = ("--nthreads", "1", "--resources", "shard=1", "--no-dashboard", *options)
-    scratch = ("--local-directory", str(machine / "dask"))
-    here = {**env, "ROGO_DATA_DIR": str(machine)}
-    return _dask(here, "worker", address, "--host", "127.0.0.1", *options, *scratch)
 
 
 def _client(address: str, env: Mapping[str, str]) -> Client:
