@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 from rogo_async.demo.servers.stack import Stack, Workspace
+from tests.chaos.distributed_rounds import measure_distributed_run, planned, run_disturbed
 from tests.chaos.dropped_replies import DroppedReplies, Reply, only_first, run_with_dropped_replies
 from tests.chaos.fault_model import run_random_faults
 from tests.chaos.invariants import Findings
@@ -132,6 +133,18 @@ async def _faults(report: ChaosReport, rounds: int) -> None:
         await run_random_faults(await small_dataset(stack, base), rounds, 25, report.add_round)
 
 
+async def _distributed(report: ChaosReport, kills: int, rows: int) -> None:
+    generator = random.Random(report.seed)
+    faults = planned(kills, report.seed)
+    for started in range(0, len(faults), ROUNDS_PER_STACK):
+        async with _stack() as (stack, base):
+            factory = await RoundFactory.generated(stack, base, rows, report.seed)
+            clean = await measure_distributed_run(factory)
+            click.echo(f"an undisturbed run takes {clean.ends_s:.1f} s; seed {report.seed}")
+            for fault in faults[started : started + ROUNDS_PER_STACK]:
+                report.add_round(*await run_disturbed(factory, fault, generator, clean))
+
+
 @click.command()
 @click.option(
     "--kills",
@@ -143,6 +156,15 @@ async def _faults(report: ChaosReport, rounds: int) -> None:
 @click.option(
     "--faults", "rounds", type=click.IntRange(1), help="Number of rounds with mixed faults."
 )
+@click.option(
+    "--distributed",
+    "workers",
+    type=click.IntRange(1),
+    is_flag=False,
+    flag_value=30,
+    help="Number of distributed runs in which a worker is killed [30 without a number]; in a sixth "
+    "as many each, a worker is frozen, the scheduler or the command is killed.",
+)
 @click.option("--weather", "rounds", type=click.IntRange(1), hidden=True)
 @click.option("--rows", type=click.IntRange(1), default=300, show_default=True)
 @click.option("--seed", type=int, help="Seed of the random generator [default: random].")
@@ -151,6 +173,7 @@ def main(
     steps: str | None,
     replies: int | None,
     rounds: int | None,
+    workers: int | None,
     rows: int,
     seed: int | None,
 ) -> None:
@@ -163,6 +186,8 @@ def main(
         what, work = "runs with dropped replies", lambda report: _replies(report, replies, rows)
     elif rounds is not None:
         what, work = "rounds of faults", lambda report: _faults(report, rounds)
+    elif workers is not None:
+        what, work = "distributed runs", lambda report: _distributed(report, workers, rows)
     else:
         what, work = "kills", lambda report: _kills(report, kills or 200, rows)
     report = ChaosReport(seed, what)

@@ -52,7 +52,7 @@ async def run_killed_after(factory: RoundFactory, after_s: float) -> Kill:
             if command.process.returncode is None:
                 command.process.send_signal(signal.SIGKILL)
             result = await command.wait()
-        submissions = await _submissions(chaos_round)
+        submissions = await count_submissions(chaos_round)
         if result.code != -signal.SIGKILL or result.events("run ended"):
             phase = KillPhase.AFTER_END
         else:
@@ -64,7 +64,8 @@ async def run_killed_after(factory: RoundFactory, after_s: float) -> Kill:
         return Kill(phase, submissions, await chaos_round.recover())
 
 
-async def _submissions(chaos_round: ChaosRound) -> int:
+async def count_submissions(chaos_round: ChaosRound) -> int:
+    """The submissions of this tool in the target."""
     connection = await asyncpg.connect(chaos_round.stack.postgres.dsn(chaos_round.workspace.target))
     try:
         found: int = await connection.fetchval(
