@@ -95,6 +95,11 @@ CHANGES = [
         "assignment_submissions: a row was added",
     ),
     Change(
+        "INSERT INTO assignment_submissions (lti_launch_id) "
+        "SELECT lti_launch_id FROM assignment_submissions WHERE id = $1",
+        "assignment_submissions: a row was added",
+    ),
+    Change(
         f"UPDATE assignment_submissions SET lti_launch_id = {LAUNCH} || 'x' WHERE id = $1",
         "assignment_submissions: the launch id is of another tool",
     ),
@@ -215,15 +220,23 @@ async def test_rows_that_were_all_rewritten_are_kept(
 async def test_the_rest_of_a_deleted_submission_is_kept(
     scenario: Scenario, env: dict[str, str]
 ) -> None:
-    run, ids = await migrated(scenario, env, 1, 2)
+    """A launch session or a session record is enough."""
+    _, ids = await migrated(scenario, env, 1, 2, 3, 100)
     async with scenario.target() as target:
-        await target.execute("DELETE FROM assignment_submissions WHERE id = $1", ids[1])
+        for attempt in (1, 2, 3):
+            await target.execute("DELETE FROM assignment_submissions WHERE id = $1", ids[attempt])
+        await target.execute("DELETE FROM lti_launch_sessions WHERE launch_id LIKE 'rogo_2_%'")
+        await target.execute("DELETE FROM lti_session_records WHERE launch_id LIKE 'rogo_3_%'")
     before = await picture(scenario)
-    result = await roll_back(env, run)
-    assert result.messages == ["attempt 1  kept: assignment_submissions: the row was deleted"]
+    result = await roll_back(env, [1, 2, 3, 100])
+    assert sorted(result.messages) == [
+        f"attempt {attempt}  kept: assignment_submissions: the row was deleted"
+        for attempt in (1, 2, 3)
+    ]
     after = await picture(scenario)
-    assert after.of(1) == before.of(1)
-    assert after.of(2) == [[], []]
+    for attempt in (1, 2, 3):
+        assert after.of(attempt) == before.of(attempt)
+    assert after.of(100) == [[], []]
 
 
 async def platform_rule(scenario: Scenario, learner: int) -> None:

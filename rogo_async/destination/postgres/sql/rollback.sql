@@ -6,7 +6,7 @@
 -- xmin, so both were rewritten after the run.
 SELECT mark.launch_id, s.id AS submission_id, r.id AS session_id, s.lms_user_id,
     s.custom_assessment_code AS assessment_code, s.context_id,
-    s.id IS NOT NULL AND count(s.id) OVER (PARTITION BY s.xmin::text) > 1 AS shares_transaction
+    count(s.id) OVER (PARTITION BY s.xmin::text) > 1 AS shares_transaction
 FROM (
     SELECT lti_launch_id::text AS launch_id FROM assignment_submissions
     UNION
@@ -72,7 +72,7 @@ SELECT 'lti_launch_sessions', id, xmin::text, NULL FROM lti_launch_sessions
 WHERE launch_id = :launch_id::text
 UNION ALL
 SELECT 'lti_session_records', id, xmin::text, NULL FROM lti_session_records
-WHERE launch_id = :launch_id::text OR id = :session_id::text
+WHERE launch_id = :launch_id::text
 UNION ALL
 SELECT 'submission_files', id, xmin::text, NULL FROM submission_files
 WHERE submission_id = :submission_id::text
@@ -98,7 +98,7 @@ WHERE e.submission_id = :submission_id::text
 ORDER BY e.id;
 
 -- name: rule_candidates_of_key
--- The other migrated submissions with malpractice that have the same key.
+-- The other submissions with malpractice that have the same key, of any tool.
 SELECT s.id, s.lti_launch_id AS launch_id, s.attempt_number, s.context_title,
     g.malpractice_notes AS notes, l.id AS level_id, l.level_text
 FROM assignment_submissions s
@@ -106,7 +106,7 @@ JOIN submission_grades g ON g.submission_id = s.id
 JOIN malpractice_levels l ON l.id = g.malpractice_level_id
 WHERE s.lms_user_id = :lms_user_id::text AND s.context_id = :context_id::text
   AND s.custom_assessment_code = :assessment_code::text
-  AND s.id <> :submission_id::text AND s.lti_launch_id ~ '^rogo_[0-9]+_'
+  AND s.id <> :submission_id::text
 ORDER BY s.id;
 
 -- name: launch_ids
