@@ -144,19 +144,36 @@ async def run_disturbed(
     """What happened, and the findings after the run and after the next one."""
     async with factory.round(DELAY_S) as chaos_round:
         async with _started(chaos_round, fault, generator) as run:
-            after_s = generator.uniform(0.0, clean.ends_s)
-            if run.scheduler is not None:
-                await run.command.wait_for_event("migration begins")
-                after_s = generator.uniform(0.0, clean.ends_s - clean.begins_s)
-            await asyncio.sleep(after_s)
+            await _random_moment(chaos_round, run, generator, clean)
             submissions = await count_submissions(chaos_round)
             await _disturb(chaos_round, run, fault, generator)
             result = await run.command.wait(_RUN_S)
             findings = await _left_behind(chaos_round, run)
         findings.add(await _judged(chaos_round, fault, result))
     where = "--workers" if run.scheduler is None else "--scheduler"
-    text = f"{fault}, {where}, {after_s:5.2f} s, {submissions:4} submissions, exit {result.code}"
+    text = f"{fault}, {where}, {submissions:4} submissions, exit {result.code}"
     return text, findings
+
+
+async def _random_moment(
+    chaos_round: ChaosRound, run: _Run, generator: random.Random, clean: CleanRun
+) -> None:
+    """Wait for a time, or else for a number of submissions, also on a machine that is slower now.
+
+    The workers of a scheduler start before the command; only what follows is disturbed.
+    """
+    latest_s = clean.ends_s
+    if run.scheduler is not None:
+        await run.command.wait_for_event("migration begins")
+        latest_s -= clean.begins_s
+    if generator.random() < 0.5:
+        await asyncio.sleep(generator.uniform(0.0, latest_s))
+        return
+    written = await count_submissions(chaos_round) + generator.randrange(
+        1, len(chaos_round.expected.files)
+    )
+    while not run.has_ended and await count_submissions(chaos_round) < written:
+        await asyncio.sleep(0.1)
 
 
 def _started(
