@@ -24,7 +24,6 @@ LAUNCHER: Final = Path(__file__).with_name("crash_launcher.py")
 SIGNATURE: Final = "ZqxSignature%2BofSas"
 TARGET_PASSWORD: Final = "Zqx/targ3t@:#% ?pw"
 WAREHOUSE_PASSWORD: Final = "Zqx;wareh0use pw"
-WITHOUT_MASK: Final = ("sh", "-c", 'umask 0; exec "$0" "$@"')
 
 
 @dataclass(slots=True)
@@ -35,10 +34,11 @@ class LeakScenario:
     env: dict[str, str]
     detector: LeakDetector
 
-    async def run_cli(self, *args: str, prefix: Sequence[str] = (), **settings: str) -> CliResult:
+    async def run_cli(
+        self, *args: str, prefix: Sequence[str] = (), umask: str = "", **settings: str
+    ) -> CliResult:
         """Run a command to its end; record its command line and those of its child processes."""
-        prefix = prefix or NEW_INTERPRETER
-        async with start_cli(self.env, *args, prefix=prefix, **settings) as command:
+        async with start_cli(self.env, *args, prefix=prefix, umask=umask, **settings) as command:
             watching = asyncio.create_task(self._watch(command.process.pid), name="watching")
             try:
                 result = await command.wait()
@@ -172,7 +172,7 @@ async def test_no_command_shows_a_secret_for_rows_of_any_kind(leak_scenario: Lea
     await scenario.load(made)
     lines = scenario.data_dir / "submission_files.csv"
     scenario.write_lines([*(each.line() for each in made), repeated.line(), [PERSONAL, PERSONAL]])
-    result = await leak_scenario.run_cli(prefix=WITHOUT_MASK)
+    result = await leak_scenario.run_cli(prefix=NEW_INTERPRETER, umask="0")
     assert result.code == 1, result.output
     found = summary(scenario.data_dir)
     assert set(found["by_code"]) >= {
@@ -186,16 +186,14 @@ async def test_no_command_shows_a_secret_for_rows_of_any_kind(leak_scenario: Lea
     assert PERSONAL in (scenario.data_dir / FAILED).read_text(encoding="utf-8")
     assert PERSONAL in lines.read_text(encoding="utf-8")
     leak_scenario.env["ROGO_LOG_FORMAT"] = "console"
-    await leak_scenario.run_cli("run", "--input", FAILED, prefix=WITHOUT_MASK)
+    await leak_scenario.run_cli("run", "--input", FAILED, umask="0")
     assert summary(scenario.data_dir)["failed"] == found["failed"]
     await damage(scenario)
     for name in sorted(main.commands.keys() - {"run", "demo"}):
-        result = await leak_scenario.run_cli(name, prefix=WITHOUT_MASK)
+        result = await leak_scenario.run_cli(name, umask="0")
         assert result.code in {0, 1, 2}, (name, result.output)
-    await leak_scenario.run_cli("sweep", "--min-age", "0", prefix=WITHOUT_MASK)
-    result = await leak_scenario.run_cli(
-        "rollback", "--run", found["run_id"], "--yes", prefix=WITHOUT_MASK
-    )
+    await leak_scenario.run_cli("sweep", "--min-age", "0", umask="0")
+    result = await leak_scenario.run_cli("rollback", "--run", found["run_id"], "--yes", umask="0")
     assert result.code in {0, 1}, result.output
     assert len(await scenario.attempts()) < found["migrated"]
     assert {row["Verdict"] for row in table(scenario.data_dir / "verification_failures.csv")}

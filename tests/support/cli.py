@@ -31,8 +31,8 @@ NEW_INTERPRETER = ("env",)
 """A ``prefix`` with which the command is a new interpreter with a command line of its own."""
 
 _LINE_BYTES = 8 * 1024 * 1024
-_READ_AT_IMPORT = ("PYTHON", "SSL_CERT_")
-"""Variables that have no effect once the package is imported."""
+_READ_AT_START = "PYTHON"
+"""Variables that have no effect once the interpreter runs."""
 _MODULE = (sys.executable, "-m", "rogo_async")
 
 
@@ -126,16 +126,18 @@ async def start_cli(
     env: Mapping[str, str],
     *args: str,
     prefix: Sequence[str] = (),
+    umask: str = "",
     **settings: str,
 ) -> AsyncIterator[RunningCommand]:
     """A command that is killed at the end of the block if it still runs.
 
     ``settings`` are added to the environment; ``prefix`` is a command that executes the
-    rest of its line.
+    rest of its line; ``umask``, in octal digits, is that of the command.
     """
     environment = {"PATH": os.environ["PATH"], **env, **settings}
+    mask = int(umask, 8) if umask else -1  # -1: that of this process
     process: asyncio.subprocess.Process | ForkedCommand
-    if prefix or any(name.startswith(_READ_AT_IMPORT) for name in environment):
+    if prefix or any(name.startswith(_READ_AT_START) for name in environment):
         process = await asyncio.create_subprocess_exec(
             *prefix,
             *_MODULE,
@@ -145,10 +147,11 @@ async def start_cli(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            umask=mask,
             limit=_LINE_BYTES,
         )
     else:
-        process = ForkedCommand(args, environment, _LINE_BYTES)
+        process = ForkedCommand(args, environment, mask, _LINE_BYTES)
         await process.start()
     command = RunningCommand(process)
     try:
@@ -162,10 +165,11 @@ async def run_cli(
     *args: str,
     deadline_s: float = DEADLINE_S,
     prefix: Sequence[str] = (),
+    umask: str = "",
     **settings: str,
 ) -> CliResult:
     """Run a command to its end."""
-    async with start_cli(env, *args, prefix=prefix, **settings) as command:
+    async with start_cli(env, *args, prefix=prefix, umask=umask, **settings) as command:
         return await command.wait(deadline_s)
 
 

@@ -14,6 +14,8 @@ from functools import partial
 from multiprocessing.reduction import DupFd
 from typing import Any, Final
 
+from aiohttp import connector
+
 # Each worker of pytest has one server, which ends with it.
 _FORKING: Final = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["rogo_async.commands.main", "uvloop", "tests.support.preloaded"])
@@ -37,9 +39,12 @@ def _received(duplicate: Any) -> int:
 class ForkedCommand:
     """A command as a process, with the attributes of asyncio's Process that tests use."""
 
-    def __init__(self, args: tuple[str, ...], environment: dict[str, str], limit: int) -> None:
+    def __init__(
+        self, args: tuple[str, ...], environment: dict[str, str], umask: int, limit: int
+    ) -> None:
         self._args = args
         self._environment = environment
+        self._umask = umask
         self.stdout, self.stderr = (asyncio.StreamReader(limit) for _ in range(2))
 
     async def start(self) -> None:
@@ -54,7 +59,7 @@ class ForkedCommand:
             )
         self._process = _FORKING.Process(
             target=_execute,
-            args=(self._args, self._environment, *map(_Descriptor, outputs)),
+            args=(self._args, self._environment, self._umask, *map(_Descriptor, outputs)),
             name="rogo_async",
         )
         self._process.start()
@@ -92,7 +97,9 @@ class ForkedCommand:
         self._ended.set_result(None)
 
 
-def _execute(args: tuple[str, ...], environment: dict[str, str], stdout: int, stderr: int) -> None:
+def _execute(
+    args: tuple[str, ...], environment: dict[str, str], umask: int, stdout: int, stderr: int
+) -> None:
     """Become the command, in the forked process."""
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
@@ -105,6 +112,11 @@ def _execute(args: tuple[str, ...], environment: dict[str, str], stdout: int, st
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
+    if umask >= 0:
+        os.umask(umask)
+    if any(name.startswith("SSL_CERT_") for name in environment):
+        # As at the import of aiohttp. azure-identity requests tokens with this context.
+        connector._SSL_CONTEXT_VERIFIED = connector._make_ssl_context(verified=True)
     if "ROGO_DATA_DIR" in environment:
         os.chdir(environment["ROGO_DATA_DIR"])
     sys.argv = ["rogo_async", *args]

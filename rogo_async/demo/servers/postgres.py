@@ -130,7 +130,7 @@ class EmbeddedPostgres:
         await self.execute_script(
             "postgres",
             *(
-                f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)}"
+                f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)} STRATEGY FILE_COPY"
                 for name, template in template_of.items()
             ),
         )

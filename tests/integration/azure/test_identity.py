@@ -8,7 +8,7 @@ import pytest
 from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Scenario
 from tests.support.certificates import Authority
-from tests.support.cli import counts, run_cli, start_cli, summary
+from tests.support.cli import NEW_INTERPRETER, counts, run_cli, start_cli, summary
 from tests.support.identity_endpoint import SECRET, IdentityEndpoint
 from tests.support.secure_store import SecureContainer
 
@@ -158,7 +158,9 @@ async def test_a_service_principal_and_a_workload_identity_get_their_token_from_
             "AZURE_TENANT_ID": TENANT,
             "AZURE_CLIENT_ID": CLIENT,
         }
-        result = await run_cli(site, "check", AZURE_CLIENT_SECRET=CLIENT_SECRET)
+        result = await run_cli(
+            site, "check", prefix=NEW_INTERPRETER, AZURE_CLIENT_SECRET=CLIENT_SECRET
+        )
         assert result.code == 0, result.output
         (principal, *_) = authority.requests
         assert principal["client_secret"] == CLIENT_SECRET

@@ -18,7 +18,7 @@ from tests.support.cli import FAILED, MIGRATED, CliResult, run_cli, summary, tab
 from tests.support.codes import FIRST_RUN_CODES, FIRST_RUN_SKIPS
 from tests.support.snapshot import take_snapshot
 
-ROWS = 700
+ROWS = 300
 SEED = 7
 
 

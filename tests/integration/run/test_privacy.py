@@ -84,8 +84,8 @@ async def test_files_with_personal_data_are_readable_by_their_owner_only(
 ) -> None:
     scenario = Scenario(stack, workspace)
     await laid_out(scenario)
-    await run_cli(env, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
-    await run_cli(env, prefix=("sh", "-c", 'umask 0; exec "$0" "$@"'))
+    await run_cli(env, umask="0")
+    await run_cli(env, umask="0")
     written = {_mode(file) for file in _written(workspace.data_dir)}
     assert len(_written(workspace.data_dir)) >= 5
     assert written == {0o600}
