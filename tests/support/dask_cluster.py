@@ -5,15 +5,19 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import psutil
 
+from rogo_async.demo.servers.ports import LOOPBACK
+from tests.support.certificates import Authority
 from tests.support.cli import DEADLINE_S
 
 _CHILD: Final = "rogo_async.distributed.child"
+TLS: Final = "DASK_DISTRIBUTED__COMM__TLS__"
+"""How the names of Dask's settings of TLS begin."""
 
 
 def shards_below(process: psutil.Process) -> list[psutil.Process]:
@@ -45,10 +49,14 @@ def other_machine(data_dir: Path, directory: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def dask_process(
-    env: Mapping[str, str], *command: str
+    env: Mapping[str, str], *command: str, prefix: Sequence[str] = ()
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """``dask COMMAND``, which gets SIGTERM at the end of the block if it still runs."""
+    """``dask COMMAND``, which gets SIGTERM at the end of the block if it still runs.
+
+    ``prefix`` is a command that executes the rest of its line.
+    """
     process = await asyncio.create_subprocess_exec(
+        *prefix,
         sys.executable,
         "-m",
         "dask",
@@ -68,20 +76,25 @@ async def dask_process(
 
 
 def dask_scheduler(
-    address: str, env: Mapping[str, str]
+    address: str, env: Mapping[str, str], *, prefix: Sequence[str] = ()
 ) -> contextlib.AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """A scheduler that listens at this address."""
-    return dask_process(env, "scheduler", "--host", address, "--no-dashboard")
+    return dask_process(env, "scheduler", "--host", address, "--no-dashboard", prefix=prefix)
 
 
 def dask_worker(
-    address: str, env: Mapping[str, str], data_dir: Path, *options: str
+    address: str,
+    env: Mapping[str, str],
+    data_dir: Path,
+    *options: str,
+    host: str = LOOPBACK,
+    prefix: Sequence[str] = (),
 ) -> contextlib.AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """A worker that runs shards in this data directory."""
     options = ("--nthreads", "1", "--resources", "shard=1", "--no-dashboard", *options)
     scratch = ("--local-directory", str(data_dir / "dask"))
     here = {**env, "ROGO_DATA_DIR": str(data_dir)}
-    return dask_process(here, "worker", address, "--host", "127.0.0.1", *options, *scratch)
+    return dask_process(here, "worker", address, "--host", host, *options, *scratch, prefix=prefix)
 
 
 def processes_of(data_dir: Path) -> list[psutil.Process]:
@@ -94,3 +107,14 @@ def _is_of(process: psutil.Process, data_dir: Path) -> bool:
         found = process.environ().get("ROGO_DATA_DIR")
         return found is not None and Path(found).is_relative_to(data_dir)
     return False
+
+
+def tls_settings(directory: Path) -> dict[str, str]:
+    """Dask's settings of one certificate for all."""
+    authority = Authority.create(directory)
+    peer = authority.peer()
+    files = {f"{TLS}CA_FILE": authority.certificate}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        files |= {f"{TLS}{role}__CERT": peer.certificate, f"{TLS}{role}__KEY": peer.key}
+    encrypted = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
+    return encrypted | {name: str(path) for name, path in files.items()}

@@ -58,14 +58,23 @@ class TcpProxy:
     - ``tap``: is called for each connection accepted from then on and returns two hooks for it: one
       for the bytes of the client and one for those of the upstream.
 
+    ``open_socket`` makes the listening socket, for another network namespace.
+
     ``accepted`` counts all connections, ``open`` the open ones. ``in_transit`` is true while bytes
     or connections are delayed.
     """
 
     host: Final = LOOPBACK
 
-    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+    def __init__(
+        self,
+        upstream_host: str,
+        upstream_port: int,
+        *,
+        open_socket: Callable[[], socket.socket] = socket.socket,
+    ) -> None:
         self.port = 0
+        self._open_socket = open_socket
         self._delay_s = 0.0
         self._delay_changed = asyncio.Event()
         self.on_reply: Hook = forward
@@ -157,7 +166,7 @@ class TcpProxy:
 
     def _open_listener(self) -> None:
         with contextlib.ExitStack() as on_error:
-            listener = on_error.enter_context(socket.socket())
+            listener = on_error.enter_context(self._open_socket())
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((self.host, self.port))
             listener.listen(BACKLOG)

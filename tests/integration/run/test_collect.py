@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import signal
@@ -21,7 +22,7 @@ from tests.support.codes import FIRST_RUN_CODES
 from tests.support.target_sessions import end_sessions
 
 RUN: Final = "20260301T010000Z-0000000a"
-ROWS, SEED, SHARDS = 120, 7, 10
+ROWS, SEED, SHARDS = int(os.environ.get("ROGO_TEST_ROWS", "120")), 7, 10
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OF_WRITING: Final = {
     "submission_marking_assignments": {"assigned_at"},

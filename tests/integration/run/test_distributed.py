@@ -20,7 +20,6 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.distributed.worker import EndShards
 from tests.integration.run.test_collect import _UUID, _contents, _inserts_held_after, _lines
 from tests.support.builders import Scenario, assert_consistent
-from tests.support.certificates import Authority
 from tests.support.cli import (
     DEADLINE_S,
     FAILED,
@@ -34,15 +33,16 @@ from tests.support.cli import (
 )
 from tests.support.codes import FIRST_RUN_CODES
 from tests.support.dask_cluster import (
+    TLS,
     dask_scheduler,
     dask_worker,
     other_machine,
     shards_below,
+    tls_settings,
     until,
 )
 
-ROWS, SEED = 120, 7
-_TLS: Final = "DASK_DISTRIBUTED__COMM__TLS__"
+ROWS, SEED = int(os.environ.get("ROGO_TEST_ROWS", "120")), 7
 LOCAL: Final = ("run", "--workers", "2", "--shards", "4")
 
 
@@ -162,7 +162,7 @@ async def test_the_workers_of_a_scheduler(
     scenario = await _scenario(stack, workspace)
     data_dir, address = scenario.data_dir, f"tls://127.0.0.1:{reserve_port()}"
     command = ("run", "--scheduler", address, "--shards", "3")
-    env = {**env, "ROGO_CONCURRENCY": "1", **_tls(tmp_path_factory.mktemp("tls"))}
+    env = {**env, "ROGO_CONCURRENCY": "1", **tls_settings(tmp_path_factory.mktemp("tls"))}
     machines = {
         name: other_machine(data_dir, tmp_path_factory.mktemp(f"machine_{name}")) for name in "abc"
     }
@@ -273,22 +273,11 @@ def _logs(machine: Path) -> str:
     return "".join(each.read_text() for each in machine.glob("shards/*/*/log.jsonl"))
 
 
-def _tls(directory: Path) -> dict[str, str]:
-    """Dask's settings of one certificate for all."""
-    authority = Authority.create(directory)
-    peer = authority.peer()
-    files = {f"{_TLS}CA_FILE": authority.certificate}
-    for role in ("SCHEDULER", "WORKER", "CLIENT"):
-        files |= {f"{_TLS}{role}__CERT": peer.certificate, f"{_TLS}{role}__KEY": peer.key}
-    encrypted = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
-    return encrypted | {name: str(path) for name, path in files.items()}
-
-
 def _client(address: str, env: Mapping[str, str]) -> Client:
     security = Security(
         require_encryption=True,
-        tls_ca_file=env[f"{_TLS}CA_FILE"],
-        tls_client_cert=env[f"{_TLS}CLIENT__CERT"],
-        tls_client_key=env[f"{_TLS}CLIENT__KEY"],
+        tls_ca_file=env[f"{TLS}CA_FILE"],
+        tls_client_cert=env[f"{TLS}CLIENT__CERT"],
+        tls_client_key=env[f"{TLS}CLIENT__KEY"],
     )
     return Client(address, asynchronous=True, set_as_default=False, security=security)
