@@ -1,8 +1,6 @@
 """Complete runs with the T-SQL server as warehouse, with both drivers."""
 
-import asyncio
-import os
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,12 +12,12 @@ from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.dataset.dataset import Dataset
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.stack import Stack, Workspace
+from tests.support.cli import NEW_INTERPRETER, SUMMARY, run_cli
 from tests.support.fake_sql_server import Cut, FakeSqlServer, Refuse
 from tests.support.sql_server import served, tables_of
 
-ROWS: Final = 200
+ROWS: Final = 120
 FEW_ROWS: Final = 40
-RUN_S: Final = 120.0
 ALWAYS: Final = 1_000_000
 PROBES_AT_START: Final = 2
 OF_THE_WAREHOUSE: Final = {
@@ -40,32 +38,23 @@ class Ended:
     summary: dict[str, Any]
 
 
-async def run(env: dict[str, str], workspace: Workspace, text: str, **settings: str) -> Ended:
-    """``python -m rogo_async run`` as cron starts it: small environment, no locale."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "LC_ALL": "C",
-        **env,
-        "DATA_WAREHOUSE_CONNECTION_STRING": text,
-        **settings,
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "rogo_async", "run"),
-        env=environment,
-        cwd=workspace.data_dir,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+async def run(
+    env: dict[str, str],
+    workspace: Workspace,
+    text: str,
+    prefix: Sequence[str] = (),
+    **settings: str,
+) -> Ended:
+    """``rogo_async run`` as cron starts it: small environment, no locale."""
+    result = await run_cli(
+        {**env, "LC_ALL": "C", "DATA_WAREHOUSE_CONNECTION_STRING": text, **settings},
+        "run",
+        prefix=prefix,
     )
-    try:
-        async with asyncio.timeout(RUN_S):
-            output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    path = workspace.data_dir / "run_summary.json"
-    summary = orjson.loads(path.read_bytes()) if path.exists() else {}
-    return Ended(process.returncode or 0, output.decode(), errors.decode(), summary)
+    path = workspace.data_dir / SUMMARY
+    found = orjson.loads(path.read_bytes()) if path.exists() else {}
+    logged = [orjson.dumps(each).decode() for each in result.log]
+    return Ended(result.code, result.stdout, "\n".join([*logged, *result.messages]), found)
 
 
 async def loaded(stack: Stack, workspace: Workspace, rows: int) -> Dataset:
@@ -80,7 +69,7 @@ async def test_every_row_has_the_expected_result(
 ) -> None:
     dataset = await loaded(stack, workspace, ROWS)
     async with FakeSqlServer(tables_of(dataset)) as running:
-        ended = await run(env, workspace, served(running, driver))
+        ended = await run(env, workspace, served(running, driver), NEW_INTERPRETER)
         assert running.unknown == []
         assert running.open == 0
     assert ended.code == ExitCode.SOME_FAILED, ended.errors
