@@ -16,7 +16,9 @@ from tests.support.cli import NEW_INTERPRETER, SUMMARY, run_cli
 from tests.support.fake_sql_server import Cut, FakeSqlServer, Refuse
 from tests.support.sql_server import served, tables_of
 
-ROWS: Final = 120
+ROWS: Final = 200
+SOME_ROWS: Final = 120
+"""Rows with every failure code, but not with every cause."""
 FEW_ROWS: Final = 40
 ALWAYS: Final = 1_000_000
 PROBES_AT_START: Final = 2
@@ -82,7 +84,7 @@ async def test_every_row_has_the_expected_result(
 async def test_transient_errors_fail_no_row(
     stack: Stack, workspace: Workspace, env: dict[str, str], driver: str
 ) -> None:
-    dataset = await loaded(stack, workspace, ROWS)
+    dataset = await loaded(stack, workspace, SOME_ROWS)
     async with FakeSqlServer(tables_of(dataset)) as running:
         running.on("login", Refuse(40613, severity=17), 2)
         running.on("catalogue", Refuse(4060, severity=11))
