@@ -1,9 +1,11 @@
 """A plugin of pytest for the tests of mutants: fewer examples, and servers that already run."""
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
+import pytest
 
 STACK_FILE = "ROGO_MUTANTS_STACK"
 """A variable with the path of the file that tells where the servers are."""
@@ -11,7 +13,7 @@ STACK_FILE = "ROGO_MUTANTS_STACK"
 _PROFILE = "mutants"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Act after conftest.py is imported, and before a test module is."""
     hypothesis.settings.register_profile(
         _PROFILE, hypothesis.settings(), max_examples=10, derandomize=True, database=None
@@ -23,3 +25,9 @@ def pytest_configure() -> None:
 
         described = Path(os.environ[STACK_FILE])
         vars(conftest)["Stack"] = lambda directory: RunningStack(directory, described)
+    if "mutmut.stats" in sys.modules:
+        from tests.mutants.forking import CalledFunctions, fork_commands
+
+        called = CalledFunctions()
+        config.pluginmanager.register(called)
+        fork_commands(called)

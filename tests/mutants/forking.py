@@ -1,0 +1,78 @@
+"""Commands of the tests as forks of pytest's process, which has the mutant.
+
+The server from which commands are otherwise forked would import the code without the mutant.
+"""
+
+import multiprocessing
+import os
+import stat
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from mutmut.state import state
+
+from tests.support import forked_command
+
+
+class CalledFunctions:
+    """A plugin of pytest: the functions that commands call count as called by the test.
+
+    mutmut asks only this process which of the functions that it changes a test calls.
+    """
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="rogo-mutants-"))
+
+    def write(self) -> None:
+        """Called in a command at its end."""
+        if names := state()._stats:
+            (self._directory / str(os.getpid())).write_text("\n".join(names))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Add the functions before mutmut reads them."""
+        for file in self._directory.iterdir():
+            state()._stats.update(file.read_text().split("\n"))
+            file.unlink()
+
+
+def fork_commands(called: CalledFunctions) -> None:
+    """Let ``start_cli`` fork this process."""
+    execute, leave = forked_command._execute, os._exit
+
+    def write_and_leave(status: int) -> NoReturn:
+        called.write()
+        leave(status)
+
+    def execute_here(*arguments: Any) -> None:
+        state()._stats.clear()
+        os._exit = write_and_leave
+        # The other ends of these connections must not stay open through this process. Their numbers
+        # stay in use, since objects of pytest's process still refer to them.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in list(_sockets()):
+            os.dup2(nothing, number)
+        warnings.simplefilter("ignore")
+        execute(*(getattr(each, "number", each) for each in arguments))
+
+    def reap_and_end(command: forked_command.ForkedCommand) -> None:
+        command._process.join()  # its pipe closes shortly before it has ended
+        end(command)
+
+    end = forked_command.ForkedCommand._on_end
+    forked_command.ForkedCommand._on_end = reap_and_end  # type: ignore[assignment,method-assign]
+    vars(forked_command)["_FORKING"] = multiprocessing.get_context("fork")
+    vars(forked_command)["_execute"] = execute_here
+
+
+def _sockets() -> Iterator[int]:
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                yield int(entry.name)
+        except OSError:  # the directory itself, which is closed by now
+            continue
