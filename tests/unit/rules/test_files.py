@@ -107,6 +107,7 @@ def test_rule_14_several_feedback_files_are_numbered_from_1(count: int) -> None:
         (f"{GOOD}/a.PDF", "pdf"),
         (f"{GOOD}/a.b.mp4?sig=x.y", "mp4"),
         (f"{GOOD}/a%2Epdf", "pdf"),
+        (f"{GOOD}/.pdf", "pdf"),
         (f"{GOOD}/a", "docx"),
         (f"{GOOD}.d/a", "docx"),
         (f"{GOOD}/a.", "docx"),

@@ -152,6 +152,11 @@ def test_child_ids_are_uuids_of_version_5(parent: UUID, kind: str, index: int) -
     assert child_id(str(parent), kind, index) == str(uuid5(parent, f"{index}/{kind}"))
 
 
+def test_a_submission_whose_id_is_no_uuid_has_no_child_ids() -> None:
+    with pytest.raises(ValueError, match=r"^the id of the submission is no UUID$"):
+        child_id("00" * 15, "file")
+
+
 def test_child_ids_differ_by_submission_kind_and_index() -> None:
     one, other = submission_id("run", 1), submission_id("run", 2)
     ids = [

@@ -83,6 +83,12 @@ def test_rule_8_reports_that_differ_in_any_column_are_ambiguous(
     )
 
 
+def test_rule_8_all_columns_in_which_reports_differ_are_named() -> None:
+    rows = [a_report(), a_report(grade="Merit", marker_notes="other notes")]
+    message = fault(FailureCode.REPORT_AMBIGUOUS, lambda: require_report(rows))
+    assert message.endswith("; they differ in Grade, MarkerNotes")
+
+
 def dated(modified: datetime | None, inserted: datetime | None, grade: str = "Pass") -> Report:
     return a_report(date_modified=modified, date_inserted=inserted, grade=grade)
 
@@ -121,7 +127,8 @@ def test_rule_8_a_tie_or_an_unreadable_date_is_ambiguous(one: Report, other: Rep
     message = fault(
         FailureCode.REPORT_AMBIGUOUS, lambda: require_report(rows, AmbiguousReports.LATEST)
     )
-    assert "none is the latest" in message
+    assert message.startswith("the warehouse has ")
+    assert " for this attempt, and none is the latest; they differ in " in message
 
 
 def test_rule_8_an_unreadable_date_that_does_not_decide_leaves_a_latest_report() -> None:
@@ -195,16 +202,22 @@ def test_rule_8_an_unreadable_column_is_reported_as_unreadable(
 def test_rule_8_missing_and_unreadable_columns_are_reported_together() -> None:
     report = a_report(grade=None, marks=None, unreadable=("MarksAchieved",))
     message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
-    assert "no value in Grade" in message
-    assert "MarksAchieved is not a number" in message
+    assert message == "report row: no value in Grade; MarksAchieved is not a number"
 
 
-@pytest.mark.parametrize("attribute", ["marks", "marks_available", "grade_percent"])
+@pytest.mark.parametrize(
+    ("attribute", "column"),
+    [
+        ("marks", "MarksAchieved or MarksAwarded"),
+        ("marks_available", "MarksAvailable"),
+        ("grade_percent", "GradePercent"),
+    ],
+)
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
-def test_rule_8_only_finite_numbers_are_readable(attribute: str, value: str) -> None:
+def test_rule_8_only_finite_numbers_are_readable(attribute: str, column: str, value: str) -> None:
     report = a_report(**{attribute: Decimal(value)})
     message = fault(FailureCode.REPORT_FIELD_MISSING, lambda: require_report([report]))
-    assert "is not a number" in message
+    assert message == f"report row: {column} is not a number"
 
 
 def test_rule_9_scores_may_be_absent_or_zero() -> None:
