@@ -163,7 +163,8 @@ class _Shards(Command):
             plan = await asyncio.to_thread(
                 self._plan, place, workers.shards or count * SHARDS_PER_WORKER
             )
-            await cluster.check_workers(client, place, plan.facts)
+            limit_s = self.settings.rogo_outage_limit
+            await cluster.check_workers(client, place, plan.facts, limit_s)
             self.stop_signal.raise_if_stopping()
             log.info("migration begins", rows=len(file), shards=plan.count, workers=count)
             await self._run(cluster, client, plan, len(file))
@@ -203,7 +204,8 @@ class _Shards(Command):
         from rogo_async.distributed.progress import ShardsProgress  # noqa: PLC0415 - see above
 
         progress = ShardsProgress(plan.run_id, rows, plan.count)
-        runner = cluster.ShardRunner(client, plan, progress, self.stop_signal)
+        silence_s = self.settings.rogo_outage_limit
+        runner = cluster.ShardRunner(client, plan, progress, self.stop_signal, silence_s)
         interval_s = self.settings.rogo_progress_interval
         live_file = self.data.path / LIVE
         try:
@@ -212,10 +214,10 @@ class _Shards(Command):
                 published(live_file, progress.state, interval_s),
             ):
                 ends = await runner.run()
-        except cluster.SchedulerLost:
+        except cluster.SchedulerLost as lost:
             self.stop_signal.stop(
                 StopReason.OUTAGE,
-                "the connection to the Dask scheduler was lost. Run again to continue; or wait "
+                f"{lost}. Run again to continue; or wait "
                 f"until the shards under way have ended, run the others with ROGO_RUN_ID="
                 f"{plan.run_id} ROGO_SHARD=i/{plan.count}, then: collect --run {plan.run_id}",
             )

@@ -5,7 +5,8 @@ import contextlib
 import logging
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from multiprocessing import resource_tracker
 from typing import Any, Final
@@ -37,6 +38,7 @@ _RETRIES: Final = 3
 _CONNECT_S: Final = 30.0
 _FIRST_WORKER_S: Final = 60.0
 _STOP_PAUSE_S: Final = 1.0
+_LISTEN_S: Final = 1.0
 _SIGNALS: Final = {
     StopReason.SIGINT: signal.SIGINT,
     StopReason.SIGTERM: signal.SIGTERM,
@@ -50,7 +52,7 @@ log = structlog.get_logger()
 
 
 class SchedulerLost(Exception):
-    """The connection to the scheduler was lost."""
+    """The scheduler was lost, or nothing is heard of the shards. The text says which."""
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +65,13 @@ async def local_cluster(workers: int) -> AsyncIterator[Client]:
     with (
         tempfile.TemporaryDirectory(prefix="rogo_async.") as directory,
         dask.config.set(
-            {"temporary-directory": directory, "distributed.worker.profile.enabled": False}
+            {
+                "temporary-directory": directory,
+                "distributed.worker.profile.enabled": False,
+                # Pages about the tasks, without TLS, for every user of this machine.
+                "distributed.scheduler.http.routes": [],
+                "distributed.worker.http.routes": [],
+            }
         ),
     ):
         cluster = LocalCluster(
@@ -73,6 +81,7 @@ async def local_cluster(workers: int) -> AsyncIterator[Client]:
             host="127.0.0.1",
             security=True,  # a key of its own: other users of this machine cannot connect
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its HTTP server; not 8787
             memory_limit=0,  # a worker only waits; the child has the memory
             resources={RESOURCE: 1},
             silence_logs=logging.ERROR,
@@ -151,10 +160,22 @@ async def workers_of(client: Client) -> dict[str, str]:
     }
 
 
-async def check_workers(client: Client, place: Place, expected: Mapping[str, str]) -> None:
-    """Raises SetupError with a line for each thing that a worker has otherwise."""
-    names = await workers_of(client)
-    found = await client.run(check_worker, place, workers=list(names), on_error="return")
+async def check_workers(
+    client: Client, place: Place, expected: Mapping[str, str], deadline_s: float
+) -> None:
+    """Raises SetupError with a line for each thing that a worker has otherwise.
+
+    They read the input files. Also raises it if they do not all answer in ``deadline_s``.
+    """
+    try:
+        async with asyncio.timeout(deadline_s):
+            names = await workers_of(client)
+            found = await client.run(check_worker, place, workers=list(names), on_error="return")
+    except TimeoutError:
+        raise SetupError(
+            f"the workers did not answer within {deadline_s:g} s. Look at the scheduler and the "
+            "workers, and start those again that hang"
+        ) from None
     problems = [
         line
         for address, report in sorted(found.items())
@@ -198,18 +219,29 @@ class ShardRunner:
     """Runs the shards of a plan. ``run`` is called once."""
 
     def __init__(
-        self, client: Client, plan: ShardPlan, progress: ShardsProgress, stop_signal: StopSignal
+        self,
+        client: Client,
+        plan: ShardPlan,
+        progress: ShardsProgress,
+        stop_signal: StopSignal,
+        silence_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._plan = plan
         self._progress = progress
         self._stop_signal = stop_signal
+        self._silence_s = silence_s
+        self._clock = clock
+        self._heard_s = 0.0
 
     async def run(self) -> Sequence[ShardEnd]:
         """Run all shards, or drain them when the run stops. Returns how each one ended.
 
-        Raises SchedulerLost.
+        A shard that runs is heard of every second. Raises SchedulerLost, also after ``silence_s``
+        without news of any shard.
         """
+        self._heard_s = self._clock()
         await self._client.register_plugin(EndShards())
         self._client.subscribe_topic(self._plan.topic, self._received)
         running = [
@@ -217,12 +249,21 @@ class ShardRunner:
             for index, future in enumerate(map(self._submit, range(self._plan.count)))
         ]
         stopping = asyncio.create_task(self._stop(), name="stop shards")
+        waiting = set(running)
         try:
-            return await asyncio.gather(*running)
+            while waiting:
+                ended, waiting = await asyncio.wait(waiting, timeout=_LISTEN_S)
+                for each in ended:
+                    each.result()
+                if waiting and self._clock() > self._heard_s + self._silence_s:
+                    raise SchedulerLost(
+                        f"nothing was heard of the shards for {self._silence_s:g} s"
+                    )
+            return [each.result() for each in running]
         finally:
             for task in (*running, stopping):
                 task.cancel()
-            await asyncio.wait([*running, stopping])
+            await asyncio.gather(*running, stopping, return_exceptions=True)
             with contextlib.suppress(Exception):
                 self._client.unsubscribe_topic(self._plan.topic)
 
@@ -241,13 +282,14 @@ class ShardRunner:
         try:
             end: ShardEnd = await future
         except CancelledError:  # of Dask; nothing here cancels a future
-            raise SchedulerLost from None
+            raise SchedulerLost("the connection to the Dask scheduler was lost") from None
         except KilledWorker:
             end = ShardEnd(ExitCode.STOPPED_EARLY, ["its workers were lost several times"])
         except ShardKilledError as error:
             end = ShardEnd(ExitCode.STOPPED_EARLY, [str(error)])
         except Exception as error:  # noqa: BLE001 - raised on a worker, where Dask has logged it
             end = ShardEnd(ExitCode.INTERNAL, [f"{type(error).__name__} on a worker, see its log"])
+        self._heard_s = self._clock()
         self._progress.ended(index, end.counts)
         if end.exit_code is not None:
             log.info("shard ended", shard=self._name(index), exit_code=int(end.exit_code))
@@ -269,6 +311,7 @@ class ShardRunner:
             await self._client.run(stop_run, self._plan.run_id, number, on_error="ignore")
 
     def _received(self, event: tuple[float, dict[str, Any]]) -> None:
+        self._heard_s = self._clock()
         message = event[1]
         index, worker = message["shard"], message["worker"]
         match message["kind"]:

@@ -267,15 +267,18 @@ def _environment(plan: ShardPlan, shard: Shard, directory: Path) -> dict[str, st
 
 
 def _events(stderr: IO[bytes] | None, messages: deque[str]) -> Iterator[dict[str, Any]]:
-    """The progress and the warnings in the log lines; other lines are messages."""
+    """The progress and the warnings in the log lines; other lines are messages.
+
+    Progress of reading the inputs only shows that the shard is alive.
+    """
     for raw in stderr or ():
         try:
             line = orjson.loads(raw)
         except ValueError:
             messages.append(raw.decode(errors="replace").rstrip().removeprefix("rogo_async: "))
             continue
-        if line.get("event") == "progress" and "stage" not in line:
-            yield {"kind": "progress", "facts": line}
+        if line.get("event") == "progress":
+            yield {"kind": "alive"} if "stage" in line else {"kind": "progress", "facts": line}
         elif line.get("level") in _FORWARDED:
             yield {"kind": "log", "line": line}
 

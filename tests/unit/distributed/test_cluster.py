@@ -1,8 +1,21 @@
-"""Which addresses may carry failed rows (specification §7)."""
+"""Which addresses may carry failed rows, and how long shards may be silent (specification §7)."""
 
+import asyncio
+import contextlib
+import socket
+
+import aiohttp
 import pytest
+from distributed import Client, LocalCluster
 
-from rogo_async.distributed.cluster import is_private
+from rogo_async.common.shutdown import StopSignal
+from rogo_async.distributed import cluster
+from rogo_async.distributed.cluster import SchedulerLost, ShardRunner, is_private, local_cluster
+from rogo_async.distributed.facts import Place
+from rogo_async.distributed.progress import ShardsProgress
+from rogo_async.distributed.worker import ShardPlan
+
+RUN = "20260301T010000Z-0000000a"
 
 
 @pytest.mark.parametrize(
@@ -19,3 +32,48 @@ from rogo_async.distributed.cluster import is_private
 )
 def test_results_pass_through_private_addresses_only(address: str, *, expected: bool) -> None:
     assert is_private(address) is expected
+
+
+async def test_a_run_ends_when_nothing_is_heard_of_its_shards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scheduler that hangs keeps its connections open. News of any shard begin the time anew."""
+    monkeypatch.setattr(cluster, "_LISTEN_S", 0.01)
+    now_s = 0.0
+    plan = ShardPlan(RUN, 2, Place(""), {}, (), {})
+    async with (
+        LocalCluster(  # without a worker no shard is begun
+            n_workers=0, processes=False, asynchronous=True, dashboard_address=":0"
+        ) as dask,
+        Client(dask, asynchronous=True, set_as_default=False) as client,
+    ):
+        progress = ShardsProgress(RUN, 5, 2)
+        runner = ShardRunner(client, plan, progress, StopSignal(), 900.0, lambda: now_s)
+        running = asyncio.create_task(runner.run(), name="run")
+        for now_s in (800.0, 1_600.0):
+            async with asyncio.timeout(60.0):
+                while runner._heard_s != now_s:
+                    await client.log_event(plan.topic, {"kind": "alive", "shard": 0, "worker": "w"})
+                    await asyncio.sleep(0.01)
+        now_s = 2_500.0
+        await asyncio.sleep(0.1)
+        assert not running.done()
+        now_s = 2_501.0
+        async with asyncio.timeout(60.0):
+            with pytest.raises(SchedulerLost, match="nothing was heard of the shards for 900 s"):
+                await running
+
+
+async def test_the_processes_of_this_machine_show_nothing_over_http() -> None:
+    """Not even if another program has the port that Dask would take: a warning would be raised."""
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # it is in use already
+            other.bind(("127.0.0.1", 8787))
+            other.listen()
+        async with local_cluster(1) as client, aiohttp.ClientSession() as session:
+            scheduler = client.cluster.scheduler
+            worker = next(iter(scheduler.workers.values()))
+            for port in (scheduler.http_server.port, worker.services["dashboard"]):
+                for page in ("info/main/workers.html", "json/counts.json", "metrics"):
+                    async with session.get(f"http://127.0.0.1:{port}/{page}") as answer:
+                        assert answer.status == 404, page
