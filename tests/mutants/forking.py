@@ -3,6 +3,7 @@
 The server from which commands are otherwise forked would import the code without the mutant.
 """
 
+import functools
 import multiprocessing
 import os
 import stat
@@ -30,18 +31,20 @@ class CalledFunctions:
     def write(self) -> None:
         """Called in a command at its end."""
         if names := state()._stats:
-            (self._directory / str(os.getpid())).write_text("\n".join(names))
+            (self._directory / str(os.getpid())).write_bytes("\n".join(names).encode())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self) -> None:
         """Add the functions before mutmut reads them."""
         for file in self._directory.iterdir():
-            state()._stats.update(file.read_text().split("\n"))
+            state()._stats.update(file.read_bytes().decode().split("\n"))
             file.unlink()
 
 
-def fork_commands(called: CalledFunctions) -> None:
-    """Let ``start_cli`` fork this process."""
+@functools.cache
+def fork_commands() -> CalledFunctions:
+    """Let ``start_cli`` fork this process, in which mutmut calls pytest several times."""
+    called = CalledFunctions()
     execute, leave = forked_command._execute, os._exit
 
     def write_and_leave(status: int) -> NoReturn:
@@ -67,6 +70,7 @@ def fork_commands(called: CalledFunctions) -> None:
     forked_command.ForkedCommand._on_end = reap_and_end  # type: ignore[assignment,method-assign]
     vars(forked_command)["_FORKING"] = multiprocessing.get_context("fork")
     vars(forked_command)["_execute"] = execute_here
+    return called
 
 
 def _sockets() -> Iterator[int]:

@@ -26,8 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
         described = Path(os.environ[STACK_FILE])
         vars(conftest)["Stack"] = lambda directory: RunningStack(directory, described)
     if "mutmut.stats" in sys.modules:
-        from tests.mutants.forking import CalledFunctions, fork_commands
+        from tests.mutants.forking import fork_commands
 
-        called = CalledFunctions()
-        config.pluginmanager.register(called)
-        fork_commands(called)
+        config.pluginmanager.register(fork_commands())
