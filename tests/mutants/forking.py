@@ -60,7 +60,9 @@ def fork_commands() -> CalledFunctions:
         for number in list(_sockets()):
             os.dup2(nothing, number)
         warnings.simplefilter("ignore")
-        execute(*(getattr(each, "number", each) for each in arguments))
+        args, environment, *others = (getattr(each, "number", each) for each in arguments)
+        # A mutant that is taken for an outage would wait a quarter of an hour for its end.
+        execute(args, {"ROGO_OUTAGE_LIMIT": "10", **environment}, *others)
 
     def reap_and_end(command: forked_command.ForkedCommand) -> None:
         command._process.join()  # its pipe closes shortly before it has ended
