@@ -69,6 +69,11 @@ def nearest(message: str) -> str:
     return message.partition("ends with '24_01'; ")[2]
 
 
+def test_rule_10_a_name_that_is_only_the_prefix_is_no_match_beside_longer_names() -> None:
+    names = assessments("Unit 3", "Unit 4 Writing 24_01")
+    fault(FailureCode.ASSESSMENT_MISSING, lambda: matched("Unit 3 Written", "24_01", *names))
+
+
 def test_rule_10_a_missing_assessment_names_the_nearest_candidates() -> None:
     found = assessments(
         "Unit 3 25_01",
