@@ -7,10 +7,8 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from ipaddress import ip_address
 from multiprocessing import resource_tracker
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import dask
 import structlog
@@ -18,7 +16,7 @@ from distributed import CancelledError, Client, KilledWorker, LocalCluster
 
 from rogo_async.common.errors import SetupError
 from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
-from rogo_async.distributed.facts import Place, WorkerReport, differences
+from rogo_async.distributed.facts import Place, WorkerReport, differences, exposures
 from rogo_async.distributed.progress import ShardsProgress
 from rogo_async.distributed.worker import (
     EndShards,
@@ -181,28 +179,15 @@ async def check_workers(
         for address, report in sorted(found.items())
         for line in differences(expected, f"{names[address]} ({address})", report)
     ]
-    addresses = [client.scheduler.address, *found]
-    if not problems and not all(map(is_private, addresses)):
-        problems += [
-            f"worker {names[address]} on {report.host}: its data directory is not that of this "
-            "command, so failed rows would pass through the network in the clear. Use TLS "
-            "(tls://…), or a shared data directory"
+    if not problems:
+        problems = [
+            line
             for address, report in sorted(found.items())
-            if isinstance(report, WorkerReport) and not report.shares_directory
+            if isinstance(report, WorkerReport)
+            for line in exposures(names[address], report, (client.scheduler.address, address))
         ]
     if problems:
         raise SetupError(*problems)
-
-
-def is_private(address: str) -> bool:
-    """Whether nobody else can read what passes through this address of Dask."""
-    url = urlsplit(address)
-    if url.scheme in {"tls", "wss"}:
-        return True
-    try:
-        return ip_address(url.hostname or "").is_loopback
-    except ValueError:  # a name, which may be any address
-        return False
 
 
 def _calm_loggers() -> None:
@@ -272,6 +257,7 @@ class ShardRunner:
             run_shard,
             self._plan,
             index,
+            self._client.scheduler.address,
             key=f"rogo_async-{self._plan.run_id}-{index}",
             resources={RESOURCE: 1},
             retries=_RETRIES,

@@ -7,10 +7,12 @@ import functools
 import hashlib
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from rogo_async import __version__
 from rogo_async.common.data_dir import FAILED, MAPPING, SUBMISSIONS
@@ -130,3 +132,27 @@ def differences(
             continue
         shown = "differ" if what == RULES else f"{theirs or 'missing'} instead of {value}"
         yield f"{name}: {what}: {shown}. {_REMEDIES.get(what, _SAME_FILE)}"
+
+
+def exposures(worker: str, found: WorkerReport, addresses: Collection[str]) -> Iterator[str]:
+    """A line if failed rows of this worker would pass through the network in the clear.
+
+    ``addresses`` are those of Dask through which its results pass.
+    """
+    if not found.shares_directory and not all(map(is_private, addresses)):
+        yield (
+            f"worker {worker} on {found.host}: its data directory is not that of this "
+            "command, so failed rows would pass through the network in the clear. Use TLS "
+            "(tls://…), or a shared data directory"
+        )
+
+
+def is_private(address: str) -> bool:
+    """Whether nobody else can read what passes through this address of Dask."""
+    url = urlsplit(address)
+    if url.scheme in {"tls", "wss"}:
+        return True
+    try:
+        return ip_address(url.hostname or "").is_loopback
+    except ValueError:  # a name, which may be any address
+        return False

@@ -1,4 +1,4 @@
-"""What a Dask worker does: starts a shard as a child process and forwards its progress.
+"""What a Dask worker does for a shard (specification §7): starts a child, forwards its progress.
 
 The child is the ordinary command ``run`` with ROGO_SHARD and ROGO_RUN_ID, and the settings of the
 worker's own environment.
@@ -27,7 +27,7 @@ from rogo_async.common.files import make_private_directory
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import ExitCode
-from rogo_async.distributed.facts import Place, WorkerReport, differences, report_of
+from rogo_async.distributed.facts import Place, WorkerReport, differences, exposures, report_of
 from rogo_async.distributed.results import packed
 from rogo_async.reporting.summary import RunSummary, read_summary
 
@@ -182,9 +182,10 @@ def stop_run(run_id: str, number: signal.Signals | None) -> None:
     _CHILDREN.stop(run_id, number)
 
 
-def run_shard(plan: ShardPlan, index: int) -> ShardEnd:
+def run_shard(plan: ShardPlan, index: int, scheduler: str) -> ShardEnd:
     """The task: run a shard to its end. Called in a thread that exists as long as the worker.
 
+    ``scheduler`` is the address at which the operator's command is connected to it.
     Raises ShardKilledError, after which Dask tries again, and Reschedule if the worker closes.
     """
     worker = get_worker()
@@ -193,6 +194,9 @@ def run_shard(plan: ShardPlan, index: int) -> ShardEnd:
     # A worker that joined later was not checked when the run began.
     found = report_of(plan.place)
     if problems := list(differences(plan.facts, str(worker.name), found)):
+        return ShardEnd(ExitCode.SETUP, problems)
+    addresses = (scheduler, worker.scheduler.address, worker.address)
+    if problems := list(exposures(str(worker.name), found, addresses)):
         return ShardEnd(ExitCode.SETUP, problems)
     shard = Shard(index, plan.count)
     data_dir = load_settings(**plan.place.settings).rogo_data_dir

@@ -10,8 +10,8 @@ from distributed import Client, LocalCluster
 
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.distributed import cluster
-from rogo_async.distributed.cluster import SchedulerLost, ShardRunner, is_private, local_cluster
-from rogo_async.distributed.facts import Place
+from rogo_async.distributed.cluster import SchedulerLost, ShardRunner, local_cluster
+from rogo_async.distributed.facts import Place, is_private
 from rogo_async.distributed.progress import ShardsProgress
 from rogo_async.distributed.worker import ShardPlan
 
