@@ -6,6 +6,7 @@ It looks like a run in one process: one progress display, one lock, the same fil
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ import structlog
 from rich.console import Console
 
 from rogo_async.commands.collect.flow import Collect
+from rogo_async.commands.collect.shards import result_in
 from rogo_async.common.command import Command, CommandResult
 from rogo_async.common.data_dir import DataDir, new_run_id, shards_of
 from rogo_async.common.errors import LockHeld, SetupError
@@ -24,12 +26,15 @@ from rogo_async.common.files import write_private
 from rogo_async.common.settings import Settings
 from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import ExitCode, StopReason
+from rogo_async.common.text import plural
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.unreached_shards import record_unreached
 from rogo_async.reporting.live import LIVE, published
+from rogo_async.reporting.merged_summary import reasons_of
 from rogo_async.reporting.progress import Stages, log_lines, shown
 from rogo_async.reporting.run_display import show_run
 from rogo_async.reporting.starts import Starts
+from rogo_async.reporting.summary import RunSummary
 from rogo_async.sources.submissions_csv import SubmissionsFile
 
 if TYPE_CHECKING:
@@ -139,6 +144,7 @@ class _Shards(Command):
         self._run_id = run_id
         self._began_at = datetime.now(UTC)
         self._ends: dict[Shard, ShardEnd] = {}
+        self._counts: str | None = None
         self.can_be_collected = False
         """Whether every shard has left its files."""
 
@@ -247,15 +253,20 @@ class _Shards(Command):
             self._raise_refusal()
         for shard, end in missing.items():
             self._stop_for(shard, end)
+        directory = shards_of(self.data.path, plan.run_id)
+        for shard, end in ends.items():
+            if end.files is not None:
+                await asyncio.to_thread(unpack, end.files, directory / shard.directory)
+        left = (result_in(DataDir(directory / each.directory), plan.run_id) for each in ends)
+        results = await asyncio.to_thread(lambda: [each for each in left if each is not None])
+        if not any(each.has_begun for each in results):
+            self._stop_before_migration([each.summary for each in results])
+            return
         if missing and not self.stop_signal.reasons:
             self.stop_signal.stop(
                 StopReason.OUTAGE,
                 "not begun, since another shard had ended early. Run again to continue",
             )
-        for shard, end in ends.items():
-            if end.files is not None:
-                directory = shards_of(self.data.path, plan.run_id) / shard.directory
-                await asyncio.to_thread(unpack, end.files, directory)
         if missing:
             await record_unreached(
                 self.settings,
@@ -277,8 +288,14 @@ class _Shards(Command):
             raise SetupError(*messages)
         if ExitCode.LOCKED in codes:
             raise LockHeld("; ".join(messages))
-        for shard, end in self._ends.items():
-            self._stop_for(shard, end)
+
+    def _stop_before_migration(self, summaries: Sequence[RunSummary]) -> None:
+        """Stop for what ended all shards so early that there is nothing to collect."""
+        for reason, text in reasons_of(summaries).items():
+            self.stop_signal.stop(StopReason(reason), text)
+        if not self.stop_signal.reasons:
+            self.stop_signal.stop(StopReason.OUTAGE, "see the logs of the workers, and run again")
+        self._counts = "no shard has begun its migration"
 
     def _stop_for(self, shard: Shard, end: "ShardEnd") -> None:
         """Stop for a shard without a summary. Those that were not begun have another reason."""
@@ -293,7 +310,8 @@ class _Shards(Command):
     def result(self) -> CommandResult:
         """What is known if nothing can be collected."""
         ended = sum(end.counts is not None for end in self._ends.values())
-        return self.result_of(0, f"run {self._run_id}: {ended} shards have ended")
+        counts = self._counts or f"{plural(ended, 'shard')} ended"
+        return self.result_of(0, f"run {self._run_id}: {counts}")
 
 
 async def _sample(progress: "ShardsProgress") -> None:

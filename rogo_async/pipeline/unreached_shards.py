@@ -13,7 +13,6 @@ from rogo_async.common.files import make_private_directory
 from rogo_async.common.settings import Settings
 from rogo_async.common.shard import Shard, shard_index
 from rogo_async.common.shutdown import StopSignal
-from rogo_async.pipeline.failed_rows_file import NUMBERED, FailedRowsWriter
 from rogo_async.pipeline.selection import Selection
 from rogo_async.reporting.summary import RunRecord
 from rogo_async.reporting.summary_parts import ShardFacts
@@ -32,7 +31,7 @@ async def record_unreached(
     inputs: dict[str, str],
     stop_signal: StopSignal,
 ) -> None:
-    """Write the summary of these shards, and a failed-rows file without rows.
+    """Write the summary of these shards.
 
     A shard that has left a summary in the data directory keeps it: it had ended, and only the news
     of it was lost.
@@ -47,9 +46,6 @@ async def record_unreached(
             continue
         for each in (data.path.parents[1], data.path.parent, data.path, data.runs):
             make_private_directory(each)
-        failed = FailedRowsWriter(data.failed_rows, NUMBERED)
-        await failed.open(file.columns)
-        await failed.close()
         record = RunRecord.begin(run_id, 0, settings.target_names, selection.facts())
         record.started_at = began_at
         record.tally.total = rows[shard.index]

@@ -42,7 +42,7 @@ def merged(shards: Sequence[RunSummary], failed_new: int, failed_accepted: int) 
         started_at=started_at,
         finished_at=finished_at,
         exit_code=int(_exit_code(shards, sums["failed"] - failed_accepted, sums["not_reached"])),
-        stopped_by=_reasons(shards),
+        stopped_by=reasons_of(shards),
         by_code=_added(each.by_code for each in shards),
         failed_new=failed_new,
         failed_accepted=failed_accepted,
@@ -77,7 +77,7 @@ def _exit_code(shards: Sequence[RunSummary], failed: int, not_reached: int) -> E
     return most_serious(codes | ({ExitCode.SOME_FAILED} if failed else set()))
 
 
-def _reasons(shards: Sequence[RunSummary]) -> dict[str, str]:
+def reasons_of(shards: Iterable[RunSummary]) -> dict[str, str]:
     """Why shards stopped: the text of the first one for each reason, and which ones."""
     found: dict[str, tuple[str, list[str]]] = {}
     for each in shards:

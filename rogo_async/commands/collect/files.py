@@ -27,8 +27,7 @@ def failed_rows_in_order(results: Sequence[ShardResult], stack: ExitStack) -> It
     The stack closes the files. Raises SetupError at once if a file does not fit its summary, and
     OSError.
     """
-    # A shard that ended before its migration began has no such file.
-    begun = [each for each in results if each.summary.failed or each.data.failed_rows.exists()]
+    begun = [each for each in results if each.has_begun]
     if not begun:
         raise SetupError("no shard has begun its migration: there is nothing to collect")
     files = [stack.enter_context(each.data.failed_rows.open("rb")) for each in begun]

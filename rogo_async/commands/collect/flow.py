@@ -24,7 +24,7 @@ from rogo_async.common.errors import RunStopped, SetupError
 from rogo_async.common.files import write_private_parts
 from rogo_async.common.logging import error_facts
 from rogo_async.common.settings import Settings
-from rogo_async.common.shutdown import ExitCode, StopReason
+from rogo_async.common.shutdown import ExitCode, StopReason, most_serious
 from rogo_async.common.text import plural
 from rogo_async.pipeline.known_failures import KnownFailures
 from rogo_async.pipeline.migrated_csv import rebuild_migrated_csv
@@ -88,11 +88,12 @@ class Collect(Command):
         """The line and the exit code of the run, unless the collection itself ended early."""
         if self.summary is None:
             return self.result_of(0, f"run {self._run_id}: nothing was collected")
+        reasons = self.stop_signal.reasons.values()
+        code = most_serious([ExitCode(self.summary.exit_code), self.stop_signal.exit_code(0)])
         shards = plural(len(self.summary.shards), "shard")
-        line = f"run {self._run_id}, {shards}: {self.summary.line(self._failed_file)}"
-        if self.stop_signal.reasons:
-            return self.result_of(0, line, "collect again")
-        return CommandResult(ExitCode(self.summary.exit_code), line)
+        counts = self.summary.model_copy(update={"exit_code": int(code)}).line(self._failed_file)
+        notes = ["collect again", *(f"stopped: {each}" for each in reasons)] if reasons else []
+        return CommandResult(code, "; ".join([f"run {self._run_id}, {shards}: {counts}", *notes]))
 
     def _merge(
         self, parts: RunParts, failed_rows: Iterable[bytes], accepted: AcceptedFailures

@@ -35,6 +35,15 @@ class ShardResult:
         """Whether the shard itself wrote no summary, as far as the operator's command knew."""
         return self.summary.shard is not None and self.summary.shard.is_placeholder
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its migration began. Otherwise it has no failed-rows file that counts.
+
+        That of a placeholder was left by a try that was killed.
+        """
+        is_there = self.summary.failed > 0 or self.data.failed_rows.exists()
+        return is_there and not self.is_placeholder
+
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
@@ -60,7 +69,7 @@ def find_parts(run_id: str, own: Path, directories: Sequence[Path], stack: ExitS
     for data in _directories(run_id, own, directories):
         if not data.path.samefile(own):  # this command holds its lock
             _lock(data, stack)
-        result = _result(data, run_id)
+        result = result_in(data, run_id)
         if result is not None:
             found.append(result)
         if (journal := journal_path(data.runs, run_id)).exists():
@@ -127,10 +136,11 @@ def _lock(data: DataDir, stack: ExitStack) -> None:
         ) from None
 
 
-def _result(data: DataDir, run_id: str) -> ShardResult | None:
+def result_in(data: DataDir, run_id: str) -> ShardResult | None:
     """What a shard left; None without a summary, or in a directory of the whole run.
 
-    A shard that ended before it had read its inputs left nothing.
+    A shard that ended before it had read its inputs left nothing. Raises SetupError for a file that
+    is not a summary, and OSError.
     """
     path = data.summary_of(run_id)
     if not path.exists():

@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import re
 import resource
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from rogo_async.common.data_dir import DataDir
 from rogo_async.common.errors import LockHeld, SetupError
 from rogo_async.common.files import csv_of
 from rogo_async.common.settings import load_settings
+from rogo_async.common.shutdown import StopReason
 from rogo_async.reporting.summary import RunSummary
 from rogo_async.reporting.summary_parts import ShardFacts
 from rogo_async.sources.accepted_failures import AcceptedFailures
@@ -138,6 +140,26 @@ def test_a_shard_that_ended_before_its_migration_has_no_failed_rows(
     ended_at_once = shard(1, failed=0, not_reached=1, shard=facts(1, inputs={}))
     (path / "runs" / f"{RUN}.json").write_bytes(ended_at_once.to_json())
     assert f"run {RUN}: no result of shard 1/3 in" in refused(data_dir)
+
+
+def test_a_placeholder_is_no_shard_that_has_begun(data_dir: Path, stack: ExitStack) -> None:
+    """Its failed-rows file is that of a try that was killed."""
+    shutil.rmtree(data_dir / "shards" / RUN)
+    for number in range(3):
+        lost = facts(number, is_placeholder=True)
+        write_shard(data_dir, number, 9, shard=lost, failed=0, not_reached=10)
+    results = find_parts(RUN, data_dir, (), stack).results
+    with pytest.raises(SetupError, match="no shard has begun its migration"):
+        failed_rows_in_order(results, stack)
+
+
+def test_the_exit_code_is_named_once_if_the_target_is_down(collect: Collect) -> None:
+    collect.summary = shard(0, exit_code=1)
+    collect.stop_signal.stop(StopReason.OUTAGE, "migrated.csv could not be rebuilt")
+    result = collect.result()
+    assert result.exit_code == 3
+    assert re.findall(r"exit \d+", result.summary_line) == ["exit 3"]
+    assert result.summary_line.endswith("collect again; stopped: migrated.csv could not be rebuilt")
 
 
 def test_a_shard_that_still_runs_is_not_collected(data_dir: Path, stack: ExitStack) -> None:

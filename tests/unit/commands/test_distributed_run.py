@@ -16,10 +16,11 @@ from rogo_async.commands import distributed_run
 from rogo_async.commands.distributed_run import DistributedRun, Workers, _Shards, options_of
 from rogo_async.commands.main import main
 from rogo_async.commands.runner import selection_options
+from rogo_async.common.command import CommandResult
 from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shard import Shard
-from rogo_async.common.shutdown import StopReason, StopSignal
+from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
 from rogo_async.distributed.facts import Place
 from rogo_async.distributed.results import packed, unpack
 from rogo_async.distributed.worker import ShardEnd, ShardPlan
@@ -27,7 +28,9 @@ from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.unreached_shards import record_unreached
 from rogo_async.reporting.progress import Stages
 from rogo_async.reporting.summary import read_summary
+from rogo_async.reporting.summary_parts import ShardFacts
 from tests.unit.common.test_settings import SOUND
+from tests.unit.reporting.test_merged_summary import shard
 
 RUN = "20260301T010000Z-0000000a"
 LOCAL = Workers(2, None, None)
@@ -139,9 +142,6 @@ async def test_rows_of_shards_that_were_not_begun_are_counted(inputs: Iterator[P
     assert {each.exit_code for each in found} == {143}
     assert found[1].shard is not None
     assert (found[1].shard.shard, found[1].shard.inputs) == ("1/3", {"mapping": "m"})
-    header = (directories[0] / "submissions_failed_migration.csv").read_text()
-    assert header.startswith("Line,Membership Number,")
-
     assert found[1].shard.is_placeholder
 
     # A shard that had ended by itself keeps its result.
@@ -159,8 +159,73 @@ async def test_rows_of_shards_that_were_not_begun_are_counted(inputs: Iterator[P
     copy = data_dir / "copy" / RUN / "0-of-3"
     unpack(packed(directories[0], RUN), copy)
     files = sorted(p.relative_to(copy) for p in copy.rglob("*") if p.is_file())
-    assert list(map(str, files)) == [f"runs/{RUN}.json", "submissions_failed_migration.csv"]
+    assert list(map(str, files)) == [f"runs/{RUN}.json"]
     assert (copy / "runs" / f"{RUN}.json").read_bytes() == found[0].to_json()
+
+
+def left_by_shard(data_dir: Path, number: int, *, has_begun: bool) -> None:
+    """The summary of a shard that the target has stopped."""
+    path = data_dir / "shards" / RUN / f"{number}-of-2"
+    (path / "runs").mkdir(parents=True)
+    inputs = {"submission_files.csv": "a"}
+    summary = shard(
+        number,
+        failed=0,
+        exit_code=3,
+        stopped_by={"outage": "target unreachable for 900 s"},
+        shard=ShardFacts(shard=f"{number}/2", settings="s", inputs=inputs),
+    )
+    (path / "runs" / f"{RUN}.json").write_bytes(summary.to_json())
+    if has_begun:
+        (path / "submissions_failed_migration.csv").write_text("Line,Attempt ID,Error\n")
+
+
+async def finished(data_dir: Path, *ends: ShardEnd) -> _Shards:
+    """The command when its shards have ended so."""
+    shards = _Shards(load_settings(), Selection(), None, LOCAL, RUN)
+    shards._ends = {Shard(number, len(ends)): end for number, end in enumerate(ends)}
+    async with AsyncExitStack() as stack:
+        file, _ = await open_selection(Selection(), data_dir, stack, Stages(None, 10.0))
+        await shards._finish(ShardPlan(RUN, len(ends), Place(""), {}, (), {}), file)
+    return shards
+
+
+async def test_nothing_is_collected_if_no_shard_has_begun_its_migration(
+    inputs: Iterator[Path],
+) -> None:
+    """The failed rows of the run before stay. A file that a killed try left does not count."""
+    data_dir = next(inputs)
+    left_by_shard(data_dir, 0, has_begun=False)
+    killed = data_dir / "shards" / RUN / "1-of-2"
+    killed.mkdir()
+    (killed / "submissions_failed_migration.csv").write_text("Line,Attempt ID,Error\n3,3,x: y\n")
+    shards = await finished(data_dir, ShardEnd(3, counts={"total": 6}), ShardEnd(None))
+    assert not shards.can_be_collected
+    assert shards.result() == CommandResult(
+        ExitCode.STOPPED_EARLY,
+        f"run {RUN}: no shard has begun its migration; exit 3; "
+        "stopped: target unreachable for 900 s (shard 0/2)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "text"),
+    [
+        ((ShardEnd(3, ["a"]), ShardEnd(70, ["b"])), 70, "shard 1/2 left no result: b. Run again"),
+        ((ShardEnd(None), ShardEnd(None)), 3, "see the logs of the workers, and run again"),
+    ],
+)
+async def test_without_a_result_the_exit_code_is_that_of_the_shards(
+    inputs: Iterator[Path], ends: tuple[ShardEnd, ...], code: int, text: str
+) -> None:
+    data_dir = next(inputs)
+    shards = await finished(data_dir, *ends)
+    assert not shards.can_be_collected
+    assert not (data_dir / "shards").exists()
+    result = shards.result()
+    assert result.exit_code == code
+    assert result.summary_line.count(f"exit {code};") == 1
+    assert text in result.summary_line
 
 
 async def test_a_shard_that_was_not_begun_after_another_one_stopped_has_a_reason(
@@ -168,12 +233,9 @@ async def test_a_shard_that_was_not_begun_after_another_one_stopped_has_a_reason
 ) -> None:
     """Its summary is still there when the other one was repeated and has ended well."""
     data_dir = next(inputs)
-    shards = _Shards(load_settings(), Selection(), None, LOCAL, RUN)
+    left_by_shard(data_dir, 0, has_begun=True)
     stopped = ShardEnd(3, counts={"total": 6})
-    shards._ends = {Shard(0, 2): stopped, Shard(1, 2): ShardEnd(None)}
-    async with AsyncExitStack() as stack:
-        file, _ = await open_selection(Selection(), data_dir, stack, Stages(None, 10.0))
-        await shards._finish(ShardPlan(RUN, 2, Place(""), {}, (), {}), file)
+    shards = await finished(data_dir, stopped, ShardEnd(None))
     found = read_summary(data_dir / "shards" / RUN / "1-of-2" / "runs" / f"{RUN}.json")
     assert (found.exit_code, found.is_night) == (3, False)
     assert found.stopped_by == {
