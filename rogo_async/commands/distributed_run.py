@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,6 +71,8 @@ class DistributedRun:
         _require_dask()
         _refuse(settings, workers)
         self._settings = settings
+        if selection.input is not None:  # the same for all processes
+            selection = replace(selection, input=selection.input.absolute())
         self._selection = selection
         self._terminal = terminal
         self._workers = workers
@@ -186,7 +188,7 @@ class _Shards(Command):
             if self._workers.env_file is not None:
                 settings["_env_file"] = str(self._workers.env_file.absolute())
         write_private(self.data.path / token, b"")
-        path = None if selection.input is None else str(selection.input.absolute())
+        path = None if selection.input is None else str(selection.input)
         return Place(token, settings, path, with_failed_rows=bool(selection.codes))
 
     def _plan(self, place: "Place", count: int) -> "ShardPlan":
@@ -321,12 +323,12 @@ async def _sample(progress: "ShardsProgress") -> None:
 
 
 def options_of(selection: Selection) -> list[str]:
-    """The options of the command line that give this selection."""
+    """The options of the command line that give this selection, whose ``input`` is absolute."""
     pairs: list[tuple[str, object]] = []
     if selection.newest is not None:
         pairs.append(("--limit", selection.newest))
     if selection.input is not None:
-        pairs.append(("--input", selection.input.absolute()))
+        pairs.append(("--input", selection.input))
     for name, values in (
         ("--attempt", selection.attempts),
         ("--unit", selection.units),

@@ -94,6 +94,17 @@ def test_shards_get_the_options_that_select_rows(tmp_path: Path) -> None:
     assert options_of(Selection()) == []
 
 
+def test_a_relative_input_is_the_same_file_for_the_command_and_its_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the command records for shards that were not begun is compared with the others."""
+    monkeypatch.chdir(tmp_path)
+    run = DistributedRun(load_settings(), Selection(input=Path("list.csv")), None, LOCAL)
+    path = str(tmp_path / "list.csv")
+    assert options_of(run._selection) == [f"--input={path}"]
+    assert run._selection.facts() == {"input": path}
+
+
 def test_a_run_in_one_process_does_not_import_dask() -> None:
     assert find_spec("distributed") is not None
     code = (
