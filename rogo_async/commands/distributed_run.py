@@ -6,7 +6,7 @@ It looks like a run in one process: one progress display, one lock, the same fil
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from rogo_async.commands.collect.flow import Collect
 from rogo_async.commands.collect.shards import result_in
 from rogo_async.common.command import Command, CommandResult
 from rogo_async.common.data_dir import DataDir, new_run_id, shards_of
-from rogo_async.common.errors import LockHeld, SetupError
+from rogo_async.common.errors import InputChanged, LockHeld, SetupError
 from rogo_async.common.files import write_private
 from rogo_async.common.settings import Settings
 from rogo_async.common.shard import Shard
@@ -147,6 +147,7 @@ class _Shards(Command):
         self._began_at = datetime.now(UTC)
         self._ends: dict[Shard, ShardEnd] = {}
         self._counts: str | None = None
+        self._inputs: dict[str, str] = {}
         self.can_be_collected = False
         """Whether every shard has left its files."""
 
@@ -192,7 +193,7 @@ class _Shards(Command):
         return Place(token, settings, path, with_failed_rows=bool(selection.codes))
 
     def _plan(self, place: "Place", count: int) -> "ShardPlan":
-        from rogo_async.distributed.facts import facts_of  # noqa: PLC0415 - see above
+        from rogo_async.distributed.facts import digests_of, facts_of  # noqa: PLC0415 - see above
         from rogo_async.distributed.worker import ShardPlan  # noqa: PLC0415 - see above
 
         settings, local = self.settings, place.settings
@@ -205,7 +206,7 @@ class _Shards(Command):
         ends_at = None
         if settings.rogo_max_duration is not None:
             ends_at = self._began_at + timedelta(seconds=settings.rogo_max_duration)
-        facts = facts_of(settings, place)
+        facts, self._inputs = facts_of(settings, place), digests_of(settings, place)
         return ShardPlan(self._run_id, count, place, facts, options, environment, ends_at)
 
     async def _run(self, cluster: Any, client: Any, plan: "ShardPlan", rows: int) -> None:
@@ -244,7 +245,6 @@ class _Shards(Command):
 
     async def _finish(self, plan: "ShardPlan", file: SubmissionsFile) -> None:
         """Put the results into the data directory, and count the rows that were not processed."""
-        from rogo_async.distributed.facts import digests_of  # noqa: PLC0415 - see above
         from rogo_async.distributed.results import unpack  # noqa: PLC0415 - see above
 
         ends = self._ends
@@ -270,16 +270,20 @@ class _Shards(Command):
                 "not begun, since another shard had ended early. Run again to continue",
             )
         if missing:
-            await record_unreached(
-                self.settings,
-                self._selection,
-                plan.run_id,
-                self._began_at,
-                missing,
-                file,
-                await asyncio.to_thread(digests_of, self.settings, plan.place),
-                self.stop_signal,
-            )
+            try:
+                await record_unreached(
+                    self.settings,
+                    self._selection,
+                    plan.run_id,
+                    self._began_at,
+                    missing,
+                    file,
+                    self._inputs,
+                    self.stop_signal,
+                )
+            except InputChanged:
+                self.stop_signal.stop(StopReason.INPUT_CHANGED, _changed(file, missing))
+                return
         self.can_be_collected = True
 
     def _raise_refusal(self) -> None:
@@ -314,6 +318,15 @@ class _Shards(Command):
         ended = sum(end.counts is not None for end in self._ends.values())
         counts = self._counts or f"{plural(ended, 'shard')} ended"
         return self.result_of(0, f"run {self._run_id}: {counts}")
+
+
+def _changed(file: SubmissionsFile, missing: Collection[Shard]) -> str:
+    names = ", ".join(map(str, missing))
+    return (
+        f"{file.path} changed during the run, so the rows of shard {names}, without a result, "
+        "cannot be counted, and nothing was collected. Wait until its export has finished, then "
+        "run again: what was migrated is skipped"
+    )
 
 
 async def _sample(progress: "ShardsProgress") -> None:

@@ -1,8 +1,9 @@
 """``run --workers`` and ``--scheduler``: what is refused, and what the shards get (§7)."""
 
+import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -21,9 +22,8 @@ from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
-from rogo_async.distributed.facts import Place
 from rogo_async.distributed.results import packed, unpack
-from rogo_async.distributed.worker import ShardEnd, ShardPlan
+from rogo_async.distributed.worker import ShardEnd
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.unreached_shards import record_unreached
 from rogo_async.reporting.progress import Stages
@@ -40,6 +40,7 @@ LOCAL = Workers(2, None, None)
 def sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in SOUND.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a;AccountKey=c2VjcmV0")
     monkeypatch.setenv("ROGO_DATA_DIR", str(tmp_path))
 
 
@@ -191,14 +192,60 @@ def left_by_shard(data_dir: Path, number: int, *, has_begun: bool) -> None:
         (path / "submissions_failed_migration.csv").write_text("Line,Attempt ID,Error\n")
 
 
-async def finished(data_dir: Path, *ends: ShardEnd) -> _Shards:
-    """The command when its shards have ended so."""
+async def finished(
+    data_dir: Path, *ends: ShardEnd, during: Callable[[], object] = lambda: None
+) -> _Shards:
+    """The command when its shards have ended so, and something has happened in the meantime."""
     shards = _Shards(load_settings(), Selection(), None, LOCAL, RUN)
     shards._ends = {Shard(number, len(ends)): end for number, end in enumerate(ends)}
     async with AsyncExitStack() as stack:
         file, _ = await open_selection(Selection(), data_dir, stack, Stages(None, 10.0))
-        await shards._finish(ShardPlan(RUN, len(ends), Place(""), {}, (), {}), file)
+        plan = shards._plan(shards._place(), len(ends))
+        during()
+        await shards._finish(plan, file)
     return shards
+
+
+async def test_a_file_that_was_replaced_during_the_run_is_recorded_as_it_was(
+    inputs: Iterator[Path],
+) -> None:
+    """Otherwise collect would refuse the shards that have ended."""
+    data_dir = next(inputs)
+    path, new = data_dir / "submission_files.csv", data_dir / "new.csv"
+    old = hashlib.sha256(path.read_bytes()).hexdigest()
+    new.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[-1])
+    left_by_shard(data_dir, 0, has_begun=True)
+    refused = ShardEnd(2, ["worker w: submission_files.csv: other"])
+    stopped = ShardEnd(3, counts={"total": 6})
+    shards = await finished(data_dir, stopped, refused, during=lambda: new.rename(path))
+    found = read_summary(data_dir / "shards" / RUN / "1-of-2" / "runs" / f"{RUN}.json").shard
+    assert found is not None
+    assert found.inputs["submission_files.csv"] == old
+    assert set(found.inputs) == {"submission_files.csv", "attempt_number_mapping.csv"}
+    assert shards.can_be_collected
+
+
+async def test_a_file_that_changed_during_the_run_is_named_with_the_remedy(
+    inputs: Iterator[Path],
+) -> None:
+    data_dir = next(inputs)
+    path = data_dir / "submission_files.csv"
+    left_by_shard(data_dir, 0, has_begun=True)
+
+    def change() -> None:
+        with path.open("a") as file:
+            file.write("more\n")
+
+    shards = await finished(
+        data_dir, ShardEnd(3, counts={"total": 6}), ShardEnd(None), during=change
+    )
+    assert not shards.can_be_collected
+    assert shards.result().summary_line == (
+        f"run {RUN}: 1 shard ended; exit 3; stopped: not begun, since another shard had ended "
+        f"early. Run again to continue; stopped: {path} changed during the run, so the rows of "
+        "shard 1/2, without a result, cannot be counted, and nothing was collected. Wait until its "
+        "export has finished, then run again: what was migrated is skipped"
+    )
 
 
 async def test_nothing_is_collected_if_no_shard_has_begun_its_migration(
