@@ -169,9 +169,8 @@ class _Shards(Command):
                     cluster.remote_cluster(workers.scheduler or "")
                 )
                 count = len(await cluster.workers_of(client))
-            plan = await asyncio.to_thread(
-                self._plan, place, workers.shards or count * SHARDS_PER_WORKER
-            )
+            shards = shards_for(workers, count)
+            plan = await asyncio.to_thread(self._plan, place, shards)
             limit_s = self.settings.rogo_outage_limit
             await cluster.check_workers(client, place, plan.facts, limit_s)
             self.stop_signal.raise_if_stopping()
@@ -318,6 +317,16 @@ class _Shards(Command):
         ended = sum(end.counts is not None for end in self._ends.values())
         counts = self._counts or f"{plural(ended, 'shard')} ended"
         return self.result_of(0, f"run {self._run_id}: {counts}")
+
+
+def shards_for(workers: Workers, count: int) -> int:
+    """The number of shards for ``count`` workers. Raises SetupError if the last one has left."""
+    if not count:
+        raise SetupError(
+            f"--scheduler {workers.scheduler}: its last worker has just left. Start the workers "
+            "again, and run again"
+        )
+    return workers.shards or count * SHARDS_PER_WORKER
 
 
 def _changed(file: SubmissionsFile, missing: Collection[Shard]) -> str:

@@ -14,7 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from rogo_async.commands import distributed_run
-from rogo_async.commands.distributed_run import DistributedRun, Workers, _Shards, options_of
+from rogo_async.commands.distributed_run import (
+    DistributedRun,
+    Workers,
+    _Shards,
+    options_of,
+    shards_for,
+)
 from rogo_async.commands.main import main
 from rogo_async.commands.runner import selection_options
 from rogo_async.common.command import CommandResult
@@ -93,6 +99,14 @@ def test_shards_get_the_options_that_select_rows(tmp_path: Path) -> None:
     command.main(options_of(given), standalone_mode=False)
     assert received == [given]
     assert options_of(Selection()) == []
+
+
+def test_there_are_four_shards_for_each_worker_and_none_without() -> None:
+    assert shards_for(Workers(2, None, None), 2) == 8
+    assert shards_for(Workers(2, None, 3), 2) == 3
+    for shards in (None, 3):
+        with pytest.raises(SetupError, match=r"--scheduler tls://h:1: its last worker has just"):
+            shards_for(Workers(None, "tls://h:1", shards), 0)
 
 
 def test_a_relative_input_is_the_same_file_for_the_command_and_its_shards(
