@@ -296,8 +296,7 @@ def _summary(directory: Path, run_id: str, code: int | None) -> RunSummary | Non
         found = read_summary(DataDir(directory).summary_of(run_id))
     except (OSError, ValueError):
         return None
-    has_begun = found.shard is not None and bool(found.shard.inputs)
-    return found if has_begun and found.exit_code == code else None
+    return found if found.is_result_of_shard and found.exit_code == code else None
 
 
 def counts_of(summary: RunSummary) -> dict[str, int]:

@@ -14,7 +14,7 @@ from rogo_async.common.settings import Settings
 from rogo_async.common.shard import Shard, shard_index
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.pipeline.selection import Selection
-from rogo_async.reporting.summary import RunRecord
+from rogo_async.reporting.summary import RunRecord, read_summary
 from rogo_async.reporting.summary_parts import ShardFacts
 from rogo_async.rules.identity import parse_attempt_id
 from rogo_async.rules.records import SourceRow
@@ -33,7 +33,7 @@ async def record_unreached(
 ) -> None:
     """Write the summary of these shards.
 
-    A shard that has left a summary in the data directory keeps it: it had ended, and only the news
+    A shard that has left a result in the data directory keeps it: it had ended, and only the news
     of it was lost.
 
     ``file`` has the selected rows of the whole run; ``inputs`` the SHA-256 of the input files.
@@ -42,7 +42,7 @@ async def record_unreached(
     rows = await _rows_by_shard(file, next(iter(shards)).count)
     for shard in shards:
         data = DataDir(shards_of(settings.rogo_data_dir, run_id) / shard.directory)
-        if data.summary_of(run_id).exists():
+        if _has_result(data, run_id):
             continue
         for each in (data.path.parents[1], data.path.parent, data.path, data.runs):
             make_private_directory(each)
@@ -54,6 +54,13 @@ async def record_unreached(
         )
         summary = record.summary(stop_signal).model_copy(update={"shard": facts})
         data.write_summary(run_id, summary.to_json(), is_full=False)
+
+
+def _has_result(data: DataDir, run_id: str) -> bool:
+    try:
+        return read_summary(data.summary_of(run_id)).is_result_of_shard
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 async def _rows_by_shard(file: SubmissionsFile, count: int) -> Counter[int]:

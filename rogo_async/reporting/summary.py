@@ -112,6 +112,11 @@ class RunSummary(BaseModel):
         return self.exit_code in {ExitCode.DONE, ExitCode.SOME_FAILED}
 
     @property
+    def is_result_of_shard(self) -> bool:
+        """Whether it is of a shard that had read its inputs: others have left no result (§7)."""
+        return self.shard is not None and bool(self.shard.inputs)
+
+    @property
     def failed_text(self) -> str:
         """The failed rows, and how many of them are new or accepted."""
         accepted = f", {self.failed_accepted:,} accepted" if self.failed_accepted else ""

@@ -149,8 +149,7 @@ def result_in(data: DataDir, run_id: str) -> ShardResult | None:
         summary = read_summary(path)
     except ValueError:
         raise SetupError(f"{path}: not a valid run summary. Run this shard again") from None
-    has_begun = summary.shard is not None and bool(summary.shard.inputs)
-    return ShardResult(data, summary) if has_begun else None
+    return ShardResult(data, summary) if summary.is_result_of_shard else None
 
 
 def _check(run_id: str, directories: Sequence[Path], results: Sequence[ShardResult]) -> None:

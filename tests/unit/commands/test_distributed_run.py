@@ -181,12 +181,26 @@ async def test_rows_of_shards_that_were_not_begun_are_counted(inputs: Iterator[P
         )
     assert read_summary(directories[2] / "runs" / f"{RUN}.json") == result
 
+    # One that had ended before it had read its inputs left none, and one that is damaged neither.
+    at_once = own.model_copy(update={"inputs": {}, "shard": "1/3"})
+    ended_at_once = found[1].model_copy(update={"shard": at_once}).to_json()
+    summaries = [each / "runs" / f"{RUN}.json" for each in directories]
+    for path, content in zip(summaries[:2], (b"{", ended_at_once), strict=True):
+        path.write_bytes(content)
+    async with AsyncExitStack() as stack:
+        file, _ = await open_selection(Selection(), data_dir, stack, stages)
+        await record_unreached(
+            load_settings(), Selection(), RUN, began_at, shards, file, {"mapping": "m"}, stop_signal
+        )
+    written = [read_summary(each) for each in summaries[:2]]
+    assert [each.shard for each in written] == [each.shard for each in found[:2]]
+
     (directories[0] / "log.jsonl").touch()
     copy = data_dir / "copy" / RUN / "0-of-3"
     unpack(packed(directories[0], RUN), copy)
     files = sorted(p.relative_to(copy) for p in copy.rglob("*") if p.is_file())
     assert list(map(str, files)) == [f"runs/{RUN}.json"]
-    assert (copy / "runs" / f"{RUN}.json").read_bytes() == found[0].to_json()
+    assert (copy / "runs" / f"{RUN}.json").read_bytes() == written[0].to_json()
 
 
 def left_by_shard(data_dir: Path, number: int, *, has_begun: bool) -> None:
