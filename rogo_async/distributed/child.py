@@ -17,7 +17,9 @@ _PR_SET_PDEATHSIG: Final = 1
 def main() -> None:
     """Run the command line, with the process ``PARENT`` as the parent or not at all."""
     parent = int(sys.argv.pop(1))
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a local worker may block signals
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # a worker may ignore them
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # one that came since its start ends it now
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel knew what to do then

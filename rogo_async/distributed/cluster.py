@@ -6,7 +6,7 @@ import logging
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from rogo_async.distributed.worker import (
     ShardPlan,
     check_worker,
     run_shard,
+    signals_blocked,
     stop_run,
 )
 
@@ -98,26 +99,13 @@ async def local_cluster(workers: int) -> AsyncIterator[Client]:
 
 
 async def _started(cluster: LocalCluster, stack: contextlib.AsyncExitStack) -> Client:
-    with _signals_blocked():
+    resource_tracker.ensure_running()  # its start, with the first process, would unblock them
+    with signals_blocked():  # until they ignore them
         await stack.enter_async_context(cluster)
     client = Client(cluster, asynchronous=True, set_as_default=False)
     await stack.enter_async_context(client)
     await client.register_plugin(IgnoreSignals())
     return client
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Let processes that start in this block not end on Ctrl-C before they ignore it.
-
-    They inherit the mask of this thread. Another thread takes a signal for this process.
-    """
-    resource_tracker.ensure_running()  # its start, with the first process, would unblock them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS.values())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.asynccontextmanager

@@ -42,6 +42,22 @@ _CLOSING: Final = frozenset({Status.closing, Status.closing_gracefully})
 _FORWARDED: Final = frozenset({"warning", "error", "critical"})
 
 
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Let a process that starts in this block receive signals only when it is ready for them.
+
+    It inherits the mask of this thread.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class ShardKilledError(Exception):
     """The process of a shard was killed, for example because the machine has too little memory."""
 
@@ -113,14 +129,15 @@ class _Children:
             if run_id in self._stopping:
                 yield None
                 return
-            child = subprocess.Popen(  # noqa: S603 - this program itself
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C reaches it through the operator's command
-            )
+            with signals_blocked():  # a worker may ignore them, and so would its child
+                child = subprocess.Popen(  # noqa: S603 - this program itself
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C reaches it through the operator's command
+                )
             self._running[child] = run_id
         try:
             yield child
@@ -152,7 +169,7 @@ class IgnoreSignals(WorkerPlugin):  # type: ignore[misc] # Dask's types are skip
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002 - the interface of Dask
         """Called in the main thread of a worker when it starts."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 

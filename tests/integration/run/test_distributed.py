@@ -118,18 +118,18 @@ async def test_a_signal_drains_the_workers_and_a_second_one_ends_them(
     async with start_cli(env, *LOCAL, prefix=NEW_INTERPRETER) as command:
         with scenario.source.held():
             await _requested(scenario, 2)
-            _press_ctrl_c(command)
+            _send_to_group(command, signal.SIGHUP)
             await command.wait_for_event(STOPPING)
         drained = await command.wait()
-    assert drained.code == 130, drained.output
+    assert drained.code == 129, drained.output
     migrated, failed, skipped, left = counts(scenario.data_dir)
     assert migrated == len(await scenario.attempts()) >= 2
     assert (failed, skipped) == (0, 0)
     assert migrated + left == 12
     assert left > 0
-    assert "interrupted (Ctrl-C); run again to continue (shard " in drained.stdout
+    assert "terminal closed (SIGHUP); run again to continue (shard " in drained.stdout
     by_shard = {each["shard"]: each for each in summary(scenario.data_dir)["shards"]}
-    assert {each["exit_code"] for each in by_shard.values()} == {130}
+    assert {each["exit_code"] for each in by_shard.values()} == {129}
     # Those that were not begun have their rows, too.
     assert [by_shard[f"{i}/4"]["rows_total"] for i in range(4)] == [3, 3, 3, 3]
 
@@ -252,11 +252,15 @@ def _local_workers(command: RunningCommand) -> list[psutil.Process]:
 
 
 def _press_ctrl_c(command: RunningCommand) -> None:
-    """Send SIGINT to its process group, as a terminal does, but not to this process."""
+    _send_to_group(command, signal.SIGINT)
+
+
+def _send_to_group(command: RunningCommand, number: signal.Signals) -> None:
+    """Send a signal to its process group, as a terminal does, but not to this process."""
     for pid in (command.process.pid, *(each.pid for each in _family(command))):
         with contextlib.suppress(ProcessLookupError):
             if os.getpgid(pid) == os.getpgid(command.process.pid):
-                os.kill(pid, signal.SIGINT)
+                os.kill(pid, number)
 
 
 async def _kill_a_worker(command: RunningCommand) -> psutil.Process:

@@ -1,5 +1,6 @@
 """When a worker begins a shard, and what it makes of its end (specification §7)."""
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -78,3 +79,14 @@ async def test_a_late_worker_sends_no_failed_rows_in_the_clear(
         Client(dask, asynchronous=True, set_as_default=False) as other,
     ):
         assert (await ended(other, plan)).exit_code == 2
+
+
+async def test_a_shard_that_a_signal_ends_while_it_starts_was_not_begun(
+    client: Client, plan: ShardPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_by_signal(*_: object) -> tuple[int, tuple[str, ...]]:
+        worker.stop_run(RUN, signal.SIGHUP)
+        return -signal.SIGHUP, ()
+
+    monkeypatch.setattr(worker, "_run_once", ended_by_signal)
+    assert await ended(client, plan) == ShardEnd(None)
