@@ -223,12 +223,12 @@ class _Shards(Command):
             ):
                 ends = await runner.run()
         except cluster.SchedulerLost as lost:
-            self.stop_signal.stop(
-                StopReason.OUTAGE,
-                f"{lost}. Run again to continue; or wait "
-                f"until the shards under way have ended, run the others with ROGO_RUN_ID="
-                f"{plan.run_id} ROGO_SHARD=i/{plan.count}, then: collect --run {plan.run_id}",
+            remedy = (
+                f"; or wait until the shards under way have ended, run the others with ROGO_RUN_ID="
+                f"{plan.run_id} ROGO_SHARD=i/{plan.count}, then: collect --run {plan.run_id}"
             )
+            text = f"{lost}. Run again to continue{remedy if lost.has_begun else ''}"
+            self.stop_signal.stop(StopReason.OUTAGE, text)
             return
         self._ends = {Shard(index, plan.count): end for index, end in enumerate(ends)}
 

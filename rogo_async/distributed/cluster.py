@@ -53,6 +53,11 @@ log = structlog.get_logger()
 class SchedulerLost(Exception):
     """The scheduler was lost, or nothing is heard of the shards. The text says which."""
 
+    def __init__(self, text: str, *, has_begun: bool) -> None:
+        super().__init__(text)
+        self.has_begun = has_begun
+        """Whether a shard has begun, and may go on."""
+
 
 @contextlib.asynccontextmanager
 async def local_cluster(workers: int) -> AsyncIterator[Client]:
@@ -207,6 +212,9 @@ class ShardRunner:
         self._silence_s = silence_s
         self._clock = clock
         self._heard_s = 0.0
+        self._futures: list[Any] = []
+        self._begun: set[int] = set()
+        self._cancelled: set[int] = set()
 
     async def run(self) -> Sequence[ShardEnd]:
         """Run all shards, or drain them when the run stops. Returns how each one ended.
@@ -217,9 +225,10 @@ class ShardRunner:
         self._heard_s = self._clock()
         await self._client.register_plugin(EndShards())
         self._client.subscribe_topic(self._plan.topic, self._received)
+        self._futures = list(map(self._submit, range(self._plan.count)))
         running = [
             asyncio.create_task(self._end_of(index, future), name=f"shard {index}")
-            for index, future in enumerate(map(self._submit, range(self._plan.count)))
+            for index, future in enumerate(self._futures)
         ]
         stopping = asyncio.create_task(self._stop(), name="stop shards")
         waiting = set(running)
@@ -229,9 +238,7 @@ class ShardRunner:
                 for each in ended:
                     each.result()
                 if waiting and self._clock() > self._heard_s + self._silence_s:
-                    raise SchedulerLost(
-                        f"nothing was heard of the shards for {self._silence_s:g} s"
-                    )
+                    raise self._silence()
             return [each.result() for each in running]
         finally:
             for task in (*running, stopping):
@@ -239,6 +246,12 @@ class ShardRunner:
             await asyncio.gather(*running, stopping, return_exceptions=True)
             with contextlib.suppress(Exception):
                 self._client.unsubscribe_topic(self._plan.topic)
+
+    def _silence(self) -> SchedulerLost:
+        text = f"nothing was heard of the shards for {self._silence_s:g} s"
+        if not self._begun:
+            text = f"no shard has begun for {self._silence_s:g} s: the workers are busy or gone"
+        return SchedulerLost(text, has_begun=bool(self._begun))
 
     def _submit(self, index: int) -> Any:
         return self._client.submit(
@@ -255,8 +268,11 @@ class ShardRunner:
     async def _end_of(self, index: int, future: Any) -> ShardEnd:
         try:
             end: ShardEnd = await future
-        except CancelledError:  # of Dask; nothing here cancels a future
-            raise SchedulerLost("the connection to the Dask scheduler was lost") from None
+        except CancelledError:  # of Dask
+            if index not in self._cancelled:
+                text = "the connection to the Dask scheduler was lost"
+                raise SchedulerLost(text, has_begun=bool(self._begun)) from None
+            end = ShardEnd(None)
         except KilledWorker:
             end = ShardEnd(ExitCode.STOPPED_EARLY, ["its workers were lost several times"])
         except ShardKilledError as error:
@@ -272,12 +288,23 @@ class ShardRunner:
         return end
 
     async def _stop(self) -> None:
-        """When the run stops, begin no more shards and drain those under way."""
+        """When the run stops, begin no more shards and drain those under way.
+
+        The others are cancelled: they may be queued behind the shards of another run.
+        """
         await self._stop_signal.wait()
         numbers = [_SIGNALS[each] for each in self._stop_signal.reasons if each in _SIGNALS]
         while True:  # a worker that was lost is started again and knows nothing
             await self._tell_workers(numbers[0] if numbers else None)
-            await asyncio.sleep(_STOP_PAUSE_S)
+            await asyncio.sleep(_STOP_PAUSE_S)  # for news of those that began before
+            await self._cancel_queued()
+
+    async def _cancel_queued(self) -> None:
+        queued = {index for index, each in enumerate(self._futures) if not each.done()}
+        queued -= self._begun
+        self._cancelled |= queued
+        with contextlib.suppress(Exception):  # a lost scheduler ends the shards
+            await self._client.cancel([self._futures[index] for index in queued])
 
     async def _tell_workers(self, number: signal.Signals | None) -> None:
         # A worker may be lost in this moment; a lost scheduler ends the shards.
@@ -290,6 +317,7 @@ class ShardRunner:
         index, worker = message["shard"], message["worker"]
         match message["kind"]:
             case "began":
+                self._begun.add(index)
                 self._progress.began(index, worker)
                 log.info("shard begins", shard=self._name(index), worker=worker)
             case "progress":

@@ -8,12 +8,12 @@ import aiohttp
 import pytest
 from distributed import Client, LocalCluster
 
-from rogo_async.common.shutdown import StopSignal
+from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.distributed import cluster
 from rogo_async.distributed.cluster import SchedulerLost, ShardRunner, local_cluster
 from rogo_async.distributed.facts import Place, is_private
 from rogo_async.distributed.progress import ShardsProgress
-from rogo_async.distributed.worker import ShardPlan
+from rogo_async.distributed.worker import ShardEnd, ShardPlan
 
 RUN = "20260301T010000Z-0000000a"
 
@@ -60,8 +60,47 @@ async def test_a_run_ends_when_nothing_is_heard_of_its_shards(
         assert not running.done()
         now_s = 2_501.0
         async with asyncio.timeout(60.0):
-            with pytest.raises(SchedulerLost, match="nothing was heard of the shards for 900 s"):
+            with pytest.raises(
+                SchedulerLost, match="no shard has begun for 900 s: the workers are busy or gone"
+            ):
                 await running
+
+
+async def test_a_signal_ends_the_wait_of_shards_that_have_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They may be queued behind the shards of another run. One that has begun is waited for."""
+    for name in ("_LISTEN_S", "_STOP_PAUSE_S"):
+        monkeypatch.setattr(cluster, name, 0.01)
+    now_s = 0.0
+    plan = ShardPlan(RUN, 2, Place(""), {}, (), {})
+    async with (
+        LocalCluster(
+            n_workers=0, processes=False, asynchronous=True, dashboard_address=":0"
+        ) as dask,
+        Client(dask, asynchronous=True, set_as_default=False) as client,
+        asyncio.timeout(60.0),
+    ):
+        stopped = StopSignal()
+        stopped.stop(StopReason.SIGINT, "interrupted")
+        queued = ShardRunner(client, plan, ShardsProgress(RUN, 5, 2), stopped, 900.0, lambda: now_s)
+        assert await queued.run() == [ShardEnd(None), ShardEnd(None)]
+
+        stop_signal, progress = StopSignal(), ShardsProgress(RUN, 5, 2)
+        runner = ShardRunner(client, plan, progress, stop_signal, 900.0, lambda: now_s)
+        running = asyncio.create_task(runner.run(), name="run")
+        while not progress.facts()["shards_running"]:
+            await client.log_event(plan.topic, {"kind": "began", "shard": 0, "worker": "w"})
+            await asyncio.sleep(0.01)
+        stop_signal.stop(StopReason.SIGINT, "interrupted")
+        while not progress.facts()["shards_ended"]:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert not running.done()
+        assert progress.facts()["shards_running"] == 1
+        now_s = 1_000.0
+        with pytest.raises(SchedulerLost, match="nothing was heard of the shards for 900 s"):
+            await running
 
 
 async def test_the_processes_of_this_machine_show_nothing_over_http() -> None:
