@@ -86,6 +86,7 @@ async def test_a_signal_ends_the_wait_of_shards_that_have_not_begun(
         queued = ShardRunner(client, plan, ShardsProgress(RUN, 5, 2), stopped, 900.0, lambda: now_s)
         assert await queued.run() == [ShardEnd(None), ShardEnd(None)]
 
+        plan = ShardPlan("20260302T010000Z-0000000a", 2, Place(""), {}, (), {})  # other keys
         stop_signal, progress = StopSignal(), ShardsProgress(RUN, 5, 2)
         runner = ShardRunner(client, plan, progress, stop_signal, 900.0, lambda: now_s)
         running = asyncio.create_task(runner.run(), name="run")
