@@ -29,8 +29,6 @@ SHORTEST_PATIENCE: Final = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s"}
 CUT_S: Final = float(os.environ.get("ROGO_TEST_CUT_S", "3"))
 """Length of the first cut."""
 
-pytestmark = pytest.mark.skipif(reason_to_skip() is not None, reason=str(reason_to_skip()))
-
 
 async def test_cuts_between_the_hosts_cost_time_and_nothing_else(
     stack: Stack,
@@ -39,6 +37,8 @@ async def test_cuts_between_the_hosts_cost_time_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """After the second cut a host counts as lost. Its shard goes on and is counted once."""
+    if reason := reason_to_skip():
+        pytest.skip(reason)
     scenario = await _scenario(stack, workspace)
     env |= SHORTEST_PATIENCE
     async with _run_on_two_hosts(scenario, env, tmp_path_factory) as (command, network):
