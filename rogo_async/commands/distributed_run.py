@@ -254,6 +254,7 @@ class _Shards(Command):
             self._raise_refusal()
         for shard, end in missing.items():
             self._stop_for(shard, end)
+        self._stop_if_late(plan)
         directory = shards_of(self.data.path, plan.run_id)
         for shard, end in ends.items():
             if end.files is not None:
@@ -301,6 +302,16 @@ class _Shards(Command):
         if not self.stop_signal.reasons:
             self.stop_signal.stop(StopReason.OUTAGE, "see the logs of the workers, and run again")
         self._counts = "no shard has begun its migration"
+
+    def _stop_if_late(self, plan: "ShardPlan") -> None:
+        """Stop for the time window if only that has kept shards from being begun."""
+        codes = {end.exit_code for end in self._ends.values()}
+        is_late = plan.ends_at is not None and plan.ends_at <= datetime.now(UTC)
+        if is_late and None in codes <= {None, 0, 1, 5}:
+            self.stop_signal.stop(
+                StopReason.WINDOW,
+                "the time window ended before all shards had begun (ROGO_MAX_DURATION, --until)",
+            )
 
     def _stop_for(self, shard: Shard, end: "ShardEnd") -> None:
         """Stop for a shard without a summary. Those that were not begun have another reason."""

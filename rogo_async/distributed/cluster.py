@@ -6,7 +6,7 @@ import logging
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
 from rogo_async.distributed.facts import Place, WorkerReport, differences, exposures
 from rogo_async.distributed.progress import ShardsProgress
 from rogo_async.distributed.worker import (
+    ENDS_THE_RUN,
     EndShards,
     IgnoreSignals,
     ShardEnd,
@@ -44,8 +45,6 @@ _SIGNALS: Final = {
     StopReason.SIGHUP: signal.SIGHUP,
 }
 _LOGGERS: Final = ("bokeh", "distributed", "tornado")
-_ENDS_THE_RUN: Final = {ExitCode.SETUP, ExitCode.STOPPED_EARLY, ExitCode.LOCKED}
-"""After a shard with one of these codes no other shard is begun: it would end in the same way."""
 
 log = structlog.get_logger()
 
@@ -215,6 +214,7 @@ class ShardRunner:
         self._futures: list[Any] = []
         self._begun: set[int] = set()
         self._cancelled: set[int] = set()
+        self._ends_early = asyncio.Event()
 
     async def run(self) -> Sequence[ShardEnd]:
         """Run all shards, or drain them when the run stops. Returns how each one ended.
@@ -230,7 +230,10 @@ class ShardRunner:
             asyncio.create_task(self._end_of(index, future), name=f"shard {index}")
             for index, future in enumerate(self._futures)
         ]
-        stopping = asyncio.create_task(self._stop(), name="stop shards")
+        stopping = [
+            asyncio.create_task(self._stop_after(self._stop_signal.wait), name="stop shards"),
+            asyncio.create_task(self._stop_after(self._ends_early.wait), name="begin no shards"),
+        ]
         waiting = set(running)
         try:
             while waiting:
@@ -241,9 +244,9 @@ class ShardRunner:
                     raise self._silence()
             return [each.result() for each in running]
         finally:
-            for task in (*running, stopping):
+            for task in (*running, *stopping):
                 task.cancel()
-            await asyncio.gather(*running, stopping, return_exceptions=True)
+            await asyncio.gather(*running, *stopping, return_exceptions=True)
             with contextlib.suppress(Exception):
                 self._client.unsubscribe_topic(self._plan.topic)
 
@@ -283,18 +286,18 @@ class ShardRunner:
         self._progress.ended(index, end.counts)
         if end.exit_code is not None:
             log.info("shard ended", shard=self._name(index), exit_code=int(end.exit_code))
-        if end.exit_code in _ENDS_THE_RUN:
-            await self._tell_workers(None)
+        if end.exit_code in ENDS_THE_RUN:
+            self._ends_early.set()
         return end
 
-    async def _stop(self) -> None:
-        """When the run stops, begin no more shards and drain those under way.
+    async def _stop_after(self, event: Callable[[], Awaitable[object]]) -> None:
+        """After the event begin no more shards. A signal drains those under way.
 
         The others are cancelled: they may be queued behind the shards of another run.
         """
-        await self._stop_signal.wait()
+        await event()
         numbers = [_SIGNALS[each] for each in self._stop_signal.reasons if each in _SIGNALS]
-        while True:  # a worker that was lost is started again and knows nothing
+        while True:  # a worker that was lost, or joins later, knows nothing
             await self._tell_workers(numbers[0] if numbers else None)
             await asyncio.sleep(_STOP_PAUSE_S)  # for news of those that began before
             await self._cancel_queued()

@@ -35,6 +35,12 @@ PROGRESS_S: Final = 1.0
 LOG: Final = "log.jsonl"
 """The log of a shard, in its directory."""
 
+ENDS_THE_RUN: Final = {ExitCode.SETUP, ExitCode.STOPPED_EARLY, ExitCode.LOCKED}
+"""After a shard with one of these codes no other shard is begun: it would end in the same way."""
+
+_NO_WINDOW_S: Final = 7 * 86_400.0
+"""The longest that ROGO_MAX_DURATION accepts."""
+
 _LOCK_WAIT_S: Final = 120.0
 _LOCK_PAUSE_S: Final = 3.0
 _MESSAGES: Final = 20
@@ -206,20 +212,38 @@ def run_shard(plan: ShardPlan, index: int, scheduler: str) -> ShardEnd:
     Raises ShardKilledError, after which Dask tries again, and Reschedule if the worker closes.
     """
     worker = get_worker()
-    if _CHILDREN.is_stopping(plan.run_id):
+    end = _end_of(plan, index, scheduler, worker)
+    if end.exit_code in ENDS_THE_RUN:
+        stop_run(plan.run_id, None)  # Dask begins the next one before the operator's command hears
+    return end
+
+
+def _end_of(plan: ShardPlan, index: int, scheduler: str, worker: Worker) -> ShardEnd:
+    if _CHILDREN.is_stopping(plan.run_id) or _left_s(plan) <= 0:
         return ShardEnd(None)
     # A worker that joined later was not checked when the run began.
-    found = report_of(plan.place)
-    if problems := list(differences(plan.facts, str(worker.name), found)):
-        return ShardEnd(ExitCode.SETUP, problems)
+    found, name = report_of(plan.place), str(worker.name)
     addresses = (scheduler, worker.scheduler.address, worker.address)
-    if problems := list(exposures(str(worker.name), found, addresses)):
+    problems = list(differences(plan.facts, name, found)) or list(exposures(name, found, addresses))
+    if problems:
         return ShardEnd(ExitCode.SETUP, problems)
     shard = Shard(index, plan.count)
     data_dir = load_settings(**plan.place.settings).rogo_data_dir
     directory = shards_of(data_dir, plan.run_id) / shard.directory
-    for each in (directory.parents[1], directory.parent, directory):
-        make_private_directory(each)
+    try:
+        for each in (directory.parents[1], directory.parent, directory):
+            make_private_directory(each)
+        return _end_in(directory, plan, shard, worker, is_sent=not found.shares_directory)
+    except OSError as error:
+        problem = os.strerror(error.errno) if error.errno else type(error).__name__
+        line = f"worker {name} on {found.host}: {directory}: cannot be used ({problem})"
+        return ShardEnd(ExitCode.STOPPED_EARLY, [line])
+
+
+def _end_in(
+    directory: Path, plan: ShardPlan, shard: Shard, worker: Worker, *, is_sent: bool
+) -> ShardEnd:
+    """Run a shard in its directory, whose files are packed if they are to be sent."""
     code, messages = _run_until_unlocked(plan, shard, directory, worker)
     if worker.status in _CLOSING:
         raise Reschedule
@@ -230,7 +254,7 @@ def run_shard(plan: ShardPlan, index: int, scheduler: str) -> ShardEnd:
         raise ShardKilledError(f"its process was ended by signal {-(code or 0)}")
     if summary is None:
         return ShardEnd(code, messages)
-    files = None if found.shares_directory else packed(directory, plan.run_id)
+    files = packed(directory, plan.run_id) if is_sent else None
     return ShardEnd(code, messages, counts_of(summary), files)
 
 
@@ -280,11 +304,19 @@ def _environment(plan: ShardPlan, shard: Shard, directory: Path) -> dict[str, st
         "ROGO_LOG_FILE": str((directory / LOG).absolute()),
         "ROGO_PROGRESS_INTERVAL": str(PROGRESS_S),
         "ROGO_REPORT": "false",
+        "ROGO_MAX_DURATION": f"{max(_left_s(plan), 0.1):.1f}",
     }
-    if plan.ends_at is not None:
-        left_s = (plan.ends_at - datetime.now(UTC)).total_seconds()
-        own["ROGO_MAX_DURATION"] = f"{max(left_s, 0.1):.1f}"
     return {**os.environ, **plan.environment, **own}
+
+
+def _left_s(plan: ShardPlan) -> float:
+    """The rest of the time window. Without one so long that a window of the worker's has no effect.
+
+    Its ``.env`` may have one, which a variable that is missing or empty would not override.
+    """
+    if plan.ends_at is None:
+        return _NO_WINDOW_S
+    return (plan.ends_at - datetime.now(UTC)).total_seconds()
 
 
 def _events(stderr: IO[bytes] | None, messages: deque[str]) -> Iterator[dict[str, Any]]:
@@ -293,9 +325,10 @@ def _events(stderr: IO[bytes] | None, messages: deque[str]) -> Iterator[dict[str
     Progress of reading the inputs only shows that the shard is alive.
     """
     for raw in stderr or ():
-        try:
+        line = None
+        with contextlib.suppress(ValueError):
             line = orjson.loads(raw)
-        except ValueError:
+        if not isinstance(line, dict):
             messages.append(raw.decode(errors="replace").rstrip().removeprefix("rogo_async: "))
             continue
         if line.get("event") == "progress":

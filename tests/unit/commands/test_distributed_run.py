@@ -28,8 +28,9 @@ from rogo_async.common.errors import SetupError
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
+from rogo_async.distributed.facts import Place
 from rogo_async.distributed.results import packed, unpack
-from rogo_async.distributed.worker import ShardEnd
+from rogo_async.distributed.worker import ShardEnd, ShardPlan
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.unreached_shards import record_unreached
 from rogo_async.reporting.progress import Stages
@@ -328,3 +329,21 @@ async def test_a_shard_that_was_not_begun_after_another_one_stopped_has_a_reason
         "outage": "not begun, since another shard had ended early. Run again to continue"
     }
     assert shards.can_be_collected
+
+
+async def test_shards_that_were_not_begun_in_the_time_window_have_that_reason(
+    inputs: Iterator[Path],
+) -> None:
+    next(inputs)
+    shards = _Shards(load_settings(), Selection(), None, LOCAL, RUN)
+    shards._ends = {Shard(index, 2): ShardEnd(None) for index in range(2)}
+    async with AsyncExitStack() as stack:
+        file, _ = await open_selection(Selection(), shards.data.path, stack, Stages(None, 10.0))
+        plan = ShardPlan(RUN, 2, Place(""), {}, (), {}, datetime.now(UTC))
+        await shards._finish(plan, file)
+    assert shards.stop_signal.reasons == {
+        StopReason.WINDOW: (
+            "the time window ended before all shards had begun (ROGO_MAX_DURATION, --until)"
+        )
+    }
+    assert shards.result().exit_code == 5

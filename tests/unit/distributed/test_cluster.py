@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import socket
+import time
 
 import aiohttp
 import pytest
 from distributed import Client, LocalCluster
 
 from rogo_async.common.shutdown import StopReason, StopSignal
-from rogo_async.distributed import cluster
+from rogo_async.distributed import cluster, worker
 from rogo_async.distributed.cluster import SchedulerLost, ShardRunner, local_cluster
 from rogo_async.distributed.facts import Place, is_private
 from rogo_async.distributed.progress import ShardsProgress
@@ -104,6 +105,45 @@ async def test_a_signal_ends_the_wait_of_shards_that_have_not_begun(
             await running
 
 
+def _until_told_twice(plan: ShardPlan, index: int, _scheduler: str) -> ShardEnd:
+    """The first shard stops the run; the second one ends after it was told so a second time."""
+    if index == 0:
+        return ShardEnd(3)
+    deadline_s = time.monotonic() + 60.0
+    for _ in range(2):
+        while not worker._CHILDREN.is_stopping(plan.run_id):
+            if time.monotonic() > deadline_s:
+                return ShardEnd(70)
+            time.sleep(0.01)
+        worker._CHILDREN = worker._Children()
+    return ShardEnd(None)
+
+
+async def test_workers_hear_again_that_no_other_shard_is_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that was started again, or joins later, has not heard it."""
+    monkeypatch.setattr(worker, "_CHILDREN", worker._Children())
+    monkeypatch.setattr(cluster, "run_shard", _until_told_twice)
+    monkeypatch.setattr(cluster, "_STOP_PAUSE_S", 0.01)
+    plan = ShardPlan(RUN, 2, Place(""), {}, (), {})
+    async with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            resources={cluster.RESOURCE: 1},
+            asynchronous=True,
+            dashboard_address=":0",
+        ) as dask,
+        Client(dask, asynchronous=True, set_as_default=False) as client,
+    ):
+        runner = ShardRunner(client, plan, ShardsProgress(RUN, 5, 2), StopSignal(), 900.0)
+        runner._begun.add(1)  # otherwise it is cancelled
+        ends = await runner.run()
+    assert list(ends) == [ShardEnd(3), ShardEnd(None)]
+
+
 async def test_the_processes_of_this_machine_show_nothing_over_http() -> None:
     """Not even if another program has the port that Dask would take: a warning would be raised."""
     with socket.socket() as other:
@@ -112,8 +152,8 @@ async def test_the_processes_of_this_machine_show_nothing_over_http() -> None:
             other.listen()
         async with local_cluster(1) as client, aiohttp.ClientSession() as session:
             scheduler = client.cluster.scheduler
-            worker = next(iter(scheduler.workers.values()))
-            for port in (scheduler.http_server.port, worker.services["dashboard"]):
+            process = next(iter(scheduler.workers.values()))
+            for port in (scheduler.http_server.port, process.services["dashboard"]):
                 for page in ("info/main/workers.html", "json/counts.json", "metrics"):
                     async with session.get(f"http://127.0.0.1:{port}/{page}") as answer:
                         assert answer.status == 404, page

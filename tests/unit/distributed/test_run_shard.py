@@ -1,16 +1,24 @@
 """When a worker begins a shard, and what it makes of its end (specification §7)."""
 
+import errno
+import io
 import signal
+from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
 
 from rogo_async.common.settings import load_settings
+from rogo_async.common.shard import Shard
+from rogo_async.common.shutdown import StopSignal
 from rogo_async.distributed import worker
 from rogo_async.distributed.facts import Place, facts_of
 from rogo_async.distributed.worker import ShardEnd, ShardPlan, run_shard
+from rogo_async.reporting.summary import RunRecord
 from tests.unit.common.test_settings import SOUND
 
 RUN = "20260301T010000Z-0000000a"
@@ -90,3 +98,71 @@ async def test_a_shard_that_a_signal_ends_while_it_starts_was_not_begun(
 
     monkeypatch.setattr(worker, "_run_once", ended_by_signal)
     assert await ended(client, plan) == ShardEnd(None)
+
+
+async def test_a_worker_begins_no_shard_after_one_that_stopped_the_run(
+    client: Client, plan: ShardPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for the message of the operator's command, which is not there."""
+    for code in (2, 3, 4):
+        this_run = replace(plan, run_id=f"{RUN}{code}")
+        monkeypatch.setattr(worker, "_run_once", lambda *_, code=code: (code, ("no",)))
+        assert (await ended(client, this_run, 0)).exit_code == code
+        assert await ended(client, this_run, 1) == ShardEnd(None)
+    monkeypatch.setattr(worker, "_run_once", lambda *_: (1, ("it ran",)))
+    assert [await ended(client, plan, index) for index in (0, 1)] == [RAN, RAN]
+
+
+async def test_a_shard_begins_within_the_time_window_only(client: Client, plan: ShardPlan) -> None:
+    now = datetime.now(UTC)
+    assert await ended(client, replace(plan, ends_at=now + timedelta(hours=1))) == RAN
+    assert await ended(client, replace(plan, ends_at=now)) == ShardEnd(None)
+
+
+def test_the_time_window_is_that_of_the_command(
+    plan: ShardPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one in the environment of the worker or in its ``.env``."""
+
+    def window_s(plan: ShardPlan) -> float:
+        with monkeypatch.context() as child:
+            environment = worker._environment(plan, Shard(0, 3), tmp_path)
+            child.setenv("ROGO_MAX_DURATION", environment["ROGO_MAX_DURATION"])
+            return load_settings(**plan.place.settings).rogo_max_duration or 0.0
+
+    (tmp_path / ".env").write_text("ROGO_MAX_DURATION=60\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROGO_MAX_DURATION", "30")
+    assert window_s(plan) == 7 * 86_400.0
+    ends_at = datetime.now(UTC) + timedelta(hours=1)
+    assert 60.0 < window_s(replace(plan, ends_at=ends_at)) <= 3_600.0
+
+
+@pytest.mark.parametrize("step", ["make_private_directory", "packed"])
+async def test_a_full_disk_of_a_worker_is_named(
+    client: Client,
+    plan: ShardPlan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "text of the library")
+
+    summary = RunRecord.begin(RUN, 0, {}, None).summary(StopSignal())
+    monkeypatch.setattr(worker, "_summary", lambda *_: summary)
+    monkeypatch.setattr(worker, step, full)
+    (tmp_path / TOKEN).unlink()
+    end = await ended(client, plan)
+    assert (end.exit_code, end.counts) == (3, None)
+    (line,) = end.messages
+    directory = tmp_path / "shards" / RUN / "0-of-3"
+    assert line.endswith(f": {directory}: cannot be used (No space left on device)")
+
+
+def test_lines_that_are_no_objects_are_messages() -> None:
+    messages: deque[str] = deque()
+    lines = b'null\n1\n[2]\nrogo_async: text\n{"event":"progress","done":1}\n{"level":"info"}\n'
+    events = list(worker._events(io.BytesIO(lines), messages))
+    assert events == [{"kind": "progress", "facts": {"event": "progress", "done": 1}}]
+    assert list(messages) == ["null", "1", "[2]", "text"]
