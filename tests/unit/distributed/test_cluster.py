@@ -115,7 +115,7 @@ def _until_told_twice(plan: ShardPlan, index: int, _scheduler: str) -> ShardEnd:
             if time.monotonic() > deadline_s:
                 return ShardEnd(70)
             time.sleep(0.01)
-        worker._CHILDREN = worker._Children()
+        worker._CHILDREN._stopping.clear()
     return ShardEnd(None)
 
 
