@@ -27,7 +27,7 @@ from rogo_async.reporting.summary import RunRecord
 from rogo_async.rules.records import Status, Submission
 from rogo_async.rules.row_filter import MigratedAttempts, RowFilter
 from rogo_async.sources.http_files import Sources
-from rogo_async.sources.submissions_csv import Mapping as AttemptMapping
+from rogo_async.sources.mapping_csv import Mapping as AttemptMapping
 from rogo_async.sources.submissions_csv import SubmissionsFile
 from rogo_async.sources.warehouse.reader import Warehouse
 

@@ -55,7 +55,8 @@ from rogo_async.reporting.run_display import end_table
 from rogo_async.reporting.starts import Starts
 from rogo_async.reporting.summary import RunRecord, RunSummary
 from rogo_async.sources.accepted_failures import AcceptedFailures, read_accepted_failures
-from rogo_async.sources.submissions_csv import Mapping, SubmissionsFile
+from rogo_async.sources.mapping_csv import Mapping
+from rogo_async.sources.submissions_csv import SubmissionsFile
 
 _LOGGED: Final = {
     "exit_code",

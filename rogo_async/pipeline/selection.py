@@ -19,7 +19,8 @@ from rogo_async.common.text import cell_text
 from rogo_async.reporting.failed_rows import read_failed_rows
 from rogo_async.reporting.progress import Stages
 from rogo_async.rules.records import SourceRow
-from rogo_async.sources.submissions_csv import Mapping, SubmissionsFile, attempt_of, open_inputs
+from rogo_async.sources.mapping_csv import Mapping
+from rogo_async.sources.submissions_csv import SubmissionsFile, attempt_of, open_inputs
 
 log = structlog.get_logger()
 

@@ -35,7 +35,8 @@ from rogo_async.pipeline.writer import MIGRATED_COLUMNS
 from rogo_async.reporting.progress import Stages
 from rogo_async.reporting.summary import RunSummary
 from rogo_async.reporting.summary_parts import ShardFacts
-from rogo_async.sources.submissions_csv import Mapping, SubmissionsFile
+from rogo_async.sources.mapping_csv import Mapping
+from rogo_async.sources.submissions_csv import SubmissionsFile
 
 
 class ShardRun(Run):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -174,6 +175,12 @@ def _require_valid(path: Path, header: Record) -> None:
         defect = "a line break in the name of a column; probably a quote is not closed"
     if defect is not None:
         raise SetupError(f"{path}, line {header.line}: malformed header: {defect}. Export it again")
+
+
+def fingerprint(handle: BinaryIO) -> tuple[int, int]:
+    """Size in bytes and time of the last change in ns, which differ when the file has changed."""
+    status = os.fstat(handle.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def open_input(path: Path) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""Reads the two input files, submission_files.csv and attempt_number_mapping.csv.
+"""Reads submission_files.csv, from its end; opens both input files.
 
 Source: specification §1, rule 0.
 """
@@ -21,8 +21,17 @@ from rogo_async.common.errors import FailureCode, InputChanged, RowError, SetupE
 from rogo_async.common.shard import Shard
 from rogo_async.common.text import cell_text, is_null_text
 from rogo_async.rules.identity import parse_attempt_id
-from rogo_async.rules.records import MappingRow, SourceRow
-from rogo_async.sources.csv_reader import NotUtf8, Record, column_indexes, open_input, records, scan
+from rogo_async.rules.records import SourceRow
+from rogo_async.sources.csv_reader import (
+    NotUtf8,
+    Record,
+    column_indexes,
+    fingerprint,
+    open_input,
+    records,
+    scan,
+)
+from rogo_async.sources.mapping_csv import Mapping, load_mapping
 
 BLOCK_ROWS: Final = 256
 """Rows that are indexed and read together."""
@@ -42,7 +51,6 @@ USED_COLUMNS: Final = (
 )
 _PERSONS_NAMES: Final = frozenset({"First Name", "Surname", "Rogo User Name"})
 """Columns in which the word NULL may be a name."""
-_MAPPING_COLUMNS: Final = ("Attempt ID", "Unit Code Version", "Submission")
 _MALFORMED: Final = FailureCode.ROW_MALFORMED.value
 _DIGEST_BYTES: Final = 1024 * 1024
 
@@ -100,7 +108,7 @@ class SubmissionsFile:
         self._handle = handle
         self._shard = shard
         self._of_shard = BitMap()
-        self._mark = _fingerprint(handle)
+        self._mark = fingerprint(handle)
         self._starts = array("Q")
         self._lines = array("Q")
         self._count = 0
@@ -248,13 +256,8 @@ class SubmissionsFile:
         return found
 
     def _check_unchanged(self) -> None:
-        if _fingerprint(self._handle) != self._mark:
+        if fingerprint(self._handle) != self._mark:
             raise InputChanged(self.path)
-
-
-def _fingerprint(handle: BinaryIO) -> tuple[int, int]:
-    status = os.fstat(handle.fileno())
-    return status.st_size, status.st_mtime_ns
 
 
 def attempt_of(row: SourceRow) -> int | None:
@@ -270,73 +273,6 @@ def _attempt_in(record: Record, index: int) -> int | None:
         return parse_attempt_id(cell_text(record.cells[index]))
     except (RowError, IndexError):
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """attempt_number_mapping.csv by attempt, and counts of its irregular lines."""
-
-    rows: dict[int, MappingRow]
-    lines: int
-    without_attempt: int
-    disagreeing: int
-    malformed: int
-
-    def get(self, attempt: int) -> MappingRow | None:
-        """The last row of this attempt, or None."""
-        return self.rows.get(attempt)
-
-
-async def load_mapping(path: Path) -> Mapping:
-    """Read the mapping file. Irregular lines are counted and never stop the run."""
-    return await asyncio.to_thread(_load_mapping, path)
-
-
-def _load_mapping(path: Path) -> Mapping:
-    with open_input(path) as handle:
-        mark = _fingerprint(handle)
-        reader = scan(path, handle)
-        header = next(reader, None)
-        if header is None:
-            raise SetupError(f"{path}: no header. Export it again")
-        indexes = column_indexes(path, header.cells, _MAPPING_COLUMNS)
-        used = [indexes[name] for name in _MAPPING_COLUMNS]
-        width = len(header.cells)
-        rows: dict[int, MappingRow] = {}
-        shared: dict[MappingRow, MappingRow] = {}
-        lines = without_attempt = malformed = 0
-        disagreeing: set[int] = set()
-        for record in reader:
-            lines += 1
-            text, version, submission = _cells(record.cells, used)
-            defect = record.defect or _wrong_width(record, width)
-            malformed += defect is not None
-            try:
-                attempt = parse_attempt_id(text.strip('"') if defect else text)
-            except RowError:
-                without_attempt += 1
-                continue
-            if defect:
-                row = MappingRow("", "", f"line {record.line}: {defect}")
-            else:
-                row = MappingRow(version, submission)
-            row = shared.setdefault(row, row)
-            if rows.get(attempt, row) != row:
-                disagreeing.add(attempt)
-            rows[attempt] = row
-        if _fingerprint(handle) != mark:
-            raise InputChanged(path)
-    return Mapping(rows, lines, without_attempt, len(disagreeing), malformed)
-
-
-def _cells(cells: list[str], indexes: list[int]) -> tuple[str, ...]:
-    return tuple(cell_text(cells[index]) if index < len(cells) else "" for index in indexes)
-
-
-def _wrong_width(record: Record, width: int) -> str | None:
-    """The values of such a line may be shifted, and then mean something else."""
-    cells = len(record.cells)
-    return None if cells == width else f"{cells} cells, the header has {width}"
 
 
 async def open_inputs(

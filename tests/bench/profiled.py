@@ -41,6 +41,7 @@ OURS = (
     ("rogo_async/pipeline/writer", "result writer"),
     ("rogo_async/pipeline/producer", "CSV and producer"),
     ("rogo_async/sources/submissions_csv", "CSV and producer"),
+    ("rogo_async/sources/mapping_csv", "CSV and producer"),
     ("rogo_async/sources/csv_reader", "CSV and producer"),
     ("rogo_async/common/call_stats", "statistics and circuit breakers"),
     ("rogo_async/common/retry", "statistics and circuit breakers"),

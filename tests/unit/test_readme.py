@@ -13,7 +13,8 @@ import pytest
 import rogo_async
 from rogo_async.commands.main import main
 from rogo_async.common.settings import Settings
-from rogo_async.sources.submissions_csv import _MAPPING_COLUMNS, USED_COLUMNS
+from rogo_async.sources.mapping_csv import MAPPING_COLUMNS
+from rogo_async.sources.submissions_csv import USED_COLUMNS
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,7 +42,7 @@ def test_the_columns_of_the_input_files_are_those_that_the_code_requires() -> No
     (columns,) = re.findall(r"`submission_files.csv` needs (.*?)\. `attempt", README)
     assert set(columns.split(", ")) == set(USED_COLUMNS)
     (mapping,) = re.findall(r"`attempt_number_mapping.csv` needs (.*?)\. Both", README)
-    assert set(mapping.split(", ")) == set(_MAPPING_COLUMNS)
+    assert set(mapping.split(", ")) == set(MAPPING_COLUMNS)
 
 
 def test_every_setting_is_in_the_table() -> None:

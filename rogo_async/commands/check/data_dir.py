@@ -25,7 +25,8 @@ from rogo_async.common.settings import Settings
 from rogo_async.common.text import plural
 from rogo_async.rules.records import SourceRow
 from rogo_async.sources.accepted_failures import read_accepted_failures
-from rogo_async.sources.submissions_csv import SubmissionsFile, load_mapping
+from rogo_async.sources.mapping_csv import load_mapping
+from rogo_async.sources.submissions_csv import SubmissionsFile
 
 NEWEST_ROWS: Final = 1_000
 """Rows at the end of submission_files.csv whose source files are checked."""

@@ -31,7 +31,7 @@ from rogo_async.reporting.progress import Stages
 from rogo_async.reporting.verification import SourceDifferences
 from rogo_async.rules.records import Outcome, SourceRow
 from rogo_async.rules.row_filter import MigratedAttempts, RowFilter
-from rogo_async.sources.submissions_csv import Mapping as AttemptMapping
+from rogo_async.sources.mapping_csv import Mapping as AttemptMapping
 from rogo_async.sources.submissions_csv import SubmissionsFile
 from rogo_async.sources.warehouse.reader import CHUNK_ATTEMPTS
 

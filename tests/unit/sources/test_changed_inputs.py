@@ -9,8 +9,9 @@ import pytest
 
 from rogo_async.common.errors import InputChanged
 from rogo_async.rules.identity import parse_attempt_id
-from rogo_async.sources import submissions_csv
-from rogo_async.sources.submissions_csv import BLOCK_ROWS, SubmissionsFile, load_mapping
+from rogo_async.sources import mapping_csv
+from rogo_async.sources.mapping_csv import load_mapping
+from rogo_async.sources.submissions_csv import BLOCK_ROWS, SubmissionsFile
 from tests.support.builders import COLUMNS, MAPPING_COLUMNS
 
 ROWS = 2 * BLOCK_ROWS
@@ -98,6 +99,6 @@ async def test_a_change_while_the_mapping_is_read(
             changes.pop()(path)
         return parse_attempt_id(text)
 
-    monkeypatch.setattr(submissions_csv, "parse_attempt_id", parse)
+    monkeypatch.setattr(mapping_csv, "parse_attempt_id", parse)
     with pytest.raises(InputChanged):
         await load_mapping(path)

@@ -17,7 +17,8 @@ from rogo_async.common.errors import FailureCode, SetupError, SkipCode
 from rogo_async.rules.identity import SQL_INT_MAX
 from rogo_async.rules.records import Outcome, Submission
 from rogo_async.rules.row_filter import MigratedAttempts, RowFilter
-from rogo_async.sources.submissions_csv import USED_COLUMNS, Mapping, SubmissionsFile, load_mapping
+from rogo_async.sources.mapping_csv import Mapping, load_mapping
+from rogo_async.sources.submissions_csv import USED_COLUMNS, SubmissionsFile
 
 FILES: Final = int(os.environ.get("ROGO_TEST_HOSTILE", "40000")) // 20
 """For each of the two readers."""

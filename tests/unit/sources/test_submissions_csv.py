@@ -18,12 +18,8 @@ from rogo_async.common.errors import FailureCode, InputChanged, RowError, SetupE
 from rogo_async.common.shard import Shard
 from rogo_async.rules.mapping import attempt_number
 from rogo_async.rules.records import MappingRow, SourceRow
-from rogo_async.sources.submissions_csv import (
-    USED_COLUMNS,
-    SubmissionsFile,
-    attempt_of,
-    load_mapping,
-)
+from rogo_async.sources.mapping_csv import load_mapping
+from rogo_async.sources.submissions_csv import USED_COLUMNS, SubmissionsFile, attempt_of
 
 COLUMNS = ("Membership Number", *USED_COLUMNS, "Timestamp", "Error")
 WIDTH = len(COLUMNS)
