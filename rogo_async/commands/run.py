@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from rogo_async.commands.distributed_run import DistributedRun, Workers
+from rogo_async.commands.distributed_run.flow import DistributedRun
+from rogo_async.commands.distributed_run.options import Workers
 from rogo_async.commands.notified import RunNotifications
 from rogo_async.commands.runner import (
     Ending,

@@ -16,18 +16,16 @@ from distributed import CancelledError, Client, KilledWorker, LocalCluster
 
 from rogo_async.common.errors import SetupError
 from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
+from rogo_async.distributed.children import signals_blocked
 from rogo_async.distributed.facts import Place, WorkerReport, differences, exposures
 from rogo_async.distributed.progress import ShardsProgress
 from rogo_async.distributed.worker import (
-    ENDS_THE_RUN,
-    EndShards,
     IgnoreSignals,
     ShardEnd,
     ShardKilledError,
     ShardPlan,
     check_worker,
     run_shard,
-    signals_blocked,
     stop_run,
 )
 
@@ -141,8 +139,18 @@ async def _wait_for_a_worker(client: Client, address: str) -> None:
 
 
 async def workers_of(client: Client) -> dict[str, str]:
-    """The names of the workers that run shards, by address."""
-    info = await client.scheduler.identity(n_workers=-1)
+    """The names of the workers that run shards, by address.
+
+    Raises SetupError if the scheduler does not answer.
+    """
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            info = await client.scheduler.identity(n_workers=-1)
+    except (OSError, TimeoutError):
+        raise SetupError(
+            f"the scheduler has not answered within {_CONNECT_S:g} s. Look at it, and start it "
+            "again if it hangs"
+        ) from None
     return {
         address: str(each["name"])
         for address, each in info["workers"].items()
@@ -223,7 +231,6 @@ class ShardRunner:
         without news of any shard.
         """
         self._heard_s = self._clock()
-        await self._client.register_plugin(EndShards())
         self._client.subscribe_topic(self._plan.topic, self._received)
         self._futures = list(map(self._submit, range(self._plan.count)))
         running = [
@@ -286,7 +293,7 @@ class ShardRunner:
         self._progress.ended(index, end.counts)
         if end.exit_code is not None:
             log.info("shard ended", shard=self._name(index), exit_code=int(end.exit_code))
-        if end.exit_code in ENDS_THE_RUN:
+        if end.ends_the_run:
             self._ends_early.set()
         return end
 
@@ -312,7 +319,9 @@ class ShardRunner:
     async def _tell_workers(self, number: signal.Signals | None) -> None:
         # A worker may be lost in this moment; a lost scheduler ends the shards.
         with contextlib.suppress(Exception):
-            await self._client.run(stop_run, self._plan.run_id, number, on_error="ignore")
+            workers = list(await workers_of(self._client))
+            run_id = self._plan.run_id
+            await self._client.run(stop_run, run_id, number, workers=workers, on_error="ignore")
 
     def _received(self, event: tuple[float, dict[str, Any]]) -> None:
         self._heard_s = self._clock()

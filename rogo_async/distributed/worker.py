@@ -8,9 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +25,7 @@ from rogo_async.common.files import make_private_directory
 from rogo_async.common.settings import load_settings
 from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import ExitCode
+from rogo_async.distributed.children import CHILDREN, STOP_SIGNALS
 from rogo_async.distributed.facts import Place, WorkerReport, differences, exposures, report_of
 from rogo_async.distributed.results import packed
 from rogo_async.reporting.summary import RunSummary, read_summary
@@ -35,9 +34,8 @@ PROGRESS_S: Final = 1.0
 LOG: Final = "log.jsonl"
 """The log of a shard, in its directory."""
 
-ENDS_THE_RUN: Final = {ExitCode.SETUP, ExitCode.STOPPED_EARLY, ExitCode.LOCKED}
-"""After a shard with one of these codes no other shard is begun: it would end in the same way."""
-
+_END_THE_RUN: Final = {ExitCode.SETUP, ExitCode.STOPPED_EARLY, ExitCode.LOCKED}
+_PLUGIN_S: Final = 30.0
 _NO_WINDOW_S: Final = 7 * 86_400.0
 """The longest that ROGO_MAX_DURATION accepts."""
 
@@ -46,22 +44,6 @@ _LOCK_PAUSE_S: Final = 3.0
 _MESSAGES: Final = 20
 _CLOSING: Final = frozenset({Status.closing, Status.closing_gracefully})
 _FORWARDED: Final = frozenset({"warning", "error", "critical"})
-
-
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@contextlib.contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Let a process that starts in this block receive signals only when it is ready for them.
-
-    It inherits the mask of this thread.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ShardKilledError(Exception):
@@ -95,74 +77,22 @@ class ShardEnd:
 
     ``counts`` are those of its summary; None without one. ``messages`` are what it printed on
     standard error. ``files`` are packed if the operator's command does not see its directory.
+    ``has_stopped`` is False if it has worked through its rows.
     """
 
     exit_code: int | None
     messages: Sequence[str] = ()
     counts: Mapping[str, int] | None = None
     files: bytes | None = None
+    has_stopped: bool = True
 
+    @property
+    def ends_the_run(self) -> bool:
+        """Whether no other shard is begun, since it would end in the same way.
 
-class _Children:
-    """The shards that run in this process, and the runs that are stopping."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: dict[subprocess.Popen[bytes], str] = {}
-        self._stopping: dict[str, signal.Signals | None] = {}
-
-    def is_stopping(self, run_id: str) -> bool:
-        return run_id in self._stopping
-
-    def stop(self, run_id: str, number: signal.Signals | None) -> None:
-        """Begin no more shards of a run; send the signal to those under way, once."""
-        with self._lock:
-            is_new = number is not None and self._stopping.get(run_id) is None
-            self._stopping[run_id] = number or self._stopping.get(run_id)
-            if is_new:
-                self._signal([each for each, run in self._running.items() if run == run_id], number)
-
-    def end_all(self, number: signal.Signals) -> list["subprocess.Popen[bytes]"]:
-        """Send a signal to all; return them."""
-        with self._lock:
-            self._signal(list(self._running), number)
-            return list(self._running)
-
-    @contextlib.contextmanager
-    def started(self, run_id: str, command: Sequence[str], environment: Mapping[str, str]) -> Any:
-        """Start a child for the block, at the end of which it has ended."""
-        with self._lock:
-            if run_id in self._stopping:
-                yield None
-                return
-            with signals_blocked():  # a worker may ignore them, and so would its child
-                child = subprocess.Popen(  # noqa: S603 - this program itself
-                    command,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    start_new_session=True,  # Ctrl-C reaches it through the operator's command
-                )
-            self._running[child] = run_id
-        try:
-            yield child
-        finally:
-            with self._lock:
-                del self._running[child]
-            child.kill()
-            child.wait()
-
-    @staticmethod
-    def _signal(
-        children: Sequence["subprocess.Popen[bytes]"], number: signal.Signals | None
-    ) -> None:
-        for child in children:
-            if number is not None:
-                child.send_signal(number)
-
-
-_CHILDREN: Final = _Children()
+        Not so if the outcome of single rows is unknown (exit 3, too).
+        """
+        return self.has_stopped and self.exit_code in _END_THE_RUN
 
 
 class IgnoreSignals(WorkerPlugin):  # type: ignore[misc] # Dask's types are skipped
@@ -187,11 +117,11 @@ class EndShards(WorkerPlugin):  # type: ignore[misc] # Dask's types are skipped
     async def teardown(self, worker: Worker) -> None:
         """Called when the worker closes. ``dask worker`` kills it after 8 s.
 
-        Also when another run replaces this plugin.
+        Also when two shards of several runs install it at the same time.
         """
         if worker.status not in _CLOSING:
             return
-        children = _CHILDREN.end_all(signal.SIGTERM)
+        children = CHILDREN.end_all(signal.SIGTERM)
         await asyncio.gather(*(asyncio.to_thread(each.wait) for each in children))
 
 
@@ -202,7 +132,7 @@ async def check_worker(place: Place) -> WorkerReport:
 
 def stop_run(run_id: str, number: signal.Signals | None) -> None:
     """Begin no more shards of a run on this worker. A signal stops those under way."""
-    _CHILDREN.stop(run_id, number)
+    CHILDREN.stop(run_id, number)
 
 
 def run_shard(plan: ShardPlan, index: int, scheduler: str) -> ShardEnd:
@@ -212,14 +142,22 @@ def run_shard(plan: ShardPlan, index: int, scheduler: str) -> ShardEnd:
     Raises ShardKilledError, after which Dask tries again, and Reschedule if the worker closes.
     """
     worker = get_worker()
+    _install_plugin(worker)
     end = _end_of(plan, index, scheduler, worker)
-    if end.exit_code in ENDS_THE_RUN:
+    if end.ends_the_run:
         stop_run(plan.run_id, None)  # Dask begins the next one before the operator's command hears
     return end
 
 
+def _install_plugin(worker: Worker) -> None:
+    """Let this worker drain its shards when it closes. Those of others need no rogo_async."""
+    if EndShards.name not in worker.plugins:
+        adding = worker.plugin_add(EndShards())
+        asyncio.run_coroutine_threadsafe(adding, worker.loop.asyncio_loop).result(_PLUGIN_S)
+
+
 def _end_of(plan: ShardPlan, index: int, scheduler: str, worker: Worker) -> ShardEnd:
-    if _CHILDREN.is_stopping(plan.run_id) or _left_s(plan) <= 0:
+    if CHILDREN.is_stopping(plan.run_id) or _left_s(plan) <= 0:
         return ShardEnd(None)
     # A worker that joined later was not checked when the run began.
     found, name = report_of(plan.place), str(worker.name)
@@ -248,14 +186,14 @@ def _end_in(
     if worker.status in _CLOSING:
         raise Reschedule
     summary = _summary(directory, plan.run_id, code)
-    if summary is None and (code is None or _CHILDREN.is_stopping(plan.run_id)):
+    if summary is None and (code is None or CHILDREN.is_stopping(plan.run_id)):
         return ShardEnd(None)
     if code is None or code < 0:
         raise ShardKilledError(f"its process was ended by signal {-(code or 0)}")
     if summary is None:
         return ShardEnd(code, messages)
     files = packed(directory, plan.run_id) if is_sent else None
-    return ShardEnd(code, messages, counts_of(summary), files)
+    return ShardEnd(code, messages, counts_of(summary), files, bool(summary.stopped_by))
 
 
 def _run_until_unlocked(
@@ -285,7 +223,7 @@ def _run_once(
     """The exit code, negative after a signal, None if the run is stopping; and the messages."""
     command = (sys.executable, "-m", "rogo_async.distributed.child", str(os.getpid()), "run")
     environment = _environment(plan, shard, directory)
-    with _CHILDREN.started(plan.run_id, [*command, *plan.options], environment) as child:
+    with CHILDREN.started(plan.run_id, [*command, *plan.options], environment) as child:
         if child is None:
             return None, ()
         messages: deque[str] = deque(maxlen=_MESSAGES)

@@ -101,6 +101,14 @@ def measurement_of(finished: list[float], consumers: int, began: float, meters: 
     return Measured(found, whole, finished, meters.cores(found.began, found.ended))
 
 
+def add_figures(report: Report, name: str, found: Measured) -> None:
+    """Rates, spread and cores of a run, for the JSON output."""
+    report.add(f"rate.{name}", found.steady.rate)
+    report.add(f"rate_whole.{name}", found.whole)
+    report.add(f"spread.{name}", found.steady.spread)
+    report.add_all(f"cpu.{name}", found.cores)
+
+
 def report_cores(report: Report, runs: dict[str, Measured]) -> None:
     """A table of the cores that each process used in steady state, and whether it was too busy."""
     names = [name for name in next(iter(runs.values())).cores if name not in {"client", MACHINE}]

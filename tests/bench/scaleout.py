@@ -10,7 +10,7 @@ from tests.bench.wire import delayed_servers
 
 WORKERS = (1, 2, 4, 8)
 CONSUMERS = 32
-WAVES = 20
+WAVES = 12
 LEAST = 0.9
 
 
@@ -44,11 +44,8 @@ def _fill_report(report: Report, stretch: float, runs: dict[int, Measured]) -> N
     rows = []
     for workers, found in runs.items():
         linear = found.steady.rate / (workers * alone.steady.rate)
-        report.add(f"rate.{workers}", found.steady.rate)
-        report.add(f"rate_whole.{workers}", found.whole)
-        report.add(f"spread.{workers}", found.steady.spread)
+        delayed.add_figures(report, str(workers), found)
         report.add(f"linear.{workers}", linear, 4)
-        report.add_all(f"cpu.{workers}", found.cores)
         rows.append(
             (
                 f"{workers} {'worker' if workers == 1 else 'workers'}",

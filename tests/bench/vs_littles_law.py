@@ -47,11 +47,8 @@ def _fill_report(report: Report, stretch: float, alone_s: float, runs: dict[int,
     for count, found in runs.items():
         possible = count / alone_s
         efficiency = found.steady.rate / possible
-        report.add(f"rate.{count}", found.steady.rate)
-        report.add(f"rate_whole.{count}", found.whole)
-        report.add(f"spread.{count}", found.steady.spread)
+        delayed.add_figures(report, str(count), found)
         report.add(f"efficiency.{count}", efficiency, 4)
-        report.add_all(f"cpu.{count}", found.cores)
         rows.append(
             (
                 f"{count} consumers",

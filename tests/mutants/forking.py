@@ -26,7 +26,7 @@ class CalledFunctions:
     """
 
     def __init__(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="rogo-mutants-"))
+        self._directory = Path(tempfile.mkdtemp(prefix=".called-", dir=Path.cwd()))
 
     def write(self) -> None:
         """Called in a command at its end."""

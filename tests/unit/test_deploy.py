@@ -91,6 +91,13 @@ def test_there_are_as_many_shards_as_pods() -> None:
     assert list(values).index("SHARD_INDEX") < list(values).index("ROGO_SHARD")
 
 
+def test_a_collection_is_not_repeated_for_what_the_shards_left() -> None:
+    """Its exit code is that of the shards, each time."""
+    (rule,) = job(KUBERNETES / "collect.yaml")["spec"]["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob"
+    assert rule["onExitCodes"]["values"] == [2, 3, 5, 70]
+
+
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 0), (2, 2), (3, 3), (70, 70)])
 def test_failed_rows_are_a_success_for_kubernetes(path: Path, code: int, expected: int) -> None:

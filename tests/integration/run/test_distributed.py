@@ -17,7 +17,6 @@ from rogo_async.demo.checks.check_run import check
 from rogo_async.demo.dataset.load import generate_for, load
 from rogo_async.demo.servers.ports import reserve_port
 from rogo_async.demo.servers.stack import Stack, Workspace
-from rogo_async.distributed.worker import EndShards
 from tests.integration.run.test_collect import _UUID, _contents, _inserts_held_after, _lines
 from tests.support.builders import Scenario, assert_consistent
 from tests.support.cli import (
@@ -170,6 +169,10 @@ async def test_the_workers_of_a_scheduler(
         scheduler = await running.enter_async_context(dask_scheduler(address, env))
         worker = await running.enter_async_context(dask_worker(address, env, machines["a"]))
         await running.enter_async_context(dask_worker(address, env, machines["b"], "--no-nanny"))
+        foreign = tmp_path_factory.mktemp("foreign") / "without.py"
+        foreign.write_text("import sys; sys.modules['rogo_async'] = None")
+        options = ("--no-nanny", "--preload", str(foreign), "--resources", "other=1")
+        await running.enter_async_context(dask_worker(address, env, foreign.parent, *options))
         await _other_worker_refused(address, env, machines["c"], command)
         assert await scenario.nothing_written()
 
@@ -179,8 +182,6 @@ async def test_the_workers_of_a_scheduler(
             with scenario.source.held():
                 await _requested(scenario, 2)
                 (child,) = shards_below(psutil.Process(worker.pid))
-                async with _client(address, env) as client:  # another run on these workers
-                    await client.register_plugin(EndShards())
                 worker.send_signal(signal.SIGTERM)
                 await until(lambda: STOPPING in _logs(machines["a"]))
             done = await distributed.wait()
@@ -216,7 +217,7 @@ async def _other_worker_refused(
     other["DATABASE_URL"] = env["DATABASE_URL"].replace("target_", "other_")
     async with dask_worker(address, {**env, **other}, machine, "--no-nanny"):
         async with _client(address, env) as client:
-            await client.wait_for_workers(3, DEADLINE_S)
+            await client.wait_for_workers(4, DEADLINE_S)
         refused = await run_cli(env, *command, prefix=NEW_INTERPRETER)
     assert refused.code == 2
     differ = ["container", "settings of the rules", "submission_files.csv", "target"]

@@ -13,14 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rogo_async.commands import distributed_run
-from rogo_async.commands.distributed_run import (
-    DistributedRun,
-    Workers,
-    _Shards,
-    options_of,
-    shards_for,
-)
+from rogo_async.commands.distributed_run import flow
+from rogo_async.commands.distributed_run.flow import DistributedRun
+from rogo_async.commands.distributed_run.options import Workers, options_of, shards_for
+from rogo_async.commands.distributed_run.shards import Shards
 from rogo_async.commands.main import main
 from rogo_async.commands.runner import selection_options
 from rogo_async.common.command import CommandResult
@@ -59,7 +55,7 @@ def refused(workers: Workers = LOCAL, **settings: Any) -> str:
 
 def test_the_extra_is_named_when_dask_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     DistributedRun(load_settings(), Selection(), None, LOCAL)
-    monkeypatch.setattr(distributed_run, "find_spec", lambda _: None)
+    monkeypatch.setattr(flow, "find_spec", lambda _: None)
     assert "Dask is not installed: pip install '.[distributed]'" in refused()
 
 
@@ -223,9 +219,9 @@ def left_by_shard(data_dir: Path, number: int, *, has_begun: bool) -> None:
 
 async def finished(
     data_dir: Path, *ends: ShardEnd, during: Callable[[], object] = lambda: None
-) -> _Shards:
+) -> Shards:
     """The command when its shards have ended so, and something has happened in the meantime."""
-    shards = _Shards(load_settings(), Selection(), None, LOCAL, RUN)
+    shards = Shards(load_settings(), Selection(), None, LOCAL, RUN)
     shards._ends = {Shard(number, len(ends)): end for number, end in enumerate(ends)}
     async with AsyncExitStack() as stack:
         file, _ = await open_selection(Selection(), data_dir, stack, Stages(None, 10.0))
@@ -233,6 +229,14 @@ async def finished(
         during()
         await shards._finish(plan, file)
     return shards
+
+
+def test_the_file_of_a_command_that_was_killed_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / ".rogo_async.lock").touch()
+    shards = Shards(load_settings(), Selection(), None, LOCAL, RUN)
+    shards._place()
+    token = shards._place().token
+    assert {path.name for path in tmp_path.iterdir()} == {".rogo_async.lock", token}
 
 
 async def test_a_file_that_was_replaced_during_the_run_is_recorded_as_it_was(
@@ -335,7 +339,7 @@ async def test_shards_that_were_not_begun_in_the_time_window_have_that_reason(
     inputs: Iterator[Path],
 ) -> None:
     next(inputs)
-    shards = _Shards(load_settings(), Selection(), None, LOCAL, RUN)
+    shards = Shards(load_settings(), Selection(), None, LOCAL, RUN)
     shards._ends = {Shard(index, 2): ShardEnd(None) for index in range(2)}
     async with AsyncExitStack() as stack:
         file, _ = await open_selection(Selection(), shards.data.path, stack, Stages(None, 10.0))

@@ -9,9 +9,11 @@ import aiohttp
 import pytest
 from distributed import Client, LocalCluster
 
+from rogo_async.common.errors import SetupError
 from rogo_async.common.shutdown import StopReason, StopSignal
 from rogo_async.distributed import cluster, worker
-from rogo_async.distributed.cluster import SchedulerLost, ShardRunner, local_cluster
+from rogo_async.distributed.children import Children
+from rogo_async.distributed.cluster import SchedulerLost, ShardRunner, local_cluster, workers_of
 from rogo_async.distributed.facts import Place, is_private
 from rogo_async.distributed.progress import ShardsProgress
 from rogo_async.distributed.worker import ShardEnd, ShardPlan
@@ -33,6 +35,25 @@ RUN = "20260301T010000Z-0000000a"
 )
 def test_results_pass_through_private_addresses_only(address: str, *, expected: bool) -> None:
     assert is_private(address) is expected
+
+
+async def test_a_scheduler_that_does_not_answer_ends_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hang(**_: object) -> None:
+        await asyncio.sleep(60.0)
+
+    monkeypatch.setattr(cluster, "_CONNECT_S", 0.05)
+    async with (
+        LocalCluster(
+            n_workers=0, processes=False, asynchronous=True, dashboard_address=":0"
+        ) as dask,
+        Client(dask, asynchronous=True, set_as_default=False) as client,
+    ):
+        assert await workers_of(client) == {}
+        dask.scheduler.handlers["identity"] = hang
+        with pytest.raises(SetupError, match=r"has not answered within 0\.05 s\. Look at it"):
+            await workers_of(client)
 
 
 async def test_a_run_ends_when_nothing_is_heard_of_its_shards(
@@ -110,12 +131,13 @@ def _until_told_twice(plan: ShardPlan, index: int, _scheduler: str) -> ShardEnd:
     if index == 0:
         return ShardEnd(3)
     deadline_s = time.monotonic() + 60.0
+    children = vars(worker)["CHILDREN"]
     for _ in range(2):
-        while not worker._CHILDREN.is_stopping(plan.run_id):
+        while not children.is_stopping(plan.run_id):
             if time.monotonic() > deadline_s:
                 return ShardEnd(70)
             time.sleep(0.01)
-        worker._CHILDREN._stopping.clear()
+        children._stopping.clear()
     return ShardEnd(None)
 
 
@@ -123,7 +145,7 @@ async def test_workers_hear_again_that_no_other_shard_is_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker that was started again, or joins later, has not heard it."""
-    monkeypatch.setattr(worker, "_CHILDREN", worker._Children())
+    monkeypatch.setattr(worker, "CHILDREN", Children())
     monkeypatch.setattr(cluster, "run_shard", _until_told_twice)
     monkeypatch.setattr(cluster, "_STOP_PAUSE_S", 0.01)
     plan = ShardPlan(RUN, 2, Place(""), {}, (), {})

@@ -3,6 +3,7 @@
 import errno
 import io
 import signal
+import subprocess
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,8 +17,9 @@ from rogo_async.common.settings import load_settings
 from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.distributed import worker
+from rogo_async.distributed.children import Children
 from rogo_async.distributed.facts import Place, facts_of
-from rogo_async.distributed.worker import ShardEnd, ShardPlan, run_shard
+from rogo_async.distributed.worker import EndShards, ShardEnd, ShardPlan, run_shard
 from rogo_async.reporting.summary import RunRecord
 from tests.unit.common.test_settings import SOUND
 
@@ -34,7 +36,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ShardPlan:
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a;AccountKey=c2VjcmV0")
     for name in ("submission_files.csv", "attempt_number_mapping.csv", TOKEN):
         (tmp_path / name).touch()
-    monkeypatch.setattr(worker, "_CHILDREN", worker._Children())
+    monkeypatch.setattr(worker, "CHILDREN", Children())
     monkeypatch.setattr(worker, "_run_once", lambda *_: (1, ("it ran",)))
     place = Place(TOKEN, {"rogo_data_dir": str(tmp_path)})
     facts = facts_of(load_settings(**place.settings), place)
@@ -79,7 +81,7 @@ async def test_a_late_worker_sends_no_failed_rows_in_the_clear(
     (line,) = refused.messages
     assert "its data directory is not that of this command, so failed rows would pass" in line
 
-    monkeypatch.setattr(worker, "_CHILDREN", worker._Children())
+    monkeypatch.setattr(worker, "CHILDREN", Children())
     async with (
         LocalCluster(  # its address is not one of TCP
             n_workers=1, processes=False, asynchronous=True, dashboard_address=":0"
@@ -111,6 +113,48 @@ async def test_a_worker_begins_no_shard_after_one_that_stopped_the_run(
         assert await ended(client, this_run, 1) == ShardEnd(None)
     monkeypatch.setattr(worker, "_run_once", lambda *_: (1, ("it ran",)))
     assert [await ended(client, plan, index) for index in (0, 1)] == [RAN, RAN]
+
+
+@pytest.mark.parametrize(
+    ("stopped_by", "next_one"), [({}, RAN), ({"outage": "target"}, ShardEnd(None))]
+)
+async def test_rows_with_an_unknown_outcome_keep_no_other_shard_from_being_begun(
+    client: Client,
+    plan: ShardPlan,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped_by: dict[str, str],
+    next_one: ShardEnd,
+) -> None:
+    """The shard has worked through its rows. One that was stopped would take others along."""
+    summary = RunRecord.begin(RUN, 0, {}, None).summary(StopSignal())
+    summary = summary.model_copy(update={"exit_code": 3, "stopped_by": stopped_by})
+    with monkeypatch.context() as first:
+        first.setattr(worker, "_run_once", lambda *_: (3, ()))
+        first.setattr(worker, "_summary", lambda *_: summary)
+        end = await ended(client, plan, 0)
+    assert (end.exit_code, end.ends_the_run) == (3, bool(stopped_by))
+    assert await ended(client, plan, 1) == next_one
+
+
+async def test_a_worker_ends_its_shards_when_it_closes_and_not_before(
+    client: Client, plan: ShardPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the workers that run shards get the plugin: those of others may lack rogo_async."""
+    sent: list[signal.Signals] = []
+
+    def end_all(number: signal.Signals) -> list[subprocess.Popen[bytes]]:
+        sent.append(number)
+        return []
+
+    monkeypatch.setattr(vars(worker)["CHILDREN"], "end_all", end_all)
+    (dask,) = client.cluster.workers.values()
+    assert EndShards.name not in dask.plugins
+    await ended(client, plan)
+    assert EndShards.name in dask.plugins
+    await dask.plugin_add(EndShards())  # at the same time for another run
+    assert sent == []
+    await dask.close()
+    assert sent == [signal.SIGTERM]
 
 
 async def test_a_shard_begins_within_the_time_window_only(client: Client, plan: ShardPlan) -> None:

@@ -10,7 +10,8 @@ import pytest
 from rogo_async.common.data_dir import DataDir, shards_of
 from rogo_async.common.errors import LockHeld
 from rogo_async.destination.postgres.lock_claims import ANOTHER_RUN
-from rogo_async.distributed.worker import STOP_SIGNALS, _Children, is_held_by_earlier_try
+from rogo_async.distributed.children import STOP_SIGNALS, Children
+from rogo_async.distributed.worker import is_held_by_earlier_try
 
 RUN = "20250310T010000Z-1a2b3c4d"
 SINCE = "since 2025-03-10 01:00:00 UTC"
@@ -41,7 +42,7 @@ def test_a_shard_waits_for_its_own_lock_in_the_target_only(message: str, *, expe
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_ends_a_shard_that_is_starting(number: signal.Signals) -> None:
     """Its interpreter has no handlers then, and the worker ignores signals."""
-    children = _Children()
+    children = Children()
     before = signal.signal(number, signal.SIG_IGN)
     try:
         command = (sys.executable, "-m", "rogo_async.distributed.child", str(os.getpid()), "run")

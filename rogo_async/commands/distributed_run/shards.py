@@ -1,134 +1,48 @@
-"""``run --workers`` and ``run --scheduler``: one run in many processes (specification §7).
-
-It looks like a run in one process: one progress display, one lock, the same files at the end.
-"""
+"""Runs the shards of a distributed run on their workers (specification §7). Imports Dask."""
 
 import asyncio
 import secrets
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
 from rich.console import Console
 
-from rogo_async.commands.collect.flow import Collect
 from rogo_async.commands.collect.shards import result_in
+from rogo_async.commands.distributed_run.options import Workers, options_of, shards_for
 from rogo_async.common.command import Command, CommandResult
-from rogo_async.common.data_dir import DataDir, new_run_id, shards_of
+from rogo_async.common.data_dir import DataDir, shards_of
 from rogo_async.common.errors import InputChanged, LockHeld, SetupError
 from rogo_async.common.files import write_private
 from rogo_async.common.settings import Settings
 from rogo_async.common.shard import Shard
 from rogo_async.common.shutdown import ExitCode, StopReason
 from rogo_async.common.text import plural
+from rogo_async.distributed import cluster
+from rogo_async.distributed.facts import Place, digests_of, facts_of
+from rogo_async.distributed.progress import ShardsProgress
+from rogo_async.distributed.results import unpack
+from rogo_async.distributed.worker import ShardEnd, ShardPlan
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.unreached_shards import record_unreached
 from rogo_async.reporting.live import LIVE, published
 from rogo_async.reporting.merged_summary import reasons_of
 from rogo_async.reporting.progress import Stages, log_lines, shown
 from rogo_async.reporting.run_display import show_run
-from rogo_async.reporting.starts import Starts
 from rogo_async.reporting.summary import RunSummary
 from rogo_async.sources.submissions_csv import SubmissionsFile
 
-if TYPE_CHECKING:
-    from rogo_async.distributed.facts import Place
-    from rogo_async.distributed.progress import ShardsProgress
-    from rogo_async.distributed.worker import ShardEnd, ShardPlan
-
-SHARDS_PER_WORKER: Final = 4
-"""More shards than workers: a fast worker does more of them, and less is repeated after a loss."""
+_MARKER: Final = ".rogo_async.token-"
+"""A file by which workers find out whether they share the data directory."""
 
 _SAMPLE_S: Final = 1.0
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """Where the shards run: ``local`` processes on this machine, or the workers of a scheduler.
-
-    ``env_file`` is read by local processes, as by this one.
-    """
-
-    local: int | None
-    scheduler: str | None
-    shards: int | None
-    env_file: Path | None = None
-
-
-class DistributedRun:
-    """A run whose shards are processed by workers; ``execute`` is called once."""
-
-    def __init__(
-        self, settings: Settings, selection: Selection, terminal: Console | None, workers: Workers
-    ) -> None:
-        _require_dask()
-        _refuse(settings, workers)
-        self._settings = settings
-        if selection.input is not None:  # the same for all processes
-            selection = replace(selection, input=selection.input.absolute())
-        self._selection = selection
-        self._terminal = terminal
-        self._workers = workers
-
-    async def execute(self) -> CommandResult:
-        """Run once and return the summary. Raises SetupError and LockHeld, without a summary."""
-        data, run_id = DataDir(self._settings.rogo_data_dir), new_run_id()
-        structlog.contextvars.bind_contextvars(run_id=run_id)
-        starts = Starts(data.runs)
-        if not data.is_used:
-            return await self._execute(data, run_id, starts)
-        try:
-            await asyncio.to_thread(starts.began, run_id)
-            result = await self._execute(data, run_id, starts)
-        except Exception as error:
-            await asyncio.to_thread(starts.failed, run_id, error)
-            raise
-        await asyncio.to_thread(starts.ended, run_id, result.exit_code, [result.summary_line])
-        return result
-
-    async def _execute(self, data: DataDir, run_id: str, starts: Starts) -> CommandResult:
-        data.lock(f"run {run_id}")
-        try:
-            shards = _Shards(self._settings, self._selection, self._terminal, self._workers, run_id)
-            shards.stop_signal.on_abort = lambda code, text: starts.ended(run_id, code, [text])
-            result = await shards.execute()
-            if not shards.can_be_collected:
-                return result
-            return await Collect(self._settings, run_id, (), self._terminal, None).execute()
-        finally:
-            data.unlock()
-
-
-def _require_dask() -> None:
-    if find_spec("distributed") is None:
-        raise SetupError(
-            "--workers, --scheduler: Dask is not installed: pip install '.[distributed]' in the "
-            "source directory, or run without these options"
-        )
-
-
-def _refuse(settings: Settings, workers: Workers) -> None:
-    """Raises SetupError for settings that do not go with a distributed run."""
-    if settings.rogo_shard is not None or settings.rogo_run_id is not None:
-        raise SetupError(
-            "ROGO_SHARD, ROGO_RUN_ID: a worker sets them. Unset them, or run without --workers "
-            "and --scheduler"
-        )
-    if workers.local and (settings.rogo_metrics_file or settings.rogo_metrics_port):
-        raise SetupError(
-            "ROGO_METRICS_FILE, ROGO_METRICS_PORT: the processes of --workers would share them. "
-            "Unset them: run_summary.json has the figures of the whole run"
-        )
-
-
-class _Shards(Command):
+class Shards(Command):
     """Runs the shards. The caller holds the lock of the data directory."""
 
     def __init__(
@@ -153,8 +67,6 @@ class _Shards(Command):
 
     async def work(self, stack: AsyncExitStack) -> None:
         """Check the workers, run all shards on them, and count the rows that none processed."""
-        from rogo_async.distributed import cluster  # noqa: PLC0415 - imports Dask
-
         stages = Stages(self._terminal, self.settings.rogo_progress_interval)
         file, _ = await open_selection(self._selection, self.data.path, stack, stages)
         place = await asyncio.to_thread(self._place)
@@ -175,13 +87,13 @@ class _Shards(Command):
             await cluster.check_workers(client, place, plan.facts, limit_s)
             self.stop_signal.raise_if_stopping()
             log.info("migration begins", rows=len(file), shards=plan.count, workers=count)
-            await self._run(cluster, client, plan, len(file))
+            await self._run(client, plan, len(file))
         await self._finish(plan, file)
 
-    def _place(self) -> "Place":
-        from rogo_async.distributed.facts import Place  # noqa: PLC0415 - see above
-
-        selection, token = self._selection, f".rogo_async.{secrets.token_hex(8)}"
+    def _place(self) -> Place:
+        selection, token = self._selection, f"{_MARKER}{secrets.token_hex(8)}"
+        for old in self.data.path.glob(f"{_MARKER}*"):
+            old.unlink()  # of a run that was killed
         settings: dict[str, Any] = {"rogo_refresh": self.settings.rogo_refresh}
         if self._workers.local is not None:
             settings["rogo_data_dir"] = str(self.data.path.absolute())
@@ -191,10 +103,7 @@ class _Shards(Command):
         path = None if selection.input is None else str(selection.input)
         return Place(token, settings, path, with_failed_rows=bool(selection.codes))
 
-    def _plan(self, place: "Place", count: int) -> "ShardPlan":
-        from rogo_async.distributed.facts import digests_of, facts_of  # noqa: PLC0415 - see above
-        from rogo_async.distributed.worker import ShardPlan  # noqa: PLC0415 - see above
-
+    def _plan(self, place: Place, count: int) -> ShardPlan:
         settings, local = self.settings, place.settings
         environment = {"ROGO_REFRESH": str(settings.rogo_refresh).lower()}
         options = options_of(self._selection)
@@ -208,9 +117,7 @@ class _Shards(Command):
         facts, self._inputs = facts_of(settings, place), digests_of(settings, place)
         return ShardPlan(self._run_id, count, place, facts, options, environment, ends_at)
 
-    async def _run(self, cluster: Any, client: Any, plan: "ShardPlan", rows: int) -> None:
-        from rogo_async.distributed.progress import ShardsProgress  # noqa: PLC0415 - see above
-
+    async def _run(self, client: Any, plan: ShardPlan, rows: int) -> None:
         progress = ShardsProgress(plan.run_id, rows, plan.count)
         silence_s = self.settings.rogo_outage_limit
         runner = cluster.ShardRunner(client, plan, progress, self.stop_signal, silence_s)
@@ -232,7 +139,7 @@ class _Shards(Command):
             return
         self._ends = {Shard(index, plan.count): end for index, end in enumerate(ends)}
 
-    async def _show(self, progress: "ShardsProgress") -> None:
+    async def _show(self, progress: ShardsProgress) -> None:
         if self._terminal is not None:
             await show_run(progress.lines, self._terminal)
             return
@@ -242,10 +149,8 @@ class _Shards(Command):
         finally:
             sampling.cancel()
 
-    async def _finish(self, plan: "ShardPlan", file: SubmissionsFile) -> None:
+    async def _finish(self, plan: ShardPlan, file: SubmissionsFile) -> None:
         """Put the results into the data directory, and count the rows that were not processed."""
-        from rogo_async.distributed.results import unpack  # noqa: PLC0415 - see above
-
         ends = self._ends
         if not ends:
             return
@@ -303,7 +208,7 @@ class _Shards(Command):
             self.stop_signal.stop(StopReason.OUTAGE, "see the logs of the workers, and run again")
         self._counts = "no shard has begun its migration"
 
-    def _stop_if_late(self, plan: "ShardPlan") -> None:
+    def _stop_if_late(self, plan: ShardPlan) -> None:
         """Stop for the time window if only that has kept shards from being begun."""
         codes = {end.exit_code for end in self._ends.values()}
         is_late = plan.ends_at is not None and plan.ends_at <= datetime.now(UTC)
@@ -313,7 +218,7 @@ class _Shards(Command):
                 "the time window ended before all shards had begun (ROGO_MAX_DURATION, --until)",
             )
 
-    def _stop_for(self, shard: Shard, end: "ShardEnd") -> None:
+    def _stop_for(self, shard: Shard, end: ShardEnd) -> None:
         """Stop for a shard without a summary. Those that were not begun have another reason."""
         if end.exit_code is not None:
             is_fault = end.exit_code == ExitCode.INTERNAL
@@ -330,16 +235,6 @@ class _Shards(Command):
         return self.result_of(0, f"run {self._run_id}: {counts}")
 
 
-def shards_for(workers: Workers, count: int) -> int:
-    """The number of shards for ``count`` workers. Raises SetupError if the last one has left."""
-    if not count:
-        raise SetupError(
-            f"--scheduler {workers.scheduler}: its last worker has just left. Start the workers "
-            "again, and run again"
-        )
-    return workers.shards or count * SHARDS_PER_WORKER
-
-
 def _changed(file: SubmissionsFile, missing: Collection[Shard]) -> str:
     names = ", ".join(map(str, missing))
     return (
@@ -349,24 +244,7 @@ def _changed(file: SubmissionsFile, missing: Collection[Shard]) -> str:
     )
 
 
-async def _sample(progress: "ShardsProgress") -> None:
+async def _sample(progress: ShardsProgress) -> None:
     while True:
         progress.sample(time.monotonic())
         await asyncio.sleep(_SAMPLE_S)
-
-
-def options_of(selection: Selection) -> list[str]:
-    """The options of the command line that give this selection, whose ``input`` is absolute."""
-    pairs: list[tuple[str, object]] = []
-    if selection.newest is not None:
-        pairs.append(("--limit", selection.newest))
-    if selection.input is not None:
-        pairs.append(("--input", selection.input))
-    for name, values in (
-        ("--attempt", selection.attempts),
-        ("--unit", selection.units),
-        ("--assessment", selection.assessments),
-        ("--code", selection.codes),
-    ):
-        pairs += [(name, value) for value in values]
-    return [f"{name}={value}" for name, value in pairs]

@@ -1,0 +1,1 @@
+"""``run --workers`` and ``run --scheduler``."""
