@@ -186,7 +186,7 @@ _PERMISSION: Final = (
     "a permission is missing. An identity needs the role Storage Blob Data Contributor on the "
     "container, a SAS the permissions read, write, create, delete and list"
 )
-_MEANING_OF_CODE: Final = {
+_MEANING_OF_CODE: Final[Mapping[str | None, str]] = {
     "AuthorizationPermissionMismatch": _PERMISSION,
     "InsufficientAccountPermissions": _PERMISSION,
     "AuthorizationResourceTypeMismatch": "the SAS is not valid for blobs. Issue one with srt=co",
@@ -219,7 +219,7 @@ def error_of_status(
     reason = f"status {status} ({code})" if code and code != _NO_CONTAINER else f"status {status}"
     if error_classes.of_http(status) is error_classes.ErrorClass.TRANSIENT:
         return TransientError(Dependency.STORE, operation, reason, seconds_of(retry_after))
-    meaning = _MEANING_OF_CODE.get(code or "") or _MEANING.get(status)
+    meaning = _MEANING_OF_CODE.get(code) or _MEANING.get(status)
     if meaning is not None:
         reason += f": {meaning}"
     return SystemicError(Dependency.STORE, operation, reason)

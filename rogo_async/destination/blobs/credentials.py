@@ -74,7 +74,7 @@ class SasCredentials(Credentials):
     """A SAS of the container or of the account."""
 
     def __init__(self, sas: str) -> None:
-        self.for_sdk = self._sas = sas.lstrip("?")
+        self.for_sdk = self._sas = sas.removeprefix("?")
 
     async def authorize(
         self,
@@ -162,7 +162,7 @@ class Destination:
 def _of_connection_string(text: str, endpoint: str | None) -> Destination:
     parts = [part.partition("=") for part in text.split(";") if part.strip()]
     fields = {name.strip().lower(): value.strip() for name, _, value in parts}
-    account = fields.get("accountname", "")
+    account = fields.get("accountname")
     protocol = fields.get("defaultendpointsprotocol", "https")
     url = endpoint or fields.get("blobendpoint", "").partition("?")[0].rstrip("/")
     if not url and account:

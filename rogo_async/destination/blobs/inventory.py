@@ -79,7 +79,7 @@ class Inventory:
         """
         try:
             response = await self._http.request(
-                "HEAD", URL(self._account.container_url, encoded=True), {}, within_s=CALL_S
+                "HEAD", URL(self._account.container_url), {}, within_s=CALL_S
             )
         except HTTP_ERRORS as error:
             raise request_error(Dependency.STORE, "clock", error) from None
@@ -99,11 +99,11 @@ class Inventory:
                     name_starts_with=prefix, include=["metadata"], results_per_page=_PAGE
                 ).by_page(continuation_token=after)
                 items = [_listed(item) async for item in await anext(listing)]
-                return items, listing.continuation_token or None
+                return items, listing.continuation_token
 
             found, token = await self._call("list", page)
             yield found
-            if token is None:
+            if not token:
                 return
 
     async def delete(self, blob: ListedBlob) -> bool:

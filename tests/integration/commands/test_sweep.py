@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -205,38 +205,6 @@ async def test_a_protected_blob_is_kept_and_reported(
     assert "1 kept: written again meanwhile, or protected" in result.stdout
     assert result.events("outage began") == []
     assert orphan in await scenario.blobs()
-
-
-async def test_a_container_of_several_pages(
-    scenario: Scenario,
-    env: dict[str, str],
-    stack: Stack,
-    workspace: Workspace,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from rogo_async.common.call_stats import CallStats
-    from rogo_async.common.errors import Dependency
-    from rogo_async.common.retry import CircuitBreaker
-    from rogo_async.common.settings import load_settings
-    from rogo_async.common.shutdown import StopSignal
-    from rogo_async.destination.blobs import inventory as module
-    from rogo_async.destination.blobs.account import Account
-    from rogo_async.destination.blobs.inventory import Inventory
-
-    monkeypatch.setattr(module, "_PAGE", 2)
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    account = Account(load_settings())
-    breaker = CircuitBreaker(Dependency.STORE, account.check, StopSignal(), CallStats(), 5.0)
-    inventory = Inventory(account, None, breaker)  # type: ignore[arg-type]
-    try:
-        pages = [page async for page in inventory.pages("LTI_Uploads/rogo_")]
-        assert [len(page) for page in pages] == [2, 2, 1]
-        assert {blob.name for page in pages for blob in page} == set(await scenario.blobs())
-        assert abs((await inventory.now() - datetime.now(UTC)).total_seconds()) < 60
-    finally:
-        await breaker.aclose()
-        await account.aclose()
 
 
 @pytest.mark.parametrize("age", ["24", "1y", "-1h", "", "h"])

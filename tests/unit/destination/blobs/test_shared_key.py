@@ -121,6 +121,7 @@ x-ms-version:2021-12-02
     assert signed["Authorization"] == shared_key_header(documented, ACCOUNT, KEY)
 
 
-def test_a_key_that_is_not_base64_is_refused() -> None:
+@pytest.mark.parametrize("key", ["not a key!", "c2Vj cmV0", KEY[:-1]])
+def test_a_key_that_is_not_base64_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match=r"[Bb]ase64|characters|padding"):
-        SharedKey(ACCOUNT, "not a key!")
+        SharedKey(ACCOUNT, key)
