@@ -19,6 +19,7 @@ from rogo_async.common.shutdown import ExitCode, StopReason, StopSignal
 from rogo_async.distributed.children import signals_blocked
 from rogo_async.distributed.facts import Place, WorkerReport, differences, exposures
 from rogo_async.distributed.progress import ShardsProgress
+from rogo_async.distributed.tls_sockets import tls_sockets
 from rogo_async.distributed.worker import (
     IgnoreSignals,
     ShardEnd,
@@ -64,10 +65,12 @@ async def local_cluster(workers: int) -> AsyncIterator[Client]:
     """
     _calm_loggers()
     with (
+        tls_sockets(),
         tempfile.TemporaryDirectory(prefix="rogo_async.") as directory,
         dask.config.set(
             {
                 "temporary-directory": directory,
+                "distributed.worker.preload": [tls_sockets.__module__],
                 "distributed.worker.profile.enabled": False,
                 # Pages about the tasks, without TLS, for every user of this machine.
                 "distributed.scheduler.http.routes": [],

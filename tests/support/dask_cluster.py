@@ -12,6 +12,7 @@ from typing import Final
 import psutil
 
 from rogo_async.demo.servers.ports import LOOPBACK
+from rogo_async.distributed.tls_sockets import tls_sockets
 from tests.support.certificates import Authority
 from tests.support.cli import DEADLINE_S
 
@@ -110,11 +111,16 @@ def _is_of(process: psutil.Process, data_dir: Path) -> bool:
 
 
 def tls_settings(directory: Path) -> dict[str, str]:
-    """Dask's settings of one certificate for all."""
+    """Dask's settings of docs/scale-out.md, with one certificate for all."""
     authority = Authority.create(directory)
     peer = authority.peer()
     files = {f"{TLS}CA_FILE": authority.certificate}
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         files |= {f"{TLS}{role}__CERT": peer.certificate, f"{TLS}{role}__KEY": peer.key}
-    encrypted = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
-    return encrypted | {name: str(path) for name, path in files.items()}
+    sockets = f'["{tls_sockets.__module__}"]'
+    others = {
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
+        "DASK_DISTRIBUTED__SCHEDULER__PRELOAD": sockets,
+        "DASK_DISTRIBUTED__WORKER__PRELOAD": sockets,
+    }
+    return others | {name: str(path) for name, path in files.items()}
