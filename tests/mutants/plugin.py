@@ -29,3 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from tests.mutants.forking import fork_commands
 
         config.pluginmanager.register(fork_commands())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests without servers first: they take milliseconds, and pytest ends at a failure."""
+    items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))

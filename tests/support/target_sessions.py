@@ -54,3 +54,13 @@ async def held_inserts(scenario: Scenario) -> AsyncIterator[HeldInserts]:
         await holder.execute(f"BEGIN; LOCK TABLE {_TABLE} IN SHARE MODE")
         yield HeldInserts(observer)
         await holder.execute("ROLLBACK")
+
+
+async def until_waiting(scenario: Scenario, sessions: int) -> None:
+    """Wait until this number of sessions wait for a lock in the target."""
+    async with scenario.target() as target, asyncio.timeout(20):
+        while sessions != await target.fetchval(
+            "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            "WHERE NOT granted AND datname = current_database()"
+        ):
+            await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rogo_async.common.call_stats import CallStats
 from rogo_async.common.database_url import DatabaseUrl
 from rogo_async.common.errors import Dependency
-from rogo_async.common.retry import CircuitBreaker
+from rogo_async.common.retry import DEFAULT_POLICY, CircuitBreaker, RetryPolicy
 from rogo_async.common.settings import Lms
 from rogo_async.common.shutdown import StopSignal
 from rogo_async.destination.postgres.connections import Connections
@@ -75,23 +75,54 @@ NO_FILES = StoredFiles([], 1, _renew)
 
 
 class HeldLock(RunLock):
-    """A run lock that is never lost."""
+    """A run lock without a server. A test may give it another hold, or an error.
+
+    ``asked`` has the ``since_s`` of each verification.
+    """
 
     def __init__(self) -> None:
         """It has no connection."""
         self.hold = 1
+        self.error: Exception | None = None
+        self.asked: list[float] = []
 
     async def verify_held(self, since_s: float = 0.0) -> int:
-        return 1
+        self.asked.append(since_s)
+        if self.error is not None:
+            raise self.error
+        return self.hold
+
+
+@dataclass(frozen=True, slots=True)
+class WriterParts:
+    """A writer, and the parts of its run."""
+
+    writer: Writer
+    connections: Connections
+    breaker: CircuitBreaker
+    lock: HeldLock
+    stop_signal: StopSignal
+    call_stats: CallStats
+
+
+@asynccontextmanager
+async def open_parts(
+    dsn: str, journal: Path, connections: int = 2, policy: RetryPolicy = DEFAULT_POLICY
+) -> AsyncIterator[WriterParts]:
+    """A writer with its own connections, like that of a run."""
+    pool = await Connections.open(ConnectOptions.of(DatabaseUrl.parse(dsn)), connections)
+    stop_signal, call_stats, lock = StopSignal(), CallStats(), HeldLock()
+    breaker = CircuitBreaker(Dependency.TARGET, pool.probe, stop_signal, call_stats, 30.0, policy)
+    writer = Writer(pool, breaker, CONSTANTS, Journal(journal), lock)
+    try:
+        yield WriterParts(writer, pool, breaker, lock, stop_signal, call_stats)
+    finally:
+        await breaker.aclose()
+        await pool.aclose()
 
 
 @asynccontextmanager
 async def open_writer(dsn: str, journal: Path, connections: int = 2) -> AsyncIterator[Writer]:
-    """A writer with its own connections, like that of a run."""
-    pool = await Connections.open(ConnectOptions.of(DatabaseUrl.parse(dsn)), connections)
-    breaker = CircuitBreaker(Dependency.TARGET, pool.probe, StopSignal(), CallStats(), 30.0)
-    try:
-        yield Writer(pool, breaker, CONSTANTS, Journal(journal), HeldLock())
-    finally:
-        await breaker.aclose()
-        await pool.aclose()
+    """The writer of ``open_parts``."""
+    async with open_parts(dsn, journal, connections) as parts:
+        yield parts.writer

@@ -278,14 +278,13 @@ async def _insert_with_rule(
     return written
 
 
-async def write_rule(session: Session, rule: Mapping[str, object], journal: Journal) -> None:
-    """Keep the highest-ranking rule of the key; record a rule before it changes (rule 13)."""
+async def write_rule(session: Session, rule: Mapping[str, Any], journal: Journal) -> None:
+    """Keep the highest-ranking rule of the key; record a rule before it changes (rule 13).
+
+    ``rule`` is what ``malpractice_rule_values`` returns.
+    """
     existing = await session.rows("existing_malpractice_rules", rule)
-    ours = EnforcementRank(
-        attempt_number=_int(rule["attempt_number"]),
-        max_attempts=_int(rule["max_attempts"]),
-        attempt=_int(rule["attempt"]),
-    )
+    ours = EnforcementRank(rule["attempt_number"], rule["max_attempts"], rule["attempt"])
     highest: Any = None
     for row in existing:
         if highest is None or outranks(_rank(row), _rank(highest)):
@@ -294,7 +293,7 @@ async def write_rule(session: Session, rule: Mapping[str, object], journal: Jour
         written = await session.row("insert_malpractice_rule", rule)
     elif outranks(ours, _rank(highest)):
         await journal.record_original(
-            ours.attempt or 0, str(rule["submission_id"]), orjson.loads(highest["before"])
+            rule["attempt"], rule["submission_id"], orjson.loads(highest["before"])
         )
         values = {**rule, "enforcement_id": highest["id"]}
         written = await session.row("update_malpractice_rule", values)
@@ -306,10 +305,6 @@ async def write_rule(session: Session, rule: Mapping[str, object], journal: Jour
 
 def _rank(row: Any) -> EnforcementRank:
     return EnforcementRank(row["attempt_number"], row["enforced_max_attempts"], row["attempt"])
-
-
-def _int(value: object) -> int | None:
-    return value if isinstance(value, int) else None
 
 
 def lock_key(rule: Mapping[str, object]) -> int:

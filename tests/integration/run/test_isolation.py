@@ -18,6 +18,7 @@ from rogo_async.destination.postgres.writer import Writer, WriteResult, lock_key
 from rogo_async.rules.identity import identify
 from tests.support.builders import REFERENCE, Scenario
 from tests.support.rollback_fixtures import malpractice, migrate, picture, roll_back
+from tests.support.target_sessions import until_waiting
 from tests.support.writing import LMS, NO_FILES, Finding, open_writer, prepared
 
 HIGHER = ("repeatable read", "serializable")
@@ -53,16 +54,6 @@ async def held(scenario: Scenario, statement: str) -> AsyncIterator[asyncpg.Conn
     async with scenario.target() as platform, platform.transaction():
         await platform.execute(statement)
         yield platform
-
-
-async def until_waiting(scenario: Scenario, sessions: int) -> None:
-    """Wait until this number of sessions wait for a lock in the target."""
-    async with scenario.target() as target, asyncio.timeout(20):
-        while sessions != await target.fetchval(
-            "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
-            "WHERE NOT granted AND datname = current_database()"
-        ):
-            await asyncio.sleep(0.01)
 
 
 async def test_a_rule_that_is_committed_before_the_lock_is_seen(

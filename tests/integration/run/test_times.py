@@ -1,7 +1,9 @@
 """Times at the ends of the calendar are written exactly (specification §3, derived values)."""
 
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta, timezone
 
+import asyncpg
 import pytest
 
 from rogo_async.common.database_url import DatabaseUrl
@@ -9,7 +11,7 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from rogo_async.destination.postgres.connections import Connections
 from rogo_async.destination.postgres.connector import ConnectOptions
 from rogo_async.destination.postgres.status import read_target_status
-from tests.support.builders import TABLES, Scenario
+from tests.support.builders import INSERTED, TABLES, Scenario
 from tests.support.cli import FAILED, failures, run_cli, table
 
 FIRST, LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
@@ -80,6 +82,32 @@ async def test_the_ends_of_the_calendar_are_written_exactly(
     assert len(found) == 14, found
     assert {text for texts in found.values() for text in texts} == {moment}
     assert (await run_cli(env, "verify")).code == 0
+
+
+async def test_every_moment_is_sent_and_read_exactly(connections: Connections) -> None:
+    """The ends of the calendar, those of the codec's epoch, and a time in another zone."""
+    moments = {
+        datetime.min.replace(tzinfo=UTC): FIRST,
+        datetime(1999, 12, 31, 23, 59, 59, 999999, UTC): "1999-12-31 23:59:59.999999",
+        datetime(2000, 1, 1, tzinfo=UTC): "2000-01-01 00:00:00",
+        datetime(2025, 3, 1, 10, 0, 0, 1, timezone(timedelta(hours=5.5))): (
+            "2025-03-01 04:30:00.000001"
+        ),
+        datetime.max.replace(tzinfo=UTC): LAST,
+    }
+    async with connections.session("times") as session:
+        await session.raw.execute("SET TimeZone = 'UTC'")
+        for moment, text in moments.items():
+            sent, read = await session.raw.fetchrow(
+                "SELECT $1::timestamptz::text, $2::text::timestamptz", moment, text
+            )
+            assert (sent, read) == (f"{text}+00", moment)
+        sent = await session.raw.fetchval("SELECT $1::timestamptz[]::text[]", list(moments))
+        assert sent == [f"{text}+00" for text in moments.values()]
+        with pytest.raises(asyncpg.DataError):
+            await session.raw.fetchval("SELECT $1::timestamptz", INSERTED)
+        for beyond in ("infinity", "-infinity", "10000-01-01", "0001-12-31 BC"):
+            assert await session.raw.fetchval("SELECT $1::text::timestamptz", beyond) is None
 
 
 @pytest.mark.parametrize(
