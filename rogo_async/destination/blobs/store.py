@@ -98,7 +98,7 @@ class Store:
         client = self._account.container.get_blob_client(blob.name)
         await self._call(
             "stage",
-            lambda: client.stage_block(block_id, data, len(data), validate_content=True),
+            lambda: client.stage_block(block_id, data, validate_content=True),
             len(data),
         )
         return block_id

@@ -44,6 +44,7 @@ INVALID = (
             f"BlobEndpoint=https://files.example/;{WITH_KEY};",
             "https://files.example",
         ),
+        (f"BlobEndpoint=https://files.example/BOX/;{WITH_KEY}", "https://files.example/BOX"),
         (f" accountname = marking ;; ACCOUNTKEY = {KEY} ; ", AZURE),
     ],
 )

@@ -1,6 +1,7 @@
 """Signed requests: equal to those of the Azure SDK, and valid for one request only."""
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from azure.core.pipeline.transport import HttpRequest
 from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
 from yarl import URL
 
+from rogo_async.destination.blobs import shared_key
 from rogo_async.destination.blobs.shared_key import SharedKey
 from tests.support.string_to_sign import shared_key_header, string_to_sign
 
@@ -85,6 +87,16 @@ def test_a_signature_is_valid_for_one_request_only() -> None:
         seen.add(other["Authorization"])
     assert len(seen) == 6
     assert not any(KEY in text for text in seen)
+
+
+def test_the_date_of_a_signature_moves_with_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service refuses a date that is older than 15 minutes."""
+    now_s = 1_769_822_100.9
+    monkeypatch.setattr(shared_key, "time", SimpleNamespace(time=lambda: now_s))
+    key = SharedKey(ACCOUNT, KEY)
+    assert key.signed("GET", "/c/a", {}, 0)["x-ms-date"] == "Sat, 31 Jan 2026 01:15:00 GMT"
+    now_s += 1_000.0
+    assert key.signed("GET", "/c/a", {}, 0)["x-ms-date"] == "Sat, 31 Jan 2026 01:31:40 GMT"
 
 
 def test_a_signature_of_a_copy_is_that_of_the_documentation() -> None:
