@@ -115,8 +115,7 @@ async def test_urls_of_blobs_have_no_sas(http: HttpSession) -> None:
         assert account.route == "directly"
 
 
-async def test_the_sdk_uses_the_proxy_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account_module, "CALL_S", 5.0)
+async def test_the_sdk_uses_the_proxy_of_the_settings() -> None:
     answer = b"HTTP/1.1 404 No\r\nx-ms-error-code: BlobNotFound\r\nContent-Length: 0\r\n\r\n"
     async with raw_server(responding(answer)) as proxy:
         made = settings(
@@ -188,10 +187,9 @@ async def test_a_missing_container_is_not_taken_for_a_missing_blob(
 
 
 async def test_an_error_of_the_sdk_is_classified_without_the_text_of_the_server(
-    server: ScriptedStore, account: Account, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedStore, account: Account
 ) -> None:
     """It is not repeated here: the circuit breaker decides about that."""
-    monkeypatch.setattr(account_module, "CALL_S", 5.0)
     body = b"<?xml version='1.0'?><Error><Code>ServerBusy</Code><Message>canary</Message></Error>"
     server.replies = [Reply(503, "ServerBusy", {"Retry-After": "7"}, body)]
     with pytest.raises(TransientError) as found:
