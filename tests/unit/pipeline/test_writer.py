@@ -145,7 +145,7 @@ def small_files() -> Iterator[int]:
 
     The limit also applies to the file that pytest's output may be redirected to: it is far larger.
     """
-    limit = 4 * 1024 * 1024
+    limit = 1024 * 1024
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     yield limit
