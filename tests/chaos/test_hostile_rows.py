@@ -21,7 +21,7 @@ from rogo_async.demo.servers.stack import Stack, Workspace
 from tests.support.builders import Scenario, SourceSubmission, valid_submission
 from tests.support.cli import MIGRATED, run_cli, summary, table
 
-ROWS: Final = 400
+ROWS: Final = 200
 SEED: Final = 11
 LAUNCHER: Final = Path(__file__).with_name("recording_launcher.py")
 LOOPBACKS: Final = (

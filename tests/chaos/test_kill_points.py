@@ -16,7 +16,7 @@ STEPS: Final = (
         "pipeline/file_copier.py:",
     ),
     (
-        "destination/postgres/writer.py:_insert_with_enforcement:",
+        "destination/postgres/writer.py:_insert_with_rule:",
         "destination/postgres/journal.py:",
     ),
     ("pipeline/writer.py:",),
@@ -50,6 +50,8 @@ async def kill_at_each(factory: RoundFactory, steps: Sequence[tuple[str, ...]]) 
     generator = random.Random()
     deaths = 0
     for step in steps:
+        for place in step:
+            assert any(each.startswith(place) for each in reached), place
         point = generator.choice([each for each in sorted(reached) if each.startswith(step)])
         nth = generator.randint(1, reached[point])
         died, findings = await run_killed_at(factory, point, nth)

@@ -164,7 +164,7 @@ async def test_compressed_bytes_stay_compressed(http: HttpSession) -> None:
 @given(
     cuts=st.lists(st.integers(1, 3_000), max_size=12), form=st.sampled_from(["sized", "chunked"])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_an_answer_may_come_in_any_pieces(run: Run, cuts: list[int], form: str) -> None:
     body = BODY[:2_000]
     answer = sized(body, b"ETag: e") if form == "sized" else chunked(body, 300)
@@ -556,7 +556,7 @@ async def test_heads_and_trailers_have_an_end(
 
 @pytest.mark.parametrize("run", LOOPS)
 @given(words=st.binary(max_size=300), begins=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_any_bytes_are_an_answer_or_an_error(run: Run, words: bytes, *, begins: bool) -> None:
     sent = (b"HTTP/1.1 200 OK\r\n" if begins else b"") + words
 

@@ -65,7 +65,7 @@ def attempt_cells(lines: list[list[str]]) -> list[str]:
 @given(rows, st.booleans(), st.sampled_from(["\r\n", "\n"]))
 @example(cells=[["NULL"] * WIDTH, [" null "] * WIDTH], with_mark=False, line_end="\n")
 @example(cells=[["\n0", *[""] * (WIDTH - 2), "\n"]], with_mark=False, line_end="\r\n")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_all_rows_come_back_from_the_end(
     tmp_path_factory: pytest.TempPathFactory,
     cells: list[list[str]],
