@@ -35,7 +35,6 @@ LOG: Final = "log.jsonl"
 """The log of a shard, in its directory."""
 
 _END_THE_RUN: Final = {ExitCode.SETUP, ExitCode.STOPPED_EARLY, ExitCode.LOCKED}
-_PLUGIN_S: Final = 30.0
 _NO_WINDOW_S: Final = 7 * 86_400.0
 """The longest that ROGO_MAX_DURATION accepts."""
 
@@ -114,13 +113,8 @@ class EndShards(WorkerPlugin):  # type: ignore[misc] # Dask's types are skipped
 
     name = "rogo_async-shards"
 
-    async def teardown(self, worker: Worker) -> None:
-        """Called when the worker closes. ``dask worker`` kills it after 8 s.
-
-        Also when two shards of several runs install it at the same time.
-        """
-        if worker.status not in _CLOSING:
-            return
+    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - the interface of Dask
+        """Called when the worker closes. ``dask worker`` kills it after 8 s."""
         children = CHILDREN.end_all(signal.SIGTERM)
         await asyncio.gather(*(asyncio.to_thread(each.wait) for each in children))
 
@@ -142,18 +136,12 @@ def run_shard(plan: ShardPlan, index: int, scheduler: str) -> ShardEnd:
     Raises ShardKilledError, after which Dask tries again, and Reschedule if the worker closes.
     """
     worker = get_worker()
-    _install_plugin(worker)
+    # Not through the scheduler: the workers of others may lack this package.
+    worker.plugins.setdefault(EndShards.name, EndShards())
     end = _end_of(plan, index, scheduler, worker)
     if end.ends_the_run:
         stop_run(plan.run_id, None)  # Dask begins the next one before the operator's command hears
     return end
-
-
-def _install_plugin(worker: Worker) -> None:
-    """Let this worker drain its shards when it closes. Those of others need no rogo_async."""
-    if EndShards.name not in worker.plugins:
-        adding = worker.plugin_add(EndShards())
-        asyncio.run_coroutine_threadsafe(adding, worker.loop.asyncio_loop).result(_PLUGIN_S)
 
 
 def _end_of(plan: ShardPlan, index: int, scheduler: str, worker: Worker) -> ShardEnd:

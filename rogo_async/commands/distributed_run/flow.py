@@ -52,7 +52,7 @@ class DistributedRun:
         return result
 
     async def _execute(self, data: DataDir, run_id: str, starts: Starts) -> CommandResult:
-        from rogo_async.commands.distributed_run.shards import Shards  # noqa: PLC0415 - Dask
+        from rogo_async.commands.distributed_run.shards import Shards  # noqa: PLC0415 - Dask is an extra
 
         data.lock(f"run {run_id}")
         try:

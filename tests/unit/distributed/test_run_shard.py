@@ -151,7 +151,7 @@ async def test_a_worker_ends_its_shards_when_it_closes_and_not_before(
     assert EndShards.name not in dask.plugins
     await ended(client, plan)
     assert EndShards.name in dask.plugins
-    await dask.plugin_add(EndShards())  # at the same time for another run
+    await ended(client, plan, 1)
     assert sent == []
     await dask.close()
     assert sent == [signal.SIGTERM]
