@@ -33,6 +33,9 @@ from rogo_async.distributed.worker import (
 RESOURCE: Final = "shard"
 """The Dask resource that a shard needs: a worker has one of them, and runs one shard at a time."""
 
+_ALL: Final = "all"
+"""Dask's topic of the events of all workers."""
+
 _RETRIES: Final = 3
 _CONNECT_S: Final = 30.0
 _FIRST_WORKER_S: Final = 60.0
@@ -223,7 +226,7 @@ class ShardRunner:
         self._clock = clock
         self._heard_s = 0.0
         self._futures: list[Any] = []
-        self._begun: set[int] = set()
+        self._begun: dict[int, str] = {}
         self._cancelled: set[int] = set()
         self._ends_early = asyncio.Event()
 
@@ -234,7 +237,9 @@ class ShardRunner:
         without news of any shard.
         """
         self._heard_s = self._clock()
-        self._client.subscribe_topic(self._plan.topic, self._received)
+        handlers = {self._plan.topic: self._received, _ALL: self._warn_of_lost_worker}
+        for topic, handler in handlers.items():
+            self._client.subscribe_topic(topic, handler)
         self._futures = list(map(self._submit, range(self._plan.count)))
         running = [
             asyncio.create_task(self._end_of(index, future), name=f"shard {index}")
@@ -258,7 +263,8 @@ class ShardRunner:
                 task.cancel()
             await asyncio.gather(*running, *stopping, return_exceptions=True)
             with contextlib.suppress(Exception):
-                self._client.unsubscribe_topic(self._plan.topic)
+                for topic in handlers:
+                    self._client.unsubscribe_topic(topic)
 
     def _silence(self) -> SchedulerLost:
         text = f"nothing was heard of the shards for {self._silence_s:g} s"
@@ -314,7 +320,7 @@ class ShardRunner:
 
     async def _cancel_queued(self) -> None:
         queued = {index for index, each in enumerate(self._futures) if not each.done()}
-        queued -= self._begun
+        queued -= self._begun.keys()
         self._cancelled |= queued
         with contextlib.suppress(Exception):  # a lost scheduler ends the shards
             await self._client.cancel([self._futures[index] for index in queued])
@@ -332,7 +338,7 @@ class ShardRunner:
         index, worker = message["shard"], message["worker"]
         match message["kind"]:
             case "began":
-                self._begun.add(index)
+                self._begun[index] = worker
                 self._progress.began(index, worker)
                 log.info("shard begins", shard=self._name(index), worker=worker)
             case "progress":
@@ -341,6 +347,15 @@ class ShardRunner:
                 line = message["line"]
                 fields = {name: each for name, each in line.items() if name not in _OWN_FIELDS}
                 getattr(log, line["level"])(line["event"], **{**fields, "worker": worker})
+
+    def _warn_of_lost_worker(self, event: tuple[float, Any]) -> None:
+        message = event[1]
+        if not isinstance(message, dict) or message.get("action") != "remove-worker":
+            return
+        for index, worker in self._begun.items():
+            future = self._futures[index]
+            if future.key in message["processing-tasks"] and not future.done():
+                log.warning("worker lost", shard=self._name(index), worker=worker)
 
     def _name(self, index: int) -> str:
         return f"{index}/{self._plan.count}"

@@ -67,6 +67,9 @@ async def test_two_workers_one_of_them_killed_equal_one_process(
     begun = Counter(each["shard"] for each in result.events("shard begins"))
     assert sorted(begun) == ["0/4", "1/4", "2/4", "3/4"]
     assert begun.total() == 5
+    [lost] = result.events("worker lost")
+    assert lost["level"] == "warning"
+    assert begun[lost["shard"]] == 2
     assert list(temporary.iterdir()) == []
 
     found = summary(data_dir)

@@ -161,7 +161,7 @@ async def test_workers_hear_again_that_no_other_shard_is_begun(
         Client(dask, asynchronous=True, set_as_default=False) as client,
     ):
         runner = ShardRunner(client, plan, ShardsProgress(RUN, 5, 2), StopSignal(), 900.0)
-        runner._begun.add(1)  # otherwise it is cancelled
+        runner._begun[1] = "w"  # otherwise it is cancelled
         ends = await runner.run()
     assert list(ends) == [ShardEnd(3), ShardEnd(None)]
 
