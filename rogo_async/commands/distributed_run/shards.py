@@ -25,6 +25,7 @@ from rogo_async.distributed import cluster
 from rogo_async.distributed.facts import Place, digests_of, facts_of
 from rogo_async.distributed.progress import ShardsProgress
 from rogo_async.distributed.results import unpack
+from rogo_async.distributed.shard_runner import SchedulerLost, ShardRunner
 from rogo_async.distributed.worker import ShardEnd, ShardPlan
 from rogo_async.pipeline.selection import Selection, open_selection
 from rogo_async.pipeline.unreached_shards import record_unreached
@@ -120,7 +121,7 @@ class Shards(Command):
     async def _run(self, client: Any, plan: ShardPlan, rows: int) -> None:
         progress = ShardsProgress(plan.run_id, rows, plan.count)
         silence_s = self.settings.rogo_outage_limit
-        runner = cluster.ShardRunner(client, plan, progress, self.stop_signal, silence_s)
+        runner = ShardRunner(client, plan, progress, self.stop_signal, silence_s)
         interval_s = self.settings.rogo_progress_interval
         live_file = self.data.path / LIVE
         try:
@@ -129,7 +130,7 @@ class Shards(Command):
                 published(live_file, progress.state, interval_s),
             ):
                 ends = await runner.run()
-        except cluster.SchedulerLost as lost:
+        except SchedulerLost as lost:
             remedy = (
                 f"; or wait until the shards under way have ended, run the others with ROGO_RUN_ID="
                 f"{plan.run_id} ROGO_SHARD=i/{plan.count}, then: collect --run {plan.run_id}"

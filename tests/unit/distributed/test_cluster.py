@@ -11,11 +11,12 @@ from distributed import Client, LocalCluster
 
 from rogo_async.common.errors import SetupError
 from rogo_async.common.shutdown import StopReason, StopSignal
-from rogo_async.distributed import cluster, worker
+from rogo_async.distributed import cluster, shard_runner, worker
 from rogo_async.distributed.children import Children
-from rogo_async.distributed.cluster import SchedulerLost, ShardRunner, local_cluster, workers_of
+from rogo_async.distributed.cluster import local_cluster, workers_of
 from rogo_async.distributed.facts import Place, is_private
 from rogo_async.distributed.progress import ShardsProgress
+from rogo_async.distributed.shard_runner import SchedulerLost, ShardRunner
 from rogo_async.distributed.worker import ShardEnd, ShardPlan
 
 RUN = "20260301T010000Z-0000000a"
@@ -60,7 +61,7 @@ async def test_a_run_ends_when_nothing_is_heard_of_its_shards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A scheduler that hangs keeps its connections open. News of any shard begin the time anew."""
-    monkeypatch.setattr(cluster, "_LISTEN_S", 0.01)
+    monkeypatch.setattr(shard_runner, "_LISTEN_S", 0.01)
     now_s = 0.0
     plan = ShardPlan(RUN, 2, Place(""), {}, (), {})
     async with (
@@ -93,7 +94,7 @@ async def test_a_signal_ends_the_wait_of_shards_that_have_not_begun(
 ) -> None:
     """They may be queued behind the shards of another run. One that has begun is waited for."""
     for name in ("_LISTEN_S", "_STOP_PAUSE_S"):
-        monkeypatch.setattr(cluster, name, 0.01)
+        monkeypatch.setattr(shard_runner, name, 0.01)
     now_s = 0.0
     plan = ShardPlan(RUN, 2, Place(""), {}, (), {})
     async with (
@@ -146,8 +147,8 @@ async def test_workers_hear_again_that_no_other_shard_is_begun(
 ) -> None:
     """A worker that was started again, or joins later, has not heard it."""
     monkeypatch.setattr(worker, "CHILDREN", Children())
-    monkeypatch.setattr(cluster, "run_shard", _until_told_twice)
-    monkeypatch.setattr(cluster, "_STOP_PAUSE_S", 0.01)
+    monkeypatch.setattr(shard_runner, "run_shard", _until_told_twice)
+    monkeypatch.setattr(shard_runner, "_STOP_PAUSE_S", 0.01)
     plan = ShardPlan(RUN, 2, Place(""), {}, (), {})
     async with (
         LocalCluster(
